@@ -1,0 +1,162 @@
+"""Argument checks: one error style for the whole package.
+
+Every message names the call site in backticks, states the rule, shows what was got and says what to do.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, SupportsIndex, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._types import Key, PyTree
+
+
+def show(value: object, limit: int = 80) -> str:
+    """A short repr for an error message."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def name_of(function: object) -> str:
+    """A function's name for an error message, also for partials and callable objects."""
+    function = getattr(function, "func", function)
+    return getattr(function, "__qualname__", None) or type(function).__name__
+
+
+def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:
+    """Return `value` as an int of at least `minimum`; `unit` completes the sentence ("optimizer updates")."""
+    rule = f"must be a whole number >= {minimum}" + (f" ({unit})" if unit else "")
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{where}` {rule}, got the bool {value}. Pass a number.")
+    try:
+        count = operator.index(cast(SupportsIndex, value))
+    except TypeError:
+        advice = f" Write {int(value)}." if isinstance(value, float) and value.is_integer() else ""
+        raise TypeError(f"`{where}` {rule}, got {show(value)} ({type(value).__name__}).{advice}") from None
+    if count < minimum:
+        raise ValueError(f"`{where}` {rule}, got {count}.")
+    return count
+
+
+def check_number(where: str, value: object, *, rule: str, accept: Callable[[float], bool]) -> float:
+    """Return `value` as a float that `accept` takes; `rule` says in words what it must be."""
+    if isinstance(value, (str, bytes, bool)) or value is None:
+        raise TypeError(f"`{where}` must be {rule}, got {show(value)} ({type(value).__name__}).")
+    try:
+        number = float(cast(Any, value))
+    except (TypeError, ValueError):
+        raise TypeError(f"`{where}` must be {rule}, got {show(value)} ({type(value).__name__}).") from None
+    if not accept(number):
+        raise ValueError(f"`{where}` must be {rule}, got {number:g}.")
+    return number
+
+
+def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, float]:
+    """Return two learning rates, 0 < min_lr < max_lr, both normal float32 numbers."""
+    rule = "a learning rate, > 0 and finite"
+    for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value) < 0:
+            raise ValueError(
+                f"`{where}({name}=...)` must be {rule}, got {value:g}. "
+                f"Learning rates are given as such, not as exponents: write 1e{value:g}, not {value:g}."
+            )
+    low = check_number(f"{where}(min_lr=...)", min_lr, rule=rule, accept=_is_lr)
+    high = check_number(f"{where}(max_lr=...)", max_lr, rule=rule, accept=_is_lr)
+    if low >= high:
+        raise ValueError(
+            f"`{where}(min_lr=...)` must be below max_lr={high:g}, got {low:g}. "
+            "Both are learning rates, not exponents: write 1e-7, not -7."
+        )
+    return low, high
+
+
+def _is_lr(value: float) -> bool:
+    return bool(np.isfinite(value)) and float(np.finfo(np.float32).tiny) <= value <= 1e30
+
+
+def check_lrs(where: str, lrs: object) -> np.ndarray:
+    """Return the learning rates as a float64 vector: 1-D, not empty, positive, finite and all different."""
+    try:
+        values = np.asarray(lrs, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"`{where}` must be a sequence of learning rates, got {show(lrs)}.") from None
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(
+            f"`{where}` must have shape (trials,) with at least one learning rate, got shape {values.shape}. "
+            "Write for example jnp.logspace(-7, 1, 17)."
+        )
+    for index, value in enumerate(values):
+        if not _is_lr(value):
+            raise ValueError(
+                f"`{where}` must be learning rates > 0 and finite, got {value:g} at index {index}. "
+                "They are learning rates, not exponents: write 10.0 ** x for an exponent x."
+            )
+    singles = values.astype(np.float32)
+    order = np.argsort(singles, kind="stable")
+    twins = np.flatnonzero(np.diff(singles[order]) == 0)
+    if twins.size:
+        first, second = order[twins[0]], order[twins[0] + 1]
+        raise ValueError(
+            f"`{where}` must all be different, got {values[first]:g} at index {first} and {values[second]:g} "
+            f"at index {second}, which are one float32 number. Remove one."
+        )
+    return values
+
+
+def check_key(where: str, key: object) -> Key:
+    """Return a PRNG key, typed or legacy."""
+    advice = "Write `jax.random.key(0)`."
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        raise TypeError(
+            f"`{where}` must be a JAX PRNG key, got the number {key}. Write `jax.random.key({key})`."
+        )
+    if not isinstance(key, (jax.Array, np.ndarray)):
+        raise TypeError(f"`{where}` must be a JAX PRNG key, got {show(key)} ({type(key).__name__}). {advice}")
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape != ():
+            raise ValueError(
+                f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it."
+            )
+        return cast(Key, key)
+    if key.dtype != np.uint32 or key.ndim != 1:
+        raise TypeError(f"`{where}` must be a JAX PRNG key, got an array {describe(key)}. {advice}")
+    return jnp.asarray(key)
+
+
+def check_callable(where: str, value: object, *, signature: str) -> None:
+    """Raise unless `value` can be called; `signature` shows what is wanted."""
+    if not callable(value):
+        raise TypeError(
+            f"`{where}` must be a function `{signature}`, got {show(value)} ({type(value).__name__})."
+        )
+
+
+def check_choice(where: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{where}` must be one of {listed}, got {show(value)}.")
+    return cast(str, value)
+
+
+def describe(leaf: object) -> str:
+    """`float32[3,4]` for an array, the type's name for anything else."""
+    shape, dtype = getattr(leaf, "shape", None), getattr(leaf, "dtype", None)
+    if shape is None or dtype is None:
+        return type(leaf).__name__
+    return f"{dtype}[{','.join(map(str, shape))}]"
+
+
+def describe_tree(tree: PyTree, limit: int = 4) -> str:
+    """The first leaves of a tree with their paths, for an error message."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    parts = [f"{path_of(path)}: {describe(leaf)}" for path, leaf in leaves[:limit]]
+    return "{" + ", ".join(parts) + (", ..." if len(leaves) > limit else "") + "}"
+
+
+def path_of(path: tuple) -> str:
+    """A readable path of a leaf; `(root)` for a tree that is one leaf."""
+    return jax.tree_util.keystr(path) or "(root)"

@@ -1,0 +1,44 @@
+"""Aliases, and the one vocabulary of the axis names in shape annotations.
+
+| axis       | one entry for each                                                 |
+|------------|--------------------------------------------------------------------|
+| `trials`   | setting of the hyperparameters; in the finder, learning rate       |
+| `seeds`    | draw of initial parameters, batch order and dropout keys           |
+| `horizons` | number of steps after which the validation loss was recorded       |
+| `steps`    | optimizer update, counted from 0                                   |
+| `cells`    | point of the smoothed curve, every 0.025 decade of learning rate   |
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+Scalar = float | Float[Array, ""]
+"""A number, concrete or traced."""
+
+Key = Array
+"""A JAX PRNG key, typed (`jax.random.key(0)`) or legacy (`jax.random.PRNGKey(0)`)."""
+
+Params = PyTree
+ModelState = PyTree
+Batch = PyTree
+Metrics = Mapping[str, Any]
+OptimizerFactory = Callable[..., optax.GradientTransformation]
+"""A function of a (traced) learning rate that returns an Optax optimizer."""
+
+__all__ = [
+    "Array",
+    "Batch",
+    "Bool",
+    "Float",
+    "Int",
+    "Key",
+    "Metrics",
+    "ModelState",
+    "OptimizerFactory",
+    "Params",
+    "PyTree",
+    "Scalar",
+]

@@ -1,0 +1,121 @@
+"""The step-sampled curve: loss against learning rate, and what is read off it before any smoothing."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._types import Array, Float, Int
+
+CEILING = 1.5
+"""Where the normalised loss is cut: a diverged lr is bad, how bad does not matter."""
+
+
+class LossCurve(NamedTuple):
+    """What every learning rate reached. Crosses jit and vmap, so a NamedTuple.
+
+    Attributes:
+      lrs: candidates, strictly increasing, linear scale (not log).
+      losses: validation loss at each horizon, in the units of `loss_fn`; inf where diverged.
+      initial_loss: the loss to measure against: of the untouched parameters, or after the last horizon at
+        learning rate 0 for a stateful task.
+      horizons: numbers of optimizer updates after which the losses were recorded, increasing.
+      rounds: the round in which each learning rate was tried; 0 is the first grid.
+      diverged_at: first step with a loss that is not finite; -1 for none.
+      metrics: further metrics of `eval_fn`, by name, shaped like losses.
+    """
+
+    lrs: Float[Array, " trials"]
+    losses: Float[Array, "horizons seeds trials"]
+    initial_loss: Float[Array, " seeds"]
+    horizons: Int[Array, " horizons"]
+    rounds: Int[Array, " trials"]
+    diverged_at: Int[Array, "seeds trials"]
+    metrics: dict[str, Float[Array, "horizons seeds trials"]] = {}  # noqa: RUF012
+
+    @property
+    def final(self) -> Float[Array, "seeds trials"]:
+        """The losses at the last horizon."""
+        return self.losses[-1]
+
+    @property
+    def log10_lrs(self) -> Float[Array, " trials"]:
+        """x = log10(lr)."""
+        return jnp.log10(self.lrs)
+
+    @property
+    def num_trials(self) -> int:
+        """Learning rates on the curve."""
+        return self.lrs.shape[0]
+
+    def at(self, horizon: int) -> "LossCurve":
+        """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum."""
+        pick = slice(horizon, horizon + 1 or None)
+        metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
+        return self._replace(
+            losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics
+        )
+
+    def seed(self, index: int) -> "LossCurve":
+        """The curve of one seed alone."""
+        pick = np.s_[index : index + 1]
+        return self._replace(
+            losses=_pick(self.losses, (slice(None), pick)),
+            initial_loss=_pick(self.initial_loss, pick),
+            diverged_at=_pick(self.diverged_at, pick),
+            metrics={name: _pick(values, (slice(None), pick)) for name, values in self.metrics.items()},
+        )
+
+    def merge(self, other: "LossCurve") -> "LossCurve":
+        """Both curves' trials in one, sorted; they must be of one experiment."""
+        order = np.argsort(np.concatenate([np.asarray(self.lrs), np.asarray(other.lrs)]), kind="stable")
+
+        def join(one: Array, two: Array) -> Array:
+            return jnp.asarray(np.concatenate([np.asarray(one), np.asarray(two)], axis=-1)[..., order])
+
+        return self._replace(
+            lrs=join(self.lrs, other.lrs),
+            losses=join(self.losses, other.losses),
+            rounds=join(self.rounds, other.rounds),
+            diverged_at=join(self.diverged_at, other.diverged_at),
+            metrics={name: join(values, other.metrics[name]) for name, values in self.metrics.items()},
+        )
+
+
+def _pick(values: Array, index: Any) -> Array:
+    """Index on the host where there is no tracer: nothing to compile for every new number of trials."""
+    return values[index] if isinstance(values, jax.core.Tracer) else jnp.asarray(np.asarray(values)[index])
+
+
+class Reduction(NamedTuple):
+    """The curve on a scale that knows no units: 1 on the plateau, 0 at the best learning rate.
+
+    Attributes:
+      z: normalised loss, cut at 1.5; 1.5 where any seed diverged.
+      effect: A, by how much the best learning rate lowers the loss (<= 0: none does); nan if all diverged.
+    """
+
+    z: Float[Array, " trials"]
+    effect: Float[Array, ""]
+
+
+def reduce_losses(losses: Float[Array, "seeds trials"], initial_loss: Float[Array, " seeds"]) -> Reduction:
+    """Normalise the differences to the initial loss.
+
+    With d_i the mean over seeds of y[s, i] - y0[s] (inf where any is not finite) and A = -min d,
+    z_i = min(1 + d_i / A, 1.5). Adding a constant to all losses or scaling them changes nothing.
+
+    Args:
+      losses: y, in any units; not finite where diverged.
+      initial_loss: y0, finite.
+
+    Returns:
+      The normalised losses and A.
+    """
+    d = jnp.mean(losses - initial_loss[:, None], axis=0)
+    finite = jnp.isfinite(losses).all(axis=0) & jnp.isfinite(d)
+    effect = jnp.where(finite.any(), -jnp.min(jnp.where(finite, d, jnp.inf)), jnp.nan)
+    scale = jnp.where(effect > 0, effect, 1.0)
+    z = jnp.where(finite, jnp.minimum(1.0 + jnp.where(finite, d, 0.0) / scale, CEILING), CEILING)
+    return Reduction(z, effect)

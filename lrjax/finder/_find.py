@@ -1,0 +1,270 @@
+"""The search: wiring of sampling, window, rule, warnings and refinement. No maths of its own."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jaxlib
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from .._checks import check_callable, check_key, check_lr_range, check_number, describe, name_of, show
+from .._types import Key, OptimizerFactory
+from .._version import __version__
+from ..trials import Executor, Task, TrialRunner
+from ._curve import LossCurve
+from ._progress import ProgressCallback, Reporter
+from ._refine import FILL_ROUNDS, extend, fill_window, first_grid, new_ones, paper_points
+from ._result import LRFinderResult, LRNotFound, SearchInterrupted
+from ._rules import METHODS, Rule, midpoint
+from ._sample import check_horizons, sample_round
+from ._warnings import LRWarning, find_warnings
+from ._window import Outcome, Window, find_window
+
+Refinement = Literal["fill", "paper"] | None
+PAPER_ROUNDS = 10
+
+
+def find_lr(
+    task: Task,
+    make_optimizer: OptimizerFactory,
+    *,
+    key: Key,
+    num_steps: int = 20,
+    num_seeds: int | None = None,
+    min_lr: float = 1e-7,
+    max_lr: float = 10.0,
+    rule: Rule = midpoint,
+    refine: Refinement = "fill",
+    executor: Executor = "auto",
+    mesh: Mesh | None = None,
+    progress: ProgressCallback | bool | None = None,
+    throw: bool = True,
+    horizons: Sequence[int] = (),
+    extend_range: bool = True,
+    literal: bool = False,
+    threshold: float = 0.125,
+) -> LRFinderResult:
+    """Find a good learning rate by step sampling.
+
+    Trains one copy of the model for a few steps at every learning rate of a grid, all from the same parameters on
+    the same batches, and reads the validation losses as a curve over log10(lr): where it begins to fall, where it is
+    lowest, and the learning rate between them. The grid is refined where it matters, and extended if it was too
+    short. With the defaults: 3 seeds, about 24 learning rates, 20 steps each.
+
+    Args:
+      task: what is trained.
+      make_optimizer: `make_optimizer(lr) -> optax optimizer`, for example `optax.adam`, or
+        `lambda lr: optax.adamw(warmup_cosine(lr), weight_decay=0.1)`: then lr is the schedule's peak.
+      key: PRNG key; the same key gives the same answer.
+      num_steps: optimizer updates at every learning rate. 20 suits trainings of about a thousand steps; more lowers
+        the window's low end, so more is not better.
+      num_seeds: None: 3, or as many as the data allow.
+      min_lr, max_lr: the first range, > 0.
+      rule: function of (curve, window) that chooses; `lrjax.midpoint` (default), `lrjax.half_loss`,
+        `lrjax.steepest`, `lrjax.lowest_loss` or your own, in NumPy if you like.
+      refine: "fill": half decades over the range, then quarter decades around the window. "paper": log-midpoints
+        around the points of interest until each is known within `threshold`. None: the half-decade grid alone.
+      executor: how the copies run; see `lrjax.sample_losses`. "auto" decides from the model and the machine.
+      mesh: devices over whose first axis the copies are spread; None: all local devices.
+      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      throw: False returns a result with `lr` nan where nothing was found.
+      horizons: further numbers of updates at which to read the curve, for the drift of the optimum.
+      extend_range: whether the range may grow, by up to 5 decades a side within 1e-12 to 1e3.
+      literal: the paper's finite differences instead of the smoothed estimator; see `lrjax.find_window`.
+      threshold: decades, for refine="paper".
+
+    Returns:
+      The result: `lr`, `window`, `selections`, `warnings`, `summary()`, `plot()`, `to_json(path)`.
+
+    Raises:
+      LRNotFound: nothing was found and `throw`; `.result` holds the curve.
+      SearchInterrupted: Ctrl-C; `.result` holds what the finished rounds tell.
+      TypeError, ValueError: bad arguments; the message says what was wrong and what to do.
+
+    Source: "Learning rate optimization through step sampling".
+
+    Examples:
+      >>> import jax, optax, lrjax
+      >>> from lrjax.demos import digits
+      >>> result = lrjax.find_lr(digits(), optax.adam, key=jax.random.key(0))
+      >>> result.outcome.name, 1e-3 < result.lr < 1e-1
+      ('found', True)
+      >>> optimizer = optax.adam(result.lr)
+    """
+    key = check_key("find_lr(key=...)", key)
+    low, high = check_lr_range("find_lr", min_lr, max_lr)
+    check_callable("find_lr(rule=...)", rule, signature="rule(curve, window) -> lr")
+    if refine not in ("fill", "paper", None):
+        raise ValueError(f'`find_lr(refine=...)` must be "fill", "paper" or None, got {show(refine)}.')
+    positive = "decades, > 0"
+    threshold = check_number(
+        "find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf
+    )
+    with Reporter(progress) as reporter:
+        reporter.stage("preparing")
+        start = time.perf_counter()
+        runner = TrialRunner(
+            "find_lr",
+            task,
+            make_optimizer,
+            key=key,
+            horizons=check_horizons("find_lr", num_steps, horizons),
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            progress=reporter.advance,
+        )
+        search = _Search(task, runner, reporter, rule, key, literal=literal, start=start)
+        try:
+            search.sample(first_grid(low, high), "first grid")
+            if extend_range:
+                search.extend_range()
+            if refine == "fill":
+                search.fill()
+            elif refine == "paper":
+                search.refine_like_the_paper(threshold)
+        except KeyboardInterrupt:
+            raise SearchInterrupted(search.result() if search.curve is not None else None) from None
+    result = search.result()
+    if throw and result.outcome is not Outcome.found:
+        raise LRNotFound(result)
+    return result
+
+
+class _Search:
+    """One search under way: what was tried, and what it says so far."""
+
+    def __init__(
+        self,
+        task: Task,
+        runner: TrialRunner,
+        reporter: Reporter,
+        rule: Rule,
+        key: Key,
+        *,
+        literal: bool,
+        start: float,
+    ):
+        self.task, self.runner, self.reporter, self.rule, self.key = task, runner, reporter, rule, key
+        self.literal, self.start = literal, start
+        self.tried: list[float] = []
+        self.curve: LossCurve | None = None
+        self.rounds = 0
+
+    def sample(self, exponents: list[float], stage: str) -> None:
+        """Run one round and add it to the curve."""
+        updates = len(exponents) * self.runner.num_seeds * self.runner.num_steps
+        self.reporter.stage(stage, updates)
+        curve = sample_round(self.runner, np.asarray([10.0**x for x in exponents]), number=self.rounds)
+        self.curve = curve if self.curve is None else self.curve.merge(curve)
+        self.tried += exponents
+        self.rounds += 1
+
+    def window(self) -> Window:
+        assert self.curve is not None
+        return find_window(self.curve, literal=self.literal)
+
+    def warnings(self, window: Window) -> tuple[LRWarning, ...]:
+        assert self.curve is not None
+        reference = self.runner.reference
+        return find_warnings(
+            self.curve,
+            window,
+            baseline_loss=self.task.baseline_loss,
+            untouched_loss=reference.untouched_loss if self.task.has_state else None,
+            stochastic=reference.stochastic,
+        )
+
+    def extend_range(self) -> None:
+        """Half decades beyond the ends, while the curve asks for them."""
+        first = (min(self.tried), max(self.tried))
+        while True:
+            window = self.window()
+            names = frozenset(warning.name for warning in self.warnings(window))
+            more = new_ones(extend(self.tried, first, window, names), self.tried)
+            if not more:
+                return
+            self.sample(more, "wider range")
+
+    def fill(self) -> None:
+        """Quarter decades around the window, again while the window moves; over the whole range if there is none."""
+        for _ in range(FILL_ROUNDS):
+            window = self.window()
+            more = fill_window(self.tried, window)
+            if not more:
+                return
+            self.sample(more, "refining")
+
+    def refine_like_the_paper(self, threshold: float) -> None:
+        for _ in range(PAPER_ROUNDS):
+            assert self.curve is not None
+            more = new_ones(paper_points(self.curve, self.window(), threshold), self.tried)
+            if not more:
+                return
+            self.sample(more, "refining")
+
+    def result(self) -> LRFinderResult:
+        """What the rounds so far tell."""
+        curve, window = self.curve, self.window()
+        assert curve is not None
+        found = window.outcome is Outcome.found
+        picks = [self._pick(curve.seed(s)) for s in range(self.runner.num_seeds)]
+        finite = [lr for lr in picks if np.isfinite(lr)]
+        return LRFinderResult(
+            lr=self._checked_pick(curve, window) if found else float("nan"),
+            interval=(min(finite), max(finite)) if found and finite and self.runner.num_seeds > 1 else None,
+            rule=name_of(self.rule),
+            window=window,
+            selections={name: float(rule(curve, window)) for name, rule in METHODS.items()},
+            horizon_lrs={int(n): self._pick(curve.at(i)) for i, n in enumerate(curve.horizons)},
+            curve=curve,
+            warnings=self.warnings(window),
+            outcome=window.outcome,
+            num_trials=curve.num_trials,
+            num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_steps,
+            seconds=time.perf_counter() - self.start,
+            execution=self.runner.execution,
+            fingerprint=_fingerprint(self.runner, self.key),
+        )
+
+    def _pick(self, curve: LossCurve) -> float:
+        window = find_window(curve, literal=self.literal)
+        return self._checked_pick(curve, window) if window.outcome is Outcome.found else float("nan")
+
+    def _checked_pick(self, curve: LossCurve, window: Window) -> float:
+        lr = np.asarray(self.rule(curve, window))
+        if lr.shape != () or not np.isfinite(lr) or not lr > 0:
+            raise ValueError(
+                f"`rule` must return one learning rate, > 0 and finite, got {show(lr)} from {name_of(self.rule)}."
+            )
+        return float(lr)
+
+
+def _fingerprint(runner: TrialRunner, key: Key) -> dict[str, Any]:
+    """What another run must share to give the same numbers."""
+    experiment = runner.experiment
+    data = jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    params = jax.tree.leaves(experiment.seeds[0].params)
+    device = jax.local_devices()[0]
+    return {
+        "lrjax": __version__,
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "optax": optax.__version__,
+        "numpy": np.__version__,
+        "backend": device.platform,
+        "device": device.device_kind,
+        "devices": runner.execution.devices,
+        "executor": runner.execution.used,
+        "optimizer": name_of(experiment.spec.make_optimizer),
+        "loss_fn": name_of(experiment.spec.loss_fn),
+        "trained_parameters": sum(leaf.size for leaf in params),
+        "parameter_shapes": [describe(leaf) for leaf in params],
+        "batch_shapes": [describe(leaf[0]) for leaf in jax.tree.leaves(experiment.seeds[0].batches)],
+        "num_steps": runner.num_steps,
+        "num_seeds": runner.num_seeds,
+        "key": np.asarray(data).ravel().tolist(),
+    }

@@ -1,0 +1,110 @@
+"""Strict, versioned JSON of results: readable by anything, read back without loss, and never executed."""
+
+import dataclasses
+import enum
+import json
+import math
+import os
+import tempfile
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+VERSION = 1
+
+
+def write_json(path: str | os.PathLike[str], name: str, value: Any) -> None:
+    """Write `value`, a dataclass, as a document with its format's name and version; whole or not at all."""
+    document = {"format": name, "version": VERSION, **_encode(value)}
+    text = json.dumps(document, indent=1, allow_nan=False)
+    path = Path(path)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text + "\n")
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(draft, 0o666 & ~mask)  # mkstemp makes the file private
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: str | os.PathLike[str], name: str, kind: type) -> Any:
+    """Read a document that `write_json` wrote.
+
+    Raises:
+      ValueError: it is not such a document; the message says what is wrong with it.
+    """
+    where = f"`{kind.__name__}.from_json({os.fspath(path)!r})`"
+    try:
+        document = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise ValueError(f"{where} must be a JSON file, but: {error}. Was it cut off?") from None
+    if not isinstance(document, dict) or document.get("format") != name:
+        found = document.get("format") if isinstance(document, dict) else type(document).__name__
+        raise ValueError(f"{where} must be a file of format {name!r}, got {found!r}.")
+    if document.get("version") != VERSION:
+        raise ValueError(
+            f"{where} has version {document.get('version')!r}, and this lrjax reads version {VERSION}. Upgrade lrjax."
+        )
+    try:
+        return _decode(kind, document)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{where} is damaged: {type(error).__name__}: {error}.") from error
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return {field: _encode(item) for field, item in zip(value._fields, value, strict=True)}
+    if isinstance(value, (jax.Array, np.ndarray)):
+        array = np.asarray(value)
+        return {"dtype": str(array.dtype), "data": _encode(array.tolist())}
+    if isinstance(value, np.generic):
+        return _encode(value.item())
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, dict) or hasattr(value, "items"):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)  # "inf", "-inf", "nan"
+    return value
+
+
+def _decode(kind: Any, data: Any) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(data, dict) and set(data) == {"dtype", "data"}:
+        return jnp.asarray(np.asarray(data["data"], dtype=data["dtype"]))
+    if origin in (types.UnionType, typing.Union):
+        if data is None:
+            return None
+        return _decode(next(one for one in arguments if one is not types.NoneType), data)
+    if origin is not None and hasattr(origin, "items") or origin is typing.Mapping:
+        return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
+    if origin in (tuple, list):
+        if arguments and arguments[-1] is not Ellipsis and origin is tuple:
+            return tuple(_decode(one, item) for one, item in zip(arguments, data, strict=True))
+        return origin(_decode(arguments[0], item) for item in data)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind[data]
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+        hints = typing.get_type_hints(kind)
+        names = (
+            kind._fields if hasattr(kind, "_fields") else [field.name for field in dataclasses.fields(kind)]
+        )
+        return kind(**{name: _decode(hints[name], data[name]) for name in names})
+    if kind is float:
+        return float(data)
+    if kind is int:
+        return int(data)
+    return data

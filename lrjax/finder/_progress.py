@@ -1,0 +1,92 @@
+"""Progress of a search: one event type, and a display for terminals."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from .._checks import show
+
+
+class SearchProgress(NamedTuple):
+    """Where a search is.
+
+    Attributes:
+      stage: what is being done, in words.
+      updates: optimizer updates done, over all lanes and seeds.
+      planned: updates of the rounds known so far; later rounds add to it.
+      seconds: since the start.
+    """
+
+    stage: str
+    updates: int
+    planned: int
+    seconds: float
+
+
+ProgressCallback = Callable[[SearchProgress], None]
+
+
+class Reporter:
+    """Counts updates and tells whoever wants to know.
+
+    Args:
+      progress: a function of `SearchProgress`, True for a bar on the terminal, None or False for silence.
+    """
+
+    def __init__(self, progress: ProgressCallback | bool | None):
+        if progress is not None and not isinstance(progress, bool) and not callable(progress):
+            raise TypeError(
+                f"`progress` must be True, None or a function of a SearchProgress, got {show(progress)}."
+            )
+        self._bar = _Bar() if progress is True else None
+        self._tell: ProgressCallback | None = self._bar or (progress if callable(progress) else None)
+        self._stage, self._updates, self._planned, self._start = "", 0, 0, time.perf_counter()
+
+    def stage(self, name: str, updates: int = 0) -> None:
+        """A new stage begins that will do so many updates."""
+        self._stage, self._planned = name, self._planned + updates
+        self.advance(0)
+
+    def advance(self, updates: int) -> None:
+        """So many updates were done."""
+        self._updates += updates
+        if self._tell is not None:
+            seconds = time.perf_counter() - self._start
+            self._tell(SearchProgress(self._stage, self._updates, self._planned, seconds))
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Bar:
+    """A rich progress bar on standard error, gone when the search ends."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns: tuple[Any, ...] = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("updates"),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+        self._progress.start()
+        self._task = self._progress.add_task("preparing", total=None)
+
+    def __call__(self, event: SearchProgress) -> None:
+        self._progress.update(
+            self._task, description=event.stage, completed=event.updates, total=event.planned or None
+        )
+
+    def close(self) -> None:
+        self._progress.stop()

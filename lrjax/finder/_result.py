@@ -1,0 +1,190 @@
+"""What a search returns: the learning rate, the evidence, the doubts and the cost."""
+
+import dataclasses
+from collections.abc import Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..trials import Execution, show_bytes
+from ._curve import LossCurve
+from ._json import read_json, write_json
+from ._warnings import LRWarning
+from ._window import Outcome, Window
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = "lrjax.LRFinderResult"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LRFinderResult:
+    """The outcome of a search for a learning rate.
+
+    Attributes:
+      lr: the chosen learning rate; nan unless `outcome` is `found`.
+      interval: lowest and highest pick of the rule on each seed's curve alone; None with one seed.
+      rule: name of the rule that chose it.
+      window: the viable range, `window.min_lr` to `window.max_lr`, and the smoothed curve.
+      selections: the picks of the paper's three methods, by name.
+      horizon_lrs: number of updates -> what the rule picks on the curve at that horizon: the drift of the optimum.
+      curve: losses of every learning rate tried.
+      warnings: doubts, the most serious first.
+      outcome: `found`, `no_learning` or `all_diverged`.
+      num_trials: learning rates tried.
+      num_updates: optimizer updates, over all learning rates and seeds, padding not counted.
+      seconds: wall time of the search, compilation included.
+      execution: how the trials were run, and what did not go as asked.
+      fingerprint: versions, shapes, key and backend: what to compare when two results differ.
+    """
+
+    lr: float
+    interval: tuple[float, float] | None
+    rule: str
+    window: Window
+    selections: Mapping[str, float]
+    horizon_lrs: Mapping[int, float]
+    curve: LossCurve
+    warnings: tuple[LRWarning, ...]
+    outcome: Outcome
+    num_trials: int
+    num_updates: int
+    seconds: float
+    execution: Execution
+    fingerprint: Mapping[str, Any]
+
+    def summary(self) -> str:
+        """The result, its reason and its doubts, in sentences."""
+        return "\n".join(
+            [*self._reason(), *(f"Warning, {warning}" for warning in self.warnings), self._cost()]
+        )
+
+    def _reason(self) -> list[str]:
+        tried = (
+            f"{self.num_trials} learning rates from {float(self.curve.lrs[0]):.1e} to "
+            f"{float(self.curve.lrs[-1]):.1e}, {self._steps()} updates each, {_seeds(self.curve.final.shape[0])}"
+        )
+        if self.outcome is not Outcome.found:
+            return [f"No learning rate was chosen. {self.outcome.value}", f"Tried: {tried}."]
+        low, high = float(self.window.min_lr), float(self.window.max_lr)
+        initial = float(np.mean(np.asarray(self.curve.initial_loss)))
+        best = initial - float(self.window.effect)
+        lines = [
+            f"Learning rate {self.lr:.2e} ({self.rule}: {_REASONS.get(self.rule, 'a rule of your own')}).",
+            f"Between {low:.1e}, where the validation loss begins to fall, and {high:.1e}, where it is lowest, "
+            f"training works; the best trial took the loss from {initial:.4g} to {best:.4g}.",
+            f"Tried: {tried}.",
+        ]
+        if self.interval is not None:
+            lines.append(
+                f"Seed by seed the pick lies between {self.interval[0]:.1e} and {self.interval[1]:.1e}."
+            )
+        if len(self.horizon_lrs) > 1:
+            drift = ", ".join(f"{lr:.1e} after {steps}" for steps, lr in self.horizon_lrs.items())
+            lines.append(f"The pick by number of updates: {drift}.")
+        return lines
+
+    def _steps(self) -> int:
+        return int(self.curve.horizons[-1])
+
+    def _cost(self) -> str:
+        run = self.execution
+        parts = [
+            f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling), "
+            f"executor {run.used}"
+        ]
+        if run.predicted_bytes:
+            parts.append(f", {show_bytes(run.predicted_bytes)}")
+        if run.devices > 1:
+            parts.append(f" on each of {run.devices} devices")
+        return "".join(parts) + "." + "".join(f" {note}" for note in run.notes)
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the curve, the window and the three methods; see `lrjax.plots.plot_finder`.
+
+        Args:
+          ax: axes to draw into; None makes a new figure, which is neither shown nor kept by pyplot.
+
+        Returns:
+          The axes; `ax.figure.savefig(path)` writes the picture.
+        """
+        from ..plots import plot_finder
+
+        return plot_finder(self, ax=ax)
+
+    def to_json(self, path: str | PathLike[str]) -> None:
+        """Write the result to a file, losslessly; non-finite numbers are the strings "inf", "-inf", "nan".
+
+        Args:
+          path: file to write; its folder must exist.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        write_json(path, FORMAT, self)
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> "LRFinderResult":
+        """Read a result that `to_json` wrote.
+
+        Args:
+          path: the file.
+
+        Returns:
+          An equal result.
+
+        Raises:
+          ValueError: the file is no such result, or of a newer version.
+          OSError: the file cannot be read.
+        """
+        return read_json(path, FORMAT, cls)
+
+    def __repr__(self) -> str:
+        if self.outcome is not Outcome.found:
+            return f"LRFinderResult(outcome={self.outcome.name}, num_trials={self.num_trials})"
+        names = ", ".join(warning.name for warning in self.warnings)
+        return (
+            f"LRFinderResult(lr={self.lr:.3g}, min_lr={float(self.window.min_lr):.3g}, "
+            f"max_lr={float(self.window.max_lr):.3g}, rule={self.rule}, warnings=[{names}])"
+        )
+
+
+_REASONS = {
+    "midpoint": "the middle of the window, in decades",
+    "half_loss": "half of the reduction of the loss is reached",
+    "steepest": "the loss falls fastest here",
+    "lowest_loss": "the trial with the lowest loss",
+}
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+class LRNotFound(RuntimeError):
+    """No learning rate was found. `result` holds the curve and the reason; `throw=False` returns it instead.
+
+    Attributes:
+      result: the whole result, with `lr` nan.
+    """
+
+    def __init__(self, result: LRFinderResult):
+        super().__init__(
+            f"{result.outcome.value} {result.warnings[0].remedy if result.warnings else ''}".strip()
+        )
+        self.result = result
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a search.
+
+    Attributes:
+      result: what the finished rounds tell, or None if there is none yet.
+    """
+
+    def __init__(self, result: LRFinderResult | None):
+        told = "no round had finished" if result is None else f"{result.num_trials} learning rates were done"
+        super().__init__(f"The search was interrupted; {told}.")
+        self.result = result

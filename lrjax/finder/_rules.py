@@ -1,0 +1,154 @@
+"""Rules: functions of (curve, window) that choose one learning rate. A user's own function is a rule too."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._types import Array, Float
+from ._curve import LossCurve
+from ._window import Window, crossing_below
+
+Rule = Callable[[LossCurve, Window], Any]
+
+
+def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
+    """Method 1, the default: the middle of min_lr and max_lr in log10.
+
+    Args:
+      curve: the step-sampled curve (not read).
+      window: the viable window.
+
+    Returns:
+      sqrt(min_lr * max_lr), shape (); nan if nothing was found.
+
+    Source: "Learning rate optimization through step sampling", method 1.
+
+    Examples:
+      >>> import lrjax
+      >>> lrjax.midpoint.__name__
+      'midpoint'
+    """
+    return _midpoint(window)
+
+
+def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
+    """Method 2: where half of the reduction of the loss is reached, below max_lr.
+
+    Args:
+      curve: the step-sampled curve (not read).
+      window: the viable window.
+
+    Returns:
+      The largest lr below max_lr where the smoothed normalised loss is 0.5, shape (); the lowest lr if it never is.
+
+    Source: "Learning rate optimization through step sampling", method 2.
+
+    Examples:
+      >>> import lrjax
+      >>> lrjax.half_loss.__name__
+      'half_loss'
+    """
+    return _half_loss(window)
+
+
+def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
+    """Method 3: where the loss falls fastest per decade of lr, within the window.
+
+    Args:
+      curve: the step-sampled curve (not read).
+      window: the viable window.
+
+    Returns:
+      The cell of the window with the most negative slope, shape ().
+
+    Source: "Learning rate optimization through step sampling", method 3.
+
+    Examples:
+      >>> import lrjax
+      >>> lrjax.steepest.__name__
+      'steepest'
+    """
+    return _steepest(window)
+
+
+def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
+    """Wittmann's rule: the trial with the lowest loss, unsmoothed.
+
+    Args:
+      curve: the step-sampled curve (not read).
+      window: the viable window.
+
+    Returns:
+      The tried lr with the lowest mean loss, shape (). On average too high for constant-lr training: at 20 steps it
+      lies at the edge of stability.
+
+    Source: Wittmann, LRFinder (github.com/WittmannF/LRFinder), which reads this point off the plot.
+
+    Examples:
+      >>> import lrjax
+      >>> lrjax.lowest_loss.__name__
+      'lowest_loss'
+    """
+    return jnp.where(window.outcome_index == 0, window.best_lr, jnp.nan)
+
+
+def crossing(window: Window, level: float) -> Float[Array, ""]:
+    """log10 of the largest lr below max_lr where the normalised smoothed loss is at a level.
+
+    Args:
+      window: the viable window.
+      level: 1 is the plateau, 0 the minimum; between them.
+
+    Returns:
+      The crossing, interpolated between cells, shape (); the lowest cell if there is none.
+
+    Raises:
+      ValueError: `level` is not between 0 and 1.
+
+    Examples:
+      A rule of one's own, the lr that reaches 95 % of the reduction:
+
+      >>> import lrjax
+      >>> def almost_best(curve, window):
+      ...     return 10.0 ** lrjax.crossing(window, 0.05)
+    """
+    if not 0 < level < 1:
+        raise ValueError(
+            f"`crossing(level)` must lie between 0 (the minimum) and 1 (the plateau), got {level}."
+        )
+    bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
+    return crossing_below(window.log10_lr, window.loss, bottom, level)[0]
+
+
+# The maths, compiled on the window alone: a curve has another shape after every round.
+
+
+@jax.jit
+def _midpoint(window: Window) -> Float[Array, ""]:
+    return 10.0 ** (0.5 * (jnp.log10(window.min_lr) + jnp.log10(window.max_lr)))
+
+
+@jax.jit
+def _half_loss(window: Window) -> Float[Array, ""]:
+    return _unless_narrow(window, 10.0 ** crossing(window, 0.5))
+
+
+@jax.jit
+def _steepest(window: Window) -> Float[Array, ""]:
+    slack = 1e-4  # for a cell that is the window's own end, after a round trip through 10**x
+    within = (window.log10_lr >= jnp.log10(window.min_lr) - slack) & (
+        window.log10_lr <= jnp.log10(window.max_lr) + slack
+    )
+    index = jnp.argmin(jnp.where(within & jnp.isfinite(window.slope), window.slope, jnp.inf))
+    return _unless_narrow(window, 10.0 ** window.log10_lr[index])
+
+
+def _unless_narrow(window: Window, lr: Float[Array, ""]) -> Float[Array, ""]:
+    lr = jnp.where(window.narrow, window.best_lr, lr)
+    return jnp.where(window.outcome_index == 0, lr, jnp.nan)
+
+
+METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steepest": steepest}
+"""The paper's three, by name."""

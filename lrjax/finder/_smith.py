@@ -1,0 +1,106 @@
+"""Smith's bounds for a cyclical learning rate."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .._checks import check_count, check_number
+from ._range_history import Recorded, need_points, read_history
+
+
+class SmithBounds(NamedTuple):
+    """The two ends of a cyclical learning rate; both are recorded learning rates.
+
+    Attributes:
+      base_lr: the lower end, linear scale.
+      max_lr: the upper end, linear scale, > base_lr.
+    """
+
+    base_lr: float
+    max_lr: float
+
+
+def smith_bounds(
+    lrs: Recorded,
+    values: Recorded,
+    *,
+    maximize: bool = False,
+    start: float = 0.1,
+    stop: float = 0.9,
+    setback: float = 0.1,
+    window: int = 5,
+) -> SmithBounds:
+    r"""Where the curve starts to improve, and where it stops or becomes ragged.
+
+    Smith reads both off the picture. Here, with z the running median of the values (their negatives for
+    `maximize`; non-finite ones count as infinitely bad), $b_i = \min_{k \le i} z_k$ its best so far and
+    $A = z_0 - \min z$ the whole improvement, the progress $p_i = (z_0 - b_i)/A$ climbs from 0 to 1, and
+    - base_lr is the last learning rate with $p_i <$ `start`;
+    - max_lr is the first with $p_i \ge$ `stop`, or, if that comes sooner, the best point before the first
+      setback: a point with $p_i \ge 1/2$ that is worse than the best so far by more than `setback` times A.
+
+    Both are unchanged by a shift and a positive factor of the values.
+
+    Args:
+      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale; linearly spaced in Smith's
+        test.
+      values: the loss, or any metric such as the accuracy, at each of them. Shape (steps,).
+      maximize: whether larger values are better.
+      start: progress that counts as the start, a fraction of the whole improvement, in (0, 0.5].
+      stop: progress that counts as the end, a fraction, in (0.5, 1].
+      setback: loss of progress that counts as ragged, a fraction, > 0; inf: never.
+      window: points in the running median, odd, >= 1; 1: the values as they are. The window is cut off at the
+        ends.
+
+    Returns:
+      `SmithBounds`: base_lr < max_lr.
+
+    Raises:
+      TypeError: an argument is not of numbers.
+      ValueError: the arrays do not fit, `lrs` do not rise, an option is out of range, there are fewer than 3
+        finite values, the first ones are not finite, or the values never improve.
+
+    Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
+
+    Examples:
+      >>> rates = [0.001 * i for i in range(1, 13)]
+      >>> accuracy = [0.1, 0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.56, 0.4, 0.5, 0.3]
+      >>> smith_bounds(rates, accuracy, maximize=True)
+      SmithBounds(base_lr=0.003, max_lr=0.007)
+    """
+    rates, recorded = read_history("smith_bounds", lrs, values, name="values")
+    start = check_number(
+        "smith_bounds(start=...)", start, rule="a fraction in (0, 0.5]", accept=lambda v: 0 < v <= 0.5
+    )
+    stop = check_number(
+        "smith_bounds(stop=...)", stop, rule="a fraction in (0.5, 1]", accept=lambda v: 0.5 < v <= 1
+    )
+    setback = check_number(
+        "smith_bounds(setback=...)", setback, rule="a fraction > 0", accept=lambda v: v > 0
+    )
+    window = check_count("smith_bounds(window=...)", window, unit="recorded points, an odd number")
+    if window % 2 == 0:
+        raise ValueError(f"`smith_bounds(window=...)` must be odd, got {window}. Write {window + 1}.")
+    finite = np.isfinite(recorded)
+    need_points("smith_bounds", int(finite.sum()), 3, f"with a finite value among {finite.size}")
+    signed = np.where(finite, -recorded if maximize else recorded, np.inf)
+    half = window // 2
+    medians = np.array([np.median(signed[max(i - half, 0) : i + half + 1]) for i in range(signed.size)])
+    if not np.isfinite(medians[0]):
+        raise ValueError(
+            f"`smith_bounds(values=...)` must start with finite values, got {recorded[0]:g} first. "
+            "Drop the diverged start, or lower the lower end of the range."
+        )
+    improvement = medians[0] - medians.min()
+    if improvement <= 4 * np.finfo(np.float32).eps * np.abs(recorded[finite]).max():
+        raise ValueError(
+            "`smith_bounds(values=...)` must improve somewhere, got none better than the first ones with "
+            f"maximize={maximize}. Widen the range, or set maximize={not maximize} if that is meant."
+        )
+    best = np.minimum.accumulate(medians)
+    progress = (medians[0] - best) / improvement
+    ragged = np.flatnonzero((progress >= 0.5) & (medians - best > setback * improvement))
+    end = int(np.argmax(progress >= stop))
+    if ragged.size:
+        end = min(end, int(np.argmin(medians[: ragged[0]])))
+    return SmithBounds(float(rates[np.argmax(progress >= start) - 1]), float(rates[end]))

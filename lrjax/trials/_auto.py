@@ -1,0 +1,92 @@
+"""Which executor `auto` takes: from the backend and the step's jaxpr, and a short measurement where that is not enough."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from ._executors import Executor
+from ._prepare import Experiment
+from ._trial import init_trial, train_step
+
+SMALL_STEP = 2e8
+"""Floating-point operations of a training step under which vmap can win on a CPU, so that it is measured."""
+
+
+class Choice(NamedTuple):
+    """What `auto` took, and why.
+
+    Attributes:
+      executor: the executor to start with.
+      reason: one sentence.
+    """
+
+    executor: Executor
+    reason: str
+
+
+def step_facts(experiment: Experiment) -> tuple[bool, float]:
+    """Whether a training step holds a convolution, and its floating-point operations (0 if unknown)."""
+    spec, data = experiment.spec, experiment.seeds[0]
+    hyperparameter = jax.ShapeDtypeStruct((), experiment.dtype)
+    state = jax.eval_shape(lambda h: init_trial(spec, h, data), hyperparameter)
+    traced = jax.jit(lambda h, s, d: train_step(spec, h, s, d)).trace(hyperparameter, state, data)
+    if _has_convolution(traced.jaxpr.jaxpr):
+        return True, 0.0
+    costs = traced.lower().cost_analysis() or {}
+    if isinstance(costs, list):
+        costs = costs[0]
+    return False, float(costs.get("flops", 0.0))
+
+
+def _has_convolution(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            return True
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns") and _has_convolution(inner):
+                    return True
+    return False
+
+
+def choose(experiment: Experiment, platform: str, width: int, measure: Callable[[Executor], float]) -> Choice:
+    """The executor for a round of `width` lanes.
+
+    Args:
+      experiment: what will run.
+      platform: "cpu", "gpu" or "tpu".
+      width: lanes in a round.
+      measure: seconds per lane of an executor, measured on its real program.
+
+    Returns:
+      The executor and the reason.
+    """
+    if platform != "cpu":
+        return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
+    convolution, flops = step_facts(experiment)
+    if convolution:
+        return Choice(
+            "loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host"
+        )
+    if width == 1:
+        return Choice("map", "one lane has nothing to vectorise")
+    if flops > SMALL_STEP:
+        return Choice("map", f"a step of {flops:.1e} operations fills the CPU by itself")
+    seconds: dict[Executor, float] = {executor: measure(executor) for executor in ("map", "vmap")}
+    best = min(seconds, key=lambda executor: seconds[executor])
+    shown = ", ".join(f"{executor} {1e3 * value:.3g} ms" for executor, value in seconds.items())
+    return Choice(best, f"fastest of those measured, per lane: {shown}")
+
+
+def seconds_of(run: Callable[[], Any], repeats: int = 3) -> float:
+    """The best of a few runs, the first left out."""
+    jax.block_until_ready(run())
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,274 @@
+"""Where the batches of a trial come from: arrays, iterables, and evaluation sets."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import describe, path_of, show
+from .._types import Array, Batch, Float, Key, PyTree
+
+
+class EvalSet(NamedTuple):
+    """The evaluation batches, grouped by shape so that each group is one array with a leading axis.
+
+    Attributes:
+      groups: pytrees of batches, leading axis = batches of one shape.
+      weights: for each group, the share of the examples that each of its batches holds.
+    """
+
+    groups: tuple[Batch, ...]
+    weights: tuple[Float[Array, " batches"], ...]
+
+
+def to_arrays(where: str, tree: PyTree) -> PyTree:
+    """Turn every leaf into a JAX array (torch and tf tensors too), refusing what no program can hold.
+
+    Raises:
+      TypeError: a leaf is a string, an object or no array at all.
+      ValueError: a 64-bit integer does not fit the 32 bits JAX keeps.
+    """
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
+    return treedef.unflatten([_to_array(where, path, leaf) for path, leaf in leaves])
+
+
+def _to_array(where: str, path: tuple, leaf: object) -> Array:
+    if isinstance(leaf, jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "biufcV" or (array.dtype.kind == "V" and array.dtype.names):
+        raise TypeError(
+            f"`{where}` must hold arrays of numbers, got {show(leaf)} ({type(leaf).__name__}) at "
+            f"{path_of(path)}. Encode it as numbers, or leave it out of the batch."
+        )
+    if array.dtype in (np.int64, np.uint64) and array.size and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        wide = np.iinfo(np.int32 if array.dtype == np.int64 else np.uint32)
+        low, high = array.min(), array.max()
+        if low < wide.min or high > wide.max:
+            raise ValueError(
+                f"`{where}` holds {high if high > wide.max else low} at {path_of(path)}, which JAX would cut to "
+                "32 bits. Reduce the values, or enable jax_enable_x64."
+            )
+    return jnp.asarray(array)
+
+
+def batch_size_of(batch: Batch) -> int:
+    """The number of examples: the length of the first leaf's leading axis (1 for a batch of scalars)."""
+    leaves = jax.tree.leaves(batch)
+    return leaves[0].shape[0] if leaves and leaves[0].ndim else 1
+
+
+def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
+    """Stack batches of one structure and shape along a new leading axis.
+
+    Raises:
+      ValueError: two batches differ in structure, shape or dtype; the message names the leaf.
+    """
+    first = batches[0]
+    for index, batch in enumerate(batches):
+        difference = compare_trees(first, batch)
+        if difference:
+            raise ValueError(
+                f"`{where}` must all have one structure and shape, but batch {index} differs from batch 0: "
+                f"{difference}. Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
+            )
+    return stack_leaves(batches)
+
+
+def stack_leaves(trees: Sequence[PyTree]) -> PyTree:
+    """Stack equal trees along a new leading axis."""
+    if len(trees) == 1:
+        return jax.tree.map(lambda leaf: leaf[None], trees[0])
+    return _stack(*trees)
+
+
+@jax.jit
+def _stack(*trees: PyTree) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def compare_trees(expected: PyTree, got: PyTree, *, ranks_only: bool = False) -> str:
+    """Say how two trees of arrays differ in structure, shape or dtype; empty if they do not."""
+    if jax.tree.structure(expected) != jax.tree.structure(got):
+        return f"structure {jax.tree.structure(got)} instead of {jax.tree.structure(expected)}"
+    pairs = zip(
+        jax.tree_util.tree_leaves_with_path(expected), jax.tree_util.tree_leaves_with_path(got), strict=True
+    )
+    for (path, one), (_, other) in pairs:
+        same = one.ndim == other.ndim if ranks_only else (one.shape, one.dtype) == (other.shape, other.dtype)
+        if not same:
+            return f"{path_of(path)} is {describe(other)} instead of {describe(one)}"
+    return ""
+
+
+def make_eval_set(where: str, eval_batches: PyTree) -> EvalSet:
+    """Group evaluation batches by shape.
+
+    Args:
+      where: the argument's name, for messages.
+      eval_batches: a list of batches, the last of which may be smaller, or one pytree whose leaves have a
+        leading batch axis.
+
+    Returns:
+      The groups and the share of the examples in every batch.
+
+    Raises:
+      ValueError: there is no batch or an empty one.
+    """
+    if isinstance(eval_batches, list):
+        batches = [to_arrays(f"{where}[{index}]", batch) for index, batch in enumerate(eval_batches)]
+    else:
+        stacked = to_arrays(where, eval_batches)
+        batches = unstack(where, stacked)
+    if not batches:
+        raise ValueError(
+            f"`{where}` is empty. Step sampling reads a validation loss: give at least one batch."
+        )
+    groups: dict[Any, list[Batch]] = {}
+    for index, batch in enumerate(batches):
+        if not jax.tree.leaves(batch) or batch_size_of(batch) == 0:
+            raise ValueError(
+                f"`{where}` must hold batches of examples, but batch {index} is empty. Remove it."
+            )
+        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(batch))
+        groups.setdefault((jax.tree.structure(batch), shapes), []).append(batch)
+    total = sum(batch_size_of(batch) for batch in batches)
+    return EvalSet(
+        groups=tuple(stack_leaves(group) for group in groups.values()),
+        weights=tuple(
+            jnp.asarray([batch_size_of(batch) / total for batch in group], jnp.float32)
+            for group in groups.values()
+        ),
+    )
+
+
+def unstack(where: str, stacked: Batch) -> list[Batch]:
+    """Split a pytree along the leading axis of its leaves.
+
+    Raises:
+      ValueError: a leaf has no leading axis, or two leaves disagree on its length.
+    """
+    count = leading_length(where, stacked, axis="batch")
+    return [jax.tree.map(lambda leaf, i=index: leaf[i], stacked) for index in range(count)]
+
+
+def leading_length(where: str, tree: PyTree, *, axis: str) -> int:
+    """The common length of the leaves' leading axis; `axis` says in words what it counts."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if not leaves:
+        raise ValueError(f"`{where}` holds no arrays. Give a pytree of arrays with a leading {axis} axis.")
+    first_path, first = leaves[0]
+    for path, leaf in leaves:
+        if leaf.ndim == 0:
+            raise ValueError(f"`{where}` must have a leading {axis} axis, got a scalar at {path_of(path)}.")
+        if leaf.shape[0] != first.shape[0]:
+            raise ValueError(
+                f"`{where}` must have one leading {axis} axis for all leaves, got {first.shape[0]} at "
+                f"{path_of(first_path)} and {leaf.shape[0]} at {path_of(path)}."
+            )
+    return int(first.shape[0])
+
+
+class EpochSampler:
+    """Batches of arrays in a fresh random order every epoch, with random access by step.
+
+    Batch t belongs to epoch t // (examples // batch_size); an incomplete last batch is left out.
+    """
+
+    def __init__(self, arrays: PyTree, num_examples: int, batch_size: int, *, shuffle: bool):
+        self.arrays, self.batch_size, self.shuffle = arrays, batch_size, shuffle
+        self.num_examples, self.steps_per_epoch = num_examples, num_examples // batch_size
+
+    def between(self, key: Key, start: int, stop: int) -> Batch:
+        """Batches start..stop-1 of the stream of `key`, leading step axis."""
+        rows = np.concatenate([self._rows(key, step) for step in range(start, stop)])
+        shape = (stop - start, self.batch_size)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows].reshape(shape + leaf.shape[1:])), self.arrays)
+
+    def first(self, key: Key, num_steps: int) -> Batch:
+        """The first `num_steps` batches of the stream of `key`."""
+        return self.between(key, 0, num_steps)
+
+    def _rows(self, key: Key, step: int) -> np.ndarray:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        order = _epoch_order(key, epoch, self.num_examples) if self.shuffle else np.arange(self.num_examples)
+        return order[index * self.batch_size : (index + 1) * self.batch_size]
+
+
+def _epoch_order(key: Key, epoch: int, num_examples: int) -> np.ndarray:
+    """A permutation that depends on the key's bits and the epoch alone, the same on every backend."""
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    words = [int(word) for word in np.asarray(data).ravel()]
+    return np.random.Generator(np.random.PCG64([*words, epoch])).permutation(num_examples)
+
+
+class BatchStream:
+    """Batches pulled from an iterable as they are needed, kept so that every learning rate sees the same ones."""
+
+    def __init__(self, where: str, batches: Iterable[Batch]):
+        self.where = where
+        self._iterator: Iterator[Batch] = iter(batches)
+        self._kept: list[Batch] = []
+
+    def available(self, count: int) -> int:
+        """How many batches there are, counting no further than `count`."""
+        while len(self._kept) < count:
+            try:
+                batch = next(self._iterator)
+            except StopIteration:
+                break
+            self._kept.append(to_arrays(f"{self.where}[{len(self._kept)}]", batch))
+        return min(len(self._kept), count)
+
+    def between(self, start: int, stop: int) -> Batch:
+        """Batches start..stop-1, stacked.
+
+        Raises:
+          ValueError: the iterable ends before `stop`.
+        """
+        held = self.available(stop)
+        if held < stop:
+            raise ValueError(
+                f"`{self.where}` must give at least {stop} batches (one for each step and seed), got {held}. "
+                "Give more data, smaller batches, fewer steps (`num_steps`) or fewer seeds (`num_seeds`)."
+            )
+        return stack_batches(self.where, self._kept[start:stop])
+
+
+def check_prefix(
+    sample_batches: Callable[[Key, int], Batch], key: Key, batches: Batch, num_steps: int
+) -> None:
+    """Raise unless asking for fewer steps gives the first of the same batches."""
+    if num_steps < 2:
+        return
+    fewer = num_steps // 2
+    prefix = to_arrays("sample_batches(...)", sample_batches(key, fewer))
+    same = jax.tree.structure(prefix) == jax.tree.structure(batches) and all(
+        np.array_equal(
+            np.asarray(one), np.asarray(many)[:fewer], equal_nan=jnp.issubdtype(one.dtype, jnp.floating)
+        )
+        for one, many in zip(jax.tree.leaves(prefix), jax.tree.leaves(batches), strict=True)
+    )
+    if not same:
+        raise ValueError(
+            f"`sample_batches(key, num_steps)` must be prefix-consistent: sample_batches(key, {fewer}) is not the "
+            f"first {fewer} steps of sample_batches(key, {num_steps}). Draw the batch of step t from "
+            "jax.random.fold_in(key, t), or use Task.from_arrays."
+        )
+
+
+def as_list(where: str, batches: Iterable[Batch]) -> list[Batch]:
+    """Every batch of an iterable, refusing a pytree of arrays given by mistake."""
+    if isinstance(batches, dict) or hasattr(batches, "shape"):
+        raise TypeError(
+            f"`{where}` must be an iterable of batches, got {type(batches).__name__} (one batch?). "
+            "Put a single batch into a list, or use Task.from_arrays for whole arrays."
+        )
+    try:
+        return list(cast(Iterable[Batch], batches))
+    except TypeError:
+        raise TypeError(
+            f"`{where}` must be an iterable of batches, got {show(batches)} ({type(batches).__name__})."
+        ) from None

@@ -1,0 +1,281 @@
+"""Four ways to run the one trial over many lanes. All give the same curve; they differ in time and memory.
+
+`vmap` and `chunked` vectorise, `map` is one program with a loop over the lanes, `loop` is a loop on the host
+around one jitted step. The first three are compiled ahead of time, once for each shape.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from .._checks import check_count, show
+from .._types import Array, PyTree
+from ._devices import lane_axis
+from ._trial import (
+    EvalData,
+    SeedData,
+    TrialRecord,
+    TrialSpec,
+    TrialState,
+    evaluate_batch,
+    finish_record,
+    init_trial,
+    observe_step,
+    run_trial,
+    train_step,
+    weights_to_evaluate,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunked:
+    """The executor that runs `size` lanes at a time in one program: vectorised, with bounded memory.
+
+    Attributes:
+      size: lanes in a chunk, >= 1.
+
+    Raises:
+      ValueError: `size` < 1.
+
+    Examples:
+      >>> import lrjax
+      >>> lrjax.Chunked(8)
+      Chunked(size=8)
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        check_count("Chunked(size)", self.size, unit="lanes")
+
+    def __str__(self) -> str:
+        return f"chunked({self.size})"
+
+
+Executor = Literal["auto", "vmap", "map", "loop"] | Chunked
+
+
+def check_executor(where: str, executor: object) -> Executor:
+    """Return the executor, or say which there are."""
+    if isinstance(executor, Chunked) or executor in ("auto", "vmap", "map", "loop"):
+        return executor  # pyright: ignore[reportReturnType]
+    advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or executor == "chunked" else ""
+    raise ValueError(
+        f'`{where}` must be "auto", "vmap", "map", "loop" or lrjax.Chunked(k), got {show(executor)}. {advice}'.strip()
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Program:
+    """A way to run lanes as one compiled program. Equal programs on equal shapes share one executable.
+
+    Attributes:
+      spec: the trial.
+      executor: "vmap", "map" or a `Chunked`.
+      mesh: the devices over which the lanes are spread, or None for one.
+      resume: whether the lanes go on from given states.
+      keep: whether the states after the last step are returned.
+    """
+
+    spec: TrialSpec
+    executor: Executor
+    mesh: Mesh | None = None
+    resume: bool = False
+    keep: bool = False
+
+    def function(self) -> Callable[..., tuple[TrialRecord, TrialState | None]]:
+        """The program as a function of (hyperparameters, lanes, states, data, evaluation).
+
+        Hyperparameters, states and outputs have a leading lane axis, after a seed axis under `vmap`, whose data
+        have one too. `lanes` = (first, stop) bounds the rows that `map` runs on each shard; the others run all.
+        """
+        one = functools.partial(_run_lane, self.spec, self.keep)
+        if self.executor == "vmap":
+            lanes = jax.vmap(one, in_axes=(0, 0, None, None))
+            lifted = _ignore_bounds(jax.vmap(lanes, in_axes=(None, 0, 0, None)))
+            lane_spec = lambda axis: PartitionSpec(None, axis)  # noqa: E731
+        elif isinstance(self.executor, Chunked):
+            lifted = _ignore_bounds(functools.partial(_chunks, one, self.executor.size))
+            lane_spec = PartitionSpec
+        else:
+            lifted = functools.partial(_rows, one)
+            lane_spec = PartitionSpec
+        if self.mesh is None:
+            return lifted
+        axis, everywhere = lane_axis(self.mesh), PartitionSpec()
+        lane = lane_spec(axis)
+        return jax.shard_map(
+            lifted,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(axis), everywhere, lane, everywhere, everywhere),
+            out_specs=lane,
+            check_vma=False,  # a scan's carry starts equal on all devices and ends different
+        )
+
+
+def _run_lane(
+    spec: TrialSpec,
+    keep: bool,
+    hyperparameters: PyTree,
+    state: TrialState | None,
+    data: SeedData,
+    evaluation: EvalData,
+) -> tuple[TrialRecord, TrialState | None]:
+    record, state = run_trial(spec, hyperparameters, state, data, evaluation)
+    return record, state if keep else None
+
+
+def _ignore_bounds(run: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda hyperparameters, lanes, states, data, evaluation: run(
+        hyperparameters, states, data, evaluation
+    )
+
+
+def _chunks(
+    one: Callable[..., Any],
+    size: int,
+    hyperparameters: PyTree,
+    states: PyTree,
+    data: SeedData,
+    evaluation: EvalData,
+) -> PyTree:
+    """`size` lanes at a time; the width is a multiple of the size, so there is no remainder to compile."""
+    return lax.map(lambda lane: one(*lane, data, evaluation), (hyperparameters, states), batch_size=size)
+
+
+def _rows(
+    one: Callable[..., Any],
+    hyperparameters: PyTree,
+    lanes: tuple[Array, Array],
+    states: PyTree,
+    data: SeedData,
+    evaluation: EvalData,
+) -> PyTree:
+    """Rows first..stop-1, one after the other; the rest of the output is zeros."""
+    inputs = (hyperparameters, states)
+    width = jax.tree.leaves(inputs)[0].shape[0]
+    row = jax.tree.map(lambda leaf: leaf[0], inputs)
+    shapes = jax.eval_shape(lambda row: one(*row, data, evaluation), row)
+    outputs = jax.tree.map(lambda shape: jnp.zeros((width, *shape.shape), shape.dtype), shapes)
+
+    def body(index: Array, outputs: PyTree) -> PyTree:
+        row = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), inputs)
+        result = one(*row, data, evaluation)
+        return jax.tree.map(
+            lambda rows, new: lax.dynamic_update_index_in_dim(rows, new, index, 0), outputs, result
+        )
+
+    return lax.fori_loop(*lanes, body, outputs)
+
+
+def compile_program(program: Program, arguments: tuple) -> Any:
+    """The executable of a program for arguments of these shapes; compiled once and kept for the process."""
+    leaves, treedef = jax.tree.flatten(arguments)
+    shapes = tuple(
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
+        for leaf in leaves
+    )
+    return _compile(program, treedef, shapes)
+
+
+@functools.lru_cache(maxsize=64)
+def _compile(program: Program, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
+    return lower_program(program, treedef.unflatten(shapes)).compile()
+
+
+def lower_program(program: Program, arguments: tuple) -> Any:
+    """The program before compilation."""
+    return jax.jit(program.function()).lower(*arguments)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
+    # copied, since the steps donate their state and these are the seed's own parameters
+    return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
+    return train_step(spec, hyperparameters, state, data)
+
+
+_observe = jax.jit(observe_step, static_argnums=0)
+_weights = jax.jit(weights_to_evaluate, static_argnums=0)
+_finish = jax.jit(finish_record)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _evaluate_batch(
+    spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: int, key: Array
+) -> dict[str, Array]:
+    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), group)
+    return evaluate_batch(spec, params, model_state, batch, key)
+
+
+@jax.jit
+def _weighted_sum(values: list[dict[str, Array]], shares: list[Array]) -> dict[str, Array]:
+    weights = jnp.concatenate(shares)
+    return {name: jnp.sum(jnp.stack([value[name] for value in values]) * weights) for name in values[0]}
+
+
+def run_on_host(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState | None, data: SeedData, evaluation: EvalData
+) -> tuple[TrialRecord, TrialState]:
+    """`run_trial` as a loop on the host around the jitted step."""
+    if state is None:
+        state = _start(spec, hyperparameters, data)
+    else:
+        state = jax.tree.map(jnp.copy, state)
+    done, metrics = 0, []
+    for horizon in spec.horizons:
+        for _ in range(horizon - done):
+            state = _step(spec, hyperparameters, state, data)
+        done = horizon
+        metrics.append(evaluate_on_host(spec, state, data, evaluation))
+    stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
+    return _finish(state, stacked), state
+
+
+def evaluate_on_host(
+    spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData
+) -> dict[str, Array]:
+    """`evaluate` as a loop on the host over the evaluation batches."""
+    params = _weights(spec, state, data)
+    groups, weights = evaluation.batches
+    values = [
+        _evaluate_batch(spec, params, state.model_state, group, index, evaluation.key)
+        for group, weight in zip(groups, weights, strict=True)
+        for index in range(weight.shape[0])
+    ]
+    return values[0] if len(values) == 1 else _weighted_sum(values, list(weights))
+
+
+def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
+    """The loss after the last horizon at learning rate 0: only the model state moves."""
+    spec, state = _without_optimizer(spec), _untouched(data)
+    for _ in range(spec.horizons[-1]):
+        state = _observe(spec, state, data)
+    return np.asarray(evaluate_on_host(spec, state, data, evaluation)["loss"])
+
+
+def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
+    """The loss of the initial parameters and state."""
+    spec = _without_optimizer(spec)
+    return np.asarray(evaluate_on_host(spec, _untouched(data), data, evaluation)["loss"])
+
+
+def _untouched(data: SeedData) -> TrialState:
+    """A state whose optimizer has none: what is evaluated are the initial parameters themselves."""
+    return TrialState(data.params, data.model_state, (), jnp.int32(0), jnp.int32(-1))
+
+
+def _without_optimizer(spec: TrialSpec) -> TrialSpec:
+    return dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=None)

@@ -1,0 +1,262 @@
+"""From a task to what the executors take: seeds drawn, batches read, everything checked once."""
+
+import inspect
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_count, describe, describe_tree, path_of, show
+from .._types import Batch, Key, OptimizerFactory, Params, PyTree
+from ._data import EvalSet, check_prefix, compare_trees, make_eval_set, to_arrays
+from ._executors import observe_on_host, untouched_loss
+from ._task import Task
+from ._trial import EvalData, SeedData, TrialSpec, split_params
+
+_EVAL_KEY = 0xFFFFFFFF
+"""fold_in data of the evaluation key: no seed has this index."""
+
+DEFAULT_SEEDS = 3
+
+
+class Experiment(NamedTuple):
+    """A task, an optimizer and its seeds, ready to run.
+
+    Attributes:
+      spec: what is compiled.
+      seeds: what the trials of each seed share.
+      evaluation: the evaluation set and key.
+      dtype: of the hyperparameters: float32, or float64 where a parameter is.
+    """
+
+    spec: TrialSpec
+    seeds: tuple[SeedData, ...]
+    evaluation: EvalData
+    dtype: np.dtype
+
+
+class Reference(NamedTuple):
+    """The losses that a trial is measured against, one for each seed.
+
+    Attributes:
+      initial_loss: after the last horizon at learning rate 0 for a stateful task, else of the untouched parameters.
+      untouched_loss: of the untouched parameters and state.
+      stochastic: whether two keys give different evaluation losses.
+    """
+
+    initial_loss: np.ndarray
+    untouched_loss: np.ndarray
+    stochastic: bool
+
+
+def prepare(
+    where: str,
+    task: Task,
+    make_optimizer: OptimizerFactory,
+    *,
+    key: Key,
+    horizons: tuple[int, ...],
+    num_seeds: int | None,
+) -> Experiment:
+    """Draw parameters and batches of every seed and check them.
+
+    Args:
+      where: the caller's name, for messages.
+      task: the problem.
+      make_optimizer: factory of the optimizer.
+      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
+      horizons: increasing numbers of steps; the last is the training's length.
+      num_seeds: None: 3, or as many as the data allow.
+
+    Returns:
+      The experiment.
+
+    Raises:
+      TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
+    """
+    num_steps = horizons[-1]
+    num_seeds = _count_seeds(where, task, num_steps, num_seeds)
+    seeds, trainable = [], None
+    for seed in range(num_seeds):
+        init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
+        params, model_state = _initialise(task, init_key)
+        trainable = _trainable_leaves(task, params) if trainable is None else trainable
+        train, frozen = split_params(params, trainable)
+        batches = task.training_batches(seed, data_key, 0, num_steps)
+        if seed == 0 and task.stream is None:
+            check_prefix(task.sample_batches, data_key, batches, num_steps)
+        _check_batches_finite(batches)
+        seeds.append(SeedData(train, frozen, model_state, batches, jnp.int32(0), train_key))
+        difference = compare_trees(seeds[0], seeds[-1])
+        if difference:
+            raise ValueError(
+                f"`Task(init=...)` must give parameters of one shape for every key, but seed {seed} differs from "
+                f"seed 0: {difference}."
+            )
+    assert trainable is not None
+    eval_set = make_eval_set("Task(eval_batches=...)", task.eval_batches)
+    if task.eval_fn is None:
+        _check_eval_batches(eval_set, seeds[0].batches)
+    spec = TrialSpec(
+        loss_fn=task.loss_fn,
+        eval_fn=task.eval_fn,
+        make_optimizer=make_optimizer,
+        eval_params=task.eval_params,
+        has_state=task.has_state,
+        trainable=trainable,
+        horizons=horizons,
+    )
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(seeds[0].params)]
+    wide = any(dtype == jnp.float64 for dtype in dtypes)
+    return Experiment(
+        spec=spec,
+        seeds=tuple(seeds),
+        evaluation=EvalData(eval_set, jax.random.fold_in(key, _EVAL_KEY)),
+        dtype=np.dtype(np.float64 if wide else np.float32),
+    )
+
+
+def measure_reference(experiment: Experiment) -> Reference:
+    """Evaluate what every trial starts from.
+
+    Raises:
+      ValueError: the loss of the untouched parameters is not finite.
+    """
+    spec, evaluation = experiment.spec, experiment.evaluation
+    untouched = np.asarray([untouched_loss(spec, data, evaluation) for data in experiment.seeds], np.float64)
+    if not np.isfinite(untouched).all():
+        seed = int(np.flatnonzero(~np.isfinite(untouched))[0])
+        raise ValueError(
+            f"The validation loss of the untouched parameters must be finite, got {untouched[seed]} for seed {seed}. "
+            "Look for nan in the data (Task(eval_batches=...)), the initial parameters or loss_fn: "
+            "no learning rate can be measured against it."
+        )
+    initial = untouched
+    if spec.has_state:
+        initial = np.asarray(
+            [observe_on_host(spec, data, evaluation) for data in experiment.seeds], np.float64
+        )
+        if not np.isfinite(initial).all():
+            seed = int(np.flatnonzero(~np.isfinite(initial))[0])
+            raise ValueError(
+                f"The validation loss after {spec.horizons[-1]} steps at learning rate 0 must be finite, got "
+                f"{initial[seed]} for seed {seed}: the model state that loss_fn returns goes bad by itself."
+            )
+    stochastic = False
+    if spec.eval_fn is None:
+        other = evaluation._replace(key=jax.random.fold_in(evaluation.key, 1))
+        again = untouched_loss(spec, experiment.seeds[0], other)
+        stochastic = bool(
+            np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0])))
+        )
+    return Reference(initial, untouched, stochastic)
+
+
+def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
+    if num_seeds is None:
+        return max(1, task.seeds_available(num_steps, DEFAULT_SEEDS))
+    wanted = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds")
+    allowed = task.seeds_available(num_steps, wanted)
+    if allowed < wanted:
+        raise ValueError(
+            f"`{where}(num_seeds=...)` must be at most {max(allowed, 1)}, got {wanted}: each seed takes {num_steps} "
+            "training batches of its own. Give more batches, or leave num_seeds out."
+        )
+    return wanted
+
+
+def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
+    made = task.init(key) if callable(task.init) else task.init
+    if not task.has_state:
+        return _checked_params(made), ()
+    if not (isinstance(made, tuple) and len(made) == 2):
+        raise TypeError(
+            "`Task.stateful(init=...)` must be or return the pair (params, model_state), got "
+            f"{show(type(made).__name__)}. A model without a state is described by `Task`."
+        )
+    params, model_state = made
+    return _checked_params(params), to_arrays("Task(init=...)[1]", model_state)
+
+
+def _checked_params(params: Params) -> Params:
+    if inspect.isgenerator(params) or callable(params):
+        raise TypeError(
+            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}. "
+            "Did init return a module or a function instead of its parameters?"
+        )
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    for path, leaf in leaves:
+        if callable(leaf):
+            raise TypeError(
+                f"`Task(init=...)` must give a pytree of arrays, got the function {show(leaf)} at {path_of(path)}. "
+                "Keep functions out of the parameters (for Equinox: eqx.partition(model, eqx.is_array))."
+            )
+    params = to_arrays("Task(init=...)", params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise TypeError(
+                f"`Task(init=...)` must give real parameters, got {describe(leaf)} at {path_of(path)}. "
+                "Hold the real and the imaginary part as two leaves."
+            )
+    return params
+
+
+def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
+    """For every leaf, whether it is floating and the task lets it train."""
+    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
+    if not any(floating):
+        raise ValueError(
+            "`Task(init=...)` must give at least one floating parameter to train, got "
+            f"{describe_tree(params)}. Convert them to float32."
+        )
+    if task.trainable is None:
+        return tuple(floating)
+    mask = task.trainable(params) if callable(task.trainable) else task.trainable
+    if jax.tree.structure(mask) != jax.tree.structure(params):
+        raise ValueError(
+            "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, "
+            f"{jax.tree.structure(params)}, got {jax.tree.structure(mask)}."
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
+        if not isinstance(leaf, (bool, np.bool_)):
+            raise TypeError(
+                f"`Task(trainable=...)` must hold True or False, got {show(leaf)} ({type(leaf).__name__}) at "
+                f"{path_of(path)}."
+            )
+    chosen = tuple(
+        bool(wanted) and real for wanted, real in zip(jax.tree.leaves(mask), floating, strict=True)
+    )
+    if not any(chosen):
+        raise ValueError(
+            "`Task(trainable=...)` must leave at least one floating parameter to train, got none of "
+            f"{describe_tree(params)}."
+        )
+    return chosen
+
+
+def _check_batches_finite(batches: Batch) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
+        if not finite.all():
+            rows = np.flatnonzero(~finite)
+            raise ValueError(
+                f"Training batches must be finite, got nan or inf in step {int(rows[0])} at {path_of(path)}. "
+                "Clean the data: every learning rate would diverge there."
+            )
+
+
+def _check_eval_batches(eval_set: EvalSet, train_batches: Batch) -> None:
+    """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
+    expected = jax.tree.map(lambda leaf: leaf[0], train_batches)
+    for group in eval_set.groups:
+        got = jax.tree.map(lambda leaf: leaf[0], group)
+        difference = compare_trees(expected, got, ranks_only=True)
+        if difference:
+            raise ValueError(
+                "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
+                f"takes them), but one differs: {difference}. "
+                "One evaluation batch is written [batch]; a stacked pytree has a leading batch axis."
+            )

@@ -1,0 +1,345 @@
+"""What is trained: the one description of a problem that every part of lrjax takes."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._checks import check_callable, check_count, check_number, name_of, show
+from .._types import Batch, Key, Params, PyTree
+from ._data import BatchStream, EpochSampler, as_list, leading_length, to_arrays
+
+_STATELESS = "loss_fn(params, batch, key) -> loss"
+_STATEFUL = "loss_fn(params, model_state, batch, key) -> (loss, model_state)"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A training problem: parameters, loss, training batches and evaluation batches.
+
+    Attributes:
+      init: `init(key) -> params`, or the parameters themselves (then all seeds start from them). Any pytree of
+        arrays; what is not floating (integer tables, PRNG keys) passes through training untouched.
+      loss_fn: `loss_fn(params, batch, key) -> scalar`. The key is for dropout and the like; it differs from step
+        to step and from seed to seed, never from one learning rate to another. `Task.stateful` takes the form
+        for models with a state (BatchNorm).
+      sample_batches: `sample_batches(key, num_steps) -> batches`, a pytree with a leading step axis. Asking for
+        more steps must give the same first ones. Called outside the training program.
+      eval_batches: validation batches: a list of pytrees, the last of which may be smaller, or one pytree with a
+        leading batch axis. 64 to 256 examples are enough; more costs time for every learning rate.
+      eval_fn: `eval_fn(params, batch) -> {"loss": ..., "accuracy": ...}` or a scalar loss, the mean over the
+        batch. None: `loss_fn` with one fixed key.
+      trainable: which parameters train: a pytree of bools like params, or a function of params that returns one.
+        None: every floating one.
+      baseline_loss: the validation loss of the best constant predictor (ln C for C balanced classes), in the units
+        of `loss_fn`; lets the finder see that a model has only learned the mean. None: unknown.
+      eval_params: `eval_params(opt_state, params) -> params` for optimizers that evaluate other weights than
+        they train. `optax.contrib.schedule_free` is recognised without it.
+      batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
+      max_seeds: the most seeds the data allow, or None for no bound.
+
+    Raises:
+      TypeError: a function is not callable or takes other arguments; the message shows both signatures.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, lrjax
+      >>> task = lrjax.Task(
+      ...     init=lambda key: jnp.zeros(2),
+      ...     loss_fn=lambda w, batch, key: jnp.mean((batch @ w - 1.0) ** 2),
+      ...     sample_batches=lambda key, num_steps: jnp.ones((num_steps, 8, 2)),
+      ...     eval_batches=[jnp.ones((8, 2))],
+      ... )
+      >>> task.has_state
+      False
+    """
+
+    init: Callable[[Key], Any] | PyTree
+    loss_fn: Callable[..., Any]
+    sample_batches: Callable[[Key, int], Batch]
+    eval_batches: PyTree
+    eval_fn: Callable[..., Any] | None = None
+    trainable: PyTree | Callable[[Params], PyTree] | None = None
+    baseline_loss: float | None = None
+    eval_params: Callable[[Any, Params], Params] | None = None
+    batches_between: Callable[[Key, int, int], Batch] | None = None
+    max_seeds: int | None = None
+    has_state: bool = False
+    stream: BatchStream | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        state = "model_state, " if self.has_state else ""
+        where = "Task.stateful" if self.has_state else "Task"
+        _check_signature(f"{where}(loss_fn=...)", self.loss_fn, _STATEFUL if self.has_state else _STATELESS)
+        _check_signature(
+            f"{where}(sample_batches=...)", self.sample_batches, "sample_batches(key, num_steps) -> batches"
+        )
+        if self.eval_fn is not None:
+            wanted = f'eval_fn(params, {state}batch) -> {{"loss": ...}}'
+            _check_signature(f"{where}(eval_fn=...)", self.eval_fn, wanted)
+        if self.eval_params is not None:
+            wanted = "eval_params(opt_state, params) -> params"
+            _check_signature(f"{where}(eval_params=...)", self.eval_params, wanted)
+        if self.batches_between is not None:
+            wanted = "batches_between(key, start, stop) -> batches"
+            _check_signature(f"{where}(batches_between=...)", self.batches_between, wanted)
+        if callable(self.init):
+            wanted = "init(key) -> (params, model_state)" if self.has_state else "init(key) -> params"
+            _check_signature(f"{where}(init=...)", self.init, wanted)
+        if self.eval_batches is None:
+            raise TypeError(
+                f"`{where}(eval_batches=...)` must be validation batches, got None. Step sampling reads the "
+                "validation loss: give a list of batches."
+            )
+        if self.baseline_loss is not None:
+            finite = "a finite loss in the units of loss_fn, or None"
+            check_number(f"{where}(baseline_loss=...)", self.baseline_loss, rule=finite, accept=np.isfinite)
+
+    @classmethod
+    def stateful(
+        cls,
+        *,
+        init: Callable[[Key], Any] | PyTree,
+        loss_fn: Callable[..., Any],
+        sample_batches: Callable[[Key, int], Batch],
+        eval_batches: PyTree,
+        **options: Any,
+    ) -> "Task":
+        """A task whose model has a state that training moves, such as BatchNorm's running statistics.
+
+        Args:
+          init: `init(key) -> (params, model_state)`, or that pair itself.
+          loss_fn: `loss_fn(params, model_state, batch, key) -> (loss, model_state)`.
+          sample_batches: as for `Task`.
+          eval_batches: as for `Task`.
+          **options: the other fields of `Task`; `eval_fn(params, model_state, batch)` evaluates with the running
+            statistics. Without it `loss_fn` is used and the state it returns is discarded.
+
+        Returns:
+          A `Task` with `has_state=True`.
+
+        Raises:
+          TypeError: as for `Task`.
+
+        Examples:
+          >>> import jax.numpy as jnp, lrjax
+          >>> def loss_fn(w, running_mean, batch, key):
+          ...     running_mean = 0.9 * running_mean + 0.1 * batch.mean(0)
+          ...     return jnp.mean(((batch - batch.mean(0)) @ w - 1.0) ** 2), running_mean
+          >>> task = lrjax.Task.stateful(
+          ...     init=(jnp.zeros(2), jnp.zeros(2)),
+          ...     loss_fn=loss_fn,
+          ...     sample_batches=lambda key, num_steps: jnp.ones((num_steps, 8, 2)),
+          ...     eval_batches=[jnp.ones((8, 2))],
+          ...     eval_fn=lambda w, running_mean, batch: jnp.mean(((batch - running_mean) @ w - 1.0) ** 2),
+          ... )
+        """
+        return cls(
+            init=init,
+            loss_fn=loss_fn,
+            sample_batches=sample_batches,
+            eval_batches=eval_batches,
+            has_state=True,
+            **options,
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        init: Callable[[Key], Any] | PyTree,
+        loss_fn: Callable[..., Any],
+        *,
+        train: PyTree,
+        validation: PyTree,
+        batch_size: int,
+        eval_batch_size: int | None = None,
+        shuffle: bool = True,
+        stateful: bool = False,
+        **options: Any,
+    ) -> "Task":
+        """A task on arrays in memory, shuffled anew every epoch.
+
+        Args:
+          init: as for `Task` (`Task.stateful` with `stateful=True`).
+          loss_fn: likewise.
+          train: pytree of arrays, leading axis = examples; `(x, y)` gives batches `(x[rows], y[rows])`.
+          validation: the same structure, other examples.
+          batch_size: examples in a training batch; an incomplete last batch of an epoch is left out.
+          eval_batch_size: examples in an evaluation batch, by default `batch_size`; the last may be smaller.
+          shuffle: False gives the examples in their order.
+          stateful: whether `loss_fn` has the form with `model_state`.
+          **options: further fields of `Task` (`eval_fn`, `trainable`, ...).
+
+        Returns:
+          A `Task` with random access to its batches.
+
+        Raises:
+          ValueError: leaves of different lengths, no examples, or fewer examples than `batch_size`.
+
+        Examples:
+          >>> import numpy as np, jax.numpy as jnp, lrjax
+          >>> x, y = np.ones((100, 3)), np.ones(100)
+          >>> task = lrjax.Task.from_arrays(
+          ...     lambda key: jnp.zeros(3),
+          ...     lambda w, batch, key: jnp.mean((batch[0] @ w - batch[1]) ** 2),
+          ...     train=(x[:80], y[:80]), validation=(x[80:], y[80:]), batch_size=16,
+          ... )
+          >>> task.sample_batches(jax.random.key(0), 5)[0].shape
+          (5, 16, 3)
+        """
+        train = _checked_arrays("Task.from_arrays(train=...)", train)
+        validation = _checked_arrays("Task.from_arrays(validation=...)", validation)
+        num_train = leading_length("Task.from_arrays(train=...)", train, axis="example")
+        num_validation = leading_length("Task.from_arrays(validation=...)", validation, axis="example")
+        batch_size = check_count("Task.from_arrays(batch_size=...)", batch_size, unit="examples")
+        if num_train < batch_size:
+            raise ValueError(
+                f"`Task.from_arrays(train=...)` must hold at least one batch of {batch_size} examples, got "
+                f"{num_train}. Lower batch_size."
+            )
+        if num_validation == 0:
+            raise ValueError(
+                "`Task.from_arrays(validation=...)` is empty. Hold back at least 64 examples from training."
+            )
+        size = batch_size if eval_batch_size is None else eval_batch_size
+        size = check_count("Task.from_arrays(eval_batch_size=...)", size, unit="examples")
+        sampler = EpochSampler(train, num_train, batch_size, shuffle=shuffle)
+        return cls(
+            init=init,
+            loss_fn=loss_fn,
+            sample_batches=sampler.first,
+            batches_between=sampler.between,
+            eval_batches=[
+                jax.tree.map(lambda leaf, s=start: leaf[s : s + size], validation)
+                for start in range(0, num_validation, size)
+            ],
+            has_state=stateful,
+            **options,
+        )
+
+    @classmethod
+    def from_batches(
+        cls,
+        init: Callable[[Key], Any] | PyTree,
+        loss_fn: Callable[..., Any],
+        *,
+        train_batches: Iterable[Batch],
+        eval_batches: Iterable[Batch],
+        stateful: bool = False,
+        **options: Any,
+    ) -> "Task":
+        """A task on batches from any iterable: a list, a generator, a torch, tf.data or Grain loader.
+
+        Seed s trains on the batches s * num_steps to (s + 1) * num_steps - 1, so the search takes as many seeds
+        (at most 3) as there are batches, unless told otherwise. Batches are read once, when they are needed.
+
+        Args:
+          init: function of a key, or the parameters (`(params, model_state)` with `stateful=True`).
+          loss_fn: as for `Task`.
+          train_batches: an iterable of pytrees of one shape. Tensors of other libraries become JAX arrays.
+          eval_batches: a finite iterable of pytrees; the last may be smaller.
+          stateful: whether `loss_fn` has the form with `model_state`.
+          **options: further fields of `Task`.
+
+        Returns:
+          A `Task`.
+
+        Raises:
+          TypeError: not an iterable of batches.
+          ValueError: later, when batches are read: too few, or of different shapes.
+
+        Examples:
+          >>> import jax.numpy as jnp, lrjax
+          >>> batches = [jnp.full((8, 2), i) for i in range(40)]
+          >>> task = lrjax.Task.from_batches(
+          ...     jnp.zeros(2),
+          ...     lambda w, batch, key: jnp.mean((batch @ w - 1.0) ** 2),
+          ...     train_batches=batches, eval_batches=batches[:2],
+          ... )
+        """
+        if isinstance(train_batches, dict) or hasattr(train_batches, "shape"):
+            as_list("Task.from_batches(train_batches=...)", train_batches)
+        try:
+            stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
+        except TypeError:
+            raise TypeError(
+                f"`Task.from_batches(train_batches=...)` must be an iterable of batches, got {show(train_batches)}."
+            ) from None
+        return cls(
+            init=init,
+            loss_fn=loss_fn,
+            sample_batches=lambda key, num_steps: stream.between(0, num_steps),
+            eval_batches=as_list("Task.from_batches(eval_batches=...)", eval_batches),
+            has_state=stateful,
+            stream=stream,
+            **options,
+        )
+
+    def training_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
+        """Batches of steps start..stop-1 of one seed, with a leading step axis.
+
+        Args:
+          seed: index of the seed, 0 first; matters for `from_batches` only.
+          key: the seed's data key.
+          start: first step.
+          stop: one past the last step.
+
+        Returns:
+          A pytree of JAX arrays with leading axis stop - start.
+
+        Raises:
+          ValueError: too few batches, a wrong leading axis, or `start` > 0 without `batches_between`.
+        """
+        if self.stream is not None:
+            return self.stream.between(seed * stop + start, (seed + 1) * stop)
+        if self.batches_between is not None and start > 0:
+            batches, where = self.batches_between(key, start, stop), "batches_between(key, start, stop)"
+        else:
+            batches, where = self.sample_batches(key, stop), "sample_batches(key, num_steps)"
+        batches = to_arrays(where, batches)
+        if start > 0 and self.batches_between is None:
+            batches = jax.tree.map(lambda leaf: leaf[start:], batches)
+        length = leading_length(where, batches, axis="step")
+        if length != stop - start:
+            raise ValueError(
+                f"`{where}` must have a leading step axis of length {stop - start}, got {length}. "
+                "Stack one batch for each step: shape (num_steps, batch, ...)."
+            )
+        return batches
+
+    def seeds_available(self, num_steps: int, at_most: int) -> int:
+        """How many seeds of `num_steps` steps the data allow, no more than `at_most`."""
+        if self.stream is not None:
+            at_most = self.stream.available(num_steps * at_most) // num_steps
+        return at_most if self.max_seeds is None else min(at_most, self.max_seeds)
+
+
+def _checked_arrays(where: str, tree: PyTree) -> PyTree:
+    """Arrays of numbers, on the host where they are on the host (only the batches drawn go to the device)."""
+    to_arrays(where, jax.tree.map(lambda leaf: leaf[:1] if getattr(leaf, "ndim", 0) else leaf, tree))
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
+
+
+def _check_signature(where: str, function: object, wanted: str) -> None:
+    """Raise unless `function` can be called with the positional arguments that `wanted` shows."""
+    check_callable(where, function, signature=wanted)
+    count = wanted.split(")")[0].count(",") + 1
+    try:
+        signature = inspect.signature(function)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):  # builtins and C functions show none
+        return
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        hint = ""
+        if "model_state" in str(signature) and "model_state" not in wanted:
+            hint = " A model with a state is described by `Task.stateful`."
+        elif "model_state" in wanted and len(signature.parameters) == count - 1:
+            hint = " A model without a state is described by `Task`."
+        elif wanted == _STATELESS and len(signature.parameters) == count - 1:
+            hint = " Add the argument `key`; ignore it if there is no randomness."
+        raise TypeError(
+            f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}"
+        ) from None

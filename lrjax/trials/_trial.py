@@ -1,0 +1,345 @@
+"""One trial as pure functions: init_trial, train_steps, evaluate. The executors lift them over the lanes."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from .._checks import describe, show
+from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
+from ._data import EvalSet
+from ._optimizer import build_optimizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """What is fixed when a trial is compiled. Hashable, so that equal specs share one executable.
+
+    Attributes:
+      loss_fn, eval_fn, make_optimizer, eval_params: the user's functions.
+      has_state: whether `loss_fn` threads a model state.
+      trainable: for every leaf of the parameters, in tree order, whether it trains.
+      horizons: numbers of steps after which to evaluate; the last is the length of the training.
+    """
+
+    loss_fn: Callable[..., Any]
+    eval_fn: Callable[..., Any] | None
+    make_optimizer: OptimizerFactory
+    eval_params: Callable[[Any, Params], Params] | None
+    has_state: bool
+    trainable: tuple[bool, ...]
+    horizons: tuple[int, ...]
+
+
+class SeedData(NamedTuple):
+    """What all trials of one seed share; an input of the program, never copied per lane.
+
+    Attributes:
+      params: initial parameters that train; None where a leaf is frozen.
+      frozen: the other leaves; None where a leaf trains.
+      model_state: initial model state; () for a task without one.
+      batches: training batches, leading step axis, of steps first_step, first_step + 1, ...
+      first_step: the step that batches[0] belongs to.
+      key: the dropout key of step t is fold_in(key, t).
+    """
+
+    params: Params
+    frozen: Params
+    model_state: ModelState
+    batches: Batch
+    first_step: Int[Array, ""]
+    key: Key
+
+
+class EvalData(NamedTuple):
+    """The evaluation set and the one key that every evaluation uses."""
+
+    batches: EvalSet
+    key: Key
+
+
+class TrialState(NamedTuple):
+    """A trial between two steps: all that is needed to train on.
+
+    Attributes:
+      params: trained parameters; None where a leaf is frozen.
+      model_state: the model's state.
+      opt_state: the optimizer's state.
+      step: updates done.
+      diverged_at: first step whose loss was not finite; -1 for none.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: optax.OptState
+    step: Int[Array, ""]
+    diverged_at: Int[Array, ""]
+
+
+class TrialRecord(NamedTuple):
+    """What a trial reports.
+
+    Attributes:
+      metrics: name -> value at each horizon; always has "loss".
+      diverged_at: as in `TrialState`; a loss that is not finite at a horizon counts as its last step.
+    """
+
+    metrics: dict[str, Float[Array, " horizons"]]
+    diverged_at: Int[Array, ""]
+
+
+def split_params(params: Params, trainable: tuple[bool, ...]) -> tuple[Params, Params]:
+    """Split a tree into the leaves that train and those that do not; None stands for a leaf of the other part."""
+    leaves, treedef = jax.tree.flatten(params)
+    train = [leaf if keep else None for leaf, keep in zip(leaves, trainable, strict=True)]
+    frozen = [None if keep else leaf for leaf, keep in zip(leaves, trainable, strict=True)]
+    return treedef.unflatten(train), treedef.unflatten(frozen)
+
+
+def join_params(train: Params, frozen: Params) -> Params:
+    """Undo `split_params`."""
+    return jax.tree.map(
+        lambda one, other: other if one is None else one, train, frozen, is_leaf=lambda leaf: leaf is None
+    )
+
+
+def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
+    """The state before step 0."""
+    optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
+    opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
+    return TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+
+
+def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
+    """One optimizer update on the batch of `state.step`."""
+    batch = jax.tree.map(
+        lambda leaf: lax.dynamic_index_in_dim(leaf, state.step - data.first_step, keepdims=False),
+        data.batches,
+    )
+    key = jax.random.fold_in(data.key, state.step)
+
+    def loss_of(train: Params) -> tuple[Array, ModelState]:
+        return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
+
+    (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
+
+    def value_fn(train: Params, *_: Any, **__: Any) -> Array:
+        return loss_of(train)[0]
+
+    updates, opt_state = optimizer.update(
+        grads,
+        state.opt_state,
+        state.params,
+        value=loss,
+        grad=grads,
+        value_fn=value_fn,
+        obj_fn=value_fn,  # sophia's name for it
+        grad_fn=lambda train, *_: jax.grad(value_fn)(train),  # sam's, with opaque_mode
+    )
+    diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
+    return TrialState(
+        params=optax.apply_updates(state.params, updates),
+        model_state=_like(state.model_state, model_state),
+        opt_state=_like(state.opt_state, opt_state),
+        step=state.step + 1,
+        diverged_at=jnp.where(diverged, state.step, state.diverged_at),
+    )
+
+
+def train_steps(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, num_steps: int
+) -> TrialState:
+    """`num_steps` updates in one scan."""
+    return lax.scan(
+        lambda state, _: (train_step(spec, hyperparameters, state, data), None), state, length=num_steps
+    )[0]
+
+
+def observe_steps(spec: TrialSpec, state: TrialState, data: SeedData, num_steps: int) -> TrialState:
+    """`num_steps` steps at learning rate 0: nothing but the model state moves."""
+
+    def step(state: TrialState, _: None) -> tuple[TrialState, None]:
+        return observe_step(spec, state, data), None
+
+    return lax.scan(step, state, length=num_steps)[0]
+
+
+def observe_step(spec: TrialSpec, state: TrialState, data: SeedData) -> TrialState:
+    """One step at learning rate 0."""
+    batch = jax.tree.map(
+        lambda leaf: lax.dynamic_index_in_dim(leaf, state.step - data.first_step, keepdims=False),
+        data.batches,
+    )
+    key = jax.random.fold_in(data.key, state.step)
+    params = join_params(state.params, data.frozen)
+    _, model_state = call_loss(spec, params, state.model_state, batch, key)
+    return state._replace(model_state=_like(state.model_state, model_state), step=state.step + 1)
+
+
+def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
+    """The mean of every metric over the evaluation examples."""
+    params = weights_to_evaluate(spec, state, data)
+    groups, weights = evaluation.batches
+    if len(groups) == 1 and weights[0].shape[0] == 1:  # no mean, so no rounding
+        batch = jax.tree.map(lambda leaf: leaf[0], groups[0])
+        return evaluate_batch(spec, params, state.model_state, batch, evaluation.key)
+    totals: dict[str, Array] | None = None
+    for group, weight in zip(groups, weights, strict=True):
+        metrics = lax.map(
+            lambda batch: evaluate_batch(spec, params, state.model_state, batch, evaluation.key), group
+        )
+        sums = {name: jnp.sum(value * weight) for name, value in metrics.items()}
+        totals = sums if totals is None else {name: totals[name] + value for name, value in sums.items()}
+    assert totals is not None
+    return totals
+
+
+def evaluate_batch(
+    spec: TrialSpec, params: Params, model_state: ModelState, batch: Batch, key: Key
+) -> dict[str, Array]:
+    """The metrics of one batch, as float32 scalars (float64 where the function gives them)."""
+    if spec.eval_fn is None:
+        metrics: Any = {"loss": call_loss(spec, params, model_state, batch, key)[0]}
+    else:
+        arguments = (params, model_state, batch) if spec.has_state else (params, batch)
+        metrics = spec.eval_fn(*arguments)
+    if not isinstance(metrics, dict):
+        metrics = {"loss": metrics}
+    if "loss" not in metrics:
+        raise ValueError(
+            f'`eval_fn` must return a scalar loss or a dict with "loss", got the names {sorted(metrics)}. '
+            "The learning rate is chosen by the loss."
+        )
+    scalars = {name: check_scalar(f'eval_fn(...)["{name}"]', value) for name, value in metrics.items()}
+    return {
+        name: value.astype(jnp.promote_types(value.dtype, jnp.float32)) for name, value in scalars.items()
+    }
+
+
+def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:
+    """The parameters that the optimizer evaluates; all leaves, frozen ones included."""
+    train = state.params
+    schedule_free = [
+        sub for sub in jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free) if _is_schedule_free(sub)
+    ]
+    if spec.eval_params is not None:
+        train = spec.eval_params(state.opt_state, train)
+    elif len(schedule_free) == 1:
+        train = optax.contrib.schedule_free_eval_params(schedule_free[0], train)
+    return join_params(train, data.frozen)
+
+
+def _is_schedule_free(node: object) -> bool:
+    return isinstance(node, optax.contrib.ScheduleFreeState)
+
+
+def run_trial(
+    spec: TrialSpec,
+    hyperparameters: PyTree,
+    state: TrialState | None,
+    data: SeedData,
+    evaluation: EvalData,
+) -> tuple[TrialRecord, TrialState]:
+    """Train to the last horizon and evaluate at each of them.
+
+    Args:
+      spec: what is fixed at compile time.
+      hyperparameters: the trial's setting.
+      state: where to go on from, or None to start from step 0. Horizons count from this state on.
+      data: what all trials of the seed share.
+      evaluation: the evaluation set.
+
+    Returns:
+      The record and the state after the last step.
+    """
+    if state is None:
+        state = init_trial(spec, hyperparameters, data)
+    block = math.gcd(*spec.horizons)
+    num_blocks = spec.horizons[-1] // block
+    wanted = jnp.asarray([(index + 1) * block in spec.horizons for index in range(num_blocks)])
+
+    def advance(state: TrialState, keep: Array) -> tuple[TrialState, dict[str, Array]]:
+        state = train_steps(spec, hyperparameters, state, data, block)
+        if len(spec.horizons) == num_blocks:
+            return state, evaluate(spec, state, data, evaluation)
+        shapes = jax.eval_shape(lambda: evaluate(spec, state, data, evaluation))
+        return state, lax.cond(
+            keep,
+            lambda: evaluate(spec, state, data, evaluation),
+            lambda: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes),
+        )
+
+    if num_blocks == 1:
+        state, last = advance(state, wanted[0])
+        metrics = {name: value[None] for name, value in last.items()}
+    else:
+        state, every = lax.scan(advance, state, wanted)
+        rows = jnp.asarray([horizon // block - 1 for horizon in spec.horizons])
+        metrics = {name: value[rows] for name, value in every.items()}
+    return finish_record(state, metrics), state
+
+
+def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:
+    """The record of a trial: a loss that is not finite at the end counts as divergence at the last step."""
+    diverged = (state.diverged_at < 0) & ~jnp.isfinite(metrics["loss"][-1])
+    return TrialRecord(metrics, jnp.where(diverged, state.step - 1, state.diverged_at))
+
+
+def call_loss(
+    spec: TrialSpec, params: Params, model_state: ModelState, batch: Batch, key: Key
+) -> tuple[Array, ModelState]:
+    """The loss and the new model state, checked."""
+    if not spec.has_state:
+        return check_scalar("loss_fn(...)", spec.loss_fn(params, batch, key)), model_state
+    result = spec.loss_fn(params, model_state, batch, key)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(
+            f"`loss_fn` of a stateful task must return (loss, model_state), got {show(result)}. "
+            "Return both, or use Task for a model without a state."
+        )
+    loss, new_state = result
+    if jax.tree.structure(new_state) != jax.tree.structure(model_state):
+        raise ValueError(
+            "`loss_fn` of a stateful task must return a model_state of the structure it was given, "
+            f"{jax.tree.structure(model_state)}, got {jax.tree.structure(new_state)}."
+        )
+    return check_scalar("loss_fn(...)[0]", loss), new_state
+
+
+def check_scalar(where: str, value: Any) -> Array:
+    """A floating scalar, or an error that shows what came instead."""
+    if isinstance(value, tuple):
+        raise TypeError(
+            f"`{where}` must be a scalar loss, got a tuple of {len(value)}. Return the loss alone; "
+            "a loss with a model state belongs to `Task.stateful`, other outputs to `eval_fn`."
+        )
+    if value is None or isinstance(value, (str, dict, list)):
+        raise TypeError(f"`{where}` must be a scalar, got {type(value).__name__}. Return a number.")
+    array = jnp.asarray(value)
+    if array.shape != ():
+        raise ValueError(
+            f"`{where}` must be a scalar, got {describe(array)}. Take the mean over the batch, `jnp.mean(...)`."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        if jnp.issubdtype(array.dtype, jnp.complexfloating):
+            raise TypeError(
+                f"`{where}` must be real, got {describe(array)}. Take its real part or its modulus."
+            )
+        array = array.astype(jnp.float32)
+    return array
+
+
+def _like(old: PyTree, new: PyTree) -> PyTree:
+    """`new` with the dtypes of `old`: a float32 learning rate must not widen a bfloat16 state."""
+
+    def cast(before: Array, after: Array) -> Array:
+        after = jnp.asarray(after)
+        return after if after.dtype == before.dtype else after.astype(before.dtype)
+
+    return jax.tree.map(cast, old, new)
