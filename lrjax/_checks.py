@@ -110,16 +110,12 @@ def check_key(where: str, key: object) -> Key:
     """Return a PRNG key, typed or legacy."""
     advice = "Write `jax.random.key(0)`."
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        raise TypeError(
-            f"`{where}` must be a JAX PRNG key, got the number {key}. Write `jax.random.key({key})`."
-        )
+        raise TypeError(f"`{where}` must be a JAX PRNG key, got the number {key}. Write `jax.random.key({key})`.")
     if not isinstance(key, (jax.Array, np.ndarray)):
         raise TypeError(f"`{where}` must be a JAX PRNG key, got {show(key)} ({type(key).__name__}). {advice}")
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
-            raise ValueError(
-                f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it."
-            )
+            raise ValueError(f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it.")
         return cast(Key, key)
     if key.dtype != np.uint32 or key.ndim != 1:
         raise TypeError(f"`{where}` must be a JAX PRNG key, got an array {describe(key)}. {advice}")
@@ -129,9 +125,7 @@ def check_key(where: str, key: object) -> Key:
 def check_callable(where: str, value: object, *, signature: str) -> None:
     """Raise unless `value` can be called; `signature` shows what is wanted."""
     if not callable(value):
-        raise TypeError(
-            f"`{where}` must be a function `{signature}`, got {show(value)} ({type(value).__name__})."
-        )
+        raise TypeError(f"`{where}` must be a function `{signature}`, got {show(value)} ({type(value).__name__}).")
 
 
 def check_choice(where: str, value: object, choices: tuple[str, ...]) -> str:

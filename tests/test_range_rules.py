@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lrjax.range_rules import CurveShape
 
 from lrjax import range_rules
 
+CurveShape = range_rules.CurveShape
 NAN, INF = float("nan"), float("inf")
 
 RULES = {  # with nothing skipped, so that all see the same points

@@ -53,9 +53,7 @@ class LossCurve(NamedTuple):
         """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum."""
         pick = slice(horizon, horizon + 1 or None)
         metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
-        return self._replace(
-            losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics
-        )
+        return self._replace(losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics)
 
     def seed(self, index: int) -> "LossCurve":
         """The curve of one seed alone."""

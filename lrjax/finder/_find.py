@@ -100,9 +100,7 @@ def find_lr(
     if refine not in ("fill", "paper", None):
         raise ValueError(f'`find_lr(refine=...)` must be "fill", "paper" or None, got {show(refine)}.')
     positive = "decades, > 0"
-    threshold = check_number(
-        "find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf
-    )
+    threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
     with Reporter(progress) as reporter:
         reporter.stage("preparing")
         start = time.perf_counter()

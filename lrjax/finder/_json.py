@@ -99,9 +99,7 @@ def _decode(kind: Any, data: Any) -> Any:
         return kind[data]
     if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
-        names = (
-            kind._fields if hasattr(kind, "_fields") else [field.name for field in dataclasses.fields(kind)]
-        )
+        names = kind._fields if hasattr(kind, "_fields") else [field.name for field in dataclasses.fields(kind)]
         return kind(**{name: _decode(hints[name], data[name]) for name in names})
     if kind is float:
         return float(data)

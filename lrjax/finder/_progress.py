@@ -36,9 +36,7 @@ class Reporter:
 
     def __init__(self, progress: ProgressCallback | bool | None):
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
-            raise TypeError(
-                f"`progress` must be True, None or a function of a SearchProgress, got {show(progress)}."
-            )
+            raise TypeError(f"`progress` must be True, None or a function of a SearchProgress, got {show(progress)}.")
         self._bar = _Bar() if progress is True else None
         self._tell: ProgressCallback | None = self._bar or (progress if callable(progress) else None)
         self._stage, self._updates, self._planned, self._start = "", 0, 0, time.perf_counter()
@@ -84,9 +82,7 @@ class _Bar:
         self._task = self._progress.add_task("preparing", total=None)
 
     def __call__(self, event: SearchProgress) -> None:
-        self._progress.update(
-            self._task, description=event.stage, completed=event.updates, total=event.planned or None
-        )
+        self._progress.update(self._task, description=event.stage, completed=event.updates, total=event.planned or None)
 
     def close(self) -> None:
         self._progress.stop()

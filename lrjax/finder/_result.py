@@ -57,9 +57,7 @@ class LRFinderResult:
 
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
-        return "\n".join(
-            [*self._reason(), *(f"Warning, {warning}" for warning in self.warnings), self._cost()]
-        )
+        return "\n".join([*self._reason(), *(f"Warning, {warning}" for warning in self.warnings), self._cost()])
 
     def _reason(self) -> list[str]:
         tried = (
@@ -78,9 +76,7 @@ class LRFinderResult:
             f"Tried: {tried}.",
         ]
         if self.interval is not None:
-            lines.append(
-                f"Seed by seed the pick lies between {self.interval[0]:.1e} and {self.interval[1]:.1e}."
-            )
+            lines.append(f"Seed by seed the pick lies between {self.interval[0]:.1e} and {self.interval[1]:.1e}.")
         if len(self.horizon_lrs) > 1:
             drift = ", ".join(f"{lr:.1e} after {steps}" for steps, lr in self.horizon_lrs.items())
             lines.append(f"The pick by number of updates: {drift}.")
@@ -171,9 +167,7 @@ class LRNotFound(RuntimeError):
     """
 
     def __init__(self, result: LRFinderResult):
-        super().__init__(
-            f"{result.outcome.value} {result.warnings[0].remedy if result.warnings else ''}".strip()
-        )
+        super().__init__(f"{result.outcome.value} {result.warnings[0].remedy if result.warnings else ''}".strip())
         self.result = result
 
 

@@ -115,9 +115,7 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
       ...     return 10.0 ** lrjax.crossing(window, 0.05)
     """
     if not 0 < level < 1:
-        raise ValueError(
-            f"`crossing(level)` must lie between 0 (the minimum) and 1 (the plateau), got {level}."
-        )
+        raise ValueError(f"`crossing(level)` must lie between 0 (the minimum) and 1 (the plateau), got {level}.")
     bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
     return crossing_below(window.log10_lr, window.loss, bottom, level)[0]
 

@@ -69,15 +69,9 @@ def smith_bounds(
       SmithBounds(base_lr=0.003, max_lr=0.007)
     """
     rates, recorded = read_history("smith_bounds", lrs, values, name="values")
-    start = check_number(
-        "smith_bounds(start=...)", start, rule="a fraction in (0, 0.5]", accept=lambda v: 0 < v <= 0.5
-    )
-    stop = check_number(
-        "smith_bounds(stop=...)", stop, rule="a fraction in (0.5, 1]", accept=lambda v: 0.5 < v <= 1
-    )
-    setback = check_number(
-        "smith_bounds(setback=...)", setback, rule="a fraction > 0", accept=lambda v: v > 0
-    )
+    start = check_number("smith_bounds(start=...)", start, rule="a fraction in (0, 0.5]", accept=lambda v: 0 < v <= 0.5)
+    stop = check_number("smith_bounds(stop=...)", stop, rule="a fraction in (0.5, 1]", accept=lambda v: 0.5 < v <= 1)
+    setback = check_number("smith_bounds(setback=...)", setback, rule="a fraction > 0", accept=lambda v: v > 0)
     window = check_count("smith_bounds(window=...)", window, unit="recorded points, an odd number")
     if window % 2 == 0:
         raise ValueError(f"`smith_bounds(window=...)` must be odd, got {window}. Write {window + 1}.")

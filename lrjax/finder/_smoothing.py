@@ -37,9 +37,7 @@ def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " st
       [1.0, 0.3333]
     """
     values = read_vector("debiased_ema(losses=...)", losses, "losses")
-    beta = check_number(
-        "debiased_ema(beta=...)", beta, rule="a number in [0, 1)", accept=lambda v: 0 <= v < 1
-    )
+    beta = check_number("debiased_ema(beta=...)", beta, rule="a number in [0, 1)", accept=lambda v: 0 <= v < 1)
     smoothed, total, weight = values.copy(), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(values)):
         total = beta * total + (1 - beta) * values[i]
@@ -48,9 +46,7 @@ def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " st
     return smoothed
 
 
-def symmetric_smooth(
-    lrs: Recorded, losses: Recorded, sigma_decades: float = 0.15
-) -> Float[np.ndarray, " steps"]:
+def symmetric_smooth(lrs: Recorded, losses: Recorded, sigma_decades: float = 0.15) -> Float[np.ndarray, " steps"]:
     r"""Smooth over log10(lr), looking both ways: features stay where they are.
 
     Each value is that of a straight line fitted around its point with Gaussian weights of width $\sigma$ in

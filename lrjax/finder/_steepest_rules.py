@@ -21,9 +21,7 @@ from ._range_history import (
 from ._smoothing import fit_locally, running_median
 
 
-def lightning_index(
-    lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end: int = 1
-) -> Suggestion:
+def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end: int = 1) -> Suggestion:
     """The most negative gradient by index: Lightning up to 2.5.2.
 
     Central differences between the recorded points, one-sided at the ends, after dropping the ends and the
@@ -86,9 +84,7 @@ def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end
     return suggest(rates, values, kept[np.argmin(np.gradient(values[kept], rates[kept]))])
 
 
-def torch_lr_finder(
-    lrs: Recorded, losses: Recorded, *, skip_start: int = 10, skip_end: int = 5
-) -> Suggestion:
+def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: int = 10, skip_end: int = 5) -> Suggestion:
     """The most negative gradient by index: torch-lr-finder.
 
     Central differences between the recorded points, one-sided at the ends. Nothing keeps the answer left of
@@ -158,9 +154,7 @@ def ignite(lrs: Recorded, losses: Recorded) -> Suggestion:
     return suggest(rates, values, 1 + np.argmin(np.where(np.isfinite(slopes), slopes, np.inf)))
 
 
-def steepest_log(
-    lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3, skip_begin: int = 0
-) -> Suggestion:
+def steepest_log(lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3, skip_begin: int = 0) -> Suggestion:
     r"""The steepest descent of the loss over log10(lr), left of the minimum: the one we recommend.
 
     1. Non-finite losses are dropped; a running median of 3 removes lone spikes.

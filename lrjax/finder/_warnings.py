@@ -214,9 +214,7 @@ def find_warnings(
         found[WarningName.noisy] = f"On the plateau the losses scatter by {signs.noise:.0%} of the effect."
     found |= dict(_evaluation(curve, window, untouched_loss, stochastic))
     return tuple(
-        LRWarning(name=name, message=found[name], remedy=_REMEDIES[name])
-        for name in WarningName
-        if name in found
+        LRWarning(name=name, message=found[name], remedy=_REMEDIES[name]) for name in WarningName if name in found
     )
 
 
@@ -225,15 +223,15 @@ def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> 
     initial, effect = float(np.mean(np.asarray(curve.initial_loss))), float(window.effect)
     best = initial - effect
     if initial > 0 and effect < 0.02 * initial:
-        message = (
-            f"The best lr lowers the loss by {effect / initial:.1%} only, from {initial:.4g} to {best:.4g}."
-        )
+        message = f"The best lr lowers the loss by {effect / initial:.1%} only, from {initial:.4g} to {best:.4g}."
         return [(WarningName.tiny_effect, message)]
     reference, name = initial, "untouched parameters'"
     if baseline_loss is not None and baseline_loss < initial:
         reference, name = baseline_loss, "best constant predictor's"
     if reference > 0 and reference - best < 0.25 * reference:
-        message = f"The best loss, {best:.4g}, is {(reference - best) / reference:.0%} below the {name} {reference:.4g}."
+        message = (
+            f"The best loss, {best:.4g}, is {(reference - best) / reference:.0%} below the {name} {reference:.4g}."
+        )
         return [(WarningName.small_progress, message)]
     return []
 
@@ -248,6 +246,8 @@ def _evaluation(
     if untouched_loss is not None:
         before, after = float(np.mean(untouched_loss)), float(np.mean(np.asarray(curve.initial_loss)))
         if abs(after - before) > 0.5 * float(window.effect):
-            message = f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
+            message = (
+                f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
+            )
             found.append((WarningName.stale_statistics, message))
     return found

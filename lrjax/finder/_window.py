@@ -162,11 +162,7 @@ def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
     mass = below[:, :-1] - below[:, 1:]
     edge = density[:, :-1] - density[:, 1:]
     lines = z[:-1] + slopes * (cells[:, None] - x[:-1])
-    value = (
-        z[0] * (1.0 - below[:, 0])
-        + jnp.sum(lines * mass + slopes * SIGMA * edge, axis=1)
-        + z[-1] * below[:, -1]
-    )
+    value = z[0] * (1.0 - below[:, 0]) + jnp.sum(lines * mass + slopes * SIGMA * edge, axis=1) + z[-1] * below[:, -1]
     return Smooth(cells, value, mass @ slopes, edge @ slopes / SIGMA, index <= last)
 
 
@@ -215,9 +211,7 @@ def literal_window(
     x = jnp.log10(lrs)
     best = jnp.argmin(z)
     scale = jnp.where(effect > 0, effect, 1.0)
-    loss = (
-        z * scale
-    )  # in the loss's units, up to a constant; diverged trials half the effect above the plateau
+    loss = z * scale  # in the loss's units, up to a constant; diverged trials half the effect above the plateau
     slope, second = finite_differences(x, loss)
     curvature = second / (1.0 + slope**2) ** 1.5
     half, _ = crossing_below(x, z, best, 0.5)

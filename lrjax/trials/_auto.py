@@ -68,9 +68,7 @@ def choose(experiment: Experiment, platform: str, width: int, measure: Callable[
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
     convolution, flops = step_facts(experiment)
     if convolution:
-        return Choice(
-            "loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host"
-        )
+        return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
     if width == 1:
         return Choice("map", "one lane has nothing to vectorise")
     if flops > SMALL_STEP:

@@ -93,9 +93,7 @@ def compare_trees(expected: PyTree, got: PyTree, *, ranks_only: bool = False) ->
     """Say how two trees of arrays differ in structure, shape or dtype; empty if they do not."""
     if jax.tree.structure(expected) != jax.tree.structure(got):
         return f"structure {jax.tree.structure(got)} instead of {jax.tree.structure(expected)}"
-    pairs = zip(
-        jax.tree_util.tree_leaves_with_path(expected), jax.tree_util.tree_leaves_with_path(got), strict=True
-    )
+    pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree_util.tree_leaves_with_path(got), strict=True)
     for (path, one), (_, other) in pairs:
         same = one.ndim == other.ndim if ranks_only else (one.shape, one.dtype) == (other.shape, other.dtype)
         if not same:
@@ -123,23 +121,18 @@ def make_eval_set(where: str, eval_batches: PyTree) -> EvalSet:
         stacked = to_arrays(where, eval_batches)
         batches = unstack(where, stacked)
     if not batches:
-        raise ValueError(
-            f"`{where}` is empty. Step sampling reads a validation loss: give at least one batch."
-        )
+        raise ValueError(f"`{where}` is empty. Step sampling reads a validation loss: give at least one batch.")
     groups: dict[Any, list[Batch]] = {}
     for index, batch in enumerate(batches):
         if not jax.tree.leaves(batch) or batch_size_of(batch) == 0:
-            raise ValueError(
-                f"`{where}` must hold batches of examples, but batch {index} is empty. Remove it."
-            )
+            raise ValueError(f"`{where}` must hold batches of examples, but batch {index} is empty. Remove it.")
         shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(batch))
         groups.setdefault((jax.tree.structure(batch), shapes), []).append(batch)
     total = sum(batch_size_of(batch) for batch in batches)
     return EvalSet(
         groups=tuple(stack_leaves(group) for group in groups.values()),
         weights=tuple(
-            jnp.asarray([batch_size_of(batch) / total for batch in group], jnp.float32)
-            for group in groups.values()
+            jnp.asarray([batch_size_of(batch) / total for batch in group], jnp.float32) for group in groups.values()
         ),
     )
 
@@ -237,18 +230,14 @@ class BatchStream:
         return stack_batches(self.where, self._kept[start:stop])
 
 
-def check_prefix(
-    sample_batches: Callable[[Key, int], Batch], key: Key, batches: Batch, num_steps: int
-) -> None:
+def check_prefix(sample_batches: Callable[[Key, int], Batch], key: Key, batches: Batch, num_steps: int) -> None:
     """Raise unless asking for fewer steps gives the first of the same batches."""
     if num_steps < 2:
         return
     fewer = num_steps // 2
     prefix = to_arrays("sample_batches(...)", sample_batches(key, fewer))
     same = jax.tree.structure(prefix) == jax.tree.structure(batches) and all(
-        np.array_equal(
-            np.asarray(one), np.asarray(many)[:fewer], equal_nan=jnp.issubdtype(one.dtype, jnp.floating)
-        )
+        np.array_equal(np.asarray(one), np.asarray(many)[:fewer], equal_nan=jnp.issubdtype(one.dtype, jnp.floating))
         for one, many in zip(jax.tree.leaves(prefix), jax.tree.leaves(batches), strict=True)
     )
     if not same:

@@ -23,9 +23,7 @@ def lane_mesh(mesh: Mesh | None) -> Mesh | None:
             'Write jax.sharding.Mesh(jax.devices(), ("trial",)).'
         )
     if not mesh.axis_names:
-        raise ValueError(
-            '`mesh` must have an axis for the trials, got none. Write Mesh(jax.devices(), ("trial",)).'
-        )
+        raise ValueError('`mesh` must have an axis for the trials, got none. Write Mesh(jax.devices(), ("trial",)).')
     return Mesh(mesh.devices, mesh.axis_names)  # auto axes, whatever they were
 
 

@@ -134,9 +134,7 @@ def _run_lane(
 
 
 def _ignore_bounds(run: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda hyperparameters, lanes, states, data, evaluation: run(
-        hyperparameters, states, data, evaluation
-    )
+    return lambda hyperparameters, lanes, states, data, evaluation: run(hyperparameters, states, data, evaluation)
 
 
 def _chunks(
@@ -169,9 +167,7 @@ def _rows(
     def body(index: Array, outputs: PyTree) -> PyTree:
         row = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), inputs)
         result = one(*row, data, evaluation)
-        return jax.tree.map(
-            lambda rows, new: lax.dynamic_update_index_in_dim(rows, new, index, 0), outputs, result
-        )
+        return jax.tree.map(lambda rows, new: lax.dynamic_update_index_in_dim(rows, new, index, 0), outputs, result)
 
     return lax.fori_loop(*lanes, body, outputs)
 
@@ -244,9 +240,7 @@ def run_on_host(
     return _finish(state, stacked), state
 
 
-def evaluate_on_host(
-    spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData
-) -> dict[str, Array]:
+def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """`evaluate` as a loop on the host over the evaluation batches."""
     params = _weights(spec, state, data)
     groups, weights = evaluation.batches

@@ -84,9 +84,7 @@ def _free_host_bytes() -> float:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of the runtime says that memory ran out."""
     return isinstance(error, (jax.errors.JaxRuntimeError, MemoryError)) and (
-        isinstance(error, MemoryError)
-        or "RESOURCE_EXHAUSTED" in str(error)
-        or "out of memory" in str(error).lower()
+        isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error) or "out of memory" in str(error).lower()
     )
 
 

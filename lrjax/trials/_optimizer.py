@@ -15,9 +15,7 @@ _TRACER_ERRORS = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
-_LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (jax, optax)) + (
-    str(Path(__file__).parent.parent),
-)
+_LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (jax, optax)) + (str(Path(__file__).parent.parent),)
 
 
 def check_factory(where: str, make_optimizer: object) -> None:
@@ -35,9 +33,7 @@ def check_factory(where: str, make_optimizer: object) -> None:
     check_callable(where, make_optimizer, signature="make_optimizer(lr) -> optax optimizer")
 
 
-def build_optimizer(
-    make_optimizer: OptimizerFactory, hyperparameters: Any
-) -> optax.GradientTransformationExtraArgs:
+def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> optax.GradientTransformationExtraArgs:
     """Call the factory with traced numbers.
 
     Args:

@@ -134,9 +134,7 @@ def measure_reference(experiment: Experiment) -> Reference:
         )
     initial = untouched
     if spec.has_state:
-        initial = np.asarray(
-            [observe_on_host(spec, data, evaluation) for data in experiment.seeds], np.float64
-        )
+        initial = np.asarray([observe_on_host(spec, data, evaluation) for data in experiment.seeds], np.float64)
         if not np.isfinite(initial).all():
             seed = int(np.flatnonzero(~np.isfinite(initial))[0])
             raise ValueError(
@@ -147,9 +145,7 @@ def measure_reference(experiment: Experiment) -> Reference:
     if spec.eval_fn is None:
         other = evaluation._replace(key=jax.random.fold_in(evaluation.key, 1))
         again = untouched_loss(spec, experiment.seeds[0], other)
-        stochastic = bool(
-            np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0])))
-        )
+        stochastic = bool(np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0]))))
     return Reference(initial, untouched, stochastic)
 
 
@@ -224,9 +220,7 @@ def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
                 f"`Task(trainable=...)` must hold True or False, got {show(leaf)} ({type(leaf).__name__}) at "
                 f"{path_of(path)}."
             )
-    chosen = tuple(
-        bool(wanted) and real for wanted, real in zip(jax.tree.leaves(mask), floating, strict=True)
-    )
+    chosen = tuple(bool(wanted) and real for wanted, real in zip(jax.tree.leaves(mask), floating, strict=True))
     if not any(chosen):
         raise ValueError(
             "`Task(trainable=...)` must leave at least one floating parameter to train, got none of "

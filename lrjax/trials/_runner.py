@@ -151,11 +151,7 @@ class TrialRunner:
         pieces = []
         for start in range(0, count, self.width):
             piece = slice(start, start + self.width)
-            some = (
-                None
-                if states is None
-                else tuple(jax.tree.map(lambda leaf: leaf[piece], one) for one in states)
-            )
+            some = None if states is None else tuple(jax.tree.map(lambda leaf: leaf[piece], one) for one in states)
             pieces.append(self._run_piece(jax.tree.map(lambda leaf: leaf[piece], lanes), some, keep))
         return _join_pieces(pieces)
 
@@ -221,8 +217,7 @@ class TrialRunner:
         record = jax.tree.map(lambda leaf: leaf[:, back], to_host(record, self.mesh))
         self._count(count * self.num_seeds, (len(rows) - count) * self.num_seeds)
         kept = tuple(
-            jax.tree.map(lambda leaf, s=seed: leaf[s][back], kept) if keep else None
-            for seed in range(self.num_seeds)
+            jax.tree.map(lambda leaf, s=seed: leaf[s][back], kept) if keep else None for seed in range(self.num_seeds)
         )
         by_seed = [jax.tree.map(lambda leaf, s=seed: leaf[s], record) for seed in range(self.num_seeds)]
         return _join_seeds(list(zip(by_seed, kept, strict=True)))
@@ -279,9 +274,7 @@ class TrialRunner:
         self.progress(lanes * self.num_steps)
 
     def _program(self, resume: bool, keep: bool) -> Program:
-        return Program(
-            spec=self.experiment.spec, executor=self.executor, mesh=self.mesh, resume=resume, keep=keep
-        )
+        return Program(spec=self.experiment.spec, executor=self.executor, mesh=self.mesh, resume=resume, keep=keep)
 
     def _executable(self, program: Program, arguments: tuple) -> Any | None:
         """The compiled program, or None if it would not fit and the executor was made smaller instead."""
@@ -302,9 +295,7 @@ class TrialRunner:
         """Take a smaller chunk: what fits by prediction, or half of what there was."""
         before = self.executor
         local = self._padded_width() // num_shards(self.mesh)
-        size = (
-            before.size if isinstance(before, Chunked) else local * (self.num_seeds if lanes is None else 1)
-        )
+        size = before.size if isinstance(before, Chunked) else local * (self.num_seeds if lanes is None else 1)
         half = max(1, min(size // 2, local))
         self.executor = Chunked(half if lanes is None else min(half, lanes))
         self.execution.notes.append(f"{before} of {size} lanes a device {reason}: ran as {self.executor}.")
@@ -423,21 +414,15 @@ def _pick_rows(numpy: Any, owner: np.ndarray, leaves: tuple) -> Any:
 
 def _join_seeds(rounds: list[tuple[Any, Any]]) -> Round:
     records = [record for record, _ in rounds]
-    metrics = {
-        name: np.stack([record.metrics[name].T for record in records], axis=1) for name in records[0].metrics
-    }
+    metrics = {name: np.stack([record.metrics[name].T for record in records], axis=1) for name in records[0].metrics}
     kept = tuple(state for _, state in rounds)
-    return Round(
-        metrics, np.stack([record.diverged_at for record in records]), None if None in kept else kept
-    )
+    return Round(metrics, np.stack([record.diverged_at for record in records]), None if None in kept else kept)
 
 
 def _join_pieces(pieces: list[Round]) -> Round:
     if len(pieces) == 1:
         return pieces[0]
-    metrics = {
-        name: np.concatenate([piece.metrics[name] for piece in pieces], axis=-1) for name in pieces[0].metrics
-    }
+    metrics = {name: np.concatenate([piece.metrics[name] for piece in pieces], axis=-1) for name in pieces[0].metrics}
     states = None
     if pieces[0].states is not None:
         by_seed = zip(*[piece.states for piece in pieces if piece.states is not None], strict=True)

@@ -340,6 +340,4 @@ def _check_signature(where: str, function: object, wanted: str) -> None:
             hint = " A model without a state is described by `Task`."
         elif wanted == _STATELESS and len(signature.parameters) == count - 1:
             hint = " Add the argument `key`; ignore it if there is no randomness."
-        raise TypeError(
-            f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}"
-        ) from None
+        raise TypeError(f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}") from None

@@ -156,9 +156,7 @@ def train_steps(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, num_steps: int
 ) -> TrialState:
     """`num_steps` updates in one scan."""
-    return lax.scan(
-        lambda state, _: (train_step(spec, hyperparameters, state, data), None), state, length=num_steps
-    )[0]
+    return lax.scan(lambda state, _: (train_step(spec, hyperparameters, state, data), None), state, length=num_steps)[0]
 
 
 def observe_steps(spec: TrialSpec, state: TrialState, data: SeedData, num_steps: int) -> TrialState:
@@ -191,9 +189,7 @@ def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: Eva
         return evaluate_batch(spec, params, state.model_state, batch, evaluation.key)
     totals: dict[str, Array] | None = None
     for group, weight in zip(groups, weights, strict=True):
-        metrics = lax.map(
-            lambda batch: evaluate_batch(spec, params, state.model_state, batch, evaluation.key), group
-        )
+        metrics = lax.map(lambda batch: evaluate_batch(spec, params, state.model_state, batch, evaluation.key), group)
         sums = {name: jnp.sum(value * weight) for name, value in metrics.items()}
         totals = sums if totals is None else {name: totals[name] + value for name, value in sums.items()}
     assert totals is not None
@@ -217,9 +213,7 @@ def evaluate_batch(
             "The learning rate is chosen by the loss."
         )
     scalars = {name: check_scalar(f'eval_fn(...)["{name}"]', value) for name, value in metrics.items()}
-    return {
-        name: value.astype(jnp.promote_types(value.dtype, jnp.float32)) for name, value in scalars.items()
-    }
+    return {name: value.astype(jnp.promote_types(value.dtype, jnp.float32)) for name, value in scalars.items()}
 
 
 def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:
@@ -328,9 +322,7 @@ def check_scalar(where: str, value: Any) -> Array:
         )
     if not jnp.issubdtype(array.dtype, jnp.floating):
         if jnp.issubdtype(array.dtype, jnp.complexfloating):
-            raise TypeError(
-                f"`{where}` must be real, got {describe(array)}. Take its real part or its modulus."
-            )
+            raise TypeError(f"`{where}` must be real, got {describe(array)}. Take its real part or its modulus.")
         array = array.astype(jnp.float32)
     return array
 

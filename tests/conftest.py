@@ -1,0 +1,6 @@
+"""One process, one device, no settings from outside: what each test needs, it makes itself."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
