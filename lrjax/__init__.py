@@ -6,8 +6,11 @@ from .finder import LRFinderResult as LRFinderResult
 from .finder import LRNotFound as LRNotFound
 from .finder import LRWarning as LRWarning
 from .finder import Outcome as Outcome
+from .finder import Preview as Preview
+from .finder import RangeTest as RangeTest
 from .finder import SearchInterrupted as SearchInterrupted
 from .finder import SearchProgress as SearchProgress
+from .finder import Suggestions as Suggestions
 from .finder import WarningName as WarningName
 from .finder import Window as Window
 from .finder import crossing as crossing
@@ -17,7 +20,9 @@ from .finder import find_window as find_window
 from .finder import half_loss as half_loss
 from .finder import lowest_loss as lowest_loss
 from .finder import midpoint as midpoint
-from .finder import range_rules as range_rules
+from .finder import preview_lr as preview_lr
+from .finder import range_test as range_test
+from . import range_rules as range_rules
 from .finder import sample_losses as sample_losses
 from .finder import steepest as steepest
 from .trials import Chunked as Chunked

@@ -1,9 +1,13 @@
 """The finder: curve -> window -> rules -> warnings -> refinement -> find_lr, and the classic range test."""
 
-from . import _range_rules as range_rules
 from ._curve import LossCurve as LossCurve
 from ._find import find_lr as find_lr
 from ._progress import SearchProgress as SearchProgress
+from ._preview import Preview as Preview
+from ._preview import preview_lr as preview_lr
+from ._range_test import RangeTest as RangeTest
+from ._range_test import Suggestions as Suggestions
+from ._range_test import range_test as range_test
 from ._result import LRFinderResult as LRFinderResult
 from ._result import LRNotFound as LRNotFound
 from ._result import SearchInterrupted as SearchInterrupted

@@ -84,7 +84,9 @@ def _encode(value: Any) -> Any:
 def _decode(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(data, dict) and set(data) == {"dtype", "data"}:
-        return jnp.asarray(np.asarray(data["data"], dtype=data["dtype"]))
+        array = np.asarray(data["data"], dtype=data["dtype"])
+        on_host = getattr(kind, "array_type", None) is np.ndarray or jnp.asarray(array).dtype != array.dtype
+        return array if on_host else jnp.asarray(array)
     if origin in (types.UnionType, typing.Union):
         if data is None:
             return None

@@ -6,7 +6,7 @@ around one jitted step. The first three are compiled ahead of time, once for eac
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import jax
@@ -17,7 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from .._checks import check_count, show
-from .._types import Array, PyTree
+from .._types import Array, Int, PyTree
 from ._devices import lane_axis
 from ._trial import (
     EvalData,
@@ -31,6 +31,7 @@ from ._trial import (
     observe_step,
     run_trial,
     train_step,
+    update_with_loss,
     weights_to_evaluate,
 )
 
@@ -203,6 +204,13 @@ def _step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: See
     return train_step(spec, hyperparameters, state, data)
 
 
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _step_with_loss(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
+) -> tuple[TrialState, Array]:
+    return update_with_loss(spec, hyperparameters, state, data)
+
+
 _observe = jax.jit(observe_step, static_argnums=0)
 _weights = jax.jit(weights_to_evaluate, static_argnums=0)
 _finish = jax.jit(finish_record)
@@ -210,7 +218,7 @@ _finish = jax.jit(finish_record)
 
 @functools.partial(jax.jit, static_argnums=0)
 def _evaluate_batch(
-    spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: int, key: Array
+    spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: Int[Array, ""], key: Array
 ) -> dict[str, Array]:
     batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), group)
     return evaluate_batch(spec, params, model_state, batch, key)
@@ -240,12 +248,32 @@ def run_on_host(
     return _finish(state, stacked), state
 
 
+def follow_on_host(
+    spec: TrialSpec, hyperparameters: Iterable[PyTree], data: SeedData
+) -> Iterator[tuple[Array, TrialState]]:
+    """One trial whose hyperparameters change at every step.
+
+    Args:
+      spec: what is fixed at compile time.
+      hyperparameters: one setting for each step.
+      data: the seed.
+
+    Yields:
+      The training loss before the update and the state after it, which the next step consumes.
+    """
+    state = None
+    for setting in hyperparameters:
+        state = _start(spec, setting, data) if state is None else state
+        state, loss = _step_with_loss(spec, setting, state, data)
+        yield loss, state
+
+
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """`evaluate` as a loop on the host over the evaluation batches."""
     params = _weights(spec, state, data)
     groups, weights = evaluation.batches
     values = [
-        _evaluate_batch(spec, params, state.model_state, group, index, evaluation.key)
+        _evaluate_batch(spec, params, state.model_state, group, jnp.int32(index), evaluation.key)
         for group, weight in zip(groups, weights, strict=True)
         for index in range(weight.shape[0])
     ]

@@ -26,7 +26,7 @@ from ._memory import (
 )
 from ._optimizer import check_factory
 from ._prepare import Experiment, Reference, measure_reference, prepare
-from ._task import Task
+from ._task import Task, check_task
 from ._trial import TrialState
 
 MAP_SECONDS = 0.5
@@ -103,11 +103,7 @@ class TrialRunner:
         mesh: Mesh | None = None,
         progress: Callable[[int], None] | None = None,
     ):
-        if not isinstance(task, Task):
-            raise TypeError(
-                f"`{where}(task=...)` must be a lrjax.Task, got {type(task).__name__}. Build one with lrjax.Task(...), "
-                "Task.from_arrays(...) or Task.from_batches(...)."
-            )
+        check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
         self.mesh = lane_mesh(mesh)

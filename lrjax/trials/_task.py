@@ -316,6 +316,15 @@ class Task:
         return at_most if self.max_seeds is None else min(at_most, self.max_seeds)
 
 
+def check_task(where: str, task: object) -> None:
+    """Raise unless `task` is a Task."""
+    if not isinstance(task, Task):
+        raise TypeError(
+            f"`{where}` must be a lrjax.Task, got {show(task)} ({type(task).__name__}). Build one with "
+            "lrjax.Task(...), Task.from_arrays(...) or Task.from_batches(...)."
+        )
+
+
 def _checked_arrays(where: str, tree: PyTree) -> PyTree:
     """Arrays of numbers, on the host where they are on the host (only the batches drawn go to the device)."""
     to_arrays(where, jax.tree.map(lambda leaf: leaf[:1] if getattr(leaf, "ndim", 0) else leaf, tree))

@@ -117,6 +117,13 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
 
 def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
     """One optimizer update on the batch of `state.step`."""
+    return update_with_loss(spec, hyperparameters, state, data)[0]
+
+
+def update_with_loss(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
+) -> tuple[TrialState, Float[Array, ""]]:
+    """`train_step`, and the training loss before the update."""
     batch = jax.tree.map(
         lambda leaf: lax.dynamic_index_in_dim(leaf, state.step - data.first_step, keepdims=False),
         data.batches,
@@ -143,13 +150,14 @@ def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data
         grad_fn=lambda train, *_: jax.grad(value_fn)(train),  # sam's, with opaque_mode
     )
     diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
-    return TrialState(
+    new_state = TrialState(
         params=optax.apply_updates(state.params, updates),
         model_state=_like(state.model_state, model_state),
         opt_state=_like(state.opt_state, opt_state),
         step=state.step + 1,
         diverged_at=jnp.where(diverged, state.step, state.diverged_at),
     )
+    return new_state, loss
 
 
 def train_steps(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_count, check_number
-from ._range_history import Recorded, Suggestion, need_points, read_history, suggest
+from ._history import Recorded, Suggestion, need_points, read_history, suggest
 
 
 class Trimmed(NamedTuple):

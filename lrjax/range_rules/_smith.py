@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._checks import check_count, check_number
-from ._range_history import Recorded, need_points, read_history
+from ._history import Recorded, need_points, read_history
 
 
 class SmithBounds(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_number
-from ._range_history import Recorded, read_history, read_vector
+from ._history import Recorded, read_history, read_vector
 
 
 def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " steps"]:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_number
-from ._range_history import (
+from ._history import (
     CurveShape,
     Recorded,
     Suggestion,

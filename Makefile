@@ -1,0 +1,50 @@
+# Each command makes its own virtual environment from pyproject.toml if there is none.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= lrjax-out
+
+.PHONY: demo test test-slow test-versions lint format bench clean help
+
+help:  ## This list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("lrjax needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of dependencies, renewed when pyproject.toml changes.
+$(VENV)/.%: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(VENV)/.core: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+demo: $(VENV)/.core  ## Find a learning rate for the handwritten digits: a table, a picture, a JSON file.
+	$(BIN)/lrjax find --out $(OUT)
+
+test: $(VENV)/.test  ## The tests that take minutes; -n 2 uses two cores.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(VENV)/.test  ## The tests marked slow.
+	$(BIN)/python -m pytest -n 2 -m slow
+
+test-versions:  ## The suite on every other supported Python at hand, each with the newest JAX it can have.
+	@sh tests/versions.sh
+
+lint: $(VENV)/.lint  ## Style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.lint  ## Put the sources in order.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.bench  ## The speed of the engine, against hand-written JAX and PyTorch.
+	$(BIN)/python experiments/speed/engine.py
+
+clean:  ## Remove the virtual environments and what the demo wrote.
+	rm -rf $(VENV) .venv-3.* $(OUT)

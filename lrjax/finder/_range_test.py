@@ -1,0 +1,262 @@
+"""The classic range test: one model, trained while the learning rate rises."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import range_rules
+from .._checks import check_choice, check_count, check_key, check_lr_range, check_number
+from .._types import Float, Int, Key, OptimizerFactory
+from ..range_rules import Suggestion
+from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
+from ._json import read_json, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMAT = "lrjax.RangeTest"
+
+
+class Suggestions(NamedTuple):
+    """What every rule says of one range test.
+
+    Attributes:
+      lrs: rule -> learning rate, for the rules that gave an answer.
+      refusals: rule -> why it gave none.
+    """
+
+    lrs: dict[str, float]
+    refusals: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RangeTest:
+    """The history of one training with a rising learning rate.
+
+    It confounds the learning rate with the step, the batch and everything before: `lrjax.find_lr` does not.
+
+    Attributes:
+      lrs: learning rate of every step done.
+      losses: training loss on that step's batch, before its update; not finite where it diverged.
+      smoothed: the losses after an exponential moving average, corrected for its start.
+      metrics: name -> value after the steps `metric_steps`, on the evaluation batches.
+      metric_steps: the steps, from 0, after which the metrics were measured.
+      smoothing: weight of the past in the average.
+      num_steps: steps planned; fewer were done if it stopped.
+      mode: "exponential" or "linear".
+      stopped: why it ended early, in a sentence, or None.
+    """
+
+    lrs: Float[np.ndarray, " steps"]
+    losses: Float[np.ndarray, " steps"]
+    smoothed: Float[np.ndarray, " steps"]
+    metrics: Mapping[str, Float[np.ndarray, " measurements"]]
+    metric_steps: Int[np.ndarray, " measurements"]
+    smoothing: float
+    num_steps: int
+    mode: str
+    stopped: str | None
+
+    def suggest(self, rule: Callable[..., Suggestion] = range_rules.steepest_log, **options: Any) -> Suggestion:
+        """What one rule reads off the history that its own library would show it.
+
+        Args:
+          rule: a function of `lrjax.range_rules`, or your own `rule(lrs, losses) -> Suggestion`. The rules of
+            fastai and Lightning see the smoothed losses, torch-lr-finder's its own average (0.05 of each new
+            loss), the others the raw ones.
+          **options: passed on to the rule.
+
+        Returns:
+          The suggestion: `.lr`, and `.index` into this history.
+
+        Raises:
+          ValueError: the rule finds nothing to choose, for example on a flat curve; the message says why.
+        """
+        return rule(self.lrs, self._history_for(rule), **(_defaults(rule, self.num_steps) | options))
+
+    def suggestions(self) -> Suggestions:
+        """Every rule's answer, or why it has none."""
+        lrs, refusals = {}, {}
+        for name in _RULES:
+            try:
+                lrs[name] = self.suggest(getattr(range_rules, name)).lr
+            except ValueError as error:
+                refusals[name] = str(error)
+        return Suggestions(lrs, refusals)
+
+    def bounds(self, metric: str | None = None, *, maximize: bool = True, **options: Any) -> range_rules.SmithBounds:
+        """Smith's bounds (base_lr, max_lr) for cyclical rates.
+
+        Args:
+          metric: a name in `metrics`, such as "accuracy"; None reads the smoothed training loss.
+          maximize: whether more of the metric is better (accuracy: True). The loss is always minimised.
+          **options: of `lrjax.range_rules.smith_bounds`.
+
+        Returns:
+          Where the metric begins to improve and where it stops.
+
+        Raises:
+          ValueError: there is no such metric, or it never improves.
+        """
+        if metric is None:
+            return range_rules.smith_bounds(self.lrs, self.smoothed, **options)
+        if metric not in self.metrics:
+            raise ValueError(
+                f"`RangeTest.bounds(metric=...)` must be one of {sorted(self.metrics)}, got {metric!r}. "
+                "Metrics come from the task's eval_fn and are measured with range_test(eval_every=1)."
+            )
+        lrs = self.lrs[self.metric_steps]
+        return range_rules.smith_bounds(lrs, self.metrics[metric], maximize=maximize, **options)
+
+    def _history_for(self, rule: Callable[..., Suggestion]) -> Float[np.ndarray, " steps"]:
+        if rule is range_rules.torch_lr_finder:
+            history, average = [], self.losses[0]
+            for loss in self.losses:
+                average = 0.05 * loss + 0.95 * average
+                history.append(average)
+            return np.asarray(history)
+        peers = (range_rules.lightning, range_rules.lightning_index)
+        return self.smoothed if rule in peers or _is_fastai(rule) else self.losses
+
+    def plot(self, ax: "Axes | None" = None) -> "Axes":
+        """Draw the raw and the smoothed losses; see `lrjax.plots.plot_range_test`."""
+        from ..plots import plot_range_test
+
+        return plot_range_test(self, ax=ax)
+
+    def to_json(self, path: str | PathLike[str]) -> None:
+        """Write the history to a file, losslessly; see `LRFinderResult.to_json`."""
+        write_json(path, FORMAT, self)
+
+    @classmethod
+    def from_json(cls, path: str | PathLike[str]) -> "RangeTest":
+        """Read what `to_json` wrote; see `LRFinderResult.from_json`."""
+        return read_json(path, FORMAT, cls)
+
+
+_RULES = (
+    "steepest_log",
+    "fastai_valley",
+    "fastai_slide",
+    "fastai_minimum",
+    "fastai_steep",
+    "lightning",
+    "lightning_index",
+    "torch_lr_finder",
+    "ignite",
+)
+
+
+def _is_fastai(rule: Callable[..., Suggestion]) -> bool:
+    return getattr(rule, "__name__", "").startswith("fastai_") and hasattr(range_rules, rule.__name__)
+
+
+def _defaults(rule: Callable[..., Suggestion], num_steps: int) -> dict[str, Any]:
+    return {"num_steps": num_steps} if _is_fastai(rule) else {}
+
+
+def range_test(
+    task: Task,
+    make_optimizer: OptimizerFactory,
+    *,
+    key: Key,
+    min_lr: float = 1e-7,
+    max_lr: float = 10.0,
+    num_steps: int = 100,
+    mode: str = "exponential",
+    smoothing: float = 0.98,
+    stop_factor: float | None = 4.0,
+    eval_every: int | None = None,
+) -> RangeTest:
+    """Train one model while the learning rate rises from min_lr to max_lr.
+
+    At step t of N the learning rate is min_lr * (max_lr / min_lr) ** (t / (N - 1)), or linear likewise; both ends
+    are reached. The test stops at a loss that is not finite, and where the smoothed loss has risen above the first
+    one by `stop_factor` times the reduction reached so far (or the losses' own scatter, if that is larger): a test
+    that neither a constant added to the loss nor its sign changes.
+
+    Args:
+      task: what is trained; its first seed.
+      make_optimizer: `make_optimizer(lr) -> optax optimizer`, called with each step's traced lr. One state is
+        carried through all steps, as when a scheduler raises the lr.
+      key: PRNG key.
+      min_lr, max_lr: the ends of the ramp, > 0.
+      num_steps: steps of the ramp, >= 2.
+      mode: "exponential" or "linear".
+      smoothing: weight of the past in the moving average, in [0, 1).
+      stop_factor: see above; None goes on to the end.
+      eval_every: steps between evaluations of the task's metrics; None: none.
+
+    Returns:
+      The history, with `suggest(rule)`, `suggestions()`, `bounds(metric)` and `plot()`.
+
+    Raises:
+      TypeError, ValueError: bad arguments; the message says what was wrong.
+
+    Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
+
+    Examples:
+      >>> import jax, optax, lrjax
+      >>> from lrjax.demos import digits
+      >>> test = lrjax.range_test(digits(), optax.adam, key=jax.random.key(0))
+      >>> 1e-4 < test.suggest(lrjax.range_rules.steepest_log).lr < 1.0
+      True
+    """
+    check_task("range_test(task=...)", task)
+    check_factory("range_test(make_optimizer=...)", make_optimizer)
+    key = check_key("range_test(key=...)", key)
+    low, high = check_lr_range("range_test", min_lr, max_lr)
+    num_steps = check_count("range_test(num_steps=...)", num_steps, minimum=2, unit="optimizer updates")
+    mode = check_choice("range_test(mode=...)", mode, ("exponential", "linear"))
+    weight = "a weight in [0, 1)"
+    smoothing = check_number("range_test(smoothing=...)", smoothing, rule=weight, accept=lambda x: 0 <= x < 1)
+    if stop_factor is not None:
+        factor = "a factor > 0, or None to go on to the end"
+        check_number("range_test(stop_factor=...)", stop_factor, rule=factor, accept=lambda x: x > 0)
+    if eval_every is not None:
+        eval_every = check_count("range_test(eval_every=...)", eval_every, unit="optimizer updates")
+    experiment = prepare("range_test", task, make_optimizer, key=key, horizons=(num_steps,), num_seeds=1)
+    share = np.arange(num_steps) / (num_steps - 1)
+    lrs = low * (high / low) ** share if mode == "exponential" else low + share * (high - low)
+    lrs[-1] = high
+    data, metrics, metric_steps, losses, stopped = experiment.seeds[0], [], [], [], None
+    ramp = (jnp.asarray(lr, experiment.dtype) for lr in lrs)
+    for step, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
+        losses.append(float(loss))
+        stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
+        if stopped is not None:
+            break
+        if eval_every is not None and (step + 1) % eval_every == 0:
+            metric_steps.append(step)
+            metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
+    names = metrics[0] if metrics else ()
+    return RangeTest(
+        lrs=lrs[: len(losses)],
+        losses=np.asarray(losses),
+        smoothed=range_rules.debiased_ema(losses, smoothing),
+        metrics={name: np.asarray([values[name] for values in metrics], np.float64) for name in names},
+        metric_steps=np.asarray(metric_steps, np.int64),
+        smoothing=smoothing,
+        num_steps=num_steps,
+        mode=mode,
+        stopped=stopped,
+    )
+
+
+def _why_stop(losses: Float[np.ndarray, " steps"], smoothing: float, factor: float | None) -> str | None:
+    """The reason to stop after these losses, or None."""
+    if not np.isfinite(losses[-1]):
+        return f"The loss was {losses[-1]} at step {len(losses) - 1}."
+    if factor is None or len(losses) < 5:
+        return None
+    smoothed = range_rules.debiased_ema(losses, smoothing)
+    scatter = np.median(np.abs(np.diff(losses)))
+    gained = max(smoothed[0] - smoothed.min(), scatter)
+    if smoothed[-1] > smoothed[0] + factor * gained > smoothed[0]:
+        return f"The smoothed loss rose to {smoothed[-1]:.4g} at step {len(losses) - 1}, from {smoothed[0]:.4g}."
+    return None

@@ -1,0 +1,25 @@
+"""Rules that read a learning rate off a recorded range test; public as `lrjax.range_rules`.
+
+A range test trains one model while the learning rate rises, so its history confounds the learning rate with
+the step. Every rule is a pure function `rule(lrs, losses, *, options) -> Suggestion` on NumPy arrays: re-run
+any of them, with other options, on any history.
+"""
+
+from ._fastai import Trimmed as Trimmed
+from ._fastai import fastai_minimum as fastai_minimum
+from ._fastai import fastai_slide as fastai_slide
+from ._fastai import fastai_steep as fastai_steep
+from ._fastai import fastai_trim as fastai_trim
+from ._fastai import fastai_valley as fastai_valley
+from ._history import CurveShape as CurveShape
+from ._history import Suggestion as Suggestion
+from ._history import curve_shape as curve_shape
+from ._smith import SmithBounds as SmithBounds
+from ._smith import smith_bounds as smith_bounds
+from ._smoothing import debiased_ema as debiased_ema
+from ._smoothing import symmetric_smooth as symmetric_smooth
+from ._steepest import ignite as ignite
+from ._steepest import lightning as lightning
+from ._steepest import lightning_index as lightning_index
+from ._steepest import steepest_log as steepest_log
+from ._steepest import torch_lr_finder as torch_lr_finder
