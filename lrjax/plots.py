@@ -56,7 +56,12 @@ def plot_finder(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     with np.errstate(invalid="ignore"):
         means = losses.mean(axis=0)
     low, high = _loss_limits(means, initial, float(result.window.effect))
-    ax.set(xscale="log", xlabel="learning rate", ylabel=f"validation loss after {int(curve.horizons[-1])} updates", ylim=(low, high))
+    ax.set(
+        xscale="log",
+        xlabel="learning rate",
+        ylabel=f"validation loss after {int(curve.horizons[-1])} updates",
+        ylim=(low, high),
+    )
     ax.set_xlim(lrs[0] / 1.5, lrs[-1] * 1.5)
     ax.axhline(initial, color=GREY, linewidth=0.9, linestyle=":", label=f"initial loss {initial:.4g}", zorder=1)
     if result.outcome is Outcome.found:

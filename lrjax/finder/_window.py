@@ -111,7 +111,7 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
       ...                         jnp.zeros(6, int), -jnp.ones((1, 6), int))
       >>> window = lrjax.find_window(curve)
       >>> f"{window.min_lr:.1e} {window.max_lr:.1e}"
-      '1.3e-03 1.0e-01'
+      '9.4e-04 8.4e-02'
     """
     if isinstance(curve.lrs, jax.core.Tracer) or isinstance(curve.losses, jax.core.Tracer):
         return (literal_window if literal else smooth_window)(curve.lrs, curve.final, curve.initial_loss)

@@ -1,6 +1,9 @@
 """From the user's factory and a traced learning rate to an Optax transformation, or an error that says why not."""
 
+import contextlib
+import inspect
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,24 @@ import jax
 import optax
 
 from .._checks import check_callable, name_of, show
-from .._types import OptimizerFactory
+from .._types import OptimizerFactory, Params
 
 _TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
-_LIBRARIES = tuple(str(Path(module.__file__).parent) for module in (jax, optax)) + (str(Path(__file__).parent.parent),)
+_OPTAX = str(Path(optax.__file__).parent)
+_LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.parent))
+_HINTS = {  # what to do about the Optax function in which it failed
+    "warmup_cosine_decay_schedule": "Write optax.join_schedules([optax.linear_schedule(0.0, lr, n), "
+    "optax.cosine_decay_schedule(lr, m)], [n]): the two parts accept a traced peak.",
+    "inject_hyperparams": "It traces every number: name the others in `static_args`, or leave it out, "
+    "`lambda lr: optax.adafactor(lr)`: the engine gives each lr its own optimizer.",
+    "per_example_global_norm_clip": "It wants one gradient for each example, the engine gives that of the mean loss: "
+    "use optax.contrib.dpsgd in a training loop of your own.",
+    "lookahead": "It wants pairs of fast and slow parameters: search the lr of its fast optimizer.",
+}
 
 
 def check_factory(where: str, make_optimizer: object) -> None:
@@ -46,15 +59,8 @@ def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> o
     Raises:
       TypeError: the factory branches in Python on the traced number, or returns something else.
     """
-    try:
+    with _explained(make_optimizer):
         optimizer = make_optimizer(hyperparameters)
-    except _TRACER_ERRORS as error:
-        raise TypeError(
-            f"`make_optimizer` must accept a traced learning rate (all lrs run in one program), but "
-            f"{name_of(make_optimizer)} needs its concrete value{_user_line(error)}. "
-            "Replace a Python `if` or `float()` on the learning rate by `jnp.where` or `jax.lax.cond`, "
-            'or decide outside the factory. With `executor="loop"` too the learning rate is traced.'
-        ) from error
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
@@ -64,17 +70,71 @@ def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> o
         )
     if not isinstance(optimizer, optax.GradientTransformation):
         optimizer = optax.GradientTransformationExtraArgs(optimizer.init, optimizer.update)
-    return optax.with_extra_args_support(optimizer)
+    return _explaining(make_optimizer, optax.with_extra_args_support(optimizer))
 
 
-def _user_line(error: BaseException) -> str:
-    """Where in the user's code the number was needed: the last frame outside the libraries."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*_LIBRARIES, "<"))
-    ]
-    if not frames:
-        return ""
-    frame = frames[-1]
-    return f" at {Path(frame.filename).name}:{frame.lineno}: `{frame.line}`"
+def _explaining(
+    make_optimizer: OptimizerFactory, optimizer: optax.GradientTransformationExtraArgs
+) -> optax.GradientTransformationExtraArgs:
+    """The same optimizer, but what fails in it is explained, and it gets only extra arguments that it takes."""
+    parameters = inspect.signature(optimizer.update).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+
+    def init(params: Params) -> Any:
+        with _explained(make_optimizer):
+            return optimizer.init(params)
+
+    def update(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
+        taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
+        with _explained(make_optimizer):
+            return optimizer.update(grads, state, params, **taken)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+@contextlib.contextmanager
+def _explained(make_optimizer: OptimizerFactory) -> Iterator[None]:
+    """Turn an error of the factory or of its optimizer into one that says why the engine cannot use it."""
+    try:
+        yield
+    except _TRACER_ERRORS as error:
+        raise TypeError(
+            f"`make_optimizer` must accept a traced learning rate (all lrs run in one program), but "
+            f"{name_of(make_optimizer)} needs its concrete value{_places(error)}. " + (_hint(error) or _BRANCH)
+        ) from error
+    except Exception as error:
+        if not _in_optax(error):
+            raise
+        raise TypeError(
+            f"`make_optimizer` must return an optimizer that needs no more than a traced learning rate and the gradient "
+            f"of the mean loss, but that of {name_of(make_optimizer)} failed{_places(error)}: {error} {_hint(error)}"
+        ) from error
+
+
+_BRANCH = (
+    "Replace a Python `if` or `float()` on the learning rate by `jnp.where` or `jax.lax.cond`, "
+    'or decide outside the factory. With `executor="loop"` too the learning rate is traced.'
+)
+
+
+def _places(error: BaseException) -> str:
+    """Where it failed: the last line of the user's code, and the last one of Optax."""
+    frames = traceback.extract_tb(error.__traceback__)
+    users = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<"))]
+    optaxs = [frame for frame in frames if frame.filename.startswith(_OPTAX)]
+    text = ""
+    if users:
+        text = f" at {Path(users[-1].filename).name}:{users[-1].lineno}: `{users[-1].line}`"
+    if optaxs:
+        text += f", in Optax's {optaxs[-1].name}: `{optaxs[-1].line}`"
+    return text
+
+
+def _in_optax(error: BaseException) -> bool:
+    return any(frame.filename.startswith(_OPTAX) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _hint(error: BaseException) -> str:
+    """What to do, where the Optax function that failed is a known one."""
+    failed = {frame.f_code.co_qualname.split(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return next((hint for name, hint in _HINTS.items() if name in failed), "")

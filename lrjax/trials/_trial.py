@@ -136,7 +136,8 @@ def update_with_loss(
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
 
-    def value_fn(train: Params, *_: Any, **__: Any) -> Array:
+    def value_fn(train: Params, *_: Any, obj_fn: Any = None, grad_fn: Any = None) -> Array:
+        # a line search refuses extra arguments that its value_fn does not name
         return loss_of(train)[0]
 
     updates, opt_state = optimizer.update(
