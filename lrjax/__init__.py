@@ -1,5 +1,6 @@
 """The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both."""
 
+from . import range_rules as range_rules
 from ._version import __version__ as __version__
 from .finder import LossCurve as LossCurve
 from .finder import LRFinderResult as LRFinderResult
@@ -22,7 +23,6 @@ from .finder import lowest_loss as lowest_loss
 from .finder import midpoint as midpoint
 from .finder import preview_lr as preview_lr
 from .finder import range_test as range_test
-from . import range_rules as range_rules
 from .finder import sample_losses as sample_losses
 from .finder import steepest as steepest
 from .trials import Chunked as Chunked

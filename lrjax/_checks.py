@@ -3,6 +3,7 @@
 Every message names the call site in backticks, states the rule, shows what was got and says what to do.
 """
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, SupportsIndex, cast
@@ -58,10 +59,11 @@ def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, f
     """Return two learning rates, 0 < min_lr < max_lr, both normal float32 numbers."""
     rule = "a learning rate, > 0 and finite"
     for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value) < 0:
+        if isinstance(value, (int, float, np.number)) and value < 0:
+            power = f"1e{value:g}" if value == int(value) else f"10 ** {value:g}"
             raise ValueError(
                 f"`{where}({name}=...)` must be {rule}, got {value:g}. "
-                f"Learning rates are given as such, not as exponents: write 1e{value:g}, not {value:g}."
+                f"Learning rates are given as such, not as exponents: write {power}, not {value:g}."
             )
     low = check_number(f"{where}(min_lr=...)", min_lr, rule=rule, accept=_is_lr)
     high = check_number(f"{where}(max_lr=...)", max_lr, rule=rule, accept=_is_lr)
@@ -80,7 +82,10 @@ def _is_lr(value: float) -> bool:
 def check_lrs(where: str, lrs: object) -> np.ndarray:
     """Return the learning rates as a float64 vector: 1-D, not empty, positive, finite and all different."""
     try:
-        values = np.asarray(lrs, dtype=np.float64)
+        values = np.asarray(lrs)
+        if values.dtype.kind in "SUbc":
+            raise TypeError
+        values = values.astype(np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"`{where}` must be a sequence of learning rates, got {show(lrs)}.") from None
     if values.ndim != 1 or values.size == 0:
@@ -117,15 +122,46 @@ def check_key(where: str, key: object) -> Key:
         if key.shape != ():
             raise ValueError(f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it.")
         return cast(Key, key)
-    if key.dtype != np.uint32 or key.ndim != 1:
-        raise TypeError(f"`{where}` must be a JAX PRNG key, got an array {describe(key)}. {advice}")
-    return jnp.asarray(key)
+    try:
+        if key.dtype == np.uint32 and key.ndim == 1:
+            jax.random.wrap_key_data(jnp.asarray(key))
+            return jnp.asarray(key)
+    except TypeError:  # of another length than the keys of this JAX configuration
+        pass
+    raise TypeError(f"`{where}` must be a JAX PRNG key, got an array {describe(key)}. {advice}")
 
 
 def check_callable(where: str, value: object, *, signature: str) -> None:
     """Raise unless `value` can be called; `signature` shows what is wanted."""
     if not callable(value):
         raise TypeError(f"`{where}` must be a function `{signature}`, got {show(value)} ({type(value).__name__}).")
+
+
+def check_signature(where: str, function: object, wanted: str) -> inspect.Signature | None:
+    """Raise unless `function` can be called with the positional arguments that `wanted` shows.
+
+    Args:
+      where: the argument's name.
+      function: what was given.
+      wanted: a signature such as "rule(curve, window) -> lr".
+
+    Returns:
+      The function's signature where it cannot be called so, else None.
+
+    Raises:
+      TypeError: it is no function.
+    """
+    check_callable(where, function, signature=wanted)
+    count = wanted.split(")")[0].count(",") + 1
+    try:
+        signature = inspect.signature(function)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):  # builtins and C functions show none
+        return None
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return signature
+    return None
 
 
 def check_choice(where: str, value: object, choices: tuple[str, ...]) -> str:

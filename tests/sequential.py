@@ -19,12 +19,20 @@ def seed_keys(key: jax.Array, seed: int) -> tuple[jax.Array, jax.Array, jax.Arra
 
 
 def train(
-    task: lrjax.Task, optimizer: Any, *, key: jax.Array, num_steps: int, seed: int = 0, num_drawn: int = 0
+    task: lrjax.Task,
+    optimizer: Any,
+    *,
+    key: jax.Array,
+    num_steps: int,
+    seed: int = 0,
+    extra: tuple[str, ...] = ("value", "grad", "value_fn"),
 ) -> tuple[Any, Any]:
-    """Parameters and optimizer state after `num_steps` steps; `num_drawn` batches are drawn, by default as many."""
+    """Parameters and optimizer state after `num_steps` steps; `extra` names the arguments that `update` asks for."""
     init_key, data_key, train_key = seed_keys(key, seed)
     params = task.init(init_key) if callable(task.init) else task.init
-    batches = task.sample_batches(data_key, num_drawn or num_steps)
+    batches = task.sample_batches(data_key, num_steps)
+    if isinstance(optimizer, optax.MultiSteps):
+        optimizer = optimizer.gradient_transformation()
     optimizer = optax.with_extra_args_support(optimizer)
     opt_state = optimizer.init(params)
 
@@ -34,8 +42,8 @@ def train(
             return task.loss_fn(params, batch, key)
 
         loss, grads = jax.value_and_grad(loss_of)(params)
-        extra = {"value": loss, "grad": grads, "value_fn": loss_of, "obj_fn": loss_of, "grad_fn": jax.grad(loss_of)}
-        updates, opt_state = optimizer.update(grads, opt_state, params, **extra)
+        every = {"value": loss, "grad": grads, "value_fn": loss_of, "obj_fn": loss_of, "grad_fn": jax.grad(loss_of)}
+        updates, opt_state = optimizer.update(grads, opt_state, params, **{name: every[name] for name in extra})
         return optax.apply_updates(params, updates), opt_state
 
     for index in range(num_steps):

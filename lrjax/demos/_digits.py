@@ -25,7 +25,7 @@ def load_digits() -> tuple[Float[np.ndarray, "examples pixels"], Int[np.ndarray,
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
     1998 (CC BY 4.0), the test part.
     """
-    with importlib.resources.files(__package__).joinpath("digits.npz").open("rb") as file:
+    with importlib.resources.files("lrjax.demos").joinpath("digits.npz").open("rb") as file:
         data = np.load(file)
         images, labels = data["images"], data["labels"]
     return (images.reshape(-1, PIXELS) / 16.0).astype(np.float32), labels.astype(np.int32)

@@ -2,9 +2,9 @@
 
 from ._curve import LossCurve as LossCurve
 from ._find import find_lr as find_lr
-from ._progress import SearchProgress as SearchProgress
 from ._preview import Preview as Preview
 from ._preview import preview_lr as preview_lr
+from ._progress import SearchProgress as SearchProgress
 from ._range_test import RangeTest as RangeTest
 from ._range_test import Suggestions as Suggestions
 from ._range_test import range_test as range_test

@@ -2,14 +2,17 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from .._types import Array, Float, Int
 
 CEILING = 1.5
 """Where the normalised loss is cut: a diverged lr is bad, how bad does not matter."""
+
+ROUNDING = 4.0
+"""Units in the last place of the initial loss: a smaller effect may come from another order of summation."""
 
 
 class LossCurve(NamedTuple):
@@ -83,7 +86,7 @@ class LossCurve(NamedTuple):
 
 def _pick(values: Array, index: Any) -> Array:
     """Index on the host where there is no tracer: nothing to compile for every new number of trials."""
-    return values[index] if isinstance(values, jax.core.Tracer) else jnp.asarray(np.asarray(values)[index])
+    return values[index] if isinstance(values, Tracer) else jnp.asarray(np.asarray(values)[index])
 
 
 class Reduction(NamedTuple):
@@ -91,7 +94,8 @@ class Reduction(NamedTuple):
 
     Attributes:
       z: normalised loss, cut at 1.5; 1.5 where any seed diverged.
-      effect: A, by how much the best learning rate lowers the loss (<= 0: none does); nan if all diverged.
+      effect: A, by how much the best learning rate lowers the loss (<= 0: none does, beyond rounding); nan if all
+        diverged.
     """
 
     z: Float[Array, " trials"]
@@ -114,6 +118,8 @@ def reduce_losses(losses: Float[Array, "seeds trials"], initial_loss: Float[Arra
     d = jnp.mean(losses - initial_loss[:, None], axis=0)
     finite = jnp.isfinite(losses).all(axis=0) & jnp.isfinite(d)
     effect = jnp.where(finite.any(), -jnp.min(jnp.where(finite, d, jnp.inf)), jnp.nan)
+    rounding = ROUNDING * jnp.finfo(losses.dtype).eps * jnp.max(jnp.abs(initial_loss))
+    effect = jnp.where((effect > 0) & (effect <= rounding), 0.0, effect)
     scale = jnp.where(effect > 0, effect, 1.0)
     z = jnp.where(finite, jnp.minimum(1.0 + jnp.where(finite, d, 0.0) / scale, CEILING), CEILING)
     return Reduction(z, effect)

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_callable, check_key, check_lr_range, check_number, describe, name_of, show
+from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
 from .._types import Key, OptimizerFactory
 from .._version import __version__
 from ..trials import Executor, Task, TrialRunner
@@ -21,7 +21,7 @@ from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._rules import METHODS, Rule, midpoint
 from ._sample import check_horizons, sample_round
 from ._warnings import LRWarning, find_warnings
-from ._window import Outcome, Window, find_window
+from ._window import SPAN, Outcome, Window, find_window
 
 Refinement = Literal["fill", "paper"] | None
 PAPER_ROUNDS = 10
@@ -96,28 +96,35 @@ def find_lr(
     """
     key = check_key("find_lr(key=...)", key)
     low, high = check_lr_range("find_lr", min_lr, max_lr)
-    check_callable("find_lr(rule=...)", rule, signature="rule(curve, window) -> lr")
+    if np.log10(high) - np.log10(low) > SPAN:
+        raise ValueError(
+            f"`find_lr(min_lr=..., max_lr=...)` may span {SPAN} decades, got {low:g} to {high:g}. Most optimizers have "
+            "their best learning rate between 1e-7 and 10."
+        )
+    signature = check_signature("find_lr(rule=...)", rule, "rule(curve, window) -> lr")
+    if signature is not None:
+        raise TypeError(f"`find_lr(rule=...)` must be `rule(curve, window) -> lr`, got `{name_of(rule)}{signature}`.")
     if refine not in ("fill", "paper", None):
         raise ValueError(f'`find_lr(refine=...)` must be "fill", "paper" or None, got {show(refine)}.')
     positive = "decades, > 0"
     threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
     with Reporter(progress) as reporter:
-        reporter.stage("preparing")
-        start = time.perf_counter()
-        runner = TrialRunner(
-            "find_lr",
-            task,
-            make_optimizer,
-            key=key,
-            horizons=check_horizons("find_lr", num_steps, horizons),
-            num_seeds=num_seeds,
-            executor=executor,
-            mesh=mesh,
-            progress=reporter.advance,
-        )
-        search = _Search(task, runner, reporter, rule, key, literal=literal, start=start)
+        start, search = time.perf_counter(), None
         try:
-            search.sample(first_grid(low, high), "first grid")
+            reporter.stage("preparing")
+            runner = TrialRunner(
+                "find_lr",
+                task,
+                make_optimizer,
+                key=key,
+                horizons=check_horizons("find_lr", num_steps, horizons),
+                num_seeds=num_seeds,
+                executor=executor,
+                mesh=mesh,
+                progress=reporter.advance,
+            )
+            search = _Search(task, runner, reporter, rule, key, literal=literal, start=start)
+            _check_lr_matters(search.sample(first_grid(low, high), "first grid"))
             if extend_range:
                 search.extend_range()
             if refine == "fill":
@@ -125,7 +132,8 @@ def find_lr(
             elif refine == "paper":
                 search.refine_like_the_paper(threshold)
         except KeyboardInterrupt:
-            raise SearchInterrupted(search.result() if search.curve is not None else None) from None
+            told = None if search is None or search.curve is None else search.result()
+            raise SearchInterrupted(told) from None
     result = search.result()
     if throw and result.outcome is not Outcome.found:
         raise LRNotFound(result)
@@ -152,7 +160,7 @@ class _Search:
         self.curve: LossCurve | None = None
         self.rounds = 0
 
-    def sample(self, exponents: list[float], stage: str) -> None:
+    def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
         updates = len(exponents) * self.runner.num_seeds * self.runner.num_steps
         self.reporter.stage(stage, updates)
@@ -160,6 +168,7 @@ class _Search:
         self.curve = curve if self.curve is None else self.curve.merge(curve)
         self.tried += exponents
         self.rounds += 1
+        return curve
 
     def window(self) -> Window:
         assert self.curve is not None
@@ -229,16 +238,37 @@ class _Search:
         )
 
     def _pick(self, curve: LossCurve) -> float:
+        """What the rule says of one seed or horizon; nan if nothing."""
         window = find_window(curve, literal=self.literal)
-        return self._checked_pick(curve, window) if window.outcome is Outcome.found else float("nan")
+        lr = self.rule(curve, window) if window.outcome is Outcome.found else None
+        return float(np.asarray(lr)) if _is_lr(lr) else float("nan")
 
     def _checked_pick(self, curve: LossCurve, window: Window) -> float:
-        lr = np.asarray(self.rule(curve, window))
-        if lr.shape != () or not np.isfinite(lr) or not lr > 0:
+        pick = self.rule(curve, window)
+        if not _is_lr(pick):
             raise ValueError(
-                f"`rule` must return one learning rate, > 0 and finite, got {show(lr)} from {name_of(self.rule)}."
+                f"`find_lr(rule=...)` must return one learning rate, > 0 and finite, got {show(pick)} from "
+                f"{name_of(self.rule)}. See `lrjax.midpoint`; `lrjax.crossing` reads levels off the window."
             )
-        return float(lr)
+        return float(np.asarray(pick))
+
+
+def _check_lr_matters(curve: LossCurve) -> None:
+    """Raise if the learning rates learned something, but all of them the same."""
+    losses, initial = np.asarray(curve.final), np.asarray(curve.initial_loss)[:, None]
+    moved = np.abs(losses - initial) > 1e-3 * np.abs(initial)
+    if curve.num_trials > 2 and moved.all() and (losses == losses[:, :1]).all() and np.isfinite(losses).all():
+        raise ValueError(
+            f"`find_lr(make_optimizer=...)` must use its argument, but all {curve.num_trials} learning rates from "
+            f"{float(curve.lrs[0]):.1e} to {float(curve.lrs[-1]):.1e} gave the same loss, {losses[0, 0]:.4g}. "
+            "Pass it on: lambda lr: optax.sgd(lr, momentum=0.9)."
+        )
+
+
+def _is_lr(pick: Any) -> bool:
+    """Whether a rule gave one learning rate."""
+    value = np.asarray(pick)
+    return value.shape == () and value.dtype.kind in "iuf" and bool(0 < value < np.inf)
 
 
 def _fingerprint(runner: TrialRunner, key: Key) -> dict[str, Any]:

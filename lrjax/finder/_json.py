@@ -8,6 +8,7 @@ import os
 import tempfile
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,9 @@ def read_json(path: str | os.PathLike[str], name: str, kind: type) -> Any:
 
 
 def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return {field: _encode(item) for field, item in zip(value._fields, value, strict=True)}
+    names = _field_names(value)
+    if names is not None:
+        return {name: _encode(getattr(value, name)) for name in names}
     if isinstance(value, (jax.Array, np.ndarray)):
         array = np.asarray(value)
         return {"dtype": str(array.dtype), "data": _encode(array.tolist())}
@@ -72,7 +72,7 @@ def _encode(value: Any) -> Any:
         return _encode(value.item())
     if isinstance(value, enum.Enum):
         return value.name
-    if isinstance(value, dict) or hasattr(value, "items"):
+    if isinstance(value, Mapping):
         return {str(key): _encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_encode(item) for item in value]
@@ -83,7 +83,7 @@ def _encode(value: Any) -> Any:
 
 def _decode(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(data, dict) and set(data) == {"dtype", "data"}:
+    if kind is not Any and set(data if isinstance(data, dict) else ()) == {"dtype", "data"}:
         array = np.asarray(data["data"], dtype=data["dtype"])
         on_host = getattr(kind, "array_type", None) is np.ndarray or jnp.asarray(array).dtype != array.dtype
         return array if on_host else jnp.asarray(array)
@@ -91,7 +91,7 @@ def _decode(kind: Any, data: Any) -> Any:
         if data is None:
             return None
         return _decode(next(one for one in arguments if one is not types.NoneType), data)
-    if origin is not None and hasattr(origin, "items") or origin is typing.Mapping:
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
     if origin in (tuple, list):
         if arguments and arguments[-1] is not Ellipsis and origin is tuple:
@@ -99,12 +99,15 @@ def _decode(kind: Any, data: Any) -> Any:
         return origin(_decode(arguments[0], item) for item in data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind[data]
-    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+    names = _field_names(kind)
+    if names is not None:
         hints = typing.get_type_hints(kind)
-        names = kind._fields if hasattr(kind, "_fields") else [field.name for field in dataclasses.fields(kind)]
         return kind(**{name: _decode(hints[name], data[name]) for name in names})
-    if kind is float:
-        return float(data)
-    if kind is int:
-        return int(data)
-    return data
+    return kind(data) if kind in (int, float) else data
+
+
+def _field_names(value: Any) -> tuple[str, ...] | None:
+    """The fields of a dataclass or NamedTuple, or of an instance of one."""
+    if dataclasses.is_dataclass(value):
+        return tuple(field.name for field in dataclasses.fields(value))
+    return getattr(value, "_fields", None)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, Bool, Float
+from .._types import Array, Float, Scalar
 from ._curve import LossCurve, reduce_losses
 from ._window import Outcome, Window, pad_trials
 
@@ -74,12 +74,12 @@ class LRWarning:
 class Signs(NamedTuple):
     """What the warnings are read from; concrete numbers or traced ones."""
 
-    first: Float[Array, ""]
-    last: Float[Array, ""]
-    at_first_cell: Bool[Array, ""]
-    flat_decades: Float[Array, ""]
-    second_basin: Float[Array, ""]
-    noise: Float[Array, ""]
+    first: Scalar
+    last: Scalar
+    at_first_cell: Scalar
+    flat_decades: Scalar
+    second_basin: Scalar
+    noise: Scalar
 
 
 @jax.jit

@@ -12,8 +12,8 @@ from ._memory import MemoryModel as MemoryModel
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
 from ._prepare import prepare as prepare
+from ._rounds import Round as Round
 from ._runner import Execution as Execution
-from ._runner import Round as Round
 from ._runner import TrialRunner as TrialRunner
 from ._task import Task as Task
 from ._task import check_task as check_task

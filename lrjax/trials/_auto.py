@@ -1,4 +1,4 @@
-"""Which executor `auto` takes: from the backend and the step's jaxpr, and a short measurement where that is not enough."""
+"""Which executor `auto` takes: from the backend and the step's jaxpr, or where that is not enough, by measuring."""
 
 import time
 from collections.abc import Callable
@@ -52,14 +52,15 @@ def _has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-def choose(experiment: Experiment, platform: str, width: int, measure: Callable[[Executor], float]) -> Choice:
+def choose(experiment: Experiment, platform: str, width: int, measure: Callable[[Executor], float] | None) -> Choice:
     """The executor for a round of `width` lanes.
 
     Args:
       experiment: what will run.
       platform: "cpu", "gpu" or "tpu".
       width: lanes in a round.
-      measure: seconds per lane of an executor, measured on its real program.
+      measure: seconds per lane of an executor, measured on its real program; None: nothing may be measured, since
+        several hosts must come to the same answer.
 
     Returns:
       The executor and the reason.
@@ -67,10 +68,12 @@ def choose(experiment: Experiment, platform: str, width: int, measure: Callable[
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
     convolution, flops = step_facts(experiment)
-    if convolution:
+    if convolution and measure is not None:
         return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
     if width == 1:
         return Choice("map", "one lane has nothing to vectorise")
+    if measure is None:
+        return Choice("map", "on several hosts nothing is measured, and map is never far from the best on CPU")
     if flops > SMALL_STEP:
         return Choice("map", f"a step of {flops:.1e} operations fills the CPU by itself")
     seconds: dict[Executor, float] = {executor: measure(executor) for executor in ("map", "vmap")}

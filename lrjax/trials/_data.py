@@ -1,5 +1,6 @@
 """Where the batches of a trial come from: arrays, iterables, and evaluation sets."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +31,8 @@ def to_arrays(where: str, tree: PyTree) -> PyTree:
       TypeError: a leaf is a string, an object or no array at all.
       ValueError: a 64-bit integer does not fit the 32 bits JAX keeps.
     """
+    if inspect.isgenerator(tree):
+        raise TypeError(f"`{where}` must hold arrays, got a generator. Collect it: list(...), or np.stack(list(...)).")
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
     return treedef.unflatten([_to_array(where, path, leaf) for path, leaf in leaves])
 
@@ -41,7 +44,7 @@ def _to_array(where: str, path: tuple, leaf: object) -> Array:
     if array.dtype.kind not in "biufcV" or (array.dtype.kind == "V" and array.dtype.names):
         raise TypeError(
             f"`{where}` must hold arrays of numbers, got {show(leaf)} ({type(leaf).__name__}) at "
-            f"{path_of(path)}. Encode it as numbers, or leave it out of the batch."
+            f"{path_of(path)}. Encode it as numbers, or leave it out."
         )
     if array.dtype in (np.int64, np.uint64) and array.size and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         wide = np.iinfo(np.int32 if array.dtype == np.int64 else np.uint32)
@@ -155,11 +158,14 @@ def leading_length(where: str, tree: PyTree, *, axis: str) -> int:
     first_path, first = leaves[0]
     for path, leaf in leaves:
         if leaf.ndim == 0:
-            raise ValueError(f"`{where}` must have a leading {axis} axis, got a scalar at {path_of(path)}.")
+            raise ValueError(
+                f"`{where}` must have a leading {axis} axis, got a scalar at {path_of(path)}. "
+                "Make lists of numbers into one array: np.asarray(...)."
+            )
         if leaf.shape[0] != first.shape[0]:
             raise ValueError(
                 f"`{where}` must have one leading {axis} axis for all leaves, got {first.shape[0]} at "
-                f"{path_of(first_path)} and {leaf.shape[0]} at {path_of(path)}."
+                f"{path_of(first_path)} and {leaf.shape[0]} at {path_of(path)}. Make them equally long."
             )
     return int(first.shape[0])
 

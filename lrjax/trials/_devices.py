@@ -51,7 +51,7 @@ def _place(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec) -> PyTree:
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
     sharding = NamedSharding(mesh, spec)
-    if not _spans_hosts(mesh):
+    if not spans_hosts(mesh):
         return jax.device_put(tree, sharding)
 
     def place(leaf: jax.Array) -> jax.Array:
@@ -66,14 +66,24 @@ def _place(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec) -> PyTree:
 
 def to_host(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """The whole of every array as numpy, the same on every host."""
-    if mesh is not None and _spans_hosts(mesh):
+    if mesh is not None and spans_hosts(mesh):
         from jax.experimental import multihost_utils
 
         return multihost_utils.process_allgather(tree, tiled=True)
     return jax.device_get(tree)
 
 
-def _spans_hosts(mesh: Mesh) -> bool:
+def agree_on_least(value: float, mesh: Mesh | None) -> float:
+    """The least of the hosts' values: what depends on it must be the same program everywhere."""
+    if mesh is None or not spans_hosts(mesh):
+        return value
+    from jax.experimental import multihost_utils
+
+    return float(np.min(multihost_utils.process_allgather(np.float32(value))))
+
+
+def spans_hosts(mesh: Mesh) -> bool:
+    """Whether the mesh has devices of several processes."""
     return len({device.process_index for device in mesh.devices.flat}) > 1
 
 

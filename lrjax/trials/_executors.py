@@ -234,18 +234,16 @@ def run_on_host(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState | None, data: SeedData, evaluation: EvalData
 ) -> tuple[TrialRecord, TrialState]:
     """`run_trial` as a loop on the host around the jitted step."""
-    if state is None:
-        state = _start(spec, hyperparameters, data)
-    else:
-        state = jax.tree.map(jnp.copy, state)
+    # copied, since the steps donate their state
+    now = _start(spec, hyperparameters, data) if state is None else jax.tree.map(jnp.copy, state)
     done, metrics = 0, []
     for horizon in spec.horizons:
         for _ in range(horizon - done):
-            state = _step(spec, hyperparameters, state, data)
+            now = _step(spec, hyperparameters, now, data)
         done = horizon
-        metrics.append(evaluate_on_host(spec, state, data, evaluation))
+        metrics.append(evaluate_on_host(spec, now, data, evaluation))
     stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
-    return _finish(state, stacked), state
+    return _finish(now, stacked), now
 
 
 def follow_on_host(

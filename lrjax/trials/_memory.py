@@ -25,7 +25,7 @@ class MemoryModel(NamedTuple):
         """Bytes at a width; 0-20 % above what the compiler then reports."""
         return self.fixed + lanes * self.per_lane
 
-    def lanes_within(self, budget: float) -> int:
+    def lanes_within(self, budget: int | float) -> int:
         """The widest program that fits, at least 1."""
         return max(1, int((budget - self.fixed) // max(self.per_lane, 1.0)))
 
@@ -52,7 +52,7 @@ def memory_model(one_lane: Any, two_lanes: Any) -> MemoryModel:
     return MemoryModel(fixed=first - per_lane, per_lane=per_lane)
 
 
-def free_bytes(device: jax.Device) -> float:
+def free_bytes(device: Any) -> float:
     """Memory that can still be allocated on a device; infinite where the platform does not tell."""
     if device.platform == "cpu":
         return _free_host_bytes()
@@ -88,7 +88,7 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def show_bytes(count: float) -> str:
+def show_bytes(count: int | float) -> str:
     """`1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:

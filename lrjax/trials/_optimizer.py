@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import optax
 
-from .._checks import check_callable, name_of, show
+from .._checks import check_signature, name_of, show
 from .._types import OptimizerFactory, Params
 
-_TRACER_ERRORS = (
+TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -23,11 +23,11 @@ _LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.
 _HINTS = {  # what to do about the Optax function in which it failed
     "warmup_cosine_decay_schedule": "Write optax.join_schedules([optax.linear_schedule(0.0, lr, n), "
     "optax.cosine_decay_schedule(lr, m)], [n]): the two parts accept a traced peak.",
-    "inject_hyperparams": "It traces every number: name the others in `static_args`, or leave it out, "
-    "`lambda lr: optax.adafactor(lr)`: the engine gives each lr its own optimizer.",
-    "per_example_global_norm_clip": "It wants one gradient for each example, the engine gives that of the mean loss: "
-    "use optax.contrib.dpsgd in a training loop of your own.",
-    "lookahead": "It wants pairs of fast and slow parameters: search the lr of its fast optimizer.",
+    "inject_hyperparams": "optax.inject_hyperparams traces every number: name those that are settings in "
+    "`static_args`, or leave it out, since the engine gives each lr its own optimizer: lambda lr: optax.adafactor(lr).",
+    "per_example_global_norm_clip": "dpsgd wants one gradient for each example, the engine gives that of the mean "
+    "loss: it cannot be searched here.",
+    "lookahead": "optax.lookahead wants pairs of fast and slow parameters: search the lr of its fast optimizer.",
 }
 
 
@@ -35,7 +35,7 @@ def check_factory(where: str, make_optimizer: object) -> None:
     """Raise unless `make_optimizer` looks like a function of a learning rate.
 
     Raises:
-      TypeError: it is an optimizer already (`optax.adam(1e-3)`), or not callable.
+      TypeError: it is an optimizer already (`optax.adam(1e-3)`), not callable, or takes other arguments.
     """
     if isinstance(make_optimizer, optax.GradientTransformation) or hasattr(make_optimizer, "update"):
         raise TypeError(
@@ -43,7 +43,13 @@ def check_factory(where: str, make_optimizer: object) -> None:
             "Pass optax.adam, not optax.adam(1e-3); with further arguments, "
             "lambda lr: optax.chain(optax.clip_by_global_norm(1.0), optax.adam(lr))."
         )
-    check_callable(where, make_optimizer, signature="make_optimizer(lr) -> optax optimizer")
+    wanted = "make_optimizer(lr) -> optax optimizer"
+    signature = check_signature(where, make_optimizer, wanted)
+    if signature is not None:
+        raise TypeError(
+            f"`{where}` must be `{wanted}`, got `{name_of(make_optimizer)}{signature}`. "
+            "Fix the other arguments: lambda lr: optax.adamw(lr, weight_decay=0.1)."
+        )
 
 
 def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> optax.GradientTransformationExtraArgs:
@@ -84,10 +90,10 @@ def _explaining(
         with _explained(make_optimizer):
             return optimizer.init(params)
 
-    def update(grads: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
+    def update(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
         with _explained(make_optimizer):
-            return optimizer.update(grads, state, params, **taken)
+            return optimizer.update(updates, state, params, **taken)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -97,17 +103,18 @@ def _explained(make_optimizer: OptimizerFactory) -> Iterator[None]:
     """Turn an error of the factory or of its optimizer into one that says why the engine cannot use it."""
     try:
         yield
-    except _TRACER_ERRORS as error:
+    except TRACER_ERRORS as error:
         raise TypeError(
             f"`make_optimizer` must accept a traced learning rate (all lrs run in one program), but "
-            f"{name_of(make_optimizer)} needs its concrete value{_places(error)}. " + (_hint(error) or _BRANCH)
+            f"{name_of(make_optimizer)} needs its concrete value{places(error)}. " + (_hint(error) or _BRANCH)
         ) from error
     except Exception as error:
         if not _in_optax(error):
             raise
         raise TypeError(
-            f"`make_optimizer` must return an optimizer that needs no more than a traced learning rate and the gradient "
-            f"of the mean loss, but that of {name_of(make_optimizer)} failed{_places(error)}: {error} {_hint(error)}"
+            "`make_optimizer` must return an optimizer that needs no more than a traced learning rate and the gradient "
+            f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {error} "
+            f"{_hint(error)}".rstrip()
         ) from error
 
 
@@ -117,7 +124,7 @@ _BRANCH = (
 )
 
 
-def _places(error: BaseException) -> str:
+def places(error: BaseException) -> str:
     """Where it failed: the last line of the user's code, and the last one of Optax."""
     frames = traceback.extract_tb(error.__traceback__)
     users = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<"))]

@@ -28,12 +28,26 @@ class Experiment(NamedTuple):
       seeds: what the trials of each seed share.
       evaluation: the evaluation set and key.
       dtype: of the hyperparameters: float32, or float64 where a parameter is.
+      task: where further batches come from.
+      data_keys: the seeds' data keys.
     """
 
     spec: TrialSpec
     seeds: tuple[SeedData, ...]
     evaluation: EvalData
     dtype: np.dtype
+    task: Task
+    data_keys: tuple[Key, ...]
+
+    def from_step(self, start: int) -> "Experiment":
+        """The same experiment with the batches of the steps from `start` on."""
+        length = self.spec.horizons[-1]
+        seeds = []
+        for seed, (data, key) in enumerate(zip(self.seeds, self.data_keys, strict=True)):
+            batches = self.task.training_batches(seed, key, start, start + length)
+            _check_batches_finite(batches)
+            seeds.append(data._replace(batches=batches, first_step=jnp.int32(start)))
+        return self._replace(seeds=tuple(seeds))
 
 
 class Reference(NamedTuple):
@@ -77,11 +91,12 @@ def prepare(
     """
     num_steps = horizons[-1]
     num_seeds = _count_seeds(where, task, num_steps, num_seeds)
-    seeds, trainable = [], None
+    seeds, data_keys, trainable = [], [], None
     for seed in range(num_seeds):
         init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
+        data_keys.append(data_key)
         train, frozen = split_params(params, trainable)
         batches = task.training_batches(seed, data_key, 0, num_steps)
         if seed == 0 and task.stream is None:
@@ -114,6 +129,8 @@ def prepare(
         seeds=tuple(seeds),
         evaluation=EvalData(eval_set, jax.random.fold_in(key, _EVAL_KEY)),
         dtype=np.dtype(np.float64 if wide else np.float32),
+        task=task,
+        data_keys=tuple(data_keys),
     )
 
 
@@ -154,12 +171,13 @@ def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) 
         return max(1, task.seeds_available(num_steps, DEFAULT_SEEDS))
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
-    if allowed < wanted:
+    if 0 < allowed < wanted:
+        reason = f"each takes {num_steps} training batches of its own" if task.stream else "the task's max_seeds"
         raise ValueError(
-            f"`{where}(num_seeds=...)` must be at most {max(allowed, 1)}, got {wanted}: each seed takes {num_steps} "
-            "training batches of its own. Give more batches, or leave num_seeds out."
+            f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. "
+            "Give more batches, or leave num_seeds out."
         )
-    return wanted
+    return wanted if allowed else 1  # too few batches for one seed is said where they are read
 
 
 def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
@@ -182,6 +200,11 @@ def _checked_params(params: Params) -> Params:
             "Did init return a module or a function instead of its parameters?"
         )
     leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError(
+            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}, which holds none. "
+            "Did init forget its `return`?"
+        )
     for path, leaf in leaves:
         if callable(leaf):
             raise TypeError(

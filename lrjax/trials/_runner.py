@@ -1,19 +1,19 @@
-"""Rounds of trials: places lanes in programs, runs them, and reports what it took."""
+"""Runs rounds of trials: places lanes in programs, keeps within memory, and reports what it took."""
 
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._types import Float, Int, Key, OptimizerFactory, PyTree
-from ._data import stack_leaves
+from .._types import Key, OptimizerFactory, PyTree
 from ._auto import Choice, choose, seconds_of
-from ._devices import lane_mesh, lane_order, num_shards, replicate, shard_lanes, to_host
+from ._data import stack_leaves
+from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
 from ._executors import Chunked, Executor, Program, check_executor, compile_program, run_on_host
 from ._memory import (
     SHARE_OF_FREE,
@@ -26,27 +26,15 @@ from ._memory import (
 )
 from ._optimizer import check_factory
 from ._prepare import Experiment, Reference, measure_reference, prepare
+from ._rounds import Layout, Round, SeedRound, join_groups, join_pieces, join_seeds, take
 from ._task import Task, check_task
-from ._trial import TrialState
+from ._trial import SeedData, TrialState
 
 MAP_SECONDS = 0.5
 """About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
 
+_MAX_CHOICES = 64
 _choices: dict[Any, Choice] = {}
-
-
-class Round(NamedTuple):
-    """What a round of trials reached.
-
-    Attributes:
-      metrics: name -> value at each horizon; always has "loss". As the program gave it, nan and inf included.
-      diverged_at: first step with a loss that is not finite; -1 for none.
-      states: for each seed, the lanes' states with a leading trial axis; None unless asked for.
-    """
-
-    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]
-    diverged_at: Int[np.ndarray, "seeds trials"]
-    states: tuple[TrialState, ...] | None
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -114,7 +102,7 @@ class TrialRunner:
         self.reference: Reference = measure_reference(self.experiment)
         self.progress = progress or (lambda updates: None)
         self.width = 0
-        self._placed: dict[str, Any] = {}
+        self._placed: dict[Any, Any] = {}
 
     @property
     def num_seeds(self) -> int:
@@ -127,179 +115,183 @@ class TrialRunner:
         return self.experiment.spec.horizons[-1]
 
     def run(
-        self, hyperparameters: PyTree, *, states: tuple[TrialState, ...] | None = None, keep: bool = False
+        self,
+        hyperparameters: PyTree,
+        *,
+        states: tuple[TrialState, ...] | None = None,
+        start: int = 0,
+        keep: bool = False,
     ) -> Round:
-        """Train and evaluate one lane for each entry.
+        """Train and evaluate one lane for each entry, `num_steps` updates from step `start` on.
+
+        Lanes are carried on by running them again from their states: `run(lrs, keep=True)`, then
+        `run(lrs, states=round.states, start=num_steps, keep=True)` and so on, all through two executables.
 
         Args:
           hyperparameters: pytree of arrays with a leading trial axis; for a search over lrs, one vector.
           states: for each seed, states to go on from (of an earlier round with `keep`), leading trial axis.
+          start: the step that the states are at; 0 for new lanes.
           keep: whether to return the states after the last step.
 
         Returns:
           The round, in the order given.
+
+        Raises:
+          ValueError: the task gives no batches from `start` on.
         """
         lanes = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), hyperparameters)
-        count = jax.tree.leaves(lanes)[0].shape[0]
+        count = _count(lanes)
         self.width = self.width or count
+        self._select_batches(start)
         if self.executor == "auto":
             self._resolve(lanes)
+        if self.executor == "loop":
+            self._leave_other_devices()
         pieces = []
-        for start in range(0, count, self.width):
-            piece = slice(start, start + self.width)
-            some = None if states is None else tuple(jax.tree.map(lambda leaf: leaf[piece], one) for one in states)
-            pieces.append(self._run_piece(jax.tree.map(lambda leaf: leaf[piece], lanes), some, keep))
-        return _join_pieces(pieces)
+        for first in range(0, count, self.width):
+            piece = slice(first, first + self.width)
+            some = None if states is None else tuple(take(one, piece) for one in states)
+            pieces.append(self._run_piece(take(lanes, piece), some, keep))
+        return join_pieces(pieces)
 
     def _run_piece(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round:
+        """Run lanes of one width, in smaller chunks if memory runs out."""
         while True:
             self.execution.used = str(self.executor)
-            start, compiled_before = time.perf_counter(), self.execution.compile_seconds
+            started, compiled = time.perf_counter(), self.execution.compile_seconds
             try:
-                piece = self._run_once(lanes, states, keep)
+                piece = self._run_seeds(lanes, states, keep)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or self.executor in ("loop", "map", Chunked(1)):
+                if not out_of_memory(error) or not self._can_shrink():
                     raise
                 self._shrink("ran out of memory")
                 continue
-            spent = time.perf_counter() - start
-            self.execution.run_seconds += spent - (self.execution.compile_seconds - compiled_before)
+            if piece is None:  # it would not have fitted, and the executor was made smaller
+                continue
+            compiling = self.execution.compile_seconds - compiled
+            self.execution.run_seconds += time.perf_counter() - started - compiling
             return piece
 
-    def _run_once(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round:
-        if self.executor == "loop":
-            return self._run_on_host(lanes, states, keep)
+    def _run_seeds(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round | None:
         if self.executor == "vmap":
-            return self._run_vmap(lanes, states, keep)
-        rounds = [
-            self._run_seed(seed, lanes, None if states is None else states[seed], keep)
-            for seed in range(self.num_seeds)
-        ]
-        return _join_seeds(rounds)
-
-    def _run_on_host(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round:
-        experiment = self.experiment
-        self._need_one_host()
+            stacked = None if states is None else stack_leaves(states)
+            result = self._run_program("all", lanes, stacked, keep)
+            return None if result is None else join_seeds([SeedRound(*take(result, s)) for s in range(self.num_seeds)])
         rounds = []
-        for seed, data in enumerate(experiment.seeds):
-            records, kept = [], []
-            for index in range(jax.tree.leaves(lanes)[0].shape[0]):
-                lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), lanes)
-                state = None if states is None else jax.tree.map(lambda leaf, i=index: leaf[i], states[seed])
-                record, state = run_on_host(experiment.spec, lane, state, data, experiment.evaluation)
-                records.append(jax.device_get(record))
-                kept.append(state if keep else None)
-                self.progress(self.num_steps)
-            record = jax.tree.map(lambda *rows: np.stack(rows), *records)
-            state = jax.tree.map(lambda *rows: jnp.stack(rows), *kept) if keep else None
-            rounds.append((record, state))
-        return _join_seeds(rounds)
+        for seed in range(self.num_seeds):
+            state = None if states is None else states[seed]
+            run = self._run_on_host if self.executor == "loop" else self._run_program
+            rounds.append(run(seed, lanes, state, keep))
+            if rounds[-1] is None:
+                return None
+        return join_seeds(rounds)
 
-    def _run_vmap(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round:
-        count, rows = self._rows_of(lanes)
-        stacked = None if states is None else stack_leaves(states)
+    def _run_on_host(self, seed: int, lanes: PyTree, states: TrialState | None, keep: bool) -> SeedRound:
+        experiment, data = self.experiment, self._data(seed)
+        records, kept = [], []
+        for index in range(_count(lanes)):
+            lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), lanes)
+            state = None if states is None else take(states, index)
+            record, state = run_on_host(experiment.spec, lane, state, data, experiment.evaluation)
+            records.append(jax.device_get(record))
+            kept.append(state if keep else None)
+            self.progress(self.num_steps)
+        record = jax.tree.map(lambda *rows: np.stack(rows), *records)
+        return SeedRound(record, stack_leaves(kept) if keep else None)
+
+    def _run_program(
+        self, which: int | Literal["all"], lanes: PyTree, states: TrialState | None, keep: bool
+    ) -> SeedRound | None:
+        """One seed's lanes, chunked or mapped, or all seeds' vectorised; None if it would not fit."""
+        count, layout, axis = _count(lanes), self._layout(), int(which == "all")
+        order = layout.lanes(count)
         arguments = (
-            shard_lanes(jax.tree.map(lambda leaf: leaf[rows], lanes), self.mesh),
-            (jnp.int32(0), jnp.int32(0)),
-            None if stacked is None else jax.tree.map(lambda leaf: leaf[:, rows], stacked),
-            self._data("vmap"),
+            shard_lanes(take(lanes, order), self.mesh),
+            (jnp.int32(0), jnp.int32(layout.local)),
+            None if states is None else take(states, order, axis),
+            self._data(which),
             self._evaluation(),
         )
         compiled = self._executable(self._program(states is not None, keep), arguments)
         if compiled is None:
-            return self._run_once(lanes, states, keep)
-        record, kept = execute(compiled, arguments)
-        back = _unpermute(rows, count)
-        record = jax.tree.map(lambda leaf: leaf[:, back], to_host(record, self.mesh))
-        self._count(count * self.num_seeds, (len(rows) - count) * self.num_seeds)
-        kept = tuple(
-            jax.tree.map(lambda leaf, s=seed: leaf[s][back], kept) if keep else None for seed in range(self.num_seeds)
-        )
-        by_seed = [jax.tree.map(lambda leaf, s=seed: leaf[s], record) for seed in range(self.num_seeds)]
-        return _join_seeds(list(zip(by_seed, kept, strict=True)))
-
-    def _run_seed(self, seed: int, lanes: PyTree, states: TrialState | None, keep: bool) -> tuple[Any, Any]:
-        """One seed's lanes, chunked or mapped."""
-        count, rows = self._rows_of(lanes)
-        shards = num_shards(self.mesh)
-        arguments = [
-            shard_lanes(jax.tree.map(lambda leaf: leaf[rows], lanes), self.mesh),
-            (jnp.int32(0), jnp.int32(0)),
-            None if states is None else jax.tree.map(lambda leaf: leaf[rows], states),
-            self._data(seed),
-            self._evaluation(),
-        ]
-        compiled = self._executable(self._program(states is not None, keep), tuple(arguments))
-        if compiled is None:
-            return self._run_seed(seed, lanes, states, keep)
-        back = _unpermute(rows, count)
-        if self.executor != "map":
-            record, kept = execute(compiled, tuple(arguments))
-            record = to_host(record, self.mesh)
-            self._count(count, len(rows) - count)
+            return None
+        if self.executor == "map":
+            record, kept = self._run_groups(compiled, arguments, count, layout)
         else:
-            record, kept = self._run_groups(compiled, arguments, count, shards)
-        record = jax.tree.map(lambda leaf: leaf[back], record)
-        return record, jax.tree.map(lambda leaf: leaf[back], kept) if keep else None
+            record, kept = execute(compiled, arguments)
+            record = to_host(record, self.mesh)
+            self._done(count, layout.rows, self.num_seeds if axis else 1)
+        rows = layout.rows_of(count)
+        return SeedRound(take(record, rows, axis), take(kept, rows, axis) if keep else None)
 
-    def _run_groups(self, compiled: Any, arguments: list[Any], count: int, shards: int) -> tuple[Any, Any]:
-        """The map program, a few lanes a call: the same bits, but Ctrl-C and progress come through."""
-        total = -(-count // shards)  # rows of the fullest shard
-        first, group, parts, bounds = 0, 1, [], []
+    def _run_groups(self, compiled: Any, arguments: tuple, count: int, layout: Layout) -> tuple[Any, Any]:
+        """The map program, a few rows a call: the same bits, but Ctrl-C and progress come through."""
+        hyperparameters, _, *rest = arguments
+        total = -(-count // layout.shards)  # rows of the fullest shard
+        together = self.mesh is not None and spans_hosts(self.mesh)  # hosts must make the same calls
+        first, group, records, states, bounds = 0, total if together else 1, [], [], []
         while first < total:
             stop = min(first + group, total)
-            arguments[1] = (jnp.int32(first), jnp.int32(stop))
-            start = time.perf_counter()
-            record, kept = execute(compiled, tuple(arguments))
-            parts.append((to_host(record, self.mesh), kept))
-            seconds = time.perf_counter() - start
-            bounds.append((first, stop))
-            done = min(stop * shards, count) - min(first * shards, count)
-            self._count(done, (stop - first) * shards - done)
+            started = time.perf_counter()
+            record, kept = execute(compiled, (hyperparameters, (jnp.int32(first), jnp.int32(stop)), *rest))
+            seconds = time.perf_counter() - started
+            records.append(to_host(record, self.mesh))
+            states.append(kept)
+            bounds.append(stop)
+            lanes = min(stop * layout.shards, count) - min(first * layout.shards, count)
+            self._done(lanes, (stop - first) * layout.shards, 1)
             first, group = stop, max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
-        if len(parts) == 1:
-            return parts[0]
-        row = np.arange(self._padded_width()) % (self._padded_width() // shards)
-        owner = np.searchsorted([stop for _, stop in bounds], row, side="right").clip(max=len(parts) - 1)
-        record = jax.tree.map(lambda *leaves: _pick_rows(np, owner, leaves), *[part[0] for part in parts])
-        kept = jax.tree.map(lambda *leaves: _pick_rows(jnp, owner, leaves), *[part[1] for part in parts])
-        return record, kept
+        owner = layout.groups(np.asarray(bounds))
+        return join_groups(records, owner), join_groups(states, owner)
 
-    def _count(self, lanes: int, padding: int) -> None:
-        self.execution.padded_updates += padding * self.num_steps
-        self.progress(lanes * self.num_steps)
+    def _done(self, lanes: int, rows: int, seeds: int) -> None:
+        self.execution.padded_updates += (rows - lanes) * seeds * self.num_steps
+        self.progress(lanes * seeds * self.num_steps)
 
     def _program(self, resume: bool, keep: bool) -> Program:
-        return Program(spec=self.experiment.spec, executor=self.executor, mesh=self.mesh, resume=resume, keep=keep)
+        executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
+        return Program(spec=self.experiment.spec, executor=executor, mesh=self.mesh, resume=resume, keep=keep)
+
+    def _layout(self) -> Layout:
+        shards = num_shards(self.mesh)
+        chunk = min(self.executor.size, -(-self.width // shards)) if isinstance(self.executor, Chunked) else 1
+        return Layout(self.width, shards, chunk)
 
     def _executable(self, program: Program, arguments: tuple) -> Any | None:
         """The compiled program, or None if it would not fit and the executor was made smaller instead."""
-        start = time.perf_counter()
+        started = time.perf_counter()
         compiled = compile_program(program, arguments)
-        self.execution.compile_seconds += time.perf_counter() - start
-        needed = program_bytes(compiled)
-        self.execution.predicted_bytes = max(self.execution.predicted_bytes, needed)
-        budget = self._budget()
-        if needed > budget and self.executor not in ("map", Chunked(1)):
-            self.execution.predicted_bytes = 0
+        self.execution.compile_seconds += time.perf_counter() - started
+        needed, budget = program_bytes(compiled), self._budget()
+        if needed > budget and self._can_shrink():
             lanes = self.memory_model().lanes_within(budget)
-            self._shrink(f"needs {show_bytes(needed)} of {show_bytes(budget)} allowed", lanes)
+            self._shrink(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
             return None
+        if needed > budget / SHARE_OF_FREE:
+            raise MemoryError(
+                f"Training one copy with executor {self.executor} needs {show_bytes(needed)}, and "
+                f"{show_bytes(budget / SHARE_OF_FREE)} are free. Use smaller training or evaluation batches, "
+                "jax.checkpoint in the model, or a machine with more memory."
+            )
+        self.execution.predicted_bytes = max(self.execution.predicted_bytes, needed)
         return compiled
 
+    def _can_shrink(self) -> bool:
+        return self.executor == "vmap" or (isinstance(self.executor, Chunked) and self._layout().chunk > 1)
+
     def _shrink(self, reason: str, lanes: int | None = None) -> None:
-        """Take a smaller chunk: what fits by prediction, or half of what there was."""
-        before = self.executor
-        local = self._padded_width() // num_shards(self.mesh)
-        size = before.size if isinstance(before, Chunked) else local * (self.num_seeds if lanes is None else 1)
-        half = max(1, min(size // 2, local))
+        """Take a smaller chunk: the lanes that fit by prediction, and at most half of what there was."""
+        before, layout = self.executor, self._layout()
+        at_once = layout.chunk if isinstance(before, Chunked) else layout.local * self.num_seeds
+        half = max(1, min(at_once // 2, layout.local))
         self.executor = Chunked(half if lanes is None else min(half, lanes))
-        self.execution.notes.append(f"{before} of {size} lanes a device {reason}: ran as {self.executor}.")
+        self.execution.notes.append(f"{before} with {at_once} lanes at once {reason}: went on with {self.executor}.")
 
     def _budget(self) -> float:
+        """Bytes that a program may take on a device, the same on every host."""
         device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
         sharers = len(self.mesh.local_devices) if self.mesh is not None and device.platform == "cpu" else 1
-        return SHARE_OF_FREE * free_bytes(device) / sharers
+        return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, self.mesh)
 
     def memory_model(self) -> MemoryModel:
         """Bytes on one device against lanes, from compiling programs of one and of two lanes."""
@@ -307,7 +299,7 @@ class TrialRunner:
         for lanes in (1, 2):
             arguments = (
                 jnp.zeros(lanes, self.experiment.dtype),
-                (jnp.int32(0), jnp.int32(0)),
+                (jnp.int32(0), jnp.int32(lanes)),
                 None,
                 self.experiment.seeds[0],
                 self.experiment.evaluation,
@@ -316,27 +308,20 @@ class TrialRunner:
             compiled.append(compile_program(program, arguments))
         return memory_model(*compiled)
 
-    def _padded_width(self) -> int:
-        """The width rounded up to what shards and chunks divide."""
-        chunk = self.executor.size if isinstance(self.executor, Chunked) else 1
-        shards = num_shards(self.mesh)
-        local = -(-self.width // shards)
-        return shards * (-(-local // chunk) * chunk)
+    def _select_batches(self, start: int) -> None:
+        """Have the batches from step `start` on in the seeds' data."""
+        if int(self.experiment.seeds[0].first_step) == start:
+            return
+        self.experiment = self.experiment.from_step(start)
+        self._placed.clear()
 
-    def _rows_of(self, lanes: PyTree) -> tuple[int, np.ndarray]:
-        """The number of lanes, and which lane each row of the program holds (padding repeats the last one)."""
-        count = jax.tree.leaves(lanes)[0].shape[0]
-        order = lane_order(self._padded_width(), num_shards(self.mesh))
-        return count, np.minimum(order, count - 1)
-
-    def _data(self, which: int | str) -> Any:
-        """A seed's data (or all seeds' stacked, for vmap) on the devices."""
-        name = str(which)
-        if name not in self._placed:
+    def _data(self, which: int | Literal["all"]) -> SeedData:
+        """A seed's data, or all seeds' stacked, on the devices."""
+        if which not in self._placed:
             seeds = self.experiment.seeds
-            data = seeds[which] if isinstance(which, int) else stack_leaves(seeds)
-            self._placed[name] = replicate(data, self.mesh)
-        return self._placed[name]
+            data = stack_leaves(seeds) if which == "all" else seeds[which]
+            self._placed[which] = replicate(data, self.mesh)
+        return self._placed[which]
 
     def _evaluation(self) -> Any:
         if "evaluation" not in self._placed:
@@ -346,45 +331,46 @@ class TrialRunner:
     def _resolve(self, lanes: PyTree) -> None:
         """Let `auto` choose, once for each experiment of these shapes in this process."""
         device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
-        shapes = jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (self.experiment.seeds, lanes))
-        known = (self.experiment.spec, str(shapes), self.mesh, device.platform)
+        shapes = str(jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (self.experiment.seeds, lanes)))
+        known = (self.experiment.spec, shapes, self.mesh, device.platform)
         if known not in _choices:
-            _choices[known] = choose(
-                self.experiment, device.platform, self.width, lambda executor: self._measure(executor, lanes)
-            )
+            if len(_choices) >= _MAX_CHOICES:
+                _choices.pop(next(iter(_choices)))
+            hosts = self.mesh is not None and spans_hosts(self.mesh)
+            measure = None if hosts else lambda executor: self._measure(executor, lanes)
+            _choices[known] = choose(self.experiment, device.platform, self.width, measure)
         self.executor, self.execution.reason = _choices[known]
-        if self.executor == "loop" and self.execution.devices > 1:
-            if self.mesh is not None and len({d.process_index for d in self.mesh.devices.flat}) > 1:
-                self.executor = "map"
-            else:
-                self.execution.notes.append(f"loop runs on one of {self.execution.devices} devices.")
-                self.execution.devices = 1
+        self.execution.predicted_bytes = 0  # of what was only measured
 
     def _measure(self, executor: Executor, lanes: PyTree) -> float:
-        """Seconds a lane and seed take, on the program that would run."""
+        """Seconds that a lane takes for one seed, on the program that would run."""
         self.executor = executor
-        _, rows = self._rows_of(lanes)
-        local = max(1, min(2, self._padded_width() // num_shards(self.mesh)))
+        layout, which = self._layout(), "all" if executor == "vmap" else 0
+        rows = layout.local if executor == "vmap" else min(2, layout.local)
         arguments = (
-            shard_lanes(jax.tree.map(lambda leaf: leaf[rows], lanes), self.mesh),
-            (jnp.int32(0), jnp.int32(local)),
+            shard_lanes(take(lanes, layout.lanes(_count(lanes))), self.mesh),
+            (jnp.int32(0), jnp.int32(rows)),
             None,
-            self._data("vmap" if executor == "vmap" else 0),
+            self._data(which),
             self._evaluation(),
         )
         compiled = self._executable(self._program(False, False), arguments)
         if compiled is None:
             return float("inf")
-        lanes_run = len(rows) * self.num_seeds if executor == "vmap" else local * num_shards(self.mesh)
-        return seconds_of(lambda: execute(compiled, arguments)) / lanes_run
+        seeds = self.num_seeds if executor == "vmap" else 1
+        return seconds_of(lambda: execute(compiled, arguments)) / (rows * layout.shards * seeds)
 
-    def _need_one_host(self) -> None:
-        if self.mesh is not None and len({device.process_index for device in self.mesh.devices.flat}) > 1:
+    def _leave_other_devices(self) -> None:
+        """The loop on the host runs on one device."""
+        if self.mesh is not None and spans_hosts(self.mesh):
             raise ValueError(
                 '`executor="loop"` runs on one device, but the mesh spans several hosts. '
                 'Use "map", "vmap" or lrjax.Chunked(k).'
             )
-        self.execution.devices = 1
+        if self.execution.devices > 1:
+            self.execution.notes.append(f"loop runs on one of {self.execution.devices} devices.")
+            self.execution.devices, self.mesh = 1, None
+            self._placed.clear()
 
 
 def execute(compiled: Any, arguments: tuple) -> Any:
@@ -392,35 +378,5 @@ def execute(compiled: Any, arguments: tuple) -> Any:
     return jax.block_until_ready(compiled(*arguments))
 
 
-def _unpermute(rows: np.ndarray, count: int) -> np.ndarray:
-    """Where in the program's rows each lane is."""
-    back = np.zeros(count, int)
-    back[rows[::-1]] = np.arange(len(rows))[::-1]  # the first row that holds it
-    return back
-
-
-def _pick_rows(numpy: Any, owner: np.ndarray, leaves: tuple) -> Any:
-    """Row r of leaves[owner[r]]."""
-    result = leaves[0]
-    for index, leaf in enumerate(leaves[1:], start=1):
-        mine = (owner == index).reshape((-1,) + (1,) * (leaf.ndim - 1))
-        result = numpy.where(mine, leaf, result)
-    return result
-
-
-def _join_seeds(rounds: list[tuple[Any, Any]]) -> Round:
-    records = [record for record, _ in rounds]
-    metrics = {name: np.stack([record.metrics[name].T for record in records], axis=1) for name in records[0].metrics}
-    kept = tuple(state for _, state in rounds)
-    return Round(metrics, np.stack([record.diverged_at for record in records]), None if None in kept else kept)
-
-
-def _join_pieces(pieces: list[Round]) -> Round:
-    if len(pieces) == 1:
-        return pieces[0]
-    metrics = {name: np.concatenate([piece.metrics[name] for piece in pieces], axis=-1) for name in pieces[0].metrics}
-    states = None
-    if pieces[0].states is not None:
-        by_seed = zip(*[piece.states for piece in pieces if piece.states is not None], strict=True)
-        states = tuple(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts) for parts in by_seed)
-    return Round(metrics, np.concatenate([piece.diverged_at for piece in pieces], axis=-1), states)
+def _count(lanes: PyTree) -> int:
+    return jax.tree.leaves(lanes)[0].shape[0]

@@ -1,14 +1,13 @@
 """What is trained: the one description of a problem that every part of lrjax takes."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._checks import check_callable, check_count, check_number, name_of, show
+from .._checks import check_count, check_number, check_signature, name_of, show
 from .._types import Batch, Key, Params, PyTree
 from ._data import BatchStream, EpochSampler, as_list, leading_length, to_arrays
 
@@ -96,6 +95,8 @@ class Task:
         if self.baseline_loss is not None:
             finite = "a finite loss in the units of loss_fn, or None"
             check_number(f"{where}(baseline_loss=...)", self.baseline_loss, rule=finite, accept=np.isfinite)
+        if self.max_seeds is not None:
+            check_count(f"{where}(max_seeds=...)", self.max_seeds, unit="seeds, or None for no bound")
 
     @classmethod
     def stateful(
@@ -293,7 +294,12 @@ class Task:
           ValueError: too few batches, a wrong leading axis, or `start` > 0 without `batches_between`.
         """
         if self.stream is not None:
-            return self.stream.between(seed * stop + start, (seed + 1) * stop)
+            if start > 0:
+                raise ValueError(
+                    f"Batches from step {start} on need random access, and `Task.from_batches` reads an iterable once. "
+                    "Use Task.from_arrays, or Task(batches_between=...)."
+                )
+            return self.stream.between(seed * stop, (seed + 1) * stop)
         if self.batches_between is not None and start > 0:
             batches, where = self.batches_between(key, start, stop), "batches_between(key, start, stop)"
         else:
@@ -333,20 +339,14 @@ def _checked_arrays(where: str, tree: PyTree) -> PyTree:
 
 def _check_signature(where: str, function: object, wanted: str) -> None:
     """Raise unless `function` can be called with the positional arguments that `wanted` shows."""
-    check_callable(where, function, signature=wanted)
-    count = wanted.split(")")[0].count(",") + 1
-    try:
-        signature = inspect.signature(function)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError):  # builtins and C functions show none
+    signature = check_signature(where, function, wanted)
+    if signature is None:
         return
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        hint = ""
-        if "model_state" in str(signature) and "model_state" not in wanted:
-            hint = " A model with a state is described by `Task.stateful`."
-        elif "model_state" in wanted and len(signature.parameters) == count - 1:
-            hint = " A model without a state is described by `Task`."
-        elif wanted == _STATELESS and len(signature.parameters) == count - 1:
-            hint = " Add the argument `key`; ignore it if there is no randomness."
-        raise TypeError(f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}") from None
+    hint, one_short = "", len(signature.parameters) == wanted.split(")")[0].count(",")
+    if "model_state" in str(signature) and "model_state" not in wanted:
+        hint = " A model with a state is described by `Task.stateful`."
+    elif "model_state" in wanted and one_short:
+        hint = " A model without a state is described by `Task`."
+    elif wanted == _STATELESS and one_short:
+        hint = " Add the argument `key`; ignore it if there is no randomness."
+    raise TypeError(f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}")

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from .._checks import describe, show
+from .._checks import describe, path_of, show
 from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import EvalSet
-from ._optimizer import build_optimizer
+from ._optimizer import TRACER_ERRORS, build_optimizer, places
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,12 +213,12 @@ def evaluate_batch(
         metrics: Any = {"loss": call_loss(spec, params, model_state, batch, key)[0]}
     else:
         arguments = (params, model_state, batch) if spec.has_state else (params, batch)
-        metrics = spec.eval_fn(*arguments)
+        metrics = _call("eval_fn", spec.eval_fn, *arguments)
     if not isinstance(metrics, dict):
         metrics = {"loss": metrics}
-    if "loss" not in metrics:
+    if "loss" not in metrics or not all(isinstance(name, str) for name in metrics):
         raise ValueError(
-            f'`eval_fn` must return a scalar loss or a dict with "loss", got the names {sorted(metrics)}. '
+            f'`eval_fn` must return a scalar loss or a dict of names with "loss", got the names {list(metrics)}. '
             "The learning rate is chosen by the loss."
         )
     scalars = {name: check_scalar(f'eval_fn(...)["{name}"]', value) for name, value in metrics.items()}
@@ -228,12 +228,16 @@ def evaluate_batch(
 def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:
     """The parameters that the optimizer evaluates; all leaves, frozen ones included."""
     train = state.params
-    schedule_free = [
-        sub for sub in jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free) if _is_schedule_free(sub)
-    ]
     if spec.eval_params is not None:
-        train = spec.eval_params(state.opt_state, train)
-    elif len(schedule_free) == 1:
+        return join_params(spec.eval_params(state.opt_state, train), data.frozen)
+    nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free)
+    schedule_free = [node for node in nodes if _is_schedule_free(node)]
+    if schedule_free:
+        if len(schedule_free) > 1 or jax.tree.structure(schedule_free[0].z) != jax.tree.structure(train):
+            raise ValueError(
+                "`make_optimizer` uses schedule_free for a part of the parameters, so which weights to evaluate is "
+                "open. Give Task(eval_params=...), a function of (opt_state, params), or use it for all of them."
+            )
         train = optax.contrib.schedule_free_eval_params(schedule_free[0], train)
     return join_params(train, data.frozen)
 
@@ -299,8 +303,8 @@ def call_loss(
 ) -> tuple[Array, ModelState]:
     """The loss and the new model state, checked."""
     if not spec.has_state:
-        return check_scalar("loss_fn(...)", spec.loss_fn(params, batch, key)), model_state
-    result = spec.loss_fn(params, model_state, batch, key)
+        return check_scalar("loss_fn(...)", _call("loss_fn", spec.loss_fn, params, batch, key)), model_state
+    result = _call("loss_fn", spec.loss_fn, params, model_state, batch, key)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(
             f"`loss_fn` of a stateful task must return (loss, model_state), got {show(result)}. "
@@ -312,7 +316,25 @@ def call_loss(
             "`loss_fn` of a stateful task must return a model_state of the structure it was given, "
             f"{jax.tree.structure(model_state)}, got {jax.tree.structure(new_state)}."
         )
+    pairs = zip(jax.tree_util.tree_leaves_with_path(model_state), jax.tree.leaves(new_state), strict=True)
+    for (path, before), after in pairs:
+        if jnp.shape(after) != before.shape:
+            raise ValueError(
+                "`loss_fn` of a stateful task must return a model_state of the shapes it was given, "
+                f"{describe(before)} at {path_of(path)}, got {describe(after)}."
+            )
     return check_scalar("loss_fn(...)[0]", loss), new_state
+
+
+def _call(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call the user's function; say so where it is not made for tracing."""
+    try:
+        return function(*arguments)
+    except TRACER_ERRORS as error:
+        raise TypeError(
+            f"`{name}` must be made of jax.numpy operations, since it is compiled, but it needs a concrete "
+            f"value{places(error)}. Write jnp for np, jnp.where for `if`, and leave out float()."
+        ) from error
 
 
 def check_scalar(where: str, value: Any) -> Array:
@@ -324,7 +346,10 @@ def check_scalar(where: str, value: Any) -> Array:
         )
     if value is None or isinstance(value, (str, dict, list)):
         raise TypeError(f"`{where}` must be a scalar, got {type(value).__name__}. Return a number.")
-    array = jnp.asarray(value)
+    try:
+        array = jnp.asarray(value)
+    except TypeError:
+        raise TypeError(f"`{where}` must be a scalar, got {show(value)} ({type(value).__name__}).") from None
     if array.shape != ():
         raise ValueError(
             f"`{where}` must be a scalar, got {describe(array)}. Take the mean over the batch, `jnp.mean(...)`."

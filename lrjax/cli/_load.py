@@ -1,0 +1,227 @@
+"""From the words on the command line to objects: a task, an optimizer factory, an executor, a folder."""
+
+import ast
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import optax
+import optax.contrib
+
+from ..trials import Chunked, Executor, Task
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be done; the message is for its user."""
+
+
+def load_task(words: str | None) -> Task:
+    """The task that MODULE:TASK names; None is the handwritten digits."""
+    if words is None:
+        from ..demos import digits
+
+        return digits()
+    module, value = _load_object(words, "MODULE:TASK")
+    if isinstance(value, Task):
+        return value
+    name = words.rpartition(":")[2]
+    if not callable(value):
+        raise UsageError(
+            f"`MODULE:TASK` must name a lrjax.Task or a function that returns one, got {words}, which is of type "
+            f"{type(value).__name__}.{_names_in(module)}"
+        )
+    needed = _needed_arguments(value)
+    if needed:
+        raise UsageError(
+            f"`MODULE:TASK` must name a function without arguments, but {name} needs {', '.join(needed)}. "
+            "Give them defaults, or write a function that calls it."
+        )
+    try:
+        task = value()
+    except Exception as error:
+        raise UsageError(f"`{words}` failed: {_one_line(error, module.__file__)}") from error
+    if not isinstance(task, Task):
+        raise UsageError(
+            f"`MODULE:TASK` must name a function that returns a lrjax.Task, but {name}() returned "
+            f"{type(task).__name__}. Did it forget its `return`?"
+        )
+    return task
+
+
+def load_optimizer(name: str, arguments: Sequence[str]) -> tuple[Callable[[Any], Any], str]:
+    """The factory that --optimizer names, and its call in Python with `{}` for the learning rate."""
+    if ":" in name:
+        module, function = _load_object(name, "--optimizer MODULE:FUNCTION")
+        if not callable(function):
+            raise UsageError(f"`--optimizer` must name a function of a learning rate, got {name}.{_names_in(module)}")
+        path = name.rpartition(":")[2]
+    else:
+        path, function = _find_optimizer(name.removeprefix("optax."))
+    options = dict(_read_argument(word, path, function) for word in arguments)
+    missing = [key for key in _needed_arguments(function)[1:] if key not in options]
+    if missing:
+        words = " ".join(f"--optimizer-arg {key}=..." for key in missing)
+        raise UsageError(f"`--optimizer {name}` needs further arguments. Add {words}.")
+    call = f"{path}({', '.join(['{}', *(f'{key}={value!r}' for key, value in options.items())])})"
+    return (functools.partial(function, **options) if options else function), call
+
+
+def load_executor(name: str) -> Executor:
+    """`auto`, `vmap`, `map`, `loop`, or `chunked:8`."""
+    kind, _, size = name.partition(":")
+    if kind == "chunked" and size.isdecimal() and int(size) > 0:
+        return Chunked(int(size))
+    if name not in ("auto", "vmap", "map", "loop"):
+        raise UsageError(f"`--executor` must be auto, vmap, map, loop or chunked:K with K >= 1, got {name!r}.")
+    return name  # pyright: ignore[reportReturnType]
+
+
+def make_folder(words: str) -> Path:
+    """The folder, made if there is none, in which a file can be written."""
+    folder = Path(words)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UsageError(
+            f"`--out` must be a folder in which files can be written, got {words}: {error.strerror or error}. "
+            "Name another one."
+        ) from error
+
+
+def optimizer_names() -> dict[str, Callable[..., Any]]:
+    """Every optimizer of optax and optax.contrib whose first argument is a learning rate, by its dotted name."""
+    found = {}
+    for prefix, module in (("optax.contrib", optax.contrib), ("optax", optax)):
+        for name, value in vars(module).items():
+            if inspect.isfunction(value) and not name.startswith(("_", "scale_by_")):
+                first = next(iter(inspect.signature(value).parameters), "")
+                if first in ("learning_rate", "max_learning_rate"):
+                    found[f"{prefix}.{name}"] = value
+    return found
+
+
+def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
+    known = optimizer_names()
+    for path in (f"optax.{name}", f"optax.contrib.{name}"):
+        if path in known:
+            return path, known[path]
+    if callable(getattr(optax, name, None)):
+        raise UsageError(f"`--optimizer` must name an optimizer, got optax.{name}, which takes no learning rate.")
+    short = sorted({path.rpartition(".")[2] for path in known})
+    raise UsageError(
+        f"`--optimizer` must be an optimizer of optax or optax.contrib, or MODULE:FUNCTION, got {name!r}."
+        + _did_you_mean(name, short)
+    )
+
+
+def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[str, Any]:
+    key, equals, text = word.partition("=")
+    if not equals or not key.isidentifier():
+        raise UsageError(f"`--optimizer-arg` must be KEY=VALUE, got {word!r}. Write for example momentum=0.9.")
+    parameters = inspect.signature(function).parameters
+    known = list(parameters)[1:]
+    if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        raise UsageError(f"`--optimizer-arg` {key!r} is not an argument of {path}.{_did_you_mean(key, known)}")
+    try:
+        return key, ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return key, text
+
+
+def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
+    """Import the module before the last colon, and get the name after it."""
+    place, _, name = words.rpartition(":")
+    if not place or not name:
+        raise UsageError(
+            f"`{what}` must be a module or a .py file, a colon and a name, got {words!r}. "
+            "Write for example my_model.py:task."
+        )
+    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    try:
+        return module, functools.reduce(getattr, name.split("."), module)
+    except AttributeError:
+        raise UsageError(
+            f"`{what}` must name something in {place}, got {name!r}."
+            + (_did_you_mean(name, list(vars(module))) or _names_in(module))
+        ) from None
+
+
+def _import_file(place: str) -> ModuleType:
+    path = Path(place)
+    if not path.is_file():
+        raise UsageError(f"There is no file {place}. Give a path from the current folder, {Path.cwd().name}.")
+    sys.path.insert(0, str(path.resolve().parent))  # what the file imports lies beside it
+    name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"  # hides no other module
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look here
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{place} could not be imported: {_one_line(error, place)}") from error
+    return module
+
+
+def _import_module(place: str) -> ModuleType:
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    try:
+        return importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing and (place == missing or place.startswith(missing + ".")):
+            raise UsageError(
+                f"There is no module {missing!r}. Install it, or give a path that ends in .py, such as "
+                f"{place.replace('.', '/')}.py."
+            ) from error
+        spec = importlib.util.find_spec(place.partition(".")[0])
+        raise UsageError(f"{place} could not be imported: {_one_line(error, spec.origin if spec else None)}") from error
+
+
+def _one_line(error: BaseException, file: str | None) -> str:
+    """The exception's name, the line where it happened, in the user's file if that is on the way, and its words."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    own = [f for f in frames if file is not None and Path(f.filename).resolve() == Path(file).resolve()] or frames
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" at {Path(error.filename).name}:{error.lineno}"
+    words = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().splitlines()
+    return f"{type(error).__name__}{place}" + (f": {words[0]}" if words else "")
+
+
+def _needed_arguments(function: Callable[..., Any]) -> list[str]:
+    """Names of the arguments without a default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # C functions show none
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def _names_in(module: ModuleType) -> str:
+    """The tasks of a module and its own functions, for an error message."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, Task) or (inspect.isfunction(value) and value.__module__ == module.__name__)
+    ]
+    return f" It has {', '.join(names[:8])}." if names else ""

@@ -1,0 +1,239 @@
+"""The command itself: what is run, what is written, and the exit status."""
+
+import contextlib
+import math
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from .. import finder
+from .._version import __version__
+from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
+from ..plots import plot_curvature, plot_finder, plot_range_test
+from ..trials import Task
+from ._load import UsageError, load_executor, load_optimizer, load_task, make_folder
+
+if TYPE_CHECKING:
+    from ._options import Find, Options, RangeTest
+
+FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+_OPTION_NAMES = {"num_steps": "steps", "num_seeds": "seeds"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the `lrjax` command.
+
+    Args:
+      arguments: the words after `lrjax`; None takes those of this process.
+
+    Returns:
+      The exit status: 0 found, 1 not found, 2 wrong use or an error, 130 interrupted.
+
+    Examples:
+      >>> import lrjax.cli
+      >>> status = lrjax.cli.main(["--version"])
+      lrjax ...
+      >>> status
+      0
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in (["--version"], ["-V"]):
+        print(f"lrjax {__version__}")
+        return FOUND
+    from ._options import Find, parse
+
+    try:
+        options = parse(words)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else WRONG_USE
+    try:
+        with _search_path_restored():
+            if not isinstance(options, Find):
+                return _range_test(options)
+            return _preview(options) if options.dry_run else _find(options)
+    except KeyboardInterrupt:
+        _complain("Interrupted before there was a result.")
+        return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            traceback.print_exc()
+        else:
+            _complain(_in_words(error))
+        return WRONG_USE
+
+
+def _find(options: "Find") -> int:
+    from ._report import Printer, print_json, result_document
+
+    make_optimizer, call = load_optimizer(options.optimizer, options.optimizer_arg)
+    arguments = _arguments(options)
+    folder = make_folder(options.out)
+    with _standard_output_kept(options):
+        result, interrupted = _search(options, load_task(options.task), make_optimizer, arguments)
+    found = result.outcome is Outcome.found
+    pictures = {"lr_finder.png": lambda: plot_finder(result), "lr_curvature.png": lambda: plot_curvature(result)}
+    files, trouble = _write(folder / "lr_finder.json", result, pictures if options.plot else {})
+    if options.json:
+        print_json(result_document(result, call, files))
+    elif options.quiet:
+        print(f"{result.lr:.6g}") if found else _complain(result.outcome.value)
+    else:
+        printer = Printer()
+        if interrupted:
+            printer.say("Interrupted. This is what the finished rounds tell.", "bold yellow")
+        printer.result(result, _title(options))
+        printer.files(files)
+        if found:
+            printer.line_to_paste(call, result.lr)
+    if trouble:
+        _complain(trouble)
+        return WRONG_USE
+    return INTERRUPTED if interrupted else FOUND if found else NOT_FOUND
+
+
+def _arguments(options: "Find") -> dict[str, Any]:
+    """What `find_lr` and `preview_lr` both take."""
+    return {
+        "key": jax.random.key(options.seed),
+        "num_steps": options.steps,
+        "num_seeds": options.seeds,
+        "min_lr": options.min_lr,
+        "max_lr": options.max_lr,
+        "refine": None if options.refine == "none" else options.refine,
+        "executor": load_executor(options.executor),
+        "horizons": options.horizons,
+    }
+
+
+def _search(
+    options: "Find", task: Task, make_optimizer: Callable[[Any], Any], arguments: dict[str, Any]
+) -> tuple[LRFinderResult, bool]:
+    """The result, and whether the search was interrupted."""
+    try:
+        result = find_lr(
+            task,
+            make_optimizer,
+            **arguments,
+            rule=getattr(finder, options.rule),
+            extend_range=options.extend_range,
+            literal=options.literal,
+            progress=sys.stderr.isatty() and not options.quiet,
+            throw=False,
+        )
+        return result, False
+    except SearchInterrupted as stop:
+        if stop.result is None:
+            raise
+        return stop.result, True
+
+
+def _preview(options: "Find") -> int:
+    from ._report import Printer, preview_document, print_json
+
+    make_optimizer, _ = load_optimizer(options.optimizer, options.optimizer_arg)
+    arguments = _arguments(options)
+    with _standard_output_kept(options):
+        preview = preview_lr(load_task(options.task), make_optimizer, **arguments)
+    print_json(preview_document(preview)) if options.json else Printer().say(preview.summary())
+    return FOUND
+
+
+def _range_test(options: "RangeTest") -> int:
+    from ._report import PEERS, Printer, print_json, range_test_document
+
+    make_optimizer, call = load_optimizer(options.optimizer, options.optimizer_arg)
+    if options.suggest not in ("all", *PEERS):
+        raise UsageError(f"`--suggest` must be all or one of {', '.join(PEERS)}, got {options.suggest!r}.")
+    folder = make_folder(options.out)
+    with _standard_output_kept(options):
+        test = range_test(
+            load_task(options.task),
+            make_optimizer,
+            key=jax.random.key(options.seed),
+            min_lr=options.min_lr,
+            max_lr=options.max_lr,
+            num_steps=options.steps,
+            mode=options.mode,
+            smoothing=options.smoothing,
+            stop_factor=None if options.stop_factor == math.inf else options.stop_factor,
+        )
+    pictures = {"range_test.png": lambda: plot_range_test(test)}
+    files, trouble = _write(folder / "range_test.json", test, pictures if options.plot else {})
+    lrs = test.suggestions().lrs
+    lr = lrs.get("steepest_log" if options.suggest == "all" else options.suggest)
+    if options.json:
+        print_json(range_test_document(test, files))
+    elif options.quiet:
+        print(f"{lr:.6g}") if lr is not None else _complain("No learning rate was found.")
+    else:
+        printer = Printer()
+        printer.range_test(test, options.suggest, _title(options))
+        printer.files(files)
+        if lr is not None:
+            printer.line_to_paste(call, lr)
+    if trouble:
+        _complain(trouble)
+        return WRONG_USE
+    return NOT_FOUND if lr is None else FOUND
+
+
+def _title(options: "Options") -> str:
+    return f"{options.task or 'handwritten digits'}, {options.optimizer}"
+
+
+def _write(document: Path, value: Any, pictures: dict[str, Callable[[], Any]]) -> tuple[dict[str, Path], str]:
+    """Write the JSON file and the pictures beside it; return what was written, and what went wrong if anything did."""
+    files: dict[str, Path] = {}
+    try:
+        value.to_json(document)
+        files[document.name] = document
+        for name, draw in pictures.items():
+            draw().figure.savefig(document.parent / name)
+            files[name] = document.parent / name
+    except OSError as error:
+        return files, f"Not everything could be written to {document.parent}: {error.strerror or error}."
+    return files, ""
+
+
+@contextlib.contextmanager
+def _standard_output_kept(options: "Options") -> Iterator[None]:
+    """Where a machine reads standard output, what the user's code prints goes to standard error."""
+    if not (options.json or options.quiet):
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def _search_path_restored() -> Iterator[None]:
+    """Loading a module of the user's puts its folder on `sys.path`, as `python` would."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _in_words(error: Exception) -> str:
+    """An error as one would like to read it on a command line, options named as they are there."""
+    words = str(error).strip()
+    if isinstance(error, UsageError):
+        return words
+    if not words.startswith("`"):
+        return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
+    return re.sub(
+        r"`(?:find_lr|range_test)\((\w+)=\.\.\.\)`",
+        lambda match: f"`--{_OPTION_NAMES.get(match[1], match[1]).replace('_', '-')}`",
+        words,
+    )
+
+
+def _complain(words: str) -> None:
+    print(f"lrjax: {words}", file=sys.stderr)

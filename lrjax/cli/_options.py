@@ -1,0 +1,134 @@
+"""The options of every subcommand: dataclasses that tyro turns into a parser. Imported by `main` only."""
+
+import dataclasses
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is trained, and over which range."""
+
+    task: Annotated[
+        Positional[str | None], arg(metavar="[MODULE:TASK]", help_behavior_hint="(default: the handwritten digits)")
+    ] = None
+    """A module or a .py file, and in it a lrjax.Task or a function without arguments that returns one."""
+    optimizer: Annotated[str, arg(metavar="NAME")] = "adam"
+    """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one."""
+    optimizer_arg: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
+    """A further argument of the optimizer, for example weight_decay=0.1."""
+    min_lr: Annotated[float, arg(metavar="LR")] = 1e-7
+    """Lowest learning rate."""
+    max_lr: Annotated[float, arg(metavar="LR")] = 10.0
+    """Highest learning rate."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Seed of the PRNG key: the same one gives the same answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output:
+    """What is printed and written."""
+
+    out: Annotated[str, arg(metavar="FOLDER")] = "lrjax-out"
+    """Folder for the files, made if there is none."""
+    plot: Flag = True
+    """Draw no pictures."""
+    json: Flag = False
+    """Print the result as JSON, and nothing else, on standard output."""
+    quiet: Flag = False
+    """Print the learning rate and nothing else."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search(Problem):
+    """How it is searched."""
+
+    steps: Annotated[int, arg(metavar="N")] = 20
+    """Optimizer updates at every learning rate."""
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 3, or as many as the data allow)")] = (
+        None
+    )
+    """Draws of initial parameters and batches."""
+    rule: Literal["midpoint", "half_loss", "steepest", "lowest_loss"] = "midpoint"
+    """Which method chooses."""
+    refine: Literal["fill", "paper", "none"] = "fill"
+    """Quarter decades around the window, the paper's midpoints, or the first grid alone."""
+    extend_range: Flag = True
+    """Keep to the range given, even if it is too short."""
+    horizons: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="(default: none)")] = ()
+    """Further numbers of updates at which to read the curve, for the drift of the optimum."""
+    literal: Flag = False
+    """The paper's finite differences instead of the smoothed curve."""
+    executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
+    """How the copies run."""
+    dry_run: Flag = False
+    """Predict the cost of the search, and do not run it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Find(Output, Search):
+    """Find a good learning rate by step sampling.
+
+    Trains one copy of the model for a few steps at every learning rate of a grid, all from the same parameters on the
+    same batches, and reads the validation losses as a curve: where it begins to fall, where it is lowest, and the
+    learning rate between them. Writes lr_finder.json, lr_finder.png and lr_curvature.png.
+
+    Exit status: 0 a learning rate was found, 1 none was, 2 wrong use, 130 interrupted.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ramp(Problem):
+    """How the learning rate rises."""
+
+    steps: Annotated[int, arg(metavar="N")] = 100
+    """Steps of the ramp."""
+    mode: Literal["exponential", "linear"] = "exponential"
+    """How the learning rate rises."""
+    smoothing: Annotated[float, arg(metavar="WEIGHT")] = 0.98
+    """Weight of the past in the moving average, from 0 to below 1."""
+    stop_factor: Annotated[float, arg(metavar="FACTOR")] = 4.0
+    """Stop where the loss has risen by so many times what it had fallen; inf goes on to the end."""
+    suggest: Annotated[str, arg(metavar="RULE")] = "all"
+    """The rule to follow, or all."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RangeTest(Output, Ramp):
+    """The classic range test: train one model while the learning rate rises.
+
+    Prints what the rules of fastai, Lightning, torch-lr-finder and ignite read off it. It confounds the learning rate
+    with the step: `lrjax find` does not. Writes range_test.json and range_test.png.
+
+    Exit status: 0 a rule gave a learning rate, 1 none did, 2 wrong use, 130 interrupted.
+    """
+
+
+Options = Find | RangeTest
+
+Command = Annotated[Find, tyro.conf.subcommand("find")] | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
+
+DESCRIPTION = """The learning-rate toolkit for JAX.
+
+  lrjax find                                        the handwritten digits, with adam
+  lrjax find my_model.py:task --optimizer adamw     your own model
+  lrjax find my_model.py:task --dry-run             what that would cost
+  lrjax range-test my_model.py:task                 the classic test, for comparison
+  lrjax --version                                   print the version
+"""
+
+
+def parse(arguments: list[str]) -> Options:
+    """Read the command line.
+
+    Raises:
+      SystemExit: 0 after the help text, 2 after an error.
+    """
+    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    return tyro.cli(Command, prog="lrjax", description=DESCRIPTION, args=arguments, config=config)

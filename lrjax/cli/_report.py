@@ -1,0 +1,154 @@
+"""What the command prints: tables for people, JSON for machines. Imported by `main` only."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..finder import LRFinderResult, Outcome, Preview, RangeTest
+
+METHODS = {
+    "midpoint": "middle of the window, in decades",
+    "half_loss": "half of the reduction is reached",
+    "steepest": "the loss falls fastest here",
+    "lowest_loss": "trial with the lowest loss",
+}
+
+PEERS = {
+    "steepest_log": "lrjax: steepest descent of the loss per decade",
+    "fastai_valley": "fastai: valley (its default)",
+    "fastai_slide": "fastai: slide",
+    "fastai_minimum": "fastai: minimum / 10",
+    "fastai_steep": "fastai: steep",
+    "lightning": "PyTorch Lightning, as it is: per unit of lr",
+    "lightning_index": "PyTorch Lightning, as it was: per step",
+    "torch_lr_finder": "torch-lr-finder: steepest",
+    "ignite": "ignite: steepest before the minimum",
+}
+
+
+class Printer:
+    """Prints on standard output; without colours where that is no terminal or NO_COLOR is set."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stdout, highlight=False, markup=False)
+
+    def say(self, text: str = "", style: str = "") -> None:
+        """One paragraph, wrapped on a terminal only."""
+        self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
+
+    def result(self, result: LRFinderResult, title: str) -> None:
+        """The table of a search, and its reasons."""
+        table = _table(title, "learning rate")
+        if result.outcome is Outcome.found:
+            for name, lr in ({result.rule: result.lr} | dict(result.selections)).items():
+                chosen = name == result.rule
+                name = f"{name} (chosen)" if chosen else name
+                table.add_row(name, f"{lr:.2e}", METHODS.get(name.split()[0], ""), style="bold" if chosen else None)
+            table.add_section()
+            low, high = float(result.window.min_lr), float(result.window.max_lr)
+            decades = f"{float(result.window.decades):.1f} decades in which training works"
+            table.add_row("window", f"{low:.1e} to {high:.1e}", decades)
+            if result.interval is not None:
+                ends = f"{result.interval[0]:.1e} to {result.interval[1]:.1e}"
+                table.add_row("seed by seed", ends, f"the picks of {result.curve.final.shape[0]} seeds alone")
+        table.add_row("outcome", result.outcome.name, "")
+        self.console.print(table)
+        for line in result.summary().splitlines():
+            self.say(line, "bold yellow" if line.startswith("Warning, ") else "")
+
+    def range_test(self, test: RangeTest, chosen: str, title: str) -> None:
+        """What the rules say of a range test, and why some are silent."""
+        lrs, refusals = test.suggestions()
+        table = _table(title, "learning rate")
+        for name in (*lrs, *refusals):
+            if chosen in (name, "all"):
+                lr = f"{lrs[name]:.2e}" if name in lrs else "none"
+                table.add_row(name, lr, PEERS.get(name, "") if name in lrs else refusals[name])
+        self.console.print(table)
+        self.say(f"{len(test.lrs)} of {test.num_steps} steps, {test.lrs[0]:.1e} to {test.lrs[-1]:.1e}.")
+        if test.stopped is not None:
+            self.say(test.stopped)
+        self.say("One model sees all of these rates in turn, so they depend on the range. `lrjax find` does not.")
+
+    def files(self, files: Mapping[str, Path]) -> None:
+        """Where the files lie."""
+        if files:
+            self.say(f"Written: {', '.join(map(str, files.values()))}")
+
+    def line_to_paste(self, call: str, lr: float) -> None:
+        """The optimizer in Python."""
+        self.say()
+        self.say(f"    optimizer = {call.format(f'{lr:.2e}')}", "bold")
+
+
+def _table(title: str, second: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column(second, no_wrap=True)
+    table.add_column("")
+    return table
+
+
+def result_document(result: LRFinderResult, call: str, files: Mapping[str, Path]) -> dict[str, Any]:
+    """The result for machines; the JSON file has everything."""
+    curve = result.curve
+    return {
+        "lr": result.lr,
+        "outcome": result.outcome.name,
+        "rule": result.rule,
+        "optimizer": call.format(repr(result.lr)) if result.outcome is Outcome.found else None,
+        "window": {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)},
+        "selections": dict(result.selections),
+        "interval": result.interval,
+        "horizon_lrs": {str(steps): lr for steps, lr in result.horizon_lrs.items()},
+        "warnings": [dataclasses.asdict(warning) for warning in result.warnings],
+        "curve": {
+            "lrs": np.asarray(curve.lrs).tolist(),
+            "losses": np.asarray(curve.final).mean(axis=0).tolist(),
+            "initial_loss": float(np.mean(np.asarray(curve.initial_loss))),
+        },
+        "num_trials": result.num_trials,
+        "num_updates": result.num_updates,
+        "seconds": result.seconds,
+        "executor": result.execution.used,
+        "files": {name: str(path) for name, path in files.items()},
+    }
+
+
+def range_test_document(test: RangeTest, files: Mapping[str, Path]) -> dict[str, Any]:
+    """The range test for machines."""
+    lrs, refusals = test.suggestions()
+    return {
+        "suggestions": lrs,
+        "refusals": refusals,
+        "steps": len(test.lrs),
+        "stopped": test.stopped,
+        "files": {name: str(path) for name, path in files.items()},
+    }
+
+
+def preview_document(preview: Preview) -> dict[str, Any]:
+    """The predicted cost for machines."""
+    return dataclasses.asdict(preview)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Strict JSON: numbers that are not finite are the strings "inf", "-inf", "nan"."""
+    print(json.dumps(_strict(document), indent=1, allow_nan=False))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value

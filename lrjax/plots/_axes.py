@@ -1,0 +1,67 @@
+"""What the pictures share: new axes, colours, title, legend."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._types import Float
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, CHOSEN, GREY, WASH = "#12395b", "#c1440e", "#6b6b6b", "#dbe7f3"
+
+SMALL = 8.0
+"""Font size of everything but the axes' labels, in points."""
+
+
+def new_axes() -> "Axes":
+    """Axes of a new figure that only the caller holds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.6), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def draw_title(ax: "Axes", title: str, small: str = "") -> None:
+    """A title on the left, and small print at the right end, growing upwards."""
+    ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=18)
+    if small:
+        ax.annotate(
+            small,
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(0, 19),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=SMALL,
+            fontstyle="italic",
+            color=GREY,
+        )
+
+
+def tidy(ax: "Axes") -> None:
+    """Two spines and a light grid."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="x", which="major", color="0.93", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=9)
+
+
+def draw_legend(ax: "Axes", **options: Any) -> None:
+    """At the lower left, under the plateau; wherever there is room if a curve passes there."""
+    taken = False
+    for line in ax.get_lines():
+        if len(line.get_xdata()) > 2 and line.get_transform() == ax.transData:
+            points = ax.transAxes.inverted().transform(ax.transData.transform(line.get_xydata()))
+            taken |= bool(((points[:, 0] < 0.36) & (points[:, 1] < 0.6)).any())
+    style: dict[str, Any] = {"fontsize": SMALL, "framealpha": 0.9, "edgecolor": "none", "handlelength": 2.6}
+    ax.legend(**style, **{"loc": "best" if taken else "lower left"} | options).set_zorder(10)
+
+
+def gaps(values: Float[np.ndarray, " trials"]) -> Float[np.ndarray, " trials"]:
+    """Values that are not finite as nan, so that lines break there."""
+    return np.where(np.isfinite(values), values, np.nan)
