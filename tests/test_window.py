@@ -1,103 +1,20 @@
-"""The window: the definition written out again in NumPy, curves computed by hand, and the edges of both."""
+"""The window: its definition written out again, curves computed by hand, and the edges of both."""
 
 import math
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from definition import CELL, HALVES, INF, NAN, SIGMA, close, expected, random_curve, reduction
 from problems import curve_from
-from strategies import basin
 
 from lrjax import Outcome, Window, find_window, half_loss, midpoint, steepest
-
-CELL, SIGMA = 0.025, 0.15
-HALVES = np.arange(-14, 3) / 2
-NAN, INF = float("nan"), float("inf")
-
-phi = np.vectorize(lambda u: math.exp(-u * u / 2) / math.sqrt(2 * math.pi))
-Phi = np.vectorize(lambda u: 0.5 * (1 + math.erf(u / math.sqrt(2))))
-
-
-def reduction(losses, initial):
-    """z = min(1 + d/A, 1.5) and A, in float64."""
-    finite = np.isfinite(losses).all(axis=0)
-    d = np.where(finite, np.where(finite, losses, 0.0) - initial[:, None], INF).mean(axis=0)
-    effect = -d[finite].min()
-    return np.minimum(1 + d / effect, 1.5), effect
-
-
-def crossing(x, z, j, level):
-    """The largest x below x[j] where z comes down through the level, interpolated, or None."""
-    for k in range(j - 1, -1, -1):
-        if z[k] >= level > z[k + 1]:
-            return x[k] + (z[k] - level) / (z[k] - z[k + 1]) * (x[k + 1] - x[k])
-    return None
-
-
-def expected(x, losses, initial) -> SimpleNamespace:
-    """The window by its definition: the sum over the kinks, float64. x are exponents, losses (seeds, trials)."""
-    z, _ = reduction(losses, initial)
-    grid = CELL * np.arange(math.ceil(x[0] / CELL - 1e-6), math.floor(x[-1] / CELL + 1e-6) + 1)
-    kinks = np.diff(np.diff(z) / np.diff(x), prepend=0.0, append=0.0)
-    u = (grid[:, None] - x) / SIGMA
-    value = z[0] + SIGMA * (u * Phi(u) + phi(u)) @ kinks
-    slope, second = Phi(u) @ kinks, phi(u) @ kinks / SIGMA
-    left = right = j = int(np.argmin(value))
-    while left > 0 and value[left - 1] <= value[j] + 1e-4:
-        left -= 1
-    while right < len(grid) - 1 and value[right + 1] <= value[j] + 1e-4:
-        right += 1
-    j = (left + right) // 2
-    best = x[np.argmin(z)]
-    if value[j] > 0.9:
-        return SimpleNamespace(narrow=True, low=best, high=best, midpoint=best, half_loss=best, steepest=best)
-    depth = 1 - value[j]
-    value, slope, second = (value - value[j]) / depth, slope / depth, second / depth
-    curvature = second / (1 + slope**2) ** 1.5
-    half, low = crossing(grid, value, j, 0.5), crossing(grid, value, j, 0.97)
-    half = grid[0] if half is None else half
-    if low is None:
-        knee = grid[0]
-    else:
-        between = [k for k in range(len(grid)) if low <= grid[k] < half]
-        knee = grid[min(between, key=lambda k: curvature[k])] if between else low
-    within = [k for k in range(j + 1) if grid[k] >= knee - 1e-9]
-    return SimpleNamespace(
-        narrow=False,
-        low=knee,
-        high=grid[j],
-        midpoint=(knee + grid[j]) / 2,
-        half_loss=half,
-        steepest=grid[min(within, key=lambda k: slope[k])],
-        value=value,
-        slope=slope,
-        curvature=curvature,
-        has_plateau=low is not None,
-    )
-
-
-def random_curve(seed):
-    """An uneven grid, a basin somewhere, noise, diverged trials, one to three seeds with their own initial losses."""
-    rng = np.random.default_rng(seed)
-    x = np.unique(np.concatenate([HALVES, rng.uniform(-7, 1, rng.integers(0, 12)).round(2)]))
-    knee, width = rng.uniform(-6.5, -1), rng.uniform(0.5, 3)
-    clean = basin(x, knee, width, knee + width + rng.uniform(0, 2), rng.uniform(1, 8))
-    losses = clean + rng.choice([0, 0.03, 0.3]) * rng.normal(size=(rng.integers(1, 4), len(x)))
-    losses[rng.random(losses.shape) < 0.03] = rng.choice([NAN, INF, -INF, 1e30])
-    initial = rng.normal(size=len(losses))
-    scale = 10 ** rng.uniform(-2, 2)
-    return x, scale * (losses - 1 + initial[:, None]), scale * initial
-
-
-def close(lr, exponent, tolerance=1e-4):
-    return abs(math.log10(float(lr)) - exponent) <= tolerance
 
 
 def test_the_window_agrees_with_its_definition_on_random_curves():
     off_by_a_cell = 0
-    for seed in range(150):
+    for seed in range(60):
         x, losses, initial = random_curve(seed)
         curve = curve_from(x, losses, initial)
         window = find_window(curve)
@@ -116,7 +33,7 @@ def test_the_window_agrees_with_its_definition_on_random_curves():
             np.testing.assert_allclose(window.slope[:cells], wanted.slope, atol=1e-3)
             np.testing.assert_allclose(window.curvature[:cells], wanted.curvature, atol=1e-2)
             assert np.isnan(window.loss[cells:]).all()
-    assert off_by_a_cell <= 15
+    assert off_by_a_cell <= 6
 
 
 def test_the_smoothed_curve_is_a_convolution_with_a_gaussian():
@@ -151,12 +68,14 @@ def test_a_symmetric_v_by_hand():
     assert window.has_plateau
     assert window.effect == 1
     assert float(window.decades) == pytest.approx(2, abs=1e-5)
-    at_bottom = int(round((-1 + 7) / CELL))
+    at_bottom = round((-1 + 7) / CELL)
     assert window.loss[at_bottom] == 0
     np.testing.assert_allclose(window.loss[0], 1, atol=1e-6)
     np.testing.assert_allclose(window.slope[at_bottom], 0, atol=1e-5)
     np.testing.assert_allclose(window.slope[at_bottom - 40], -0.5 / (1 - lowest), rtol=1e-5)
-    np.testing.assert_allclose(window.curvature[at_bottom], 1 / (SIGMA * math.sqrt(2 * math.pi) * (1 - lowest)), rtol=1e-5)
+    np.testing.assert_allclose(
+        window.curvature[at_bottom], 1 / (SIGMA * math.sqrt(2 * math.pi) * (1 - lowest)), rtol=1e-5
+    )
 
 
 def test_an_asymmetric_v_by_hand():
@@ -164,7 +83,8 @@ def test_an_asymmetric_v_by_hand():
     x = np.array([-7, -4, 0, 1, 2, 3.0])
     window = find_window(curve_from(x, np.array([1, 1, 0, 1.5, 1.5, 1.5])))
     assert close(window.max_lr, -0.15)  # the cell nearest to -0.1601 in Z: -0.15 is 0.0101 away, -0.175 is 0.0149
-    assert close(window.min_lr, -4, 2 * CELL)
+    # the curvature is most negative at the kink, -4, but the plateau ends at -3.915 (Zn = 0.97): the next cell
+    assert close(window.min_lr, -3.9)
 
 
 def test_a_flat_bottom_gives_its_middle():
@@ -262,11 +182,11 @@ def stack(curves):
 def test_jit_and_vmap_agree_with_eager(literal):
     curves = [curve_from(HALVES, V + 0.02 * np.random.default_rng(s).normal(size=(2, 17))) for s in range(5)]
     curves += [curve_from(HALVES, np.full((2, 17), fill)) for fill in (1.0, NAN)]
+    jitted = jax.jit(lambda curve: find_window(curve, literal=literal))
     together = jax.jit(jax.vmap(lambda curve: find_window(curve, literal=literal)))(stack(curves))
     for index, curve in enumerate(curves):
         eager = find_window(curve, literal=literal)
-        alone = jax.jit(find_window, static_argnames="literal")(curve, literal=literal)
-        for other in (alone, jax.tree.map(lambda leaf: leaf[index], together)):
+        for other in (jitted(curve), jax.tree.map(lambda leaf: leaf[index], together)):
             assert isinstance(other, Window)
             assert other.outcome is eager.outcome
             np.testing.assert_allclose(other.loss, eager.loss, atol=1e-5)

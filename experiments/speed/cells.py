@@ -17,7 +17,9 @@ from models import MODELS, Model
 from lrjax.trials import TrialRunner
 from lrjax.trials import _executors as executors
 
-MIN_REPEATS, MAX_REPEATS = 3, 9
+MIN_REPEATS, ENOUGH_REPEATS, MAX_REPEATS = 3, 9, 51
+ENOUGH_SECONDS = 2.0
+"""Runs of milliseconds are repeated for this long."""
 SLOW = 5.0
 """Seconds above which a first run without its compilation may stand for the warm runs: what else it pays is small."""
 LOOSE = 1e-2
@@ -236,7 +238,8 @@ def _take_turns(runs: dict[str, Run], entries: dict[str, Entry], lrs: np.ndarray
     start, order = time.perf_counter(), list(runs)
     for turn in range(MAX_REPEATS):
         spent = time.perf_counter() - start
-        if (turn >= MIN_REPEATS and spent > seconds) or (turn >= 1 and spent > 1.5 * max(seconds, 10)):
+        enough = turn >= ENOUGH_REPEATS and spent > ENOUGH_SECONDS
+        if enough or (turn >= MIN_REPEATS and spent > seconds) or (turn >= 1 and spent > 1.5 * max(seconds, 10)):
             break
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
             begin = time.perf_counter()

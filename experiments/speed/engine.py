@@ -38,9 +38,10 @@ def main() -> None:
     path = options.results or RESULTS / name
     results = load(path, options)
     results["setting"] = setting
-    results["peak"] = matmul_peak()
+    if "peak" not in results:
+        results["peak"] = matmul_peak()
     deadline = time.perf_counter() + 60 * options.budget_minutes
-    work = [(model, width) for model in options.models for width in options.widths if fits_quick(options, model, width)]
+    work = [(model, width) for model in options.models for width in widths_of(model, options)]
     for model in options.models:
         if model not in results["models"]:
             results["models"][model] = measure_facts(MODELS[model], fresh_lrs=1 if options.quick else 3)
@@ -51,7 +52,7 @@ def main() -> None:
         save(path, results)
     missing = [(model, width) for model, width in work if f"{model}/{width}" not in results["cells"]]
     for index, (model, width) in enumerate(missing):
-        allowance = (deadline - time.perf_counter()) / (len(missing) - index)
+        allowance = max(5.0, (deadline - time.perf_counter()) / (len(missing) - index))
         say(f"{model}, {width} learning rates: {allowance:.0f} s allowed")
         results["cells"][f"{model}/{width}"] = measure_cell(
             MODELS[model],
@@ -72,23 +73,26 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), help="models (all; --quick: without resnet18)")
     parser.add_argument("--widths", nargs="+", type=int, help="numbers of learning rates (1 4 16 64)")
     parser.add_argument("--budget-minutes", type=float, help="about how long all cells may take (50)")
-    parser.add_argument("--quick", action="store_true", help="about 3 minutes; big models with one learning rate")
+    parser.add_argument(
+        "--quick", action="store_true", help="about 3 minutes: no ResNet18, one learning rate for big models"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
     parser.add_argument("--results", type=Path, help="the JSON file")
     parser.add_argument("--markdown", type=Path, help="write the tables here as well")
     options = parser.parse_args()
+    options.models = options.models or [name for name in MODELS if not (options.quick and name == "resnet18")]
     options.widths = sorted(options.widths or ([1, 4, 16] if options.quick else [1, 4, 16, 64]))
     options.budget_minutes = options.budget_minutes or (2.5 if options.quick else 50.0)
     return options
 
 
-def fits_quick(options: argparse.Namespace, model: str, width: int) -> bool:
-    """In the quick setting, only the MLPs run with several learning rates."""
-    return not options.quick or "mlp" in model or width == min(options.widths)
+def widths_of(model: str, options: argparse.Namespace) -> list[int]:
+    """The numbers of learning rates to run; in the quick setting only the MLPs take several."""
+    return options.widths if "mlp" in model or not options.quick else options.widths[:1]
 
 
 def load(path: Path, options: argparse.Namespace) -> dict[str, Any]:

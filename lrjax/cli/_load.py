@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -24,6 +25,11 @@ from ..trials import Chunked, Executor, Task
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done; the message is for its user."""
+
+
+def as_options(words: str) -> str:
+    """Arguments of `find_lr` as the options they are here: `num_steps=100` is `--steps 100`."""
+    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
 
 
 def load_task(words: str | None) -> Task:
@@ -85,6 +91,16 @@ def load_executor(name: str) -> Executor:
     if name not in ("auto", "vmap", "map", "loop"):
         raise UsageError(f"`--executor` must be auto, vmap, map, loop or chunked:K with K >= 1, got {name!r}.")
     return name  # pyright: ignore[reportReturnType]
+
+
+def read_horizons(words: str) -> tuple[int, ...]:
+    """`5,10`: numbers of updates."""
+    try:
+        return tuple(int(word) for word in words.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(
+            f"`--horizons` must be whole numbers with commas between, such as 5,10, got {words!r}."
+        ) from None
 
 
 def make_folder(words: str) -> Path:

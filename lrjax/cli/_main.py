@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 import sys
 import traceback
@@ -12,18 +13,17 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from .. import finder
+from .._types import Key
 from .._version import __version__
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
 from ..plots import plot_curvature, plot_finder, plot_range_test
 from ..trials import Task
-from ._load import UsageError, load_executor, load_optimizer, load_task, make_folder
+from ._load import UsageError, as_options, load_executor, load_optimizer, load_task, make_folder, read_horizons
 
 if TYPE_CHECKING:
     from ._options import Find, Options, RangeTest
 
 FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-
-_OPTION_NAMES = {"num_steps": "steps", "num_seeds": "seeds"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,8 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _search_path_restored():
             if not isinstance(options, Find):
-                return _range_test(options)
-            return _preview(options) if options.dry_run else _find(options)
+                status = _range_test(options)
+            else:
+                status = _preview(options) if options.dry_run else _find(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # `lrjax find | head`: nobody reads on, and Python must not complain at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG_USE
     except KeyboardInterrupt:
         _complain("Interrupted before there was a result.")
         return INTERRUPTED
@@ -100,15 +106,21 @@ def _find(options: "Find") -> int:
 def _arguments(options: "Find") -> dict[str, Any]:
     """What `find_lr` and `preview_lr` both take."""
     return {
-        "key": jax.random.key(options.seed),
+        "key": _key(options.seed),
         "num_steps": options.steps,
         "num_seeds": options.seeds,
         "min_lr": options.min_lr,
         "max_lr": options.max_lr,
         "refine": None if options.refine == "none" else options.refine,
         "executor": load_executor(options.executor),
-        "horizons": options.horizons,
+        "horizons": read_horizons(options.horizons),
     }
+
+
+def _key(seed: int) -> Key:
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {seed}.")
+    return jax.random.key(seed)
 
 
 def _search(
@@ -155,7 +167,7 @@ def _range_test(options: "RangeTest") -> int:
         test = range_test(
             load_task(options.task),
             make_optimizer,
-            key=jax.random.key(options.seed),
+            key=_key(options.seed),
             min_lr=options.min_lr,
             max_lr=options.max_lr,
             num_steps=options.steps,
@@ -228,11 +240,8 @@ def _in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    return re.sub(
-        r"`(?:find_lr|range_test)\((\w+)=\.\.\.\)`",
-        lambda match: f"`--{_OPTION_NAMES.get(match[1], match[1]).replace('_', '-')}`",
-        words,
-    )
+    argument = r"`(?:find_lr|range_test)\((?:num_)?(\w+)=\.\.\.\)`"
+    return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
 
 
 def _complain(words: str) -> None:

@@ -61,7 +61,7 @@ class Search(Problem):
     """Quarter decades around the window, the paper's midpoints, or the first grid alone."""
     extend_range: Flag = True
     """Keep to the range given, even if it is too short."""
-    horizons: Annotated[tuple[int, ...], arg(metavar="N", help_behavior_hint="(default: none)")] = ()
+    horizons: Annotated[str, arg(metavar="N,N,...", help_behavior_hint="(default: none)")] = ""
     """Further numbers of updates at which to read the curve, for the drift of the optimum."""
     literal: Flag = False
     """The paper's finite differences instead of the smoothed curve."""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..finder import LRFinderResult, Outcome, Preview, RangeTest
+from ._load import as_options
 
 METHODS = {
     "midpoint": "middle of the window, in decades",
@@ -23,13 +24,13 @@ METHODS = {
 }
 
 PEERS = {
-    "steepest_log": "lrjax: steepest descent of the loss per decade",
+    "steepest_log": "lrjax: steepest per decade",
     "fastai_valley": "fastai: valley (its default)",
     "fastai_slide": "fastai: slide",
     "fastai_minimum": "fastai: minimum / 10",
     "fastai_steep": "fastai: steep",
-    "lightning": "PyTorch Lightning, as it is: per unit of lr",
-    "lightning_index": "PyTorch Lightning, as it was: per step",
+    "lightning": "Lightning from 2.5.3: per unit of lr",
+    "lightning_index": "Lightning up to 2.5.2: per step",
     "torch_lr_finder": "torch-lr-finder: steepest",
     "ignite": "ignite: steepest before the minimum",
 }
@@ -60,10 +61,12 @@ class Printer:
             if result.interval is not None:
                 ends = f"{result.interval[0]:.1e} to {result.interval[1]:.1e}"
                 table.add_row("seed by seed", ends, f"the picks of {result.curve.final.shape[0]} seeds alone")
+        else:
+            table.show_header = False
         table.add_row("outcome", result.outcome.name, "")
         self.console.print(table)
         for line in result.summary().splitlines():
-            self.say(line, "bold yellow" if line.startswith("Warning, ") else "")
+            self.say(as_options(line), "bold yellow" if line.startswith("Warning, ") else "")
 
     def range_test(self, test: RangeTest, chosen: str, title: str) -> None:
         """What the rules say of a range test, and why some are silent."""

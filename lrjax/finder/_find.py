@@ -128,7 +128,7 @@ def find_lr(
             if extend_range:
                 search.extend_range()
             if refine == "fill":
-                search.fill()
+                search.fill(grow=extend_range)
             elif refine == "paper":
                 search.refine_like_the_paper(threshold)
         except KeyboardInterrupt:
@@ -196,11 +196,12 @@ class _Search:
                 return
             self.sample(more, "wider range")
 
-    def fill(self) -> None:
+    def fill(self, *, grow: bool) -> None:
         """Quarter decades around the window, again while the window moves; over the whole range if there is none."""
+        low, high = (min(self.tried), max(self.tried)) if not grow else (-np.inf, np.inf)
         for _ in range(FILL_ROUNDS):
             window = self.window()
-            more = fill_window(self.tried, window)
+            more = [x for x in fill_window(self.tried, window) if low <= x <= high]
             if not more:
                 return
             self.sample(more, "refining")

@@ -83,7 +83,7 @@ def _encode(value: Any) -> Any:
 
 def _decode(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is not Any and set(data if isinstance(data, dict) else ()) == {"dtype", "data"}:
+    if _is_array(data):
         array = np.asarray(data["data"], dtype=data["dtype"])
         on_host = getattr(kind, "array_type", None) is np.ndarray or jnp.asarray(array).dtype != array.dtype
         return array if on_host else jnp.asarray(array)
@@ -104,6 +104,10 @@ def _decode(kind: Any, data: Any) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{name: _decode(hints[name], data[name]) for name in names})
     return kind(data) if kind in (int, float) else data
+
+
+def _is_array(data: Any) -> bool:
+    return isinstance(data, dict) and set(data) == {"dtype", "data"}
 
 
 def _field_names(value: Any) -> tuple[str, ...] | None:

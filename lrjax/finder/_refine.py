@@ -78,7 +78,7 @@ def extend(
         floor = max(LOWEST, start[0] - MAX_EXTENSION, low - 1.0, high - SPAN)
         grown += [low - 0.5 * k for k in (1, 2) if low - 0.5 * k >= floor - 1e-6]
     if up:
-        ceiling = min(HIGHEST, start[1] + MAX_EXTENSION, high + 1.0, min(low, *grown) + SPAN)
+        ceiling = min(HIGHEST, start[1] + MAX_EXTENSION, high + 1.0, min([low, *grown]) + SPAN)
         grown += [high + 0.5 * k for k in (1, 2) if high + 0.5 * k <= ceiling + 1e-6]
     return sorted(grown)
 

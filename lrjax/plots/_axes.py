@@ -55,9 +55,10 @@ def draw_legend(ax: "Axes", **options: Any) -> None:
     """At the lower left, under the plateau; wherever there is room if a curve passes there."""
     taken = False
     for line in ax.get_lines():
-        if len(line.get_xdata()) > 2 and line.get_transform() == ax.transData:
-            points = ax.transAxes.inverted().transform(ax.transData.transform(line.get_xydata()))
-            taken |= bool(((points[:, 0] < 0.36) & (points[:, 1] < 0.6)).any())
+        points = np.asarray(line.get_xydata())
+        if len(points) > 2 and line.get_transform() == ax.transData:
+            places = ax.transAxes.inverted().transform(ax.transData.transform(points))
+            taken |= bool(((places[:, 0] < 0.36) & (places[:, 1] < 0.6)).any())
     style: dict[str, Any] = {"fontsize": SMALL, "framealpha": 0.9, "edgecolor": "none", "handlelength": 2.6}
     ax.legend(**style, **{"loc": "best" if taken else "lower left"} | options).set_zorder(10)
 

@@ -48,7 +48,12 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     (right,) = twin.plot(
         lrs, bend[inside], color=CHOSEN, linewidth=1.4, linestyle=(0, (4, 1.5)), label="curvature (right axis)"
     )
-    ax.set(xscale="log", xlabel="learning rate", ylabel="normalised loss", ylim=(-0.08, 1.58))
+    ax.set(
+        xscale="log",
+        xlabel="learning rate",
+        ylabel="normalised loss",
+        ylim=(-0.08, min(max(1.5, loss[inside].max()), 3.0) + 0.08),
+    )
     ax.set_xlim(float(curve.lrs[0]) / 1.5, float(curve.lrs[-1]) * 1.5)
     twin.set_ylabel("curvature")
     twin.axhline(0.0, color=CHOSEN, linewidth=0.5, alpha=0.6)
@@ -56,7 +61,7 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     title = finder_title(result)
     if result.outcome is Outcome.found:
         handles += _draw_knee(ax, twin, result, lrs, loss[inside], bend[inside])
-        title = f"min_lr {float(window.min_lr):.2e}, where the loss begins to fall"
+        title = f"min_lr {float(window.min_lr):.2e}, the knee of the loss"
     draw_title(ax, title, finder_subtitle(result))
     for axes, hidden in ((ax, ["top", "right"]), (twin, ["top", "left"])):
         axes.spines[hidden].set_visible(False)

@@ -172,6 +172,6 @@ def finder_title(result: LRFinderResult) -> str:
 def finder_subtitle(result: LRFinderResult) -> str:
     """The warnings' names, or why there is no learning rate."""
     if result.outcome is not Outcome.found:
-        return textwrap.fill(result.outcome.value, 52)
+        return textwrap.fill(result.outcome.value, 44)
     names = ", ".join(warning.name.value for warning in result.warnings)
-    return textwrap.fill(f"warnings: {names}", 52) if names else ""
+    return textwrap.fill(f"warnings: {names}", 44) if names else ""

@@ -207,7 +207,7 @@ class TrialRunner:
         order = layout.lanes(count)
         arguments = (
             shard_lanes(take(lanes, order), self.mesh),
-            (jnp.int32(0), jnp.int32(layout.local)),
+            self._bounds(0, layout.local),
             None if states is None else take(states, order, axis),
             self._data(which),
             self._evaluation(),
@@ -233,7 +233,7 @@ class TrialRunner:
         while first < total:
             stop = min(first + group, total)
             started = time.perf_counter()
-            record, kept = execute(compiled, (hyperparameters, (jnp.int32(first), jnp.int32(stop)), *rest))
+            record, kept = execute(compiled, (hyperparameters, self._bounds(first, stop), *rest))
             seconds = time.perf_counter() - started
             records.append(to_host(record, self.mesh))
             states.append(kept)
@@ -323,6 +323,10 @@ class TrialRunner:
             self._placed[which] = replicate(data, self.mesh)
         return self._placed[which]
 
+    def _bounds(self, first: int, stop: int) -> Any:
+        """The rows that `map` runs, on the devices."""
+        return replicate((jnp.int32(first), jnp.int32(stop)), self.mesh)
+
     def _evaluation(self) -> Any:
         if "evaluation" not in self._placed:
             self._placed["evaluation"] = replicate(self.experiment.evaluation, self.mesh)
@@ -349,7 +353,7 @@ class TrialRunner:
         rows = layout.local if executor == "vmap" else min(2, layout.local)
         arguments = (
             shard_lanes(take(lanes, layout.lanes(_count(lanes))), self.mesh),
-            (jnp.int32(0), jnp.int32(rows)),
+            self._bounds(0, rows),
             None,
             self._data(which),
             self._evaluation(),

@@ -1,0 +1,186 @@
+"""Lanes spread over devices and over processes: the numbers of one device, and no communication between lanes."""
+
+import functools
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, Mesh
+from problems import regression
+
+import lrjax
+from lrjax import Chunked
+from lrjax.trials import Program, TrialRunner, lower_program
+from lrjax.trials._devices import replicate, shard_lanes
+
+EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
+LRS = np.geomspace(1e-4, 0.5, 7)
+COLLECTIVES = ("all-gather", "all-reduce", "collective-permute", "all-to-all", "reduce-scatter", "collective-broadcast")
+KEY, STEPS, SEEDS = 4, 4, 2
+task = functools.cache(regression)  # made late: jax.distributed comes before the first array
+
+
+def momentum(lr: Any) -> Any:
+    return optax.sgd(lr, momentum=0.9)
+
+
+def losses(executor: Any, lrs: Any = LRS, mesh: Mesh | None = None) -> list:
+    options = {"key": jax.random.key(KEY), "num_steps": STEPS, "num_seeds": SEEDS, "horizons": [2]}
+    return lrjax.sample_losses(task(), momentum, lrs, executor=executor, mesh=mesh, **options).losses.tolist()
+
+
+def carried_losses(executor: Any, mesh: Mesh | None = None) -> list:
+    """Half the steps, then the other half from the states of the first."""
+    runner = TrialRunner(
+        "test", task(), momentum, key=jax.random.key(KEY), horizons=(2,), num_seeds=SEEDS, executor=executor, mesh=mesh
+    )
+    first = runner.run(LRS, keep=True)
+    second = runner.run(LRS, states=first.states, start=2)
+    return [first.metrics["loss"][0].tolist(), second.metrics["loss"][0].tolist()]
+
+
+def program_text(executor: Any, mesh: Mesh, lanes: int = 8) -> str:
+    """The compiled program of one seed."""
+    runner = TrialRunner("test", task(), momentum, key=jax.random.key(KEY), horizons=(STEPS,), num_seeds=1, mesh=mesh)
+    data = runner.experiment.seeds[0]
+    data = jax.tree.map(lambda leaf: leaf[None], data) if executor == "vmap" else data
+    arguments = (
+        shard_lanes(np.linspace(0.01, 0.1, lanes, dtype=np.float32), mesh),
+        (jnp.int32(0), jnp.int32(lanes // 4)),
+        None,
+        replicate(data, mesh),
+        replicate(runner.experiment.evaluation, mesh),
+    )
+    program = Program(spec=runner.experiment.spec, executor=executor, mesh=mesh)
+    return lower_program(program, arguments).compile().as_text()
+
+
+def on_four_devices() -> dict[str, Any]:
+    """What is measured in a process with four devices."""
+    devices = np.asarray(jax.devices())
+    meshes = {
+        "two axes": Mesh(devices.reshape(2, 2), ("trial", "model")),
+        "second axis": Mesh(devices.reshape(2, 2), ("model", "trial")),
+        "three devices": Mesh(devices[:3], ("x",)),
+        "another device": Mesh(devices[2:3], ("trial",)),
+        "explicit axes": jax.make_mesh((4,), ("trial",), axis_types=(AxisType.Explicit,)),
+    }
+    lanes = Mesh(devices, ("trial",))
+    return {
+        "devices": len(devices),
+        "executors": {name: losses(executor) for name, executor in EXECUTORS.items()},
+        "few": losses("map", LRS[:2]),
+        "meshes": {name: losses("map", mesh=mesh) for name, mesh in meshes.items()},
+        "explicit vmap": losses("vmap", mesh=meshes["explicit axes"]),
+        "carried": carried_losses("map"),
+        "collectives": {
+            name: [word for word in COLLECTIVES if word in program_text(executor, lanes)]
+            for name, executor in EXECUTORS.items()
+            if name not in ("loop", "auto")
+        },
+    }
+
+
+def on_two_processes(port: str, process: str) -> dict[str, Any]:
+    """What each of two processes measures, with two devices each."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=2, process_id=int(process))
+    mesh = Mesh(jax.devices(), ("trial",))
+    measured: dict[str, Any] = {"devices": len(jax.devices())}
+    for name, executor in EXECUTORS.items():
+        if name != "loop":
+            measured[name] = losses(executor, mesh=mesh)
+    measured["carried"] = carried_losses("map", mesh)
+    try:
+        losses("loop", mesh=mesh)
+    except ValueError as error:
+        measured["loop"] = str(error)
+    return measured
+
+
+def start(devices: int, *arguments: str) -> subprocess.Popen:
+    """This file as a script, in a process of its own."""
+    settings = {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(lrjax.__file__).parent.parent),
+    }
+    command = [sys.executable, "-W", "error", __file__, *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
+
+
+def finish(process: subprocess.Popen) -> dict[str, Any]:
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(output.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, Any]:
+    return finish(start(4, "on_four_devices"))
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    """What one device gives, with the executor that is a sequential run."""
+    return np.asarray(losses("map"))
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_four_devices_give_the_numbers_of_one(name, measured, expected):
+    assert measured["devices"] == 4
+    rtol = 0 if name in ("map", "loop") else 1e-5
+    np.testing.assert_allclose(measured["executors"][name], expected, rtol=rtol)
+
+
+def test_lanes_may_be_fewer_than_devices(measured, expected):
+    np.testing.assert_array_equal(measured["few"], expected[..., :2])
+
+
+@pytest.mark.parametrize("name", ["two axes", "second axis", "three devices", "another device", "explicit axes"])
+def test_any_mesh_gives_the_same_numbers(name, measured, expected):
+    np.testing.assert_array_equal(measured["meshes"][name], expected)
+
+
+def test_explicit_axes_vectorise_too(measured, expected):
+    np.testing.assert_allclose(measured["explicit vmap"], expected, rtol=1e-5)
+
+
+def test_lanes_on_many_devices_are_carried_on(measured, expected):
+    np.testing.assert_array_equal(measured["carried"], expected)
+
+
+@pytest.mark.parametrize("name", ["vmap", "chunked", "map"])
+def test_lanes_never_communicate(name, measured):
+    assert measured["collectives"][name] == []
+
+
+def test_two_processes_give_the_numbers_of_one(expected):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = [start(2, "on_two_processes", port, str(index)) for index in range(2)]
+    one, other = [finish(process) for process in processes]
+    assert one == other
+    assert one["devices"] == 4
+    assert "one device, but the mesh spans several hosts" in one["loop"]
+    for name in ("vmap", "chunked", "map", "auto"):
+        np.testing.assert_allclose(one[name], expected, rtol=0 if name == "map" else 1e-5)
+    np.testing.assert_array_equal(one["carried"], expected)
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))

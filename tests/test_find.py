@@ -1,0 +1,260 @@
+"""The search end to end: on a quadratic, whose curve has a closed form, and on a small regression."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from definition import close, expected
+from problems import CURVATURES, START, quadratic, quadratic_loss, regression
+
+import lrjax
+from lrjax import LRNotFound, Outcome, find_lr, find_window, midpoint, sample_losses
+
+KEY = jax.random.key(0)
+TASK, NOISY = quadratic(), regression()
+find = functools.partial(find_lr, TASK, optax.sgd, key=KEY, num_seeds=1, executor="map")
+find_noisy = functools.partial(find_lr, NOISY, optax.adam, key=KEY, executor="map")
+
+
+@pytest.fixture(scope="module")
+def result():
+    return find()
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    return find_noisy(horizons=(5, 10))
+
+
+def test_every_loss_is_that_of_the_closed_form(result):
+    lrs = np.asarray(result.curve.lrs, np.float64)
+    sane = lrs < 2 / CURVATURES.max()
+    np.testing.assert_allclose(result.curve.final[0, sane], quadratic_loss(lrs[sane], 20), rtol=2e-4, atol=1e-6)
+    np.testing.assert_allclose(result.curve.initial_loss, quadratic_loss(np.array(0.0), 20), rtol=1e-6)
+
+
+def test_gradient_descent_diverges_above_two_over_the_largest_curvature(result):
+    lrs, losses = np.asarray(result.curve.lrs), np.asarray(result.curve.final[0])
+    np.testing.assert_array_equal(losses > float(result.curve.initial_loss[0]), lrs > 2 / CURVATURES.max())
+    assert losses[-1] > 1e37  # 9^40 at lr 10
+    curve = sample_losses(TASK, optax.sgd, [1.0, 100.0], key=KEY, executor="map")
+    assert np.isinf(curve.final[0, 1])
+    assert curve.diverged_at.tolist() == [[-1, 10]]  # 99^20 is beyond float32
+
+
+def test_the_window_is_that_of_the_closed_form(result):
+    x = np.round(4 * np.log10(np.asarray(result.curve.lrs, np.float64))) / 4
+    losses = np.minimum(quadratic_loss(10.0**x, 20), 1e30)[None]
+    wanted = expected(x, losses, quadratic_loss(np.zeros(1), 20))
+    assert close(result.window.min_lr, wanted.low)
+    assert close(result.window.max_lr, wanted.high)
+    assert close(result.lr, wanted.midpoint)
+    assert close(result.selections["half_loss"], wanted.half_loss, 1e-3)
+    fine = 10 ** np.arange(-2, 0.3, 0.001)
+    assert close(result.window.max_lr, math.log10(fine[quadratic_loss(fine, 20).argmin()]), 0.35)
+    assert result.warnings == ()
+
+
+def test_a_default_search_takes_about_24_trials_and_records_the_rounds(result):
+    assert result.num_trials == result.curve.num_trials == 24
+    assert result.num_updates == 24 * 20
+    x, rounds = np.asarray(result.curve.log10_lrs), np.asarray(result.curve.rounds)
+    np.testing.assert_allclose(x[rounds == 0], np.arange(-14, 3) / 2, atol=1e-6)
+    np.testing.assert_allclose(x[rounds == 1], np.arange(-2.75, 0.3, 0.5), atol=1e-5)  # around 1e-2.05 to 1e-0.05
+    assert (np.diff(x) > 0).all()
+    assert result.outcome is Outcome.found
+    assert result.rule == "midpoint"
+    assert result.lr == float(midpoint(result.curve, result.window))
+    assert result.interval is None
+
+
+@pytest.mark.parametrize(
+    ("options", "num_trials", "rounds"),
+    [({"refine": None}, 17, 1), ({"refine": "paper"}, 31, 3), ({"refine": "paper", "threshold": 0.3}, 23, 2)],
+)
+def test_other_refinements(result, options, num_trials, rounds):
+    other = find(**options)
+    assert abs(other.num_trials - num_trials) <= 3
+    assert np.asarray(other.curve.rounds).max() + 1 == rounds
+    assert close(other.lr, math.log10(result.lr), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("min_lr", "max_lr"),
+    [(1e-7, 1e-5), (1.0, 100.0), (100.0, 1000.0), (0.05, 0.5)],
+    ids=["far too low", "far too high", "everything diverges", "too narrow"],
+)
+def test_a_wrong_range_grows_to_the_same_answer(result, min_lr, max_lr):
+    other = find(min_lr=min_lr, max_lr=max_lr)
+    assert other.outcome is Outcome.found
+    assert close(other.lr, math.log10(result.lr), 0.06)
+    rounds = np.asarray(other.curve.rounds)
+    lrs = np.asarray(other.curve.lrs)[rounds == 0]
+    assert lrs[0] == pytest.approx(min_lr)
+    assert lrs[-1] == pytest.approx(max_lr)
+    assert rounds.max() >= 3
+
+
+def test_the_range_stays_where_it_may_not_grow():
+    other = find(min_lr=1e-7, max_lr=1e-5, extend_range=False)
+    assert float(other.curve.lrs[-1]) == pytest.approx(1e-5)
+    assert "edge_high" in [warning.name for warning in other.warnings]
+
+
+def useless(loss):
+    """A task whose parameters matter to nothing, or only to their own ruin."""
+    return lrjax.Task(
+        init=jnp.ones(2),
+        loss_fn=loss,
+        sample_batches=lambda key, num_steps: jnp.ones((num_steps, 4)),
+        eval_batches=[jnp.zeros(4)],
+    )
+
+
+CONSTANT = useless(lambda w, batch, key: 2.0 + jnp.mean(batch) + 0.0 * jnp.sum(w))
+FATAL = useless(lambda w, batch, key: jnp.sum(w**2) / jnp.where(batch[0] > 0, 0.0, 1.0))
+
+
+def test_no_learning_grows_both_ways_and_fills_the_grid_to_quarter_decades_once():
+    with pytest.raises(LRNotFound, match=r"No learning rate lowered .* Check that") as caught:
+        find_lr(CONSTANT, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map")
+    result = caught.value.result
+    assert result.outcome is Outcome.no_learning
+    assert [warning.name for warning in result.warnings] == ["no_learning"]
+    x, rounds = np.asarray(result.curve.log10_lrs), np.asarray(result.curve.rounds)
+    np.testing.assert_allclose(x, np.arange(-48, 13) / 4, atol=1e-5)
+    last = x[rounds == rounds.max()]
+    np.testing.assert_allclose(last, np.arange(-47, 12, 2) / 4, atol=1e-5)
+    assert math.isnan(result.lr)
+    assert np.isnan([*result.selections.values(), result.window.min_lr, result.window.max_lr]).all()
+    assert result.interval is None
+
+
+def test_all_diverged_grows_down_only_and_fills_once():
+    result = find_lr(FATAL, optax.sgd, key=KEY, num_steps=3, num_seeds=2, executor="map", max_lr=1e-3, throw=False)
+    assert result.outcome is Outcome.all_diverged
+    assert [warning.name for warning in result.warnings] == ["all_diverged"]
+    np.testing.assert_allclose(result.curve.log10_lrs, np.arange(-48, -11) / 4, atol=1e-5)
+    assert np.isinf(result.curve.losses).all()
+    assert (np.asarray(result.curve.diverged_at) == 0).all()
+    assert np.isnan(list(result.horizon_lrs.values())).all()
+
+
+@pytest.mark.parametrize("refine", [None, "paper"])
+def test_only_fill_fills_where_nothing_was_found(refine):
+    result = find_lr(CONSTANT, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map", refine=refine, throw=False)
+    np.testing.assert_allclose(result.curve.log10_lrs, np.arange(-24, 7) / 2, atol=1e-5)
+
+
+def test_the_interval_is_that_of_the_seeds_picks(noisy):
+    picks = [float(midpoint(curve, find_window(curve))) for curve in map(noisy.curve.seed, range(3))]
+    assert noisy.interval == (min(picks), max(picks))
+    assert noisy.interval[0] < noisy.interval[1]
+    assert noisy.curve.final.shape == (3, noisy.num_trials)
+    assert noisy.num_updates == 3 * 20 * noisy.num_trials
+
+
+def test_horizons_show_the_drift_of_the_optimum(noisy):
+    assert list(noisy.horizon_lrs) == [5, 10, 20]
+    assert noisy.horizon_lrs[20] == noisy.lr
+    assert noisy.horizon_lrs[5] > noisy.horizon_lrs[10] > noisy.horizon_lrs[20]
+    for index, steps in enumerate(noisy.horizon_lrs):
+        curve = noisy.curve.at(index)
+        assert noisy.horizon_lrs[steps] == float(midpoint(curve, find_window(curve)))
+    lrs = list(np.asarray(noisy.curve.lrs[:3], np.float64))
+    shorter = sample_losses(NOISY, optax.adam, lrs, key=KEY, num_steps=5, num_seeds=3, executor="map")
+    np.testing.assert_array_equal(shorter.final, noisy.curve.losses[0, :, :3])
+
+
+def test_a_schedule_inside_the_factory_is_run_as_it_is():
+    """Linear decay from lr to 0: coordinate i is multiplied by 1 - lr (1 - t/20) c_i."""
+    lrs = np.array([0.01, 0.1, 0.5])
+    curve = sample_losses(TASK, lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)), lrs, key=KEY, executor="map")
+    factors = 1 - lrs[:, None, None] * (1 - np.arange(20) / 20)[:, None] * CURVATURES
+    losses = np.sum(CURVATURES * (START * factors.prod(axis=1)) ** 2, axis=-1) / 2
+    np.testing.assert_allclose(curve.final[0], losses, rtol=1e-4)
+
+
+def test_the_lr_is_the_peak_of_a_schedule_inside_the_factory(result):
+    decayed = find_lr(
+        TASK, lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)), key=KEY, num_seeds=1, executor="map"
+    )
+    assert 1.5 < decayed.lr / result.lr < 3  # half the area under the schedule, so about twice the peak
+
+
+def batches(count):
+    task = lrjax.Task.from_batches(
+        jnp.zeros(2),
+        lambda w, batch, key: jnp.mean((batch @ w - 1.0) ** 2),
+        train_batches=(np.full((8, 2), 1.0 + i / count, np.float32) for i in range(count)),
+        eval_batches=[np.ones((8, 2), np.float32)],
+    )
+    return functools.partial(find_lr, task, optax.sgd, key=KEY, num_steps=4, executor="map", refine=None, min_lr=1e-3)
+
+
+@pytest.mark.parametrize(("count", "seeds"), [(4, 1), (11, 2), (12, 3), (40, 3)])
+def test_from_batches_gives_as_many_seeds_as_it_has_batches_at_most_three(count, seeds):
+    assert batches(count)().curve.final.shape[0] == seeds
+
+
+def test_more_seeds_may_be_asked_for_where_there_are_batches():
+    assert batches(20)(num_seeds=5).curve.final.shape[0] == 5
+    assert find_noisy(num_seeds=4, num_steps=2, refine=None, throw=False).curve.final.shape[0] == 4
+
+
+def same(one, other):
+    for name in ("lr", "interval", "selections", "horizon_lrs", "warnings", "outcome", "num_trials", "fingerprint"):
+        assert getattr(one, name) == getattr(other, name)
+    jax.tree.map(np.testing.assert_array_equal, (one.curve, one.window), (other.curve, other.window))
+
+
+def test_the_same_key_gives_the_same_answer_and_another_key_another(noisy):
+    same(noisy, find_noisy(horizons=(5, 10)))
+    same(noisy, find_noisy(horizons=(5, 10), key=jax.random.PRNGKey(0)))  # the legacy form of the same key
+    other = find_noisy(horizons=(5, 10), key=jax.random.key(1))
+    assert not np.array_equal(other.curve.initial_loss, noisy.curve.initial_loss)
+
+
+def test_adding_seeds_keeps_the_old_ones(noisy):
+    lrs = list(np.asarray(noisy.curve.lrs[10:13], np.float64))
+    for seeds in (1, 2, 4):
+        curve = sample_losses(NOISY, optax.adam, lrs, key=KEY, num_seeds=seeds, executor="map")
+        known = min(seeds, 3)
+        np.testing.assert_array_equal(curve.final[:known], noisy.curve.final[:known, 10:13])
+        np.testing.assert_array_equal(curve.initial_loss[:known], noisy.curve.initial_loss[:known])
+
+
+@pytest.mark.parametrize("executor", ["vmap", "map", "loop"])
+def test_inputs_are_unchanged(executor):
+    params = {"w": jnp.array([1.0, -2.0]), "table": jnp.arange(3)}
+    evaluation = [np.ones((4, 2), np.float32)]
+    given = [np.full((4, 2), float(i), np.float32) for i in range(4)]
+    task = lrjax.Task.from_batches(
+        params,
+        lambda params, batch, key: jnp.mean((batch @ params["w"]) ** 2),
+        train_batches=given,
+        eval_batches=evaluation,
+    )
+    key = jax.random.key(7)
+    find_lr(task, optax.adam, key=key, num_steps=4, executor=executor, refine=None, throw=False, extend_range=False)
+    assert params["w"].tolist() == [1, -2]
+    assert params["table"].tolist() == [0, 1, 2]
+    assert jax.random.key_data(key).tolist() == jax.random.key_data(jax.random.key(7)).tolist()
+    assert [batch[0, 0] for batch in given] == [0, 1, 2, 3]
+    assert (evaluation[0] == 1).all()
+
+
+def test_the_fingerprint_says_what_another_run_must_share(noisy):
+    fingerprint = noisy.fingerprint
+    assert fingerprint["lrjax"] == lrjax.__version__
+    assert fingerprint["jax"] == jax.__version__
+    assert fingerprint["optimizer"] == "adam"
+    assert fingerprint["executor"] == "map"
+    assert fingerprint["key"] == [0, 0]
+    assert fingerprint["trained_parameters"] == 6 * 8 + 8 + 1
+    assert (fingerprint["num_steps"], fingerprint["num_seeds"]) == (20, 3)
+    assert "float32[16,6]" in fingerprint["batch_shapes"]
