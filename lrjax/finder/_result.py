@@ -65,7 +65,7 @@ class LRFinderResult:
             f"{float(self.curve.lrs[-1]):.1e}, {self._steps()} updates each, {_seeds(self.curve.final.shape[0])}"
         )
         if self.outcome is not Outcome.found:
-            return [f"No learning rate was chosen. {self.outcome.value}", f"Tried: {tried}."]
+            return [self.outcome.value, f"Tried: {tried}."]
         low, high = float(self.window.min_lr), float(self.window.max_lr)
         initial = float(np.mean(np.asarray(self.curve.initial_loss)))
         best = initial - float(self.window.effect)
@@ -88,7 +88,7 @@ class LRFinderResult:
     def _cost(self) -> str:
         run = self.execution
         parts = [
-            f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling), "
+            f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling the training program), "
             f"executor {run.used}"
         ]
         if run.predicted_bytes:
