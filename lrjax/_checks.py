@@ -14,6 +14,9 @@ import numpy as np
 
 from ._types import Key, PyTree
 
+MAX_DECADES = 20
+"""The widest range of learning rates."""
+
 
 def show(value: object, limit: int = 80) -> str:
     """A short repr for an error message."""
@@ -48,7 +51,7 @@ def check_number(where: str, value: object, *, rule: str, accept: Callable[[floa
         raise TypeError(f"`{where}` must be {rule}, got {show(value)} ({type(value).__name__}).")
     try:
         number = float(cast(Any, value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"`{where}` must be {rule}, got {show(value)} ({type(value).__name__}).") from None
     if not accept(number):
         raise ValueError(f"`{where}` must be {rule}, got {number:g}.")
@@ -56,10 +59,10 @@ def check_number(where: str, value: object, *, rule: str, accept: Callable[[floa
 
 
 def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, float]:
-    """Return two learning rates, 0 < min_lr < max_lr, both normal float32 numbers."""
+    """Return two learning rates, 0 < min_lr < max_lr, both normal float32 numbers, within 20 decades."""
     rule = "a learning rate, > 0 and finite"
     for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
-        if isinstance(value, (int, float, np.number)) and value < 0:
+        if isinstance(value, (int, float, np.number)) and -100 < value < 0:
             power = f"1e{value:g}" if value == int(value) else f"10 ** {value:g}"
             raise ValueError(
                 f"`{where}({name}=...)` must be {rule}, got {value:g}. "
@@ -71,6 +74,11 @@ def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, f
         raise ValueError(
             f"`{where}(min_lr=...)` must be below max_lr={high:g}, got {low:g}. "
             "Both are learning rates, not exponents: write 1e-7, not -7."
+        )
+    if np.log10(high) - np.log10(low) > MAX_DECADES:
+        raise ValueError(
+            f"`{where}(min_lr=..., max_lr=...)` may span {MAX_DECADES} decades, got {low:g} to {high:g}. "
+            "Most optimizers have their best learning rate between 1e-7 and 10."
         )
     return low, high
 
@@ -86,7 +94,7 @@ def check_lrs(where: str, lrs: object) -> np.ndarray:
         if values.dtype.kind in "SUbc":
             raise TypeError
         values = values.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"`{where}` must be a sequence of learning rates, got {show(lrs)}.") from None
     if values.ndim != 1 or values.size == 0:
         raise ValueError(

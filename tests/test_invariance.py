@@ -17,7 +17,7 @@ from lrjax import Outcome, find_warnings, find_window, half_loss, lowest_loss, m
 
 RULES = [midpoint, half_loss, steepest, lowest_loss]
 KEY = jax.random.key(0)
-NOISY = regression()
+NOISY, QUADRATIC = regression(), quadratic()
 POOL = [float(x) for x in 10.0 ** np.arange(-3.75, 1.01, 0.25)]  # 20 learning rates, the last of which diverge
 
 many = functools.partial(settings, deadline=None, derandomize=True)
@@ -107,7 +107,7 @@ find = functools.partial(lrjax.find_lr, key=KEY, num_seeds=1, executor="map")
 
 @pytest.mark.parametrize("offset", [8.0, -8.0, -1e3])
 def test_a_constant_in_the_loss_changes_no_search(offset):
-    one, other = find(quadratic(), optax.sgd), find(quadratic(offset=offset), optax.sgd)
+    one, other = find(QUADRATIC, optax.sgd), find(quadratic(offset=offset), optax.sgd)
     assert close(other.lr, np.log10(one.lr), CELL)
     assert close(other.window.max_lr, np.log10(float(one.window.max_lr)), CELL)
     assert other.num_trials == one.num_trials
@@ -116,7 +116,7 @@ def test_a_constant_in_the_loss_changes_no_search(offset):
 
 def test_a_factor_of_the_loss_changes_no_search_of_an_optimizer_that_ignores_it():
     adam = functools.partial(optax.adam, eps=1e-30)
-    one, other = find(quadratic(), adam), find(quadratic(scale=2.0**10), adam)
+    one, other = find(QUADRATIC, adam), find(quadratic(scale=2.0**10), adam)
     assert other.lr == one.lr
     assert other.selections == one.selections
     np.testing.assert_array_equal(other.curve.losses, one.curve.losses * 2.0**10)
@@ -136,6 +136,14 @@ def test_widening_the_range_changes_nothing(curve, plateau, ceiling):
     wide_x = np.concatenate([x[0] - 0.5 * np.arange(len(plateau), 0, -1), x, x[-1] + 0.5 * np.arange(1, ceiling + 1)])
     wide = np.concatenate([plateau, losses[0], np.full(ceiling, np.inf)])
     np.testing.assert_allclose(picks(curve_from(wide_x, wide)), picks(curve_from(x, losses)), atol=1e-3)
+
+
+@pytest.mark.parametrize(("min_lr", "max_lr"), [(1e-10, 10.0), (1e-7, 1e3), (1e-5, 3.1623)])
+def test_another_range_gives_the_same_window(min_lr, max_lr):
+    """The whole search on a quadratic: the default range, a wider and a shorter one."""
+    one, other = find(QUADRATIC, optax.sgd), find(QUADRATIC, optax.sgd, min_lr=min_lr, max_lr=max_lr)
+    assert other.lr == pytest.approx(one.lr, rel=1e-5)
+    assert other.selections == pytest.approx(one.selections, rel=1e-5)
 
 
 # every curve

@@ -11,7 +11,7 @@ from typing import Any
 import contenders
 import jax
 import numpy as np
-from contenders import HAND_WRITTEN, IN_ONE_PROGRAM, NAMES, OURS, Problem, Run
+from contenders import CHUNKS, IN_ONE_PROGRAM, NAMES, OURS, Problem, Run
 from models import MODELS, Model
 
 from lrjax.trials import TrialRunner
@@ -36,7 +36,7 @@ class Entry:
       first_seconds: of preparing, compiling and the first run.
       used, reason: for lrjax, the executor that ran and why `auto` took it.
       notes: what did not go as asked.
-      deviation: largest relative difference to the losses of the step loop.
+      deviation: largest relative difference to the losses of the first engine that ran.
       source: the cell from which a number that was not measured again was taken.
       skipped: why there is no number.
     """
@@ -63,9 +63,9 @@ def clear_caches() -> None:
     executors._compile.cache_clear()
 
 
-def seconds_a_lane(entry: dict[str, Any]) -> float | None:
-    """Median seconds that a learning rate took."""
-    return float(np.median(entry["samples"])) / entry["lanes"] if entry.get("samples") else None
+def seconds_a_lane(entry: dict[str, Any]) -> float:
+    """Median seconds that a learning rate took, of an entry with samples."""
+    return float(np.median(entry["samples"])) / entry["lanes"]
 
 
 def measure_facts(model: Model, fresh_lrs: int) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def measure_cell(
       with_torch: whether to run PyTorch.
     """
     start, load = time.perf_counter(), os.getloadavg()[0]
-    names = [name for name in NAMES if (with_torch or name != "torch") and (width > 8 or name != "chunked(8)")]
+    names = [name for name in NAMES if (with_torch or name != "torch") and width > CHUNKS.get(name, 0)]
     compile_guess = sum(earlier(cells, model, width, name).get("first_seconds", 0.0) for name in names)
     cap = min(20.0, max(1.0, (allowance - compile_guess) / (len(names) * (MIN_REPEATS + 1))))
     shared, lrs = contenders.make_problem(model), model.lrs(width)
@@ -163,7 +163,7 @@ def predict(cells: dict[str, Any], model: Model, width: int, name: str) -> tuple
     known = earlier(cells, model, width, name)
     if known:
         return seconds_a_lane(known), known
-    if name == "chunked(8)":
+    if name in CHUNKS:
         return predict(cells, model, width, "vmap")[0], {}
     here = cells.get(f"{model.name}/{width}", {"engines": {}})["engines"].get("step loop", {})
     if model.convolutions and name in IN_ONE_PROGRAM and here:
@@ -184,7 +184,8 @@ def smaller(width: int, lane_seconds: float | None, cap: float, name: str) -> in
     if lane_seconds is None or width * lane_seconds <= cap:
         return width
     lanes = max(1, int(cap / lane_seconds))
-    return min(width, max(8, lanes // 8 * 8) if name == "chunked(8)" else lanes)
+    chunk = CHUNKS.get(name, 1)
+    return min(width, max(1, lanes // chunk) * chunk)
 
 
 def _first_run(problem: Problem, name: str, lrs: np.ndarray, entry: Entry, cap: float) -> tuple[Run | None, np.ndarray]:
@@ -221,16 +222,15 @@ def _run_ours(runner: TrialRunner, lrs: np.ndarray) -> np.ndarray:
 
 
 def _check_agreement(losses: dict[str, np.ndarray], entries: dict[str, Entry]) -> None:
-    """Raise unless all JAX engines reached the same validation losses."""
-    expected = losses[HAND_WRITTEN[0]]
-    for name, got in losses.items():
-        if name == "torch":
-            continue
-        count = min(len(got), len(expected))
-        deviation = float(np.max(np.abs(got[:count] - expected[:count]) / np.abs(expected[:count])))
+    """Raise unless all JAX engines that ran reached the validation losses of the first of them."""
+    ran = [name for name in losses if name != "torch"]
+    for name in ran:
+        count = min(len(losses[name]), len(losses[ran[0]]))
+        got, expected = losses[name][:count], losses[ran[0]][:count]
+        deviation = float(np.max(np.abs(got - expected) / np.abs(expected)))
         entries[name].deviation = deviation
         if not deviation <= LOOSE:
-            raise RuntimeError(f"{name} and the step loop disagree by {deviation:.2g}: {got} and {expected}.")
+            raise RuntimeError(f"{name} and {ran[0]} disagree by {deviation:.2g}: {got} and {expected}.")
 
 
 def _take_turns(runs: dict[str, Run], entries: dict[str, Entry], lrs: np.ndarray, seconds: float) -> None:

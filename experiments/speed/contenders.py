@@ -20,16 +20,17 @@ from lrjax.trials._memory import program_bytes
 Run = Callable[[np.ndarray], np.ndarray]
 """From learning rates to validation losses, waiting for them."""
 
+CHUNKS = {str(lrjax.Chunked(size)): size for size in ((8,) if jax.default_backend() == "cpu" else (4, 8, 32))}
 OURS: dict[str, Any] = {
     "auto": "auto",
     "vmap": "vmap",
-    "chunked(8)": lrjax.Chunked(8),
+    **{name: lrjax.Chunked(size) for name, size in CHUNKS.items()},
     "map": "map",
     "loop": "loop",
 }
 HAND_WRITTEN = ("step loop", "scan loop")
 NAMES = (*HAND_WRITTEN, *OURS, "torch")
-IN_ONE_PROGRAM = ("vmap", "chunked(8)", "map", "scan loop")
+IN_ONE_PROGRAM = ("vmap", *CHUNKS, "map", "scan loop")
 """Engines whose training steps are inside a compiled loop, where XLA on CPU is slow at convolutions."""
 
 

@@ -1,10 +1,11 @@
 """How fast is the trial engine? Every executor against hand-written JAX loops and PyTorch, on five models.
 
-    python experiments/speed/engine.py            # about 50 minutes on two cores; --quick takes about 3
+    python experiments/speed/engine.py            # about 50 minutes on two cores; --quick takes about 4
     python experiments/speed/engine.py --models mlp --widths 1 16 --fresh
 
 Writes experiments/results/speed_engine_<backend>.json after every cell (a run that was stopped goes on from there)
-and prints the tables as Markdown. `pip install lrjax[bench]` adds the PyTorch column.
+and prints the tables as Markdown. `pip install lrjax[bench]` adds the PyTorch column. On a GPU several chunk sizes
+are compared; show it one device only.
 
 Expected: `auto` within 1.10x of the best JAX engine on every model; a search of 32 learning rates on the MLP at
 least 20x faster than a fresh jit for each, compilation included; predicted memory 1.0-1.2x of the actual one.
@@ -77,7 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--widths", nargs="+", type=int, help="numbers of learning rates (1 4 16 64)")
     parser.add_argument("--budget-minutes", type=float, help="about how long all cells may take (50)")
     parser.add_argument(
-        "--quick", action="store_true", help="about 3 minutes: no ResNet18, one learning rate for big models"
+        "--quick", action="store_true", help="about 4 minutes: no ResNet18, one learning rate for big models"
     )
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out")
@@ -123,7 +124,7 @@ def measure_headline(repeats: int, *, fresh_lrs: int) -> dict[str, Any]:
     say(f"headline: {HEADLINE_LRS} learning rates on {model.name}, compilation included")
     ours, fresh = [], []
     for _ in range(repeats):
-        task, make_optimizer, lrs = model.task(), model.make_optimizer(), model.lrs(HEADLINE_LRS)
+        task, make_optimizer, lrs = model.task(), model.make_optimizer(), model.lrs(HEADLINE_LRS).tolist()
         clear_caches()
         start = time.perf_counter()
         lrjax.sample_losses(task, make_optimizer, lrs, key=jax.random.key(0), num_steps=model.num_steps)

@@ -84,6 +84,23 @@ class LossCurve(NamedTuple):
         )
 
 
+def check_shapes(where: str, curve: LossCurve) -> None:
+    """Raise unless all values of a curve have the shapes that its lrs, seeds and horizons ask for."""
+    sizes = [np.shape(values) for values in (curve.horizons, curve.initial_loss, curve.lrs)]
+    horizons, seeds, trials = sizes
+    wanted = {"losses": horizons + seeds + trials, "rounds": trials, "diverged_at": seeds + trials}
+    wanted |= {f"metrics[{name!r}]": wanted["losses"] for name in curve.metrics}
+    got = {"losses": curve.losses, "rounds": curve.rounds, "diverged_at": curve.diverged_at}
+    got |= {f"metrics[{name!r}]": values for name, values in curve.metrics.items()}
+    wrong = next((name for name in wanted if np.shape(got[name]) != wanted[name]), None)
+    if wrong is not None or any(len(size) != 1 or 0 in size for size in sizes):
+        wrong = wrong or "losses"
+        raise ValueError(
+            f"`{where}` needs {wrong} of shape {wanted[wrong]} for horizons {horizons}, initial_loss {seeds} and lrs "
+            f"{trials}, got {np.shape(got[wrong])}. Take the curve of `sample_losses` as it is."
+        )
+
+
 def _pick(values: Array, index: Any) -> Array:
     """Index on the host where there is no tracer: nothing to compile for every new number of trials."""
     return values[index] if isinstance(values, Tracer) else jnp.asarray(np.asarray(values)[index])

@@ -21,7 +21,7 @@ from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._rules import METHODS, Rule, midpoint
 from ._sample import check_horizons, sample_round
 from ._warnings import LRWarning, find_warnings
-from ._window import SPAN, Outcome, Window, find_window
+from ._window import Outcome, Window, find_window
 
 Refinement = Literal["fill", "paper"] | None
 PAPER_ROUNDS = 10
@@ -96,11 +96,6 @@ def find_lr(
     """
     key = check_key("find_lr(key=...)", key)
     low, high = check_lr_range("find_lr", min_lr, max_lr)
-    if np.log10(high) - np.log10(low) > SPAN:
-        raise ValueError(
-            f"`find_lr(min_lr=..., max_lr=...)` may span {SPAN} decades, got {low:g} to {high:g}. Most optimizers have "
-            "their best learning rate between 1e-7 and 10."
-        )
     signature = check_signature("find_lr(rule=...)", rule, "rule(curve, window) -> lr")
     if signature is not None:
         raise TypeError(f"`find_lr(rule=...)` must be `rule(curve, window) -> lr`, got `{name_of(rule)}{signature}`.")

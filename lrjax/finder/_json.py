@@ -8,7 +8,7 @@ import os
 import tempfile
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,19 @@ def write_json(path: str | os.PathLike[str], name: str, value: Any) -> None:
         raise
 
 
-def read_json(path: str | os.PathLike[str], name: str, kind: type) -> Any:
+def read_json(
+    path: str | os.PathLike[str], name: str, kind: type, check: Callable[[Any], None] = lambda value: None
+) -> Any:
     """Read a document that `write_json` wrote.
+
+    Args:
+      path: the file.
+      name: the format's name.
+      kind: the dataclass.
+      check: raises ValueError where the values do not fit together.
+
+    Returns:
+      The value.
 
     Raises:
       ValueError: it is not such a document; the message says what is wrong with it.
@@ -56,7 +67,9 @@ def read_json(path: str | os.PathLike[str], name: str, kind: type) -> Any:
             f"{where} has version {document.get('version')!r}, and this lrjax reads version {VERSION}. Upgrade lrjax."
         )
     try:
-        return _decode(kind, document)
+        value = _decode(kind, document)
+        check(value)
+        return value
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{where} is damaged: {type(error).__name__}: {error}.") from error
 

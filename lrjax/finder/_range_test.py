@@ -77,7 +77,10 @@ class RangeTest:
         Raises:
           ValueError: the rule finds nothing to choose, for example on a flat curve; the message says why.
         """
-        return rule(self.lrs, self._history_for(rule), **(_defaults(rule, self.num_steps) | options))
+        known = getattr(rule, "func", rule)  # a partial of a peer's rule sees that peer's history
+        planned = {"num_steps": self.num_steps} if _is_fastai(known) else {}
+        options = planned | getattr(rule, "keywords", {}) | options
+        return rule(self.lrs, self._history_for(known), **options)
 
     def suggestions(self) -> Suggestions:
         """Every rule's answer, or why it has none."""
@@ -136,7 +139,13 @@ class RangeTest:
     @classmethod
     def from_json(cls, path: str | PathLike[str]) -> "RangeTest":
         """Read what `to_json` wrote; see `LRFinderResult.from_json`."""
-        return read_json(path, FORMAT, cls)
+        return read_json(path, FORMAT, cls, _check_lengths)
+
+
+def _check_lengths(test: RangeTest) -> None:
+    lengths = {len(test.lrs), len(test.losses), len(test.smoothed)}
+    if len(lengths) > 1:
+        raise ValueError(f"lrs, losses and smoothed must be equally long, got {sorted(lengths)}")
 
 
 _RULES = (
@@ -154,10 +163,6 @@ _RULES = (
 
 def _is_fastai(rule: Callable[..., Suggestion]) -> bool:
     return getattr(rule, "__name__", "").startswith("fastai_") and hasattr(range_rules, rule.__name__)
-
-
-def _defaults(rule: Callable[..., Suggestion], num_steps: int) -> dict[str, Any]:
-    return {"num_steps": num_steps} if _is_fastai(rule) else {}
 
 
 def range_test(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..trials import Execution, show_bytes
-from ._curve import LossCurve
+from ._curve import LossCurve, check_shapes
 from ._json import read_json, write_json
 from ._warnings import LRWarning
 from ._window import Outcome, Window
@@ -88,8 +88,8 @@ class LRFinderResult:
     def _cost(self) -> str:
         run = self.execution
         parts = [
-            f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling the training program), "
-            f"executor {run.used}"
+            f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling "
+            f"the training program), executor {run.used}"
         ]
         if run.predicted_bytes:
             parts.append(f", {show_bytes(run.predicted_bytes)}")
@@ -135,7 +135,7 @@ class LRFinderResult:
           ValueError: the file is no such result, or of a newer version.
           OSError: the file cannot be read.
         """
-        return read_json(path, FORMAT, cls)
+        return read_json(path, FORMAT, cls, lambda result: check_shapes("curve", result.curve))
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
+from .._checks import MAX_DECADES
 from .._types import Array, Bool, Float, Int
-from ._curve import LossCurve, reduce_losses
+from ._curve import LossCurve, check_shapes, reduce_losses
 
 CELL = 0.025
 """Decades between two cells of the smoothed curve, which are the integer multiples of it."""
@@ -18,7 +19,7 @@ CELL = 0.025
 SIGMA = 0.15
 """Standard deviation of the Gaussian, in decades."""
 
-SPAN = 20
+SPAN = MAX_DECADES
 """Decades that a curve may cover."""
 
 FLAT = 1e-4
@@ -127,13 +128,8 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
 
 def _check_curve(curve: LossCurve) -> None:
     """Raise unless the values of a concrete curve fit together."""
-    lrs, shape = np.asarray(curve.lrs, np.float64), np.shape(curve.losses)
-    seeds = np.shape(curve.initial_loss)
-    if lrs.ndim != 1 or len(shape) != 3 or (*seeds, *lrs.shape) != shape[1:] or 0 in shape:
-        raise ValueError(
-            "`find_window(curve)` needs losses of shape (horizons, seeds, trials), for lrs (trials,) and initial "
-            f"losses (seeds,), got {shape} for {lrs.shape} and {seeds}. Take the curve of `sample_losses`."
-        )
+    check_shapes("find_window(curve)", curve)
+    lrs = np.asarray(curve.lrs, np.float64)
     if not ((lrs[:-1] < lrs[1:]).all() and lrs[0] > 0 and np.isfinite(lrs[-1])):
         raise ValueError(
             f"`find_window(curve)` needs learning rates > 0 that rise, got {lrs.tolist()}. "

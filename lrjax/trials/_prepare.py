@@ -274,6 +274,6 @@ def _check_eval_batches(eval_set: EvalSet, train_batches: Batch) -> None:
         if difference:
             raise ValueError(
                 "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
-                f"takes them), but one differs: {difference}. "
-                "One evaluation batch is written [batch]; a stacked pytree has a leading batch axis."
+                f"takes them), but one differs: {difference}. One evaluation batch is written [batch], several are a "
+                "list; a stacked pytree has a leading batch axis."
             )

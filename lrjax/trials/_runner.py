@@ -264,7 +264,7 @@ class TrialRunner:
         self.execution.compile_seconds += time.perf_counter() - started
         needed, budget = program_bytes(compiled), self._budget()
         if needed > budget and self._can_shrink():
-            lanes = self.memory_model().lanes_within(budget)
+            lanes = self.memory_model(chunked=True).lanes_within(budget)
             self._shrink(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
             return None
         if needed > budget / SHARE_OF_FREE:
@@ -293,18 +293,23 @@ class TrialRunner:
         sharers = len(self.mesh.local_devices) if self.mesh is not None and device.platform == "cpu" else 1
         return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, self.mesh)
 
-    def memory_model(self) -> MemoryModel:
-        """Bytes on one device against lanes, from compiling programs of one and of two lanes."""
+    def memory_model(self, *, chunked: bool = False) -> MemoryModel:
+        """Bytes on one device against lanes, from compiling programs of two and of four lanes.
+
+        Args:
+          chunked: of a chunk of one seed's lanes, whatever the executor; else of all seeds' lanes under `vmap`.
+        """
+        vmap, seeds = self.executor == "vmap" and not chunked, self.experiment.seeds
         compiled = []
-        for lanes in (1, 2):
+        for lanes in (2, 4):
             arguments = (
                 jnp.zeros(lanes, self.experiment.dtype),
                 (jnp.int32(0), jnp.int32(lanes)),
                 None,
-                self.experiment.seeds[0],
+                stack_leaves(seeds) if vmap else seeds[0],
                 self.experiment.evaluation,
             )
-            program = Program(spec=self.experiment.spec, executor=Chunked(lanes))
+            program = Program(spec=self.experiment.spec, executor="vmap" if vmap else Chunked(lanes))
             compiled.append(compile_program(program, arguments))
         return memory_model(*compiled)
 

@@ -1,0 +1,270 @@
+"""The result: its file, its words, and what is left of a search that was stopped."""
+
+import copy
+import dataclasses
+import functools
+import json
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import quadratic, regression
+
+import lrjax
+from lrjax import LRFinderResult, LRNotFound, Outcome, RangeTest, SearchInterrupted, SearchProgress, find_lr
+
+KEY = jax.random.key(0)
+NOISY, TASK = regression(), quadratic()
+NOTHING = lrjax.Task(
+    init=jnp.ones(2),
+    loss_fn=lambda w, batch, key: jnp.sum(w**2) / jnp.where(batch[0] > 0, 0.0, 1.0),
+    sample_batches=lambda key, num_steps: jnp.ones((num_steps, 4)),
+    eval_batches=[jnp.zeros(4)],
+)
+find = functools.partial(find_lr, key=KEY, executor="map", num_steps=4)
+
+
+@pytest.fixture(scope="module")
+def found():
+    metric = dataclasses.replace(
+        NOISY, eval_fn=lambda params, batch: {"loss": NOISY.loss_fn(params, batch, KEY), "size": jnp.sum(params["v"])}
+    )
+    return find(metric, optax.sgd, horizons=(2,), num_steps=8, num_seeds=2, max_lr=1e3, refine=None)
+
+
+@pytest.fixture(scope="module")
+def lost():
+    return find(NOTHING, optax.sgd, num_seeds=1, refine=None, throw=False)
+
+
+def bits(array):
+    """The bytes, with one nan for all: its sign and payload mean nothing."""
+    array = np.array(array)
+    array[array != array] = np.nan if array.dtype.kind == "f" else 0
+    return array.tobytes()
+
+
+def identical(one, other):
+    """Equal bit for bit, with types and dtypes."""
+    assert type(one) is type(other), (one, other)
+    if dataclasses.is_dataclass(one):
+        for field in dataclasses.fields(one):
+            identical(getattr(one, field.name), getattr(other, field.name))
+    elif isinstance(one, (jax.Array, np.ndarray)):
+        assert one.dtype == other.dtype
+        assert one.shape == other.shape
+        assert bits(one) == bits(other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            identical(one[name], other[name])
+    elif isinstance(one, (tuple, list)):
+        assert len(one) == len(other)
+        for item, twin in zip(one, other, strict=True):
+            identical(item, twin)
+    else:
+        assert one == other or (one != one and other != other)
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is not strict JSON")
+
+
+@pytest.mark.parametrize("name", ["found", "lost"])
+def test_a_file_is_lossless_and_strict_json(name, request, tmp_path):
+    result = request.getfixturevalue(name)
+    assert not np.isfinite(result.curve.losses).all()  # inf in both; nan in the windows
+    result.to_json(tmp_path / "result.json")
+    document = json.loads((tmp_path / "result.json").read_text(), parse_constant=refuse)
+    assert (document["format"], document["version"]) == ("lrjax.LRFinderResult", 1)
+    identical(LRFinderResult.from_json(str(tmp_path / "result.json")), result)
+
+
+def test_every_kind_of_number_survives(found, tmp_path):
+    odd = np.array([[[np.nan, np.inf, -np.inf, -0.0, 1e-45]]], np.float32)
+    curve = found.curve._replace(
+        **{name: getattr(found.curve, name)[..., :5] for name in ("lrs", "rounds")},
+        losses=jnp.asarray(odd),
+        initial_loss=jnp.asarray([0.1]),
+        horizons=jnp.asarray([8]),
+        diverged_at=jnp.asarray([[-1, 0, 1, 2, 3]]),
+        metrics={"accuracy": jnp.asarray(odd)},
+    )
+    warning = lrjax.LRWarning(name=lrjax.WarningName.noisy, message='Quotes " and ü.', remedy="Neue Zeile\n")
+    result = dataclasses.replace(
+        found, curve=curve, lr=5e-324, interval=(math.nan, math.inf), warnings=(warning,), horizon_lrs={4: -math.inf}
+    )
+    result.to_json(tmp_path / "result.json")
+    identical(LRFinderResult.from_json(tmp_path / "result.json"), result)
+
+
+@pytest.fixture
+def document(found, tmp_path):
+    found.to_json(tmp_path / "result.json")
+    return json.loads((tmp_path / "result.json").read_text())
+
+
+def test_a_file_that_is_no_json(tmp_path, found):
+    path = tmp_path / "result.json"
+    found.to_json(path)
+    text = path.read_text()
+    for broken in (text[: len(text) // 2], "", "lr = 0.1", "\x00\xff"):
+        path.write_text(broken, encoding="latin-1")
+        with pytest.raises(ValueError, match=r"`LRFinderResult.from_json\('.*result.json'\)` must be a JSON file, but"):
+            LRFinderResult.from_json(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(version=2), r"has version 2, and this lrjax reads version 1. Upgrade lrjax."),
+        (lambda d: d.update(format="lrjax.RangeTest"), r"of format 'lrjax.LRFinderResult', got 'lrjax.RangeTest'"),
+        (lambda d: d.pop("format"), r"of format 'lrjax.LRFinderResult', got None"),
+        (lambda d: d.pop("curve"), r"is damaged: KeyError: 'curve'"),
+        (lambda d: d["curve"].pop("rounds"), r"is damaged: KeyError: 'rounds'"),
+        (lambda d: d.update(lr="much"), r"is damaged: ValueError: .*'much'"),
+        (lambda d: d.update(lr=None), r"is damaged: TypeError"),
+        (lambda d: d.update(outcome="lucky"), r"is damaged: KeyError: 'lucky'"),
+        (lambda d: d.update(warnings=3), r"is damaged: TypeError"),
+        (lambda d: d.update(warnings=[{"name": "odd", "message": "", "remedy": ""}]), r"is damaged: KeyError: 'odd'"),
+        (lambda d: d.update(interval=[1.0, 2.0, 3.0]), r"is damaged: ValueError"),
+        (lambda d: d.update(selections=[]), r"is damaged: AttributeError"),
+        (lambda d: d["curve"]["lrs"].update(dtype="float33"), r"is damaged: TypeError: .*float33"),
+        (lambda d: d["curve"]["lrs"].update(data=[1, "x"]), r"is damaged: ValueError"),
+        (lambda d: d["curve"]["lrs"]["data"].pop(), r"is damaged: ValueError: `curve` needs losses of shape"),
+        (lambda d: d["curve"]["rounds"]["data"].pop(), r"is damaged: ValueError: `curve` needs rounds of shape"),
+        (lambda d: d["curve"]["losses"]["data"].pop(), r"is damaged: ValueError: `curve` needs losses of shape"),
+    ],
+)
+def test_a_file_damaged_by_hand_or_of_another_kind(document, tmp_path, change, message):
+    document = copy.deepcopy(document)
+    change(document)
+    (tmp_path / "other.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"`LRFinderResult.from_json\('.*other.json'\)`.*" + message):
+        LRFinderResult.from_json(tmp_path / "other.json")
+
+
+def test_a_list_is_no_result(tmp_path):
+    (tmp_path / "list.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"must be a file of format 'lrjax.RangeTest', got 'list'"):
+        RangeTest.from_json(tmp_path / "list.json")
+
+
+def test_files_that_cannot_be_read_or_written(found, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        LRFinderResult.from_json(tmp_path / "none.json")
+    with pytest.raises(FileNotFoundError):
+        found.to_json(tmp_path / "no folder" / "result.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(found, tmp_path):
+    path = tmp_path / "result.json"
+    path.write_text("precious")
+    broken = dataclasses.replace(found, fingerprint={"object": object()})
+    with pytest.raises(TypeError):
+        broken.to_json(path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_summary_says_what_and_why_and_at_what_cost(found):
+    text = found.summary()
+    for part in (f"{found.lr:.2e}", f"{float(found.window.min_lr):.1e}", f"{float(found.window.max_lr):.1e}"):
+        assert part in text
+    assert "midpoint: the middle of the window" in text
+    assert f"{found.num_trials} learning rates" in text
+    assert "8 updates each, 2 seeds" in text
+    assert f"Cost: {found.num_updates} updates in" in text
+    assert "executor map" in text
+    assert "Seed by seed" in text
+    assert "after 2, " in text
+    assert all(str(warning) in text for warning in found.warnings)
+
+
+def test_the_summary_and_the_repr_of_nothing(lost):
+    assert lost.summary().startswith(Outcome.all_diverged.value)
+    assert "Warning, all_diverged" in lost.summary()
+    assert repr(lost) == f"LRFinderResult(outcome=all_diverged, num_trials={lost.num_trials})"
+
+
+def test_the_repr_fits_in_a_line(found):
+    assert re.fullmatch(
+        r"LRFinderResult\(lr=\S+, min_lr=\S+, max_lr=\S+, rule=midpoint, warnings=\[.*\]\)", repr(found)
+    )
+
+
+def test_not_found_carries_the_result():
+    with pytest.raises(LRNotFound, match=r"Every learning rate diverged. Look at the loss") as caught:
+        find(NOTHING, optax.sgd, num_seeds=1, refine=None)
+    assert caught.value.result.outcome is Outcome.all_diverged
+    assert caught.value.result.num_trials > 17
+
+
+def interrupt(stage, after=0):
+    """A progress callback that presses Ctrl-C in a stage, once `after` updates of it are done."""
+    start = []
+
+    def progress(event: SearchProgress) -> None:
+        if event.stage == stage:
+            start.append(event.updates)
+            if event.updates - start[0] >= after and len(start) > 1:
+                raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("executor", ["map", "vmap", "loop"])
+def test_ctrl_c_after_the_first_round_leaves_what_it_told(executor, tmp_path):
+    with pytest.raises(SearchInterrupted, match="17 learning rates were done") as caught:
+        find(TASK, optax.sgd, num_seeds=1, executor=executor, progress=interrupt("refining"))
+    assert isinstance(caught.value, KeyboardInterrupt)
+    result = caught.value.result
+    assert result.outcome is Outcome.found
+    assert result.num_trials == 17
+    assert 1e-3 < result.lr < 10
+    assert "17 learning rates" in result.summary()
+    result.to_json(tmp_path / "partial.json")
+    identical(LRFinderResult.from_json(tmp_path / "partial.json"), result)
+
+
+@pytest.mark.parametrize("stage", ["preparing", "first grid"])
+def test_ctrl_c_before_anything_is_done_leaves_none(stage):
+    def progress(event):
+        if event.stage == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(SearchInterrupted, match="no round had finished") as caught:
+        find(TASK, optax.sgd, num_seeds=1, progress=progress)
+    assert caught.value.result is None
+
+
+def test_ctrl_c_inside_the_users_function_leaves_none():
+    def loss_fn(w, batch, key):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SearchInterrupted) as caught:
+        find(dataclasses.replace(TASK, loss_fn=loss_fn), optax.sgd, num_seeds=1)
+    assert caught.value.result is None
+
+
+def test_progress_rises_to_what_was_planned():
+    events = []
+    result = find(NOISY, optax.sgd, num_seeds=2, progress=events.append, max_lr=1.0)
+    assert all(isinstance(event, SearchProgress) for event in events)
+    assert events[0].stage == "preparing"
+    assert {event.stage for event in events} >= {"preparing", "first grid", "refining"}
+    for name in ("updates", "planned", "seconds"):
+        values = [getattr(event, name) for event in events]
+        assert values == sorted(values)
+    assert all(event.updates <= event.planned for event in events)
+    assert events[-1].updates == events[-1].planned == result.num_updates
+
+
+def test_the_bar_writes_to_the_terminal_and_not_to_the_output(capsys):
+    find(TASK, optax.sgd, num_seeds=1, refine=None, progress=True)
+    assert capsys.readouterr().out == ""
