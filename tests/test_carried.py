@@ -13,11 +13,15 @@ import lrjax
 from lrjax import Chunked
 from lrjax.trials import TrialRunner
 
-LRS = np.array([0.01, 0.1, 0.3])
+LRS = np.array([0.001, 0.01, 0.03])
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
 
 
-def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 4, seeds: int = 1, factory: Any = optax.adam):
+def momentum(lr: Any) -> Any:
+    return optax.sgd(lr, momentum=0.9)
+
+
+def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 4, seeds: int = 1, factory: Any = momentum):
     key = jax.random.key(21)
     return TrialRunner("test", task, factory, key=key, horizons=(steps,), num_seeds=seeds, executor=executor)
 
@@ -32,7 +36,7 @@ def test_four_steps_and_four_more_are_eight(task, executor):
     runner = runner_of(task, executor, steps=4, seeds=2)  # more than one epoch of batches
     half = runner.run(LRS, keep=True)
     second = runner.run(LRS[1:], states=_pick(half.states, slice(1, None)), start=4, keep=True)
-    rtol = 0 if executor in ("map", "loop") else 1e-3
+    rtol = 0 if executor in ("map", "loop") else 1e-4
     same = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 100)  # noqa: E731
     jax.tree.map(same, second.states, _pick(whole.states, slice(1, None)))
     same(second.metrics["loss"], whole.metrics["loss"][..., 1:])
@@ -54,7 +58,7 @@ def test_divergence_is_remembered_when_a_lane_is_carried_on():
 
 @pytest.mark.parametrize("executor", ["map", "loop", "vmap"])
 def test_more_seeds_leave_the_numbers_of_the_old_ones(executor):
-    few, many = (runner_of(REGRESSION, executor, seeds=seeds, factory=optax.sgd).run(LRS) for seeds in (2, 3))
+    few, many = (runner_of(REGRESSION, executor, seeds=seeds).run(LRS) for seeds in (2, 3))
     rtol = 1e-5 if executor == "vmap" else 0
     np.testing.assert_allclose(many.metrics["loss"][:, :2], few.metrics["loss"], rtol=rtol)
 

@@ -83,6 +83,14 @@ def test_other_refinements(result, options, num_trials, rounds):
     assert close(other.lr, math.log10(result.lr), 0.1)
 
 
+def test_the_literal_estimator_reads_trials():
+    other = find(literal=True)
+    lrs = np.asarray(other.curve.lrs)
+    assert float(other.window.min_lr) == pytest.approx(lrs[np.abs(lrs - float(other.window.min_lr)).argmin()], rel=1e-5)
+    assert other.window.max_lr == pytest.approx(float(other.window.best_lr))
+    assert 1e-2 < other.lr < 1
+
+
 @pytest.mark.parametrize(
     ("min_lr", "max_lr"),
     [(1e-7, 1e-5), (1.0, 100.0), (100.0, 1000.0), (0.05, 0.5)],

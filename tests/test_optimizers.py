@@ -125,8 +125,16 @@ def test_every_optimizer_works_with_a_traced_lr_in_a_mapped_program(name):
 @pytest.mark.parametrize("name", CANNOT)
 @pytest.mark.filterwarnings('ignore:"seed" is deprecated')
 def test_an_optimizer_that_cannot_work_says_why(name):
+    two = lrjax.Task(
+        init={"w": jnp.ones((4, 3)), "b": jnp.ones(3)},
+        loss_fn=lambda params, batch, key: jnp.mean((batch[0] @ params["w"] + params["b"] - batch[1]) ** 2),
+        sample_batches=TASK.sample_batches,
+        eval_batches=TASK.eval_batches,
+    )
     with pytest.raises(TypeError, match=CANNOT[name]):
-        trained(OPTIMIZERS[name], "vmap")
+        trained(OPTIMIZERS[name], "vmap", two)
+    with pytest.raises(TypeError, match=r"gives float32\[3\] for float32\[4,3\] at \['w'\].* each example"):
+        trained(OPTIMIZERS[name], "vmap")  # it takes the rows of a single matrix for examples
 
 
 def test_the_tables_name_optimizers_that_exist_and_none_is_overlooked():

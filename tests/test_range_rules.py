@@ -204,9 +204,7 @@ def test_fastai_first_tenth_counts_planned_steps_after_an_early_stop():
 
 @pytest.mark.parametrize("name", [name for name in RULES if name.startswith("fastai")])
 def test_fastai_3658_too_few_points_is_a_sentence_not_an_index_error(name):
-    with pytest.raises(
-        ValueError, match=rf"Need at least \d+ points for `{name}`, got 0 of 12 after dropping"
-    ):
+    with pytest.raises(ValueError, match=rf"Need at least \d+ points for `{name}`, got 0 of 12 after dropping"):
         RULES[name](LRS[:12], u_curve()[:12], num_steps=97)
 
 
@@ -238,9 +236,7 @@ def test_fastai_valley_of_two_points_is_not_the_largest_lr():
     assert range_rules.fastai_valley(LRS[:6], [3.0, 2.0, 5.0, 9.0, 20.0, 80.0]).index == 0
 
 
-@given(
-    losses=st.lists(st.integers(-30, 30), min_size=6, max_size=30), scale=st.sampled_from([0.001, 0.02, 1.0])
-)
+@given(losses=st.lists(st.integers(-30, 30), min_size=6, max_size=30), scale=st.sampled_from([0.001, 0.02, 1.0]))
 @settings(max_examples=60, deadline=None)
 def test_fastai_slide_against_a_literal_walk_from_the_right(losses, scale):
     lrs, losses = LRS[: len(losses)], scale * np.array(losses)
@@ -269,9 +265,7 @@ def test_fastai_valley_depends_on_where_the_range_starts():
     answers = []
     for low in (-8, -5):
         x = np.linspace(low, 0, 100)
-        answers.append(
-            range_rules.fastai_valley(10.0**x, 2.3 - 1e-3 * x - 1.8 / (1 + np.exp(-3 * (x + 3)))).lr
-        )
+        answers.append(range_rules.fastai_valley(10.0**x, 2.3 - 1e-3 * x - 1.8 / (1 + np.exp(-3 * (x + 3)))).lr)
     assert answers[1] > 10 * answers[0]
 
 
@@ -337,11 +331,7 @@ def test_lightning_1767_the_peers_need_skipping():
     losses[5] += 5.0
     assert range_rules.lightning_index(LRS, losses, skip_begin=0).index == 6
     assert STEEPEST / 2 < range_rules.lightning_index(LRS, losses).lr < STEEPEST * 2
-    assert (
-        STEEPEST / 2
-        < range_rules.steepest_log(LRS, losses, skip_begin=10, sigma_decades=0.0).lr
-        < STEEPEST * 2
-    )
+    assert STEEPEST / 2 < range_rules.steepest_log(LRS, losses, skip_begin=10, sigma_decades=0.0).lr < STEEPEST * 2
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name != "lightning"])
@@ -371,9 +361,7 @@ def test_ktrain_prepended_plateau_points_do_not_move_the_pick(name):
 
 
 def test_ktrain_prepended_plateau_points_do_move_the_valley():
-    assert (
-        range_rules.fastai_valley(LRS, u_curve()).lr < range_rules.fastai_valley(LRS[36:], u_curve()[36:]).lr
-    )
+    assert range_rules.fastai_valley(LRS, u_curve()).lr < range_rules.fastai_valley(LRS[36:], u_curve()[36:]).lr
 
 
 @pytest.mark.parametrize("name", [name for name in RULES if name not in ("ignite", "steepest_log")])
@@ -660,13 +648,9 @@ def test_smith_bounds_ignore_a_lone_spike():
 def test_smith_bounds_errors():
     with pytest.raises(ValueError, match="must start with finite values, got nan first"):
         range_rules.smith_bounds(LRS, np.where(LRS < 1e-6, NAN, u_curve()))
-    with pytest.raises(
-        ValueError, match=r"got none better than the first ones with maximize=True.*maximize=False"
-    ):
+    with pytest.raises(ValueError, match=r"got none better than the first ones with maximize=True.*maximize=False"):
         range_rules.smith_bounds(LRS, np.linspace(2, 1, 97), maximize=True)
-    with pytest.raises(
-        ValueError, match="Need at least 3 points for `smith_bounds`, got 2 with a finite value"
-    ):
+    with pytest.raises(ValueError, match="Need at least 3 points for `smith_bounds`, got 2 with a finite value"):
         range_rules.smith_bounds([0.1, 0.2, 0.3], [3.0, 2.0, NAN])
     with pytest.raises(ValueError, match="must start with finite values, got inf first"):
         range_rules.smith_bounds(LRS, np.where(np.isin(np.arange(97), [20, 50, 80]), 1.0, INF))
@@ -738,9 +722,7 @@ def test_a_causal_mean_lags_and_a_symmetric_one_does_not():
 def test_symmetric_smooth_keeps_a_line_over_log_lr(gaps, slope, sigma):
     x = np.cumsum(gaps) - 9
     losses = 2.0 + slope * x
-    np.testing.assert_allclose(
-        range_rules.symmetric_smooth(10.0**x, losses, sigma), losses, rtol=1e-7, atol=1e-7
-    )
+    np.testing.assert_allclose(range_rules.symmetric_smooth(10.0**x, losses, sigma), losses, rtol=1e-7, atol=1e-7)
 
 
 def test_symmetric_smooth_quietens_noise_and_leaves_holes():

@@ -19,9 +19,8 @@ from lrjax.demos import digits
 KEY = jax.random.key(0)
 TASK, NOISY = quadratic(), regression()
 run = functools.partial(range_test, TASK, optax.sgd, key=KEY)
-RULES = """
-steepest_log fastai_valley fastai_slide fastai_minimum fastai_steep lightning lightning_index torch_lr_finder ignite
-""".split()
+FASTAI = ["fastai_valley", "fastai_slide", "fastai_minimum", "fastai_steep"]
+RULES = ["steepest_log", *FASTAI, "lightning", "lightning_index", "torch_lr_finder", "ignite"]
 
 
 @pytest.fixture(scope="module")

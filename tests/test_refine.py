@@ -50,7 +50,7 @@ def test_first_grids_rise_and_reach_both_ends(low, width):
 
 
 def test_new_ones_are_those_further_than_a_twentieth_decade_from_all_tried():
-    assert new_ones([-3, -2.96, -2.94, -2.5], [-3.0]) == [-2.94, -2.5]
+    assert new_ones([-3.0, -2.96, -2.94, -2.5], [-3.0]) == [-2.94, -2.5]
     assert new_ones([-3.0, -2.0], []) == [-3, -2]
     assert new_ones([], [-3.0]) == []
 

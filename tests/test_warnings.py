@@ -44,7 +44,7 @@ CASES = [
     ("no_plateau", (line(HALVES, [-7, -1, 0], [0.97, 0, 1]), "4%"), line(HALVES, [-7, -1, 0], [0.99, 0, 1])),
     (  # 0.97 is reached, but not at the first cell
         "no_plateau",
-        (line(HALVES, [-7, -6, -4, -1, 0], [0.9, 1, 1, 0, 1]), "10%"),
+        (line(HALVES, [-7, -6, -4, -1, 0], [0.945, 1, 1, 0, 1]), "6%"),
         line(HALVES, [-7, -6, -4, -1, 0], [0.955, 1, 1, 0, 1]),
     ),
     ("edge_low", (line(HALVES, [-7, 1], [0, 1]), "1.0e-07"), line(HALVES, [-7, -6.5, 1], [0.2, 0, 1])),
@@ -117,6 +117,12 @@ def test_with_no_learning_and_all_diverged_no_other_is_given(losses, name):
     )
     assert [warning.name.value for warning in warnings] == [name]
     assert warnings[0].remedy
+
+
+def test_the_literal_window_is_warned_about_too():
+    clean, edge = curve_from(HALVES, V), line(HALVES, [-3, 1], [1, 0])
+    assert find_warnings(clean, find_window(clean, literal=True)) == ()
+    assert [warning.name for warning in find_warnings(edge, find_window(edge, literal=True))] == ["edge_high"]
 
 
 def test_tiny_effect_replaces_small_progress():

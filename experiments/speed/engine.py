@@ -132,16 +132,20 @@ def measure_headline(repeats: int, *, fresh_lrs: int) -> dict[str, Any]:
         problem, some = make_problem(model), model.lrs(fresh_lrs)
         clear_caches()
         start = time.perf_counter()
-        fresh_jit(problem)(some)
-        fresh.append((time.perf_counter() - start) / fresh_lrs)
+        train = fresh_jit(problem)
+        train(some[:1])  # compiles what all share as well, so only the others are extrapolated
+        first = time.perf_counter()
+        train(some[1:])
+        each = (time.perf_counter() - first) / (fresh_lrs - 1)
+        fresh.append(first - start + (HEADLINE_LRS - 1) * each)
     return {
         "model": model.name,
         "lrs": HEADLINE_LRS,
         "num_steps": model.num_steps,
         "ours_seconds": ours,
-        "fresh_seconds_a_lr": fresh,
+        "fresh_seconds": fresh,
         "fresh_lrs_measured": fresh_lrs,
-        "ratio": float(np.median(np.asarray(fresh) * HEADLINE_LRS / np.asarray(ours))),
+        "ratio": float(np.median(np.asarray(fresh) / np.asarray(ours))),
     }
 
 

@@ -71,8 +71,8 @@ def _title(results: dict[str, Any]) -> str:
     ]
     if "headline" in results:
         head = results["headline"]
-        ours, fresh = np.median(head["ours_seconds"]), np.median(head["fresh_seconds_a_lr"]) * head["lrs"]
-        ratios = np.asarray(head["fresh_seconds_a_lr"]) * head["lrs"] / np.asarray(head["ours_seconds"])
+        ours, fresh = np.median(head["ours_seconds"]), np.median(head["fresh_seconds"])
+        ratios = np.asarray(head["fresh_seconds"]) / np.asarray(head["ours_seconds"])
         lines.insert(
             1,
             f"**{head['lrs']} learning rates, {head['num_steps']} steps on {head['model']}, nothing compiled before: "

@@ -15,7 +15,7 @@ from ._curve import LossCurve
 def sample_losses(
     task: Task,
     make_optimizer: OptimizerFactory,
-    lrs: Float[Array, " trials"] | Sequence[float],
+    lrs: Float[Array, " trials"] | Float[np.ndarray, " trials"] | Sequence[float],
     *,
     key: Key,
     num_steps: int = 20,

@@ -129,7 +129,8 @@ def _second_basin(x: Array, loss: Array, inside: Array, bottom: Array) -> Array:
 
     def side(order: Array, on_side: Array) -> Array:
         values = jnp.where(on_side & inside, loss, -jnp.inf)[order]
-        highest = jnp.max(jnp.where(index <= index[:, None], values, -jnp.inf), axis=1)  # so far; cummax compiles slowly
+        so_far = index <= index[:, None]  # lax.cummax takes much longer to compile
+        highest = jnp.max(jnp.where(so_far, values, -jnp.inf), axis=1)
         falls = (highest > 0.5) & (highest - values > 0.25) & (values < 0.75) & jnp.isfinite(values)
         lowest = jnp.argmin(jnp.where(falls, values, jnp.inf))
         return jnp.where(falls.any(), 10.0 ** x[order][lowest], jnp.nan)

@@ -1,17 +1,25 @@
 """Which executor `auto` takes: from the backend and the step's jaxpr, or where that is not enough, by measuring."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from ._executors import Executor
+from ._executors import Chunked, Executor
 from ._prepare import Experiment
 from ._trial import init_trial, train_step
 
-SMALL_STEP = 2e8
-"""Floating-point operations of a training step under which vmap can win on a CPU, so that it is measured."""
+SMALL_STEP = 5e7
+"""Floating-point operations of a training step under which vectorising can win on a CPU, so that it is measured."""
+
+CHUNK = 8
+"""Lanes of the chunk that is measured beside the whole width: on a CPU small chunks stay in its caches."""
+
+PROBE_SECONDS = 0.1
+"""About how long an executor is measured."""
+
+MAX_TURNS = 10
 
 
 class Choice(NamedTuple):
@@ -52,14 +60,17 @@ def _has_convolution(jaxpr: Any) -> bool:
     return False
 
 
-def choose(experiment: Experiment, platform: str, width: int, measure: Callable[[Executor], float] | None) -> Choice:
+Measure = Callable[[list[Executor]], list[float]]
+
+
+def choose(experiment: Experiment, platform: str, width: int, measure: Measure | None) -> Choice:
     """The executor for a round of `width` lanes.
 
     Args:
       experiment: what will run.
       platform: "cpu", "gpu" or "tpu".
       width: lanes in a round.
-      measure: seconds per lane of an executor, measured on its real program; None: nothing may be measured, since
+      measure: seconds per lane of executors, measured on their real programs; None: nothing may be measured, since
         several hosts must come to the same answer.
 
     Returns:
@@ -76,18 +87,24 @@ def choose(experiment: Experiment, platform: str, width: int, measure: Callable[
         return Choice("map", "on several hosts nothing is measured, and map is never far from the best on CPU")
     if flops > SMALL_STEP:
         return Choice("map", f"a step of {flops:.1e} operations fills the CPU by itself")
-    seconds: dict[Executor, float] = {executor: measure(executor) for executor in ("map", "vmap")}
+    candidates: list[Executor] = ["map", "vmap", *([Chunked(CHUNK)] if width > CHUNK else [])]
+    seconds = dict(zip(candidates, measure(candidates), strict=True))
     best = min(seconds, key=lambda executor: seconds[executor])
     shown = ", ".join(f"{executor} {1e3 * value:.3g} ms" for executor, value in seconds.items())
     return Choice(best, f"fastest of those measured, per lane: {shown}")
 
 
-def seconds_of(run: Callable[[], Any], repeats: int = 3) -> float:
-    """The best of a few runs, the first left out."""
-    jax.block_until_ready(run())
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        best = min(best, time.perf_counter() - start)
+def seconds_of(runs: Sequence[Callable[[], Any]]) -> list[float]:
+    """The best time of each of some runs, which take turns; the first turn of a short run is left out."""
+    best = [_seconds(run) for run in runs]
+    for turn in range(MAX_TURNS):
+        for index, run in enumerate(runs):
+            if best[index] * (turn + 1) < PROBE_SECONDS:
+                best[index] = _seconds(run) if turn == 0 else min(best[index], _seconds(run))
     return best
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    return time.perf_counter() - start

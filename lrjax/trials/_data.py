@@ -25,7 +25,12 @@ class EvalSet(NamedTuple):
 
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
-    """Turn every leaf into a JAX array (torch and tf tensors too), refusing what no program can hold.
+    """Turn every leaf into a JAX array (torch and tf tensors too); raises as `check_arrays`."""
+    return jax.tree.map(jnp.asarray, check_arrays(where, tree))
+
+
+def check_arrays(where: str, tree: PyTree) -> PyTree:
+    """Turn every leaf into an array, of NumPy unless it is one of JAX, refusing what no program can hold.
 
     Raises:
       TypeError: a leaf is a string, an object or no array at all.
@@ -34,10 +39,10 @@ def to_arrays(where: str, tree: PyTree) -> PyTree:
     if inspect.isgenerator(tree):
         raise TypeError(f"`{where}` must hold arrays, got a generator. Collect it: list(...), or np.stack(list(...)).")
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
-    return treedef.unflatten([_to_array(where, path, leaf) for path, leaf in leaves])
+    return treedef.unflatten([_check_array(where, path, leaf) for path, leaf in leaves])
 
 
-def _to_array(where: str, path: tuple, leaf: object) -> Array:
+def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
     if isinstance(leaf, jax.Array):
         return leaf
     array = np.asarray(leaf)
@@ -54,7 +59,7 @@ def _to_array(where: str, path: tuple, leaf: object) -> Array:
                 f"`{where}` holds {high if high > wide.max else low} at {path_of(path)}, which JAX would cut to "
                 "32 bits. Reduce the values, or enable jax_enable_x64."
             )
-    return jnp.asarray(array)
+    return array
 
 
 def batch_size_of(batch: Batch) -> int:
@@ -81,7 +86,9 @@ def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
 
 
 def stack_leaves(trees: Sequence[PyTree]) -> PyTree:
-    """Stack equal trees along a new leading axis."""
+    """Stack equal trees along a new leading axis, on the host where they are there: that compiles nothing."""
+    if all(isinstance(leaf, np.ndarray) for tree in trees for leaf in jax.tree.leaves(tree)):
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
     if len(trees) == 1:
         return jax.tree.map(lambda leaf: leaf[None], trees[0])
     return _stack(*trees)
@@ -119,9 +126,9 @@ def make_eval_set(where: str, eval_batches: PyTree) -> EvalSet:
       ValueError: there is no batch or an empty one.
     """
     if isinstance(eval_batches, list):
-        batches = [to_arrays(f"{where}[{index}]", batch) for index, batch in enumerate(eval_batches)]
+        batches = [check_arrays(f"{where}[{index}]", batch) for index, batch in enumerate(eval_batches)]
     else:
-        stacked = to_arrays(where, eval_batches)
+        stacked = check_arrays(where, eval_batches)
         batches = unstack(where, stacked)
     if not batches:
         raise ValueError(f"`{where}` is empty. Step sampling reads a validation loss: give at least one batch.")
@@ -135,7 +142,8 @@ def make_eval_set(where: str, eval_batches: PyTree) -> EvalSet:
     return EvalSet(
         groups=tuple(stack_leaves(group) for group in groups.values()),
         weights=tuple(
-            jnp.asarray([batch_size_of(batch) / total for batch in group], jnp.float32) for group in groups.values()
+            jnp.asarray(np.asarray([batch_size_of(batch) / total for batch in group], np.float32))
+            for group in groups.values()
         ),
     )
 
@@ -218,7 +226,7 @@ class BatchStream:
                 batch = next(self._iterator)
             except StopIteration:
                 break
-            self._kept.append(to_arrays(f"{self.where}[{len(self._kept)}]", batch))
+            self._kept.append(check_arrays(f"{self.where}[{len(self._kept)}]", batch))
         return min(len(self._kept), count)
 
     def between(self, start: int, stop: int) -> Batch:

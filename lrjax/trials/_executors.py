@@ -271,7 +271,7 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
     params = _weights(spec, state, data)
     groups, weights = evaluation.batches
     values = [
-        _evaluate_batch(spec, params, state.model_state, group, jnp.int32(index), evaluation.key)
+        _evaluate_batch(spec, params, state.model_state, group, jnp.asarray(np.int32(index)), evaluation.key)
         for group, weight in zip(groups, weights, strict=True)
         for index in range(weight.shape[0])
     ]
@@ -294,7 +294,7 @@ def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.
 
 def _untouched(data: SeedData) -> TrialState:
     """A state whose optimizer has none: what is evaluated are the initial parameters themselves."""
-    return TrialState(data.params, data.model_state, (), jnp.int32(0), jnp.int32(-1))
+    return TrialState(data.params, data.model_state, (), jnp.asarray(np.int32(0)), jnp.asarray(np.int32(-1)))
 
 
 def _without_optimizer(spec: TrialSpec) -> TrialSpec:

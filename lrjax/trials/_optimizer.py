@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from .._checks import check_signature, name_of, show
+from .._checks import check_signature, describe, name_of, path_of, show
 from .._types import OptimizerFactory, Params
 
 TRACER_ERRORS = (
@@ -93,9 +94,25 @@ def _explaining(
     def update(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
         with _explained(make_optimizer):
-            return optimizer.update(updates, state, params, **taken)
+            updates, state = optimizer.update(updates, state, params, **taken)
+        _check_shapes(make_optimizer, updates, params)
+        return updates, state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_shapes(make_optimizer: OptimizerFactory, updates: Params, params: Params) -> None:
+    """Raise where adding the updates to the parameters would broadcast."""
+    if jax.tree.structure(updates) != jax.tree.structure(params):
+        return  # optax.apply_updates says so itself
+    pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(updates), strict=True)
+    for (path, param), update in pairs:
+        if jnp.shape(update) != param.shape:
+            raise TypeError(
+                "`make_optimizer` must return an optimizer whose updates have the shapes of the parameters, but that "
+                f"of {name_of(make_optimizer)} gives {describe(update)} for {describe(param)} at {path_of(path)}. "
+                "Does it expect one gradient for each example? It gets that of the mean loss."
+            )
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class Experiment(NamedTuple):
         for seed, (data, key) in enumerate(zip(self.seeds, self.data_keys, strict=True)):
             batches = self.task.training_batches(seed, key, start, start + length)
             _check_batches_finite(batches)
-            seeds.append(data._replace(batches=batches, first_step=jnp.int32(start)))
+            seeds.append(data._replace(batches=batches, first_step=jnp.asarray(np.int32(start))))
         return self._replace(seeds=tuple(seeds))
 
 
@@ -93,7 +93,7 @@ def prepare(
     num_seeds = _count_seeds(where, task, num_steps, num_seeds)
     seeds, data_keys, trainable = [], [], None
     for seed in range(num_seeds):
-        init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
+        init_key, data_key, train_key = _seed_keys(key, seed)
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
         data_keys.append(data_key)
@@ -102,7 +102,7 @@ def prepare(
         if seed == 0 and task.stream is None:
             check_prefix(task.sample_batches, data_key, batches, num_steps)
         _check_batches_finite(batches)
-        seeds.append(SeedData(train, frozen, model_state, batches, jnp.int32(0), train_key))
+        seeds.append(SeedData(train, frozen, model_state, batches, jnp.asarray(np.int32(0)), train_key))
         difference = compare_trees(seeds[0], seeds[-1])
         if difference:
             raise ValueError(
@@ -132,6 +132,13 @@ def prepare(
         task=task,
         data_keys=tuple(data_keys),
     )
+
+
+@jax.jit
+def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
+    """The init, data and training keys of a seed."""
+    init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
+    return init_key, data_key, train_key
 
 
 def measure_reference(experiment: Experiment) -> Reference:
@@ -267,13 +274,17 @@ def _check_batches_finite(batches: Batch) -> None:
 
 def _check_eval_batches(eval_set: EvalSet, train_batches: Batch) -> None:
     """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
-    expected = jax.tree.map(lambda leaf: leaf[0], train_batches)
+    expected = _first_shapes(train_batches)
     for group in eval_set.groups:
-        got = jax.tree.map(lambda leaf: leaf[0], group)
-        difference = compare_trees(expected, got, ranks_only=True)
+        difference = compare_trees(expected, _first_shapes(group), ranks_only=True)
         if difference:
             raise ValueError(
                 "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
                 f"takes them), but one differs: {difference}. One evaluation batch is written [batch], several are a "
                 "list; a stacked pytree has a leading batch axis."
             )
+
+
+def _first_shapes(stacked: Batch) -> PyTree:
+    """The shapes of one entry of a stacked tree."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)

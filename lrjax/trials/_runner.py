@@ -1,16 +1,18 @@
 """Runs rounds of trials: places lanes in programs, keeps within memory, and reports what it took."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._types import Key, OptimizerFactory, PyTree
+from .._types import Array, Key, OptimizerFactory, PyTree
 from ._auto import Choice, choose, seconds_of
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
@@ -102,6 +104,7 @@ class TrialRunner:
         self.reference: Reference = measure_reference(self.experiment)
         self.progress = progress or (lambda updates: None)
         self.width = 0
+        self._rows_per_call = 1
         self._placed: dict[Any, Any] = {}
 
     @property
@@ -229,7 +232,7 @@ class TrialRunner:
         hyperparameters, _, *rest = arguments
         total = -(-count // layout.shards)  # rows of the fullest shard
         together = self.mesh is not None and spans_hosts(self.mesh)  # hosts must make the same calls
-        first, group, records, states, bounds = 0, total if together else 1, [], [], []
+        first, group, records, states, bounds = 0, total if together else self._rows_per_call, [], [], []
         while first < total:
             stop = min(first + group, total)
             started = time.perf_counter()
@@ -240,7 +243,8 @@ class TrialRunner:
             bounds.append(stop)
             lanes = min(stop * layout.shards, count) - min(first * layout.shards, count)
             self._done(lanes, (stop - first) * layout.shards, 1)
-            first, group = stop, max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
+            group = max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
+            first, self._rows_per_call = stop, group
         owner = layout.groups(np.asarray(bounds))
         return join_groups(records, owner), join_groups(states, owner)
 
@@ -304,7 +308,7 @@ class TrialRunner:
         for lanes in (2, 4):
             arguments = (
                 jnp.zeros(lanes, self.experiment.dtype),
-                (jnp.int32(0), jnp.int32(lanes)),
+                (_int32(0), _int32(lanes)),
                 None,
                 stack_leaves(seeds) if vmap else seeds[0],
                 self.experiment.evaluation,
@@ -330,7 +334,7 @@ class TrialRunner:
 
     def _bounds(self, first: int, stop: int) -> Any:
         """The rows that `map` runs, on the devices."""
-        return replicate((jnp.int32(first), jnp.int32(stop)), self.mesh)
+        return replicate((_int32(first), _int32(stop)), self.mesh)
 
     def _evaluation(self) -> Any:
         if "evaluation" not in self._placed:
@@ -346,28 +350,40 @@ class TrialRunner:
             if len(_choices) >= _MAX_CHOICES:
                 _choices.pop(next(iter(_choices)))
             hosts = self.mesh is not None and spans_hosts(self.mesh)
-            measure = None if hosts else lambda executor: self._measure(executor, lanes)
+            measure = None if hosts else lambda executors: self._measure(executors, lanes)
             _choices[known] = choose(self.experiment, device.platform, self.width, measure)
         self.executor, self.execution.reason = _choices[known]
         self.execution.predicted_bytes = 0  # of what was only measured
 
-    def _measure(self, executor: Executor, lanes: PyTree) -> float:
-        """Seconds that a lane takes for one seed, on the program that would run."""
+    def _measure(self, executors: list[Executor], lanes: PyTree) -> list[float]:
+        """Seconds that a lane takes for one seed, on the programs that would run; infinite if one would not fit."""
+        probes = [self._probe(executor, lanes) for executor in executors]
+        started = time.perf_counter()
+        with ThreadPoolExecutor() as pool:  # the compiler leaves Python's lock, so the cores share the work
+            compiled = list(pool.map(lambda probe: compile_program(probe.program, probe.arguments), probes))
+        self.execution.compile_seconds += time.perf_counter() - started
+        budget = self._budget()
+        fits = [index for index, one in enumerate(compiled) if program_bytes(one) <= budget]
+        seconds = [float("inf")] * len(probes)
+        times = seconds_of([functools.partial(execute, compiled[i], probes[i].arguments) for i in fits])
+        for index, value in zip(fits, times, strict=True):
+            seconds[index] = value / probes[index].lanes
+        return seconds
+
+    def _probe(self, executor: Executor, lanes: PyTree) -> "_Probe":
+        """The program of an executor, on all its rows, or on two for `map`, which runs them one by one."""
         self.executor = executor
         layout, which = self._layout(), "all" if executor == "vmap" else 0
-        rows = layout.local if executor == "vmap" else min(2, layout.local)
+        rows = min(2, layout.local) if executor == "map" else layout.local
         arguments = (
             shard_lanes(take(lanes, layout.lanes(_count(lanes))), self.mesh),
-            self._bounds(0, rows),
+            (_int32(0), _int32(rows)),
             None,
             self._data(which),
             self._evaluation(),
         )
-        compiled = self._executable(self._program(False, False), arguments)
-        if compiled is None:
-            return float("inf")
         seeds = self.num_seeds if executor == "vmap" else 1
-        return seconds_of(lambda: execute(compiled, arguments)) / (rows * layout.shards * seeds)
+        return _Probe(self._program(False, False), arguments, rows * layout.shards * seeds)
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""
@@ -382,9 +398,21 @@ class TrialRunner:
             self._placed.clear()
 
 
+class _Probe(NamedTuple):
+    """A program to measure, and how many lanes it trains."""
+
+    program: Program
+    arguments: tuple
+    lanes: int
+
+
 def execute(compiled: Any, arguments: tuple) -> Any:
     """Run an executable and wait for it, so that what the runtime raises is raised here."""
     return jax.block_until_ready(compiled(*arguments))
+
+
+def _int32(value: int) -> Array:
+    return jnp.asarray(np.int32(value))
 
 
 def _count(lanes: PyTree) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._checks import check_count, check_number, check_signature, name_of, show
 from .._types import Batch, Key, Params, PyTree
-from ._data import BatchStream, EpochSampler, as_list, leading_length, to_arrays
+from ._data import BatchStream, EpochSampler, as_list, check_arrays, leading_length, to_arrays
 
 _STATELESS = "loss_fn(params, batch, key) -> loss"
 _STATEFUL = "loss_fn(params, model_state, batch, key) -> (loss, model_state)"
@@ -190,8 +190,8 @@ class Task:
           >>> task.sample_batches(jax.random.key(0), 5)[0].shape
           (5, 16, 3)
         """
-        train = _checked_arrays("Task.from_arrays(train=...)", train)
-        validation = _checked_arrays("Task.from_arrays(validation=...)", validation)
+        train = check_arrays("Task.from_arrays(train=...)", train)
+        validation = check_arrays("Task.from_arrays(validation=...)", validation)
         num_train = leading_length("Task.from_arrays(train=...)", train, axis="example")
         num_validation = leading_length("Task.from_arrays(validation=...)", validation, axis="example")
         batch_size = check_count("Task.from_arrays(batch_size=...)", batch_size, unit="examples")
@@ -329,12 +329,6 @@ def check_task(where: str, task: object) -> None:
             f"`{where}` must be a lrjax.Task, got {show(task)} ({type(task).__name__}). Build one with "
             "lrjax.Task(...), Task.from_arrays(...) or Task.from_batches(...)."
         )
-
-
-def _checked_arrays(where: str, tree: PyTree) -> PyTree:
-    """Arrays of numbers, on the host where they are on the host (only the batches drawn go to the device)."""
-    to_arrays(where, jax.tree.map(lambda leaf: leaf[:1] if getattr(leaf, "ndim", 0) else leaf, tree))
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
 
 
 def _check_signature(where: str, function: object, wanted: str) -> None:
