@@ -240,7 +240,7 @@ def test_half_precision_parameters_stay_what_they_are(factory, dtype):
     np.testing.assert_allclose(got, expected, rtol=2 * float(jnp.finfo(dtype).eps))
 
 
-@pytest.mark.parametrize("executor", ["vmap", "map", "loop"])
+@pytest.mark.parametrize("executor", ["vmap", "map", "loop", "auto"])
 def test_float64_is_computed_in_float64(executor):
     with jax.enable_x64(True):
         task = lrjax.Task(

@@ -12,11 +12,35 @@ import lrjax
 
 ROOT = Path(lrjax.__file__).parent
 
-NAMES = """
-Chunked Execution LRFinderResult LRNotFound LRWarning LossCurve Outcome Preview RangeTest SearchInterrupted
-SearchProgress Suggestions Task WarningName Window crossing find_lr find_warnings find_window half_loss lowest_loss
-midpoint preview_lr range_rules range_test sample_losses steepest
-""".split()
+NAMES = [
+    "Chunked",
+    "Execution",
+    "LRFinderResult",
+    "LRNotFound",
+    "LRWarning",
+    "LossCurve",
+    "Outcome",
+    "Preview",
+    "RangeTest",
+    "SearchInterrupted",
+    "SearchProgress",
+    "Suggestions",
+    "Task",
+    "WarningName",
+    "Window",
+    "crossing",
+    "find_lr",
+    "find_warnings",
+    "find_window",
+    "half_loss",
+    "lowest_loss",
+    "midpoint",
+    "preview_lr",
+    "range_rules",
+    "range_test",
+    "sample_losses",
+    "steepest",
+]
 
 # room -> the rooms it may import; `_types`, `_checks` and `_version` are everybody's
 ARROWS = {

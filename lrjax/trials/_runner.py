@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -359,8 +358,7 @@ class TrialRunner:
         """Seconds that a lane takes for one seed, on the programs that would run; infinite if one would not fit."""
         probes = [self._probe(executor, lanes) for executor in executors]
         started = time.perf_counter()
-        with ThreadPoolExecutor() as pool:  # the compiler leaves Python's lock, so the cores share the work
-            compiled = list(pool.map(lambda probe: compile_program(probe.program, probe.arguments), probes))
+        compiled = [compile_program(probe.program, probe.arguments) for probe in probes]
         self.execution.compile_seconds += time.perf_counter() - started
         budget = self._budget()
         fits = [index for index, one in enumerate(compiled) if program_bytes(one) <= budget]
