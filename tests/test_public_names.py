@@ -13,6 +13,7 @@ import lrjax
 ROOT = Path(lrjax.__file__).parent
 
 NAMES = [
+]
     "Chunked",
     "Execution",
     "LRFinderResult",
