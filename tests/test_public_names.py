@@ -13,7 +13,6 @@ import lrjax
 ROOT = Path(lrjax.__file__).parent
 
 NAMES = [
-]
     "Chunked",
     "Execution",
     "LRFinderResult",
