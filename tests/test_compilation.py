@@ -117,6 +117,15 @@ def test_equal_tasks_with_other_data_share_the_program():
     assert _compile.cache_info().misses == programs
 
 
+def test_the_settings_of_jax_belong_to_the_program():
+    task = mlp()
+    runner_of(task, "map").run(np.array([0.01]))
+    programs = _compile.cache_info().misses
+    with jax.default_matmul_precision("highest"):
+        runner_of(task, "map").run(np.array([0.01]))
+    assert _compile.cache_info().misses == programs + 1
+
+
 def shapes_in(text: str) -> set[tuple[int, ...]]:
     """The shapes of all buffers in the text of a compiled program."""
     return {tuple(map(int, found.split(","))) for found in re.findall(r"\w\d+\[(\d+(?:,\d+)*)\]", text)}

@@ -180,11 +180,24 @@ def compile_program(program: Program, arguments: tuple) -> Any:
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return _compile(program, treedef, shapes)
+    return _compile(program, treedef, shapes, tuple(getattr(jax.config, name) for name in _SETTINGS))
+
+
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_default_device",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_dtype_promotion",
+    "jax_debug_nans",
+    "jax_debug_infs",
+)
+"""What JAX reads while it traces: with another value it is another program."""
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(program: Program, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> Any:
+def _compile(program: Program, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: tuple) -> Any:
     return lower_program(program, treedef.unflatten(shapes)).compile()
 
 

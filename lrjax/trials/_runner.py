@@ -375,7 +375,7 @@ class TrialRunner:
         rows = min(2, layout.local) if executor == "map" else layout.local
         arguments = (
             shard_lanes(take(lanes, layout.lanes(_count(lanes))), self.mesh),
-            (_int32(0), _int32(rows)),
+            self._bounds(0, rows),
             None,
             self._data(which),
             self._evaluation(),
