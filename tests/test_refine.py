@@ -1,14 +1,16 @@
 """Refinement: which learning rates come next, by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from definition import HALVES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import curve_from
 
-from lrjax import WarningName, find_window
+from lrjax import Outcome, Task, WarningName, find_lr, find_window
 from lrjax.finder._refine import extend, fill_window, first_grid, new_ones, paper_points
 
 NONE = frozenset()
@@ -187,3 +189,54 @@ def test_the_papers_refinement_ends_when_all_points_are_known():
         tried, rounds = tried + more, rounds + 1
     assert rounds <= 4
     assert 25 <= len(tried) <= 40  # measured on 20 tasks: 31.8 trials
+
+
+EIGHTHS = np.arange(-100, 41) / 8
+
+
+def climb(w, batch, key):
+    """One step of gradient descent from 0 takes w to the learning rate itself."""
+    return -w
+
+
+def read(w, table):
+    """Any curve at all: the table over log10(lr), and 1 for the untouched w = 0."""
+    return jnp.where(w > 0, jnp.interp(jnp.log10(jnp.maximum(w, 1e-30)), EIGHTHS, table), 1.0)
+
+
+def search(table, **options):
+    task = Task(
+        init=jnp.zeros(()),
+        loss_fn=climb,
+        sample_batches=lambda key, num_steps: jnp.zeros((num_steps, 1)),
+        eval_batches=[jnp.asarray(table, jnp.float32)],
+        eval_fn=read,
+    )
+    return find_lr(task, optax.sgd, key=jax.random.key(0), num_steps=1, num_seeds=1, executor="map", **options)
+
+
+@pytest.fixture(scope="module")
+def rough_searches():
+    """Curves with another value at every eighth of a decade: each fill moves the window."""
+    tables = [np.random.default_rng(seed).uniform(0, 1.2, len(EIGHTHS)) for seed in range(12)]
+    return [search(table, extend_range=False, throw=False) for table in tables]
+
+
+def test_filling_goes_on_while_the_window_moves_and_ends_after_three_rounds(rough_searches):
+    rounds = [int(np.asarray(result.curve.rounds).max()) + 1 for result in rough_searches]
+    assert set(rounds) == {2, 3}
+    unfinished = 0
+    for result, count in zip(rough_searches, rounds, strict=True):
+        x = [float(x) for x in np.round(8 * np.asarray(result.curve.log10_lrs)) / 8]
+        more = [x for x in fill_window(x, result.window) if -7 <= x <= 1]
+        assert count == 3 or not more
+        unfinished += bool(more)
+    assert unfinished > 0  # they would have gone on
+
+
+def test_the_search_ends_with_the_curve_that_the_table_gives():
+    table = np.interp(EIGHTHS, [-4, -2, -1], [1, 0, 1.5])
+    result = search(table)
+    assert result.outcome is Outcome.found
+    np.testing.assert_allclose(result.curve.final[0], np.interp(result.curve.log10_lrs, EIGHTHS, table), atol=1e-4)
+    assert result.warnings == ()

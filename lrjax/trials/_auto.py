@@ -1,5 +1,6 @@
 """Which executor `auto` takes: from the backend and the step's jaxpr, or where that is not enough, by measuring."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -35,29 +36,34 @@ class Choice(NamedTuple):
 
 
 def step_facts(experiment: Experiment) -> tuple[bool, float]:
-    """Whether a training step holds a convolution, and its floating-point operations (0 if unknown)."""
+    """Whether a training step holds a convolution, and the floating-point operations of its matrix products."""
     spec, data = experiment.spec, experiment.seeds[0]
     hyperparameter = jax.ShapeDtypeStruct((), experiment.dtype)
     state = jax.eval_shape(lambda h: init_trial(spec, h, data), hyperparameter)
-    traced = jax.jit(lambda h, s, d: train_step(spec, h, s, d)).trace(hyperparameter, state, data)
-    if _has_convolution(traced.jaxpr.jaxpr):
-        return True, 0.0
-    costs = traced.lower().cost_analysis() or {}
-    if isinstance(costs, list):
-        costs = costs[0]
-    return False, float(costs.get("flops", 0.0))
+    jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameter, state, data)
+    return _count_operations(jaxpr.jaxpr)
 
 
-def _has_convolution(jaxpr: Any) -> bool:
+def _count_operations(jaxpr: Any) -> tuple[bool, float]:
+    """Of a jaxpr and all that it holds; the body of a scan counts once for each of its steps."""
+    convolution, operations = False, 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
-            return True
-        for parameter in equation.params.values():
-            for inner in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns") and _has_convolution(inner):
-                    return True
-    return False
+            convolution = True
+        elif equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            operations += 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
+        for inner in jax.tree.leaves(equation.params, is_leaf=_holds_equations):
+            if _holds_equations(inner):
+                more, added = _count_operations(getattr(inner, "jaxpr", inner))
+                convolution |= more
+                operations += added * equation.params.get("length", 1)
+    return convolution, operations
+
+
+def _holds_equations(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
 Measure = Callable[[list[Executor]], list[float]]
