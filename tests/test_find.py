@@ -178,6 +178,24 @@ def test_horizons_show_the_drift_of_the_optimum(noisy):
     np.testing.assert_array_equal(shorter.final, noisy.curve.losses[0, :, :3])
 
 
+def test_a_stateful_task_is_measured_against_learning_rate_0_at_each_horizon():
+    """The model state alone takes the loss from 3 to 1.3; against the last horizon's y0 no early lr would be good."""
+
+    def loss_fn(w, drift, batch, key):
+        return jnp.mean((batch @ w - 1.0) ** 2) + 2 * jnp.exp(-jnp.sum(drift)), drift + 0.1
+
+    task = lrjax.Task.stateful(
+        init=(jnp.zeros(2), jnp.zeros(1)),
+        loss_fn=loss_fn,
+        sample_batches=lambda key, num_steps: jnp.ones((num_steps, 8, 2)),
+        eval_batches=[jnp.ones((8, 2))],
+    )
+    search = functools.partial(find_lr, task, optax.sgd, key=KEY, num_seeds=1, executor="map", refine=None)
+    drift = search(horizons=(5, 10)).horizon_lrs
+    for steps in (5, 10):
+        assert close(drift[steps], math.log10(search(num_steps=steps).lr), 1e-3)
+
+
 def test_a_schedule_inside_the_factory_is_run_as_it_is():
     """Linear decay from lr to 0: coordinate i is multiplied by 1 - lr (1 - t/20) c_i."""
     lrs = np.array([0.01, 0.1, 0.5])
@@ -192,77 +210,3 @@ def test_the_lr_is_the_peak_of_a_schedule_inside_the_factory(result):
         TASK, lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)), key=KEY, num_seeds=1, executor="map"
     )
     assert 1.5 < decayed.lr / result.lr < 3  # half the area under the schedule, so about twice the peak
-
-
-def batches(count):
-    task = lrjax.Task.from_batches(
-        jnp.zeros(2),
-        lambda w, batch, key: jnp.mean((batch @ w - 1.0) ** 2),
-        train_batches=(np.full((8, 2), 1.0 + i / count, np.float32) for i in range(count)),
-        eval_batches=[np.ones((8, 2), np.float32)],
-    )
-    return functools.partial(find_lr, task, optax.sgd, key=KEY, num_steps=4, executor="map", refine=None, min_lr=1e-3)
-
-
-@pytest.mark.parametrize(("count", "seeds"), [(4, 1), (11, 2), (12, 3), (40, 3)])
-def test_from_batches_gives_as_many_seeds_as_it_has_batches_at_most_three(count, seeds):
-    assert batches(count)().curve.final.shape[0] == seeds
-
-
-def test_more_seeds_may_be_asked_for_where_there_are_batches():
-    assert batches(20)(num_seeds=5).curve.final.shape[0] == 5
-    assert find_noisy(num_seeds=4, num_steps=2, refine=None, throw=False).curve.final.shape[0] == 4
-
-
-def same(one, other):
-    for name in ("lr", "interval", "selections", "horizon_lrs", "warnings", "outcome", "num_trials", "fingerprint"):
-        assert getattr(one, name) == getattr(other, name)
-    jax.tree.map(np.testing.assert_array_equal, (one.curve, one.window), (other.curve, other.window))
-
-
-def test_the_same_key_gives_the_same_answer_and_another_key_another(noisy):
-    same(noisy, find_noisy(horizons=(5, 10)))
-    same(noisy, find_noisy(horizons=(5, 10), key=jax.random.PRNGKey(0)))  # the legacy form of the same key
-    other = find_noisy(horizons=(5, 10), key=jax.random.key(1))
-    assert not np.array_equal(other.curve.initial_loss, noisy.curve.initial_loss)
-
-
-def test_adding_seeds_keeps_the_old_ones(noisy):
-    lrs = list(np.asarray(noisy.curve.lrs[10:13], np.float64))
-    for seeds in (1, 2, 4):
-        curve = sample_losses(NOISY, optax.adam, lrs, key=KEY, num_seeds=seeds, executor="map")
-        known = min(seeds, 3)
-        np.testing.assert_array_equal(curve.final[:known], noisy.curve.final[:known, 10:13])
-        np.testing.assert_array_equal(curve.initial_loss[:known], noisy.curve.initial_loss[:known])
-
-
-@pytest.mark.parametrize("executor", ["vmap", "map", "loop"])
-def test_inputs_are_unchanged(executor):
-    params = {"w": jnp.array([1.0, -2.0]), "table": jnp.arange(3)}
-    evaluation = [np.ones((4, 2), np.float32)]
-    given = [np.full((4, 2), float(i), np.float32) for i in range(4)]
-    task = lrjax.Task.from_batches(
-        params,
-        lambda params, batch, key: jnp.mean((batch @ params["w"]) ** 2),
-        train_batches=given,
-        eval_batches=evaluation,
-    )
-    key = jax.random.key(7)
-    find_lr(task, optax.adam, key=key, num_steps=4, executor=executor, refine=None, throw=False, extend_range=False)
-    assert params["w"].tolist() == [1, -2]
-    assert params["table"].tolist() == [0, 1, 2]
-    assert jax.random.key_data(key).tolist() == jax.random.key_data(jax.random.key(7)).tolist()
-    assert [batch[0, 0] for batch in given] == [0, 1, 2, 3]
-    assert (evaluation[0] == 1).all()
-
-
-def test_the_fingerprint_says_what_another_run_must_share(noisy):
-    fingerprint = noisy.fingerprint
-    assert fingerprint["lrjax"] == lrjax.__version__
-    assert fingerprint["jax"] == jax.__version__
-    assert fingerprint["optimizer"] == "adam"
-    assert fingerprint["executor"] == "map"
-    assert fingerprint["key"] == [0, 0]
-    assert fingerprint["trained_parameters"] == 6 * 8 + 8 + 1
-    assert (fingerprint["num_steps"], fingerprint["num_seeds"]) == (20, 3)
-    assert "float32[16,6]" in fingerprint["batch_shapes"]

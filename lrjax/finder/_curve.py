@@ -53,7 +53,11 @@ class LossCurve(NamedTuple):
         return self.lrs.shape[0]
 
     def at(self, horizon: int) -> "LossCurve":
-        """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum."""
+        """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum.
+
+        `initial_loss` stays that of the last horizon; for a stateful task `LRFinderResult.horizon_lrs` uses each
+        horizon's own.
+        """
         pick = slice(horizon, horizon + 1 or None)
         metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
         return self._replace(losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import optax
@@ -222,7 +223,7 @@ class _Search:
             rule=name_of(self.rule),
             window=window,
             selections={name: float(rule(curve, window)) for name, rule in METHODS.items()},
-            horizon_lrs={int(n): self._pick(curve.at(i)) for i, n in enumerate(curve.horizons)},
+            horizon_lrs={int(n): self._pick(self._curve_at(i)) for i, n in enumerate(curve.horizons)},
             curve=curve,
             warnings=self.warnings(window),
             outcome=window.outcome,
@@ -232,6 +233,12 @@ class _Search:
             execution=self.runner.execution,
             fingerprint=_fingerprint(self.runner, self.key),
         )
+
+    def _curve_at(self, horizon: int) -> LossCurve:
+        """The curve at one horizon, against what that horizon is to be measured against."""
+        assert self.curve is not None
+        initial = jnp.asarray(self.runner.reference.horizon_losses[horizon], self.curve.initial_loss.dtype)
+        return self.curve.at(horizon)._replace(initial_loss=initial)
 
     def _pick(self, curve: LossCurve) -> float:
         """What the rule says of one seed or horizon; nan if nothing."""

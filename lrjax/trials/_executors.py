@@ -292,11 +292,13 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
 
 
 def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
-    """The loss after the last horizon at learning rate 0: only the model state moves."""
-    spec, state = _without_optimizer(spec), _untouched(data)
-    for _ in range(spec.horizons[-1]):
+    """The loss after each horizon at learning rate 0, where only the model state moves, shape (horizons,)."""
+    spec, state, losses = _without_optimizer(spec), _untouched(data), []
+    for step in range(spec.horizons[-1]):
         state = _observe(spec, state, data)
-    return np.asarray(evaluate_on_host(spec, state, data, evaluation)["loss"])
+        if step + 1 in spec.horizons:
+            losses.append(np.asarray(evaluate_on_host(spec, state, data, evaluation)["loss"]))
+    return np.stack(losses)
 
 
 def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:

@@ -55,11 +55,13 @@ class Reference(NamedTuple):
 
     Attributes:
       initial_loss: after the last horizon at learning rate 0 for a stateful task, else of the untouched parameters.
+      horizon_losses: the same after every horizon, shape (horizons, seeds).
       untouched_loss: of the untouched parameters and state.
       stochastic: whether two keys give different evaluation losses.
     """
 
     initial_loss: np.ndarray
+    horizon_losses: np.ndarray
     untouched_loss: np.ndarray
     stochastic: bool
 
@@ -156,21 +158,22 @@ def measure_reference(experiment: Experiment) -> Reference:
             "Look for nan in the data (Task(eval_batches=...)), the initial parameters or loss_fn: "
             "no learning rate can be measured against it."
         )
-    initial = untouched
+    initial = np.tile(untouched, (len(spec.horizons), 1))
     if spec.has_state:
-        initial = np.asarray([observe_on_host(spec, data, evaluation) for data in experiment.seeds], np.float64)
+        observed = [observe_on_host(spec, data, evaluation) for data in experiment.seeds]
+        initial = np.stack(observed, axis=1).astype(np.float64)
         if not np.isfinite(initial).all():
-            seed = int(np.flatnonzero(~np.isfinite(initial))[0])
+            row, seed = np.argwhere(~np.isfinite(initial))[0]
             raise ValueError(
-                f"The validation loss after {spec.horizons[-1]} steps at learning rate 0 must be finite, got "
-                f"{initial[seed]} for seed {seed}: the model state that loss_fn returns goes bad by itself."
+                f"The validation loss after {spec.horizons[row]} steps at learning rate 0 must be finite, got "
+                f"{initial[row, seed]} for seed {seed}: the model state that loss_fn returns goes bad by itself."
             )
     stochastic = False
     if spec.eval_fn is None:
         other = evaluation._replace(key=jax.random.fold_in(evaluation.key, 1))
         again = untouched_loss(spec, experiment.seeds[0], other)
         stochastic = bool(np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0]))))
-    return Reference(initial, untouched, stochastic)
+    return Reference(initial[-1], initial, untouched, stochastic)
 
 
 def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
