@@ -241,7 +241,8 @@ def _take_turns(runs: dict[str, Run], entries: dict[str, Entry], lrs: np.ndarray
         enough = turn >= ENOUGH_REPEATS and spent > ENOUGH_SECONDS
         if enough or (turn >= MIN_REPEATS and spent > seconds) or (turn >= 1 and spent > 1.5 * max(seconds, 10)):
             break
-        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+        shift = turn % max(len(order), 1)  # none: every engine's number comes from a smaller cell
+        for name in order[shift:] + order[:shift]:
             begin = time.perf_counter()
             runs[name](lrs[: entries[name].lanes])
             entries[name].samples.append(time.perf_counter() - begin)
