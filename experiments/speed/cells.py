@@ -234,15 +234,14 @@ def _check_agreement(losses: dict[str, np.ndarray], entries: dict[str, Entry]) -
 
 
 def _take_turns(runs: dict[str, Run], entries: dict[str, Entry], lrs: np.ndarray, seconds: float) -> None:
-    """Time the engines round-robin, each round starting with another one."""
+    """Time the engines round-robin, each round in another order."""
     start, order = time.perf_counter(), list(runs)
     for turn in range(MAX_REPEATS):
         spent = time.perf_counter() - start
         enough = turn >= ENOUGH_REPEATS and spent > ENOUGH_SECONDS
         if enough or (turn >= MIN_REPEATS and spent > seconds) or (turn >= 1 and spent > 1.5 * max(seconds, 10)):
             break
-        shift = turn % max(len(order), 1)  # none: every engine's number comes from a smaller cell
-        for name in order[shift:] + order[:shift]:
+        for name in np.random.default_rng(turn).permutation(order):  # none always follows the same other one
             begin = time.perf_counter()
             runs[name](lrs[: entries[name].lanes])
             entries[name].samples.append(time.perf_counter() - begin)

@@ -30,7 +30,6 @@ from ._trial import (
     init_trial,
     observe_step,
     run_trial,
-    train_step,
     update_with_loss,
     weights_to_evaluate,
 )
@@ -82,14 +81,12 @@ class Program:
       spec: the trial.
       executor: "vmap", "map" or a `Chunked`.
       mesh: the devices over which the lanes are spread, or None for one.
-      resume: whether the lanes go on from given states.
       keep: whether the states after the last step are returned.
     """
 
     spec: TrialSpec
     executor: Executor
     mesh: Mesh | None = None
-    resume: bool = False
     keep: bool = False
 
     def function(self) -> Callable[..., tuple[TrialRecord, TrialState | None]]:
@@ -212,18 +209,7 @@ def _start(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialSta
     return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
-    return train_step(spec, hyperparameters, state, data)
-
-
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _step_with_loss(
-    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
-) -> tuple[TrialState, Array]:
-    return update_with_loss(spec, hyperparameters, state, data)
-
-
+_step = jax.jit(update_with_loss, static_argnums=0, donate_argnums=2)
 _observe = jax.jit(observe_step, static_argnums=0)
 _weights = jax.jit(weights_to_evaluate, static_argnums=0)
 _finish = jax.jit(finish_record)
@@ -252,7 +238,7 @@ def run_on_host(
     done, metrics = 0, []
     for horizon in spec.horizons:
         for _ in range(horizon - done):
-            now = _step(spec, hyperparameters, now, data)
+            now, _ = _step(spec, hyperparameters, now, data)
         done = horizon
         metrics.append(evaluate_on_host(spec, now, data, evaluation))
     stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
@@ -275,7 +261,7 @@ def follow_on_host(
     state = None
     for setting in hyperparameters:
         state = _start(spec, setting, data) if state is None else state
-        state, loss = _step_with_loss(spec, setting, state, data)
+        state, loss = _step(spec, setting, state, data)
         yield loss, state
 
 

@@ -104,6 +104,7 @@ class TrialRunner:
         self.progress = progress or (lambda updates: None)
         self.width = 0
         self._rows_per_call = 1
+        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
         self._placed: dict[Any, Any] = {}
 
     @property
@@ -214,7 +215,7 @@ class TrialRunner:
             self._data(which),
             self._evaluation(),
         )
-        compiled = self._executable(self._program(states is not None, keep), arguments)
+        compiled = self._executable(self._program(keep), arguments)
         if compiled is None:
             return None
         if self.executor == "map":
@@ -251,9 +252,9 @@ class TrialRunner:
         self.execution.padded_updates += (rows - lanes) * seeds * self.num_steps
         self.progress(lanes * seeds * self.num_steps)
 
-    def _program(self, resume: bool, keep: bool) -> Program:
+    def _program(self, keep: bool) -> Program:
         executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
-        return Program(spec=self.experiment.spec, executor=executor, mesh=self.mesh, resume=resume, keep=keep)
+        return Program(spec=self.experiment.spec, executor=executor, mesh=self.mesh, keep=keep)
 
     def _layout(self) -> Layout:
         shards = num_shards(self.mesh)
@@ -265,6 +266,8 @@ class TrialRunner:
         started = time.perf_counter()
         compiled = compile_program(program, arguments)
         self.execution.compile_seconds += time.perf_counter() - started
+        if compiled in self._admitted:
+            return compiled
         needed, budget = program_bytes(compiled), self._budget()
         if needed > budget and self._can_shrink():
             lanes = self.memory_model(chunked=True).lanes_within(budget)
@@ -277,6 +280,7 @@ class TrialRunner:
                 "jax.checkpoint in the model, or a machine with more memory."
             )
         self.execution.predicted_bytes = max(self.execution.predicted_bytes, needed)
+        self._admitted.add(compiled)
         return compiled
 
     def _can_shrink(self) -> bool:
@@ -381,7 +385,7 @@ class TrialRunner:
             self._evaluation(),
         )
         seeds = self.num_seeds if executor == "vmap" else 1
-        return _Probe(self._program(False, False), arguments, rows * layout.shards * seeds)
+        return _Probe(self._program(keep=False), arguments, rows * layout.shards * seeds)
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""

@@ -115,6 +115,13 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     return TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
 
 
+def batch_and_key(state: TrialState, data: SeedData) -> tuple[Batch, Key]:
+    """The training batch and the dropout key of the step that the state is at."""
+    index = state.step - data.first_step
+    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), data.batches)
+    return batch, jax.random.fold_in(data.key, state.step)
+
+
 def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
     """One optimizer update on the batch of `state.step`."""
     return update_with_loss(spec, hyperparameters, state, data)[0]
@@ -124,11 +131,7 @@ def update_with_loss(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
 ) -> tuple[TrialState, Float[Array, ""]]:
     """`train_step`, and the training loss before the update."""
-    batch = jax.tree.map(
-        lambda leaf: lax.dynamic_index_in_dim(leaf, state.step - data.first_step, keepdims=False),
-        data.batches,
-    )
-    key = jax.random.fold_in(data.key, state.step)
+    batch, key = batch_and_key(state, data)
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -168,22 +171,9 @@ def train_steps(
     return lax.scan(lambda state, _: (train_step(spec, hyperparameters, state, data), None), state, length=num_steps)[0]
 
 
-def observe_steps(spec: TrialSpec, state: TrialState, data: SeedData, num_steps: int) -> TrialState:
-    """`num_steps` steps at learning rate 0: nothing but the model state moves."""
-
-    def step(state: TrialState, _: None) -> tuple[TrialState, None]:
-        return observe_step(spec, state, data), None
-
-    return lax.scan(step, state, length=num_steps)[0]
-
-
 def observe_step(spec: TrialSpec, state: TrialState, data: SeedData) -> TrialState:
     """One step at learning rate 0."""
-    batch = jax.tree.map(
-        lambda leaf: lax.dynamic_index_in_dim(leaf, state.step - data.first_step, keepdims=False),
-        data.batches,
-    )
-    key = jax.random.fold_in(data.key, state.step)
+    batch, key = batch_and_key(state, data)
     params = join_params(state.params, data.frozen)
     _, model_state = call_loss(spec, params, state.model_state, batch, key)
     return state._replace(model_state=_like(state.model_state, model_state), step=state.step + 1)
