@@ -1,6 +1,7 @@
 """The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both."""
 
 from . import range_rules as range_rules
+from . import schedules as schedules
 from ._version import __version__ as __version__
 from .finder import LossCurve as LossCurve
 from .finder import LRFinderResult as LRFinderResult
@@ -25,6 +26,12 @@ from .finder import preview_lr as preview_lr
 from .finder import range_test as range_test
 from .finder import sample_losses as sample_losses
 from .finder import steepest as steepest
+from .schedules._current import at_step as at_step
+from .schedules._current import current_hyperparams as current_hyperparams
+from .schedules._plateau import PlateauState as PlateauState
+from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
+from .schedules._scheduled import ScheduledState as ScheduledState
+from .schedules._scheduled import scheduled as scheduled
 from .trials import Chunked as Chunked
 from .trials import Execution as Execution
 from .trials import Task as Task

@@ -12,11 +12,24 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 Scalar = float | Float[Array, ""]
 """A number, concrete or traced."""
+
+ScalarLike = float | Array
+"""A number that a function takes: Python's, NumPy's, or an array of shape (), which may be traced."""
+
+StepCount = int | str | Array
+"""A number of optimizer updates, or a duration such as "3 epochs" (see `lrjax.schedules.Durations`)."""
+
+StepLike = float | Array | np.ndarray
+"""Optimizer updates done so far, counted from 0: a number or an array of any shape."""
+
+Schedule = Callable[[Any], Array]
+"""A function from step to learning rate, as Optax takes it."""
 
 Key = Array
 """A JAX PRNG key, typed (`jax.random.key(0)`) or legacy (`jax.random.PRNGKey(0)`)."""
@@ -41,4 +54,8 @@ __all__ = [
     "Params",
     "PyTree",
     "Scalar",
+    "ScalarLike",
+    "Schedule",
+    "StepCount",
+    "StepLike",
 ]

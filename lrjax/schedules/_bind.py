@@ -1,0 +1,169 @@
+"""The contract of every schedule, and how its numbers are bound to it.
+
+A schedule is a `jax.tree_util.Partial` of a `Core` and its numbers. The core is a pure function of the step, defined
+once in a module; the numbers are the leaves of the Partial, so a schedule can be a jit argument, stacked, vmapped and
+pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from .._types import Array, Schedule, StepLike
+
+
+class Core:
+    """A pure function `f(step, **numbers)` under the contract, with its static choices made.
+
+    It widens the step to int32 (int64 under x64), reads a negative one as 0, and returns strong float32 of the step's
+    shape: float64 if the step or a number is a float64 array. One object per function and choices, so that two
+    schedules of one kind have one tree structure.
+
+    Attributes:
+      function: what was decorated.
+      choices: the static arguments, sorted by name.
+      jumps: whether it leaps by design, as stairs and restarts do.
+    """
+
+    def __init__(self, function: Callable[..., Array], choices: tuple[tuple[str, Hashable], ...], jumps: bool):
+        self.function, self.choices = function, choices
+        self._may_jump = jumps
+        self.jumps = jumps and dict(choices).get("staircase", True)
+        self.__name__ = self.name = function.__name__.removeprefix("_")
+        self.__qualname__, self.__module__, self.__doc__ = function.__qualname__, function.__module__, function.__doc__
+        self._variants: dict[tuple, Core] = {} if choices else {(): self}
+        body = functools.partial(function, **dict(choices))
+        self._body = body
+        self._compiled = jax.jit(functools.partial(_evaluate, body), static_argnums=2, inline=True)
+
+    def choose(self, **choices: Hashable) -> "Core":
+        """The core with these static arguments; the same object every time."""
+        key = tuple(sorted(choices.items()))
+        if key not in self._variants:
+            self._variants[key] = Core(self.function, key, self._may_jump)
+        return self._variants[key]
+
+    def __call__(self, step: StepLike, **numbers: Any) -> Array:
+        widened = widen(step)
+        dtype = _result_dtype(widened, numbers)
+        composed = any(map(_is_child, jax.tree.leaves(numbers, is_leaf=_is_child)))
+        if composed:  # not compiled here: somebody else's schedule may only run eagerly
+            return _evaluate(self._body, widened, numbers, dtype)
+        return self._compiled(widened, numbers, dtype)
+
+    def __reduce__(self) -> tuple:
+        return _core_of, (self.__module__, self.function.__name__, self.choices)
+
+    def __repr__(self) -> str:
+        return self.name + "".join(f"[{name}={value}]" for name, value in self.choices)
+
+
+class Foreign:
+    """Somebody else's schedule inside one of ours: static, compared by identity.
+
+    Arrays of steps are vmapped over, because not every callable takes them.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]):
+        self.function = function
+
+    def __call__(self, step: Array) -> Array:
+        call = lambda single: jnp.asarray(self.function(single))  # noqa: E731
+        if step.ndim == 0:
+            return call(step)
+        return jax.vmap(call)(step.reshape(-1)).reshape(step.shape)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Foreign) and other.function is self.function
+
+    def __hash__(self) -> int:
+        return hash(id(self.function))
+
+    def __repr__(self) -> str:
+        return f"Foreign({self.function!r})"
+
+
+jax.tree_util.register_static(Foreign)
+_CHILDREN = (Partial, Foreign)
+
+
+def _is_child(value: object) -> bool:
+    return isinstance(value, _CHILDREN)
+
+
+def schedule_core(function: Callable[..., Array] | None = None, *, jumps: bool = False) -> Any:
+    """Put a module's function `_name(step, **numbers)` under the contract; applied once, where it is defined."""
+    if function is None:
+        return functools.partial(schedule_core, jumps=jumps)
+    return Core(function, (), jumps)
+
+
+def bind(core: Core, **numbers: Any) -> Schedule:
+    """The schedule of a core and its numbers."""
+    return Partial(core, **numbers)
+
+
+def _core_of(module: str, name: str, choices: tuple) -> Core:
+    core = getattr(importlib.import_module(module), name)
+    return core.choose(**dict(choices))
+
+
+def widen(step: StepLike) -> Array | np.ndarray | np.generic:
+    """The step as int32 (int64 under x64) or as a float, not negative; integers too large for that saturate."""
+    counter = jax.dtypes.canonicalize_dtype(np.int64)
+    largest = int(np.iinfo(counter).max)
+    if isinstance(step, (bool, np.bool_)) or getattr(step, "dtype", None) == np.bool_:
+        raise TypeError(f"A schedule takes a step, a number or an array of numbers, got the bool {step}.")
+    if isinstance(step, int):
+        return counter.type(min(max(step, 0), largest))
+    if isinstance(step, float):  # a Python float, also under x64: float32, as a weak type
+        return np.maximum(np.float32(step), np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
+    if not isinstance(step, (jax.Array, np.ndarray, np.generic)):
+        step = np.asarray(step)
+    if jnp.issubdtype(step.dtype, np.integer):
+        limit = min(largest, int(jnp.iinfo(step.dtype).max))
+        ends = (step.dtype.type(0), step.dtype.type(limit))
+        clip = jnp.clip if isinstance(step, jax.Array) else np.clip
+        return clip(step, *ends).astype(counter)
+    if not jnp.issubdtype(step.dtype, np.floating):
+        raise TypeError(f"A schedule takes a step, a number or an array of numbers, got {step.dtype}.")
+    return _not_negative(jnp.asarray(step))
+
+
+def _not_negative(step: Array) -> Array:
+    single = step.dtype != np.float64 or step.weak_type
+    return jnp.maximum(step, 0).astype(np.float32 if single else np.float64)
+
+
+def _result_dtype(step: Any, numbers: Any) -> np.dtype:
+    wide = any(_is_double(leaf) for leaf in (step, *jax.tree.leaves(numbers)))
+    return jax.dtypes.canonicalize_dtype(np.float64) if wide else np.dtype(np.float32)
+
+
+def _is_double(leaf: Any) -> bool:
+    return getattr(leaf, "dtype", None) == np.float64 and not getattr(leaf, "weak_type", False)
+
+
+def _evaluate(body: Callable[..., Array], step: Any, numbers: Any, dtype: np.dtype) -> Array:
+    step = jnp.asarray(step)
+    value = body(step, **jax.tree.map(functools.partial(_number, dtype=dtype), numbers, is_leaf=_is_child))
+    return jnp.broadcast_to(_cast(value, dtype), step.shape)
+
+
+def _number(leaf: Any, *, dtype: np.dtype) -> Any:
+    """Counts in the widest integer, values in the float of the result; other schedules as they are."""
+    if _is_child(leaf):
+        return leaf
+    leaf = jnp.asarray(leaf)
+    counter = jax.dtypes.canonicalize_dtype(np.int64)
+    return _cast(leaf, counter if jnp.issubdtype(leaf.dtype, np.integer) else dtype)
+
+
+def _cast(value: Any, dtype: np.dtype) -> Array:
+    return jax.lax.convert_element_type(jnp.asarray(value), dtype)

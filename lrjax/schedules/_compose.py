@@ -1,0 +1,294 @@
+"""Schedules made of schedules. Somebody else's callable may take part: it is held as it is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._checks import check_choice, describe
+from .._types import Array, ScalarLike, Schedule, StepCount
+from . import _arguments as check
+from ._bind import Foreign, bind, schedule_core
+from ._stairs import segment_of
+
+
+@schedule_core
+def _join(step, schedules, boundaries, *, clock):
+    value = jnp.zeros(step.shape)
+    starts = (jnp.zeros((), step.dtype), *boundaries)
+    ends = (*boundaries, None)
+    segment, whole = segment_of(step, boundaries), jnp.issubdtype(step.dtype, jnp.integer)
+    for index, (schedule, start, end) in enumerate(zip(schedules, starts, ends, strict=True)):
+        # each piece sees steps of its own part only: outside, a callable may be NaN
+        own = jnp.maximum(step, start)
+        own = own if end is None else jnp.minimum(own, end - 1 if whole else end)
+        piece = schedule(own - start if clock == "local" else own)
+        value = piece if index == 0 else jnp.where(segment >= index, piece, value)
+    return value
+
+
+def join(schedules: Sequence[Schedule], boundaries: Sequence[StepCount], *, clock: str = "local") -> Schedule:
+    """One schedule after another.
+
+    Args:
+      schedules: at least one.
+      boundaries: the steps at which the second and later ones begin, strictly increasing, >= 1, one fewer than there
+        are schedules. A boundary belongs to the new one.
+      clock: "local" if every schedule counts from its own beginning, "absolute" if all count from step 0.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, or the lengths do not fit.
+
+    Source: `optax.join_schedules`, which takes any number of boundaries in any order.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.join([schedules.constant(1.0), schedules.linear_decay(0.5, 0.0, 10)], [100])
+      >>> [float(schedule(t)) for t in (99, 100, 105, 110)]
+      [1.0, 0.5, 0.25, 0.0]
+    """
+    parts = check.children("join(schedules)", schedules)
+    return bind(
+        _join.choose(clock=check_choice("join(clock=...)", clock, ("local", "absolute"))),
+        schedules=parts,
+        boundaries=check.boundaries("join(boundaries)", boundaries, pieces=len(parts)),
+    )
+
+
+@schedule_core
+def _multiply(step, schedules):
+    value = schedules[0](step)
+    for schedule in schedules[1:]:
+        value = value * schedule(step)
+    return value
+
+
+def multiply(*schedules: Schedule) -> Schedule:
+    """The product of schedules, step by step.
+
+    Args:
+      *schedules: at least one; write `constant(0.5)` for a number.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is no schedule, or there is none.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.multiply(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))
+      >>> [float(schedule(t)) for t in (0, 5, 10)]
+      [0.5, 0.25, 0.0]
+    """
+    return bind(_multiply, schedules=check.children("multiply(*schedules)", schedules))
+
+
+@schedule_core
+def _clip(step, schedule, min_value, max_value):
+    value = schedule(step)
+    value = value if min_value is None else jnp.maximum(value, min_value)
+    return value if max_value is None else jnp.minimum(value, max_value)
+
+
+def clip(schedule: Schedule, *, min_value: ScalarLike | None = None, max_value: ScalarLike | None = None) -> Schedule:
+    """A schedule kept within bounds.
+
+    Args:
+      schedule: any schedule.
+      min_value: lower bound, or None. Shape (), >= 0.
+      max_value: upper bound, or None. Shape (), >= `min_value`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, or no bound is given.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.clip(schedules.linear_decay(1.0, 0.0, 10), min_value=0.25)
+      >>> [float(schedule(t)) for t in (0, 5, 10)]
+      [1.0, 0.5, 0.25]
+    """
+    if min_value is None and max_value is None:
+        raise ValueError("`clip` needs min_value, max_value or both, got neither.")
+    low = None if min_value is None else check.value("clip(min_value=...)", min_value)
+    high = None if max_value is None else check.value("clip(max_value=...)", max_value)
+    if low is not None and high is not None:
+        check.ordered("clip", ("min_value", "max_value"), low, high)
+    return bind(_clip, schedule=check.child("clip(schedule)", schedule), min_value=low, max_value=high)
+
+
+@schedule_core
+def _shift(step, schedule, steps, *, earlier):
+    return schedule(step + jnp.minimum(steps, _largest(step) - step) if earlier else jnp.maximum(step - steps, 0))
+
+
+def _largest(step: Array) -> Any:
+    return jnp.iinfo(step.dtype).max if jnp.issubdtype(step.dtype, jnp.integer) else jnp.finfo(step.dtype).max
+
+
+def shift(schedule: Schedule, steps: StepCount, *, earlier: bool = False) -> Schedule:
+    """A schedule that begins later, its first value held until then; or one that is already under way.
+
+    Args:
+      schedule: any schedule.
+      steps: how much, in optimizer updates, >= 0.
+      earlier: at step t, have the value of step t + `steps` instead of t - `steps`; to go on with a training.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> decay = schedules.linear_decay(1.0, 0.0, 10)
+      >>> float(schedules.shift(decay, 5)(10)), float(schedules.shift(decay, 5, earlier=True)(0))
+      (0.5, 0.5)
+    """
+    return bind(
+        _shift.choose(earlier=check.flag("shift(earlier=...)", earlier)),
+        schedule=check.child("shift(schedule)", schedule),
+        steps=check.steps("shift(steps)", steps, minimum=0),
+    )
+
+
+@schedule_core
+def _stretch(step, schedule, old_steps, new_steps):
+    if not jnp.issubdtype(step.dtype, jnp.integer):
+        whole = jnp.floor(step / new_steps)
+        return schedule(whole * old_steps + (step - whole * new_steps) * old_steps / new_steps)
+    whole, rest = _scaled(step % new_steps, old_steps, new_steps)
+    periods = (step // new_steps).astype(jnp.result_type(step, jnp.float32))  # times old_steps it may overflow
+    return schedule((periods * old_steps + whole) + rest / new_steps)
+
+
+def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
+    """step * old divided by new: the quotient and the remainder, exactly, also where the product overflows."""
+    whole = jnp.zeros_like(step)
+    rest = step * old  # modulo 2 ** bits, as everything here; the true remainder is small, so that it survives
+    estimate = jnp.floor(step / new * old).astype(step.dtype)
+    for _ in range(3):
+        whole = whole + estimate
+        rest = rest - estimate * new
+        estimate = rest // new
+    return whole, rest
+
+
+def stretch(schedule: Schedule, old_steps: StepCount, new_steps: StepCount) -> Schedule:
+    r"""A schedule made for `old_steps` that takes `new_steps`: $\eta(t) = \eta_{old}(t \cdot old/new)$.
+
+    Between whole old steps the schedule is asked at a fraction of a step; stairs and cycles round it down.
+
+    Args:
+      schedule: any schedule that takes fractions of a step.
+      old_steps: in optimizer updates, >= 1.
+      new_steps: in optimizer updates, >= 1.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape. Old steps above 2**24 are rounded, under x64 2**53.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.stretch(schedules.step_decay(1.0, 0.5, 10), 30, 90)
+      >>> [float(schedule(t)) for t in (0, 29, 30, 59, 60)]
+      [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    return bind(
+        _stretch,
+        schedule=check.child("stretch(schedule)", schedule),
+        old_steps=check.steps("stretch(old_steps)", old_steps),
+        new_steps=check.steps("stretch(new_steps)", new_steps),
+    )
+
+
+@schedule_core(jumps=True)
+def _repeat(step, schedule, cycle_steps, times):
+    since = step % cycle_steps
+    if times is None:
+        return schedule(since)
+    return schedule(jnp.where(step // cycle_steps >= times, cycle_steps.astype(since.dtype), since))
+
+
+def repeat(schedule: Schedule, cycle_steps: StepCount, *, times: int | None = None) -> Schedule:
+    """A schedule from its beginning again and again.
+
+    Args:
+      schedule: any schedule.
+      cycle_steps: after how many steps it begins again, in optimizer updates, >= 1. Its value at that step is never
+        reached, except after the last of `times`.
+      times: how often it runs, >= 1, or None for ever. Afterwards it stays at its value at `cycle_steps`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.repeat(schedules.linear_decay(1.0, 0.0, 10), 10, times=2)
+      >>> [float(schedule(t)) for t in (0, 5, 10, 15, 20, 99)]
+      [1.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+    """
+    return bind(
+        _repeat,
+        schedule=check.child("repeat(schedule)", schedule),
+        cycle_steps=check.steps("repeat(cycle_steps)", cycle_steps),
+        times=None if times is None else check.steps("repeat(times=...)", times, unit="cycles"),
+    )
+
+
+def stack(schedules: Sequence[Schedule]) -> Schedule:
+    """Schedules of one kind as one schedule whose numbers have a leading axis, for `jax.vmap`.
+
+    Args:
+      schedules: of one kind and choices, such as `one_cycle` with different peaks and lengths.
+
+    Returns:
+      A schedule to be mapped over: `jax.vmap(lambda schedule: schedule(10))(stacked)`.
+
+    Raises:
+      TypeError, ValueError: they are of different kinds, or one holds a callable that is not of this package.
+
+    Examples:
+      >>> import jax
+      >>> from lrjax import schedules
+      >>> stacked = schedules.stack([schedules.cosine_decay(peak, 10) for peak in (1.0, 2.0)])
+      >>> jax.vmap(lambda schedule: schedule(5))(stacked)
+      Array([0.5, 1. ], dtype=float32)
+    """
+    parts = check.children("stack(schedules)", schedules)
+    for part in parts:
+        for leaf in jax.tree.leaves(part, is_leaf=lambda x: isinstance(x, Foreign)):
+            if isinstance(leaf, Foreign):
+                raise TypeError(
+                    f"`stack(schedules)` must be schedules of this package, got {leaf.function!r}, whose numbers "
+                    "cannot be seen. Make it of lrjax.schedules, or run it by itself."
+                )
+    first = jax.tree.structure(parts[0])
+    for index, part in enumerate(parts):
+        if jax.tree.structure(part) != first:
+            raise ValueError(
+                "`stack(schedules)` must be of one kind with the same choices, got "
+                f"{describe_kind(parts[0])} and, at index {index}, {describe_kind(part)}."
+            )
+    for leaves in zip(*map(jax.tree.leaves, parts), strict=True):
+        if len({jnp.shape(leaf) for leaf in leaves}) > 1:
+            raise ValueError(f"`stack(schedules)` must have numbers of one shape, got {[describe(x) for x in leaves]}.")
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *parts)
+
+
+def describe_kind(schedule: Any) -> str:
+    """The name and the choices of a schedule, for an error message."""
+    return repr(getattr(schedule, "func", schedule))

@@ -1,0 +1,280 @@
+"""Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
+
+import jax.numpy as jnp
+
+from .._types import Array, ScalarLike, Schedule, StepCount
+from . import _arguments as check
+from ._bind import bind, schedule_core
+from ._shapes import Progress, blend, bounded_power, cosine, fall, finite, progress
+
+
+@schedule_core(jumps=True)
+def _cosine_restarts(step, peak_value, first_cycle_steps, cycle_mult, peak_decay, end_value, *, convention):
+    cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
+    at = Progress(since / length, (length - since) / length)
+    shrunk = jnp.power(peak_decay, cycle)
+    falling = fall("cosine", at)
+    if convention == "keras":
+        return blend(shrunk * falling, peak_value, end_value)
+    return blend(falling, jnp.maximum(shrunk * peak_value, end_value), end_value)
+
+
+def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
+    """Which cycle a step is in, the steps since its start and its length; the last two as floats if they must be.
+
+    Starts follow S -> S * mult + first in integers: a logarithm misses restarts by rounding.
+    """
+    real = jnp.result_type(step, jnp.float32)
+    largest = jnp.iinfo(first.dtype).max
+    many = jnp.maximum(mult, 2)
+    start, index, length = jnp.zeros_like(first), jnp.zeros(step.shape, real), first.astype(real)
+    here, here_length = jnp.zeros_like(step), jnp.broadcast_to(length, step.shape)
+    for number in range(1, jnp.iinfo(first.dtype).bits):
+        fits = start <= (largest - first) // many  # the next start can be counted; the steps end before it if not
+        start = jnp.where(fits, start * many + first, largest)
+        length = length * many
+        reached = (step >= start) & fits
+        index = jnp.where(reached, float(number), index)
+        here = jnp.where(reached, start.astype(step.dtype), here)
+        here_length = jnp.where(reached, length, here_length)
+    equal = mult <= 1
+    index = jnp.where(equal, (step // first).astype(real), index)
+    since = jnp.where(equal, step % first, step - here)
+    return index, since, jnp.where(equal, first.astype(real), here_length)
+
+
+def cosine_restarts(
+    peak_value: ScalarLike,
+    first_cycle_steps: StepCount,
+    *,
+    cycle_mult: int = 1,
+    peak_decay: ScalarLike = 1.0,
+    end_value: ScalarLike = 0.0,
+    convention: str = "torch",
+) -> Schedule:
+    r"""Cosine decay with warm restarts, SGDR.
+
+    Cycle $i$ has $T_i = T_0 m^i$ steps and goes along half a cosine from $\max(v d^i, e)$ towards $e$, which is reached
+    only as the next cycle begins: at that step the lr is the new peak.
+
+    Args:
+      peak_value: $v$, lr at step 0. Shape (), >= 0.
+      first_cycle_steps: $T_0$, in optimizer updates, >= 1.
+      cycle_mult: $m$, a whole number >= 1.
+      peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
+      end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
+      convention: "torch" (and timm), or "keras", whose floor does not shrink the cosine: $e + (v - e)\,d^i \cos$.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Loshchilov & Hutter 2017, SGDR, eq. 5; `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.cosine_restarts(1.0, 10, cycle_mult=2, peak_decay=0.5)
+      >>> [round(float(schedule(t)), 3) for t in (0, 5, 9, 10, 20, 30)]
+      [1.0, 0.5, 0.024, 0.5, 0.25, 0.25]
+    """
+    peak_value = check.value("cosine_restarts(peak_value)", peak_value)
+    end_value = check.value("cosine_restarts(end_value=...)", end_value)
+    check.ordered("cosine_restarts", ("end_value", "peak_value"), end_value, peak_value)
+    same = {"torch": "torch", "keras": "keras"}
+    return bind(
+        _cosine_restarts.choose(convention=check.convention("cosine_restarts", convention, same)),
+        peak_value=peak_value,
+        first_cycle_steps=check.steps("cosine_restarts(first_cycle_steps)", first_cycle_steps),
+        cycle_mult=check.steps("cosine_restarts(cycle_mult=...)", cycle_mult, unit="a factor"),
+        peak_decay=check.fraction("cosine_restarts(peak_decay=...)", peak_decay),
+        end_value=end_value,
+    )
+
+
+def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Array, Array]:
+    """The height on a triangle, 0 to 1, and the number of whole triangles before."""
+    down = up_steps if down_steps is None else down_steps
+    whole = up_steps + down
+    since = step % whole
+    height = jnp.where(since <= up_steps, progress(since, up_steps).done, progress(since - up_steps, down).left)
+    return height, step // whole
+
+
+@schedule_core
+def _triangular(step, base_value, peak_value, up_steps, down_steps):
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height, peak_value, base_value)
+
+
+@schedule_core
+def _triangular2(step, base_value, peak_value, up_steps, down_steps):
+    height, cycle = triangle(step, up_steps, down_steps)
+    halved = jnp.ldexp(jnp.ones_like(base_value), -jnp.minimum(cycle, 200).astype(jnp.int32))
+    return blend(height * halved, peak_value, base_value)
+
+
+@schedule_core
+def _exp_range(step, base_value, peak_value, up_steps, gamma, down_steps):
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
+
+
+def _cyclical(where: str, base_value, peak_value, up_steps, down_steps) -> dict:
+    """The arguments that the three cyclical schedules share, checked."""
+    base_value = check.value(f"{where}(base_value)", base_value)
+    peak_value = check.value(f"{where}(peak_value)", peak_value)
+    check.ordered(where, ("base_value", "peak_value"), base_value, peak_value)
+    up_steps = check.steps(f"{where}(up_steps)", up_steps)
+    down_steps = None if down_steps is None else check.steps(f"{where}(down_steps=...)", down_steps)
+    check.total(f"{where}(up_steps, down_steps)", up_steps, up_steps if down_steps is None else down_steps)
+    return {"base_value": base_value, "peak_value": peak_value, "up_steps": up_steps, "down_steps": down_steps}
+
+
+def triangular(
+    base_value: ScalarLike, peak_value: ScalarLike, up_steps: StepCount, *, down_steps: StepCount | None = None
+) -> Schedule:
+    r"""Smith's cyclical learning rate: up and down along straight lines, for ever.
+
+    Args:
+      base_value: lr at step 0 and at the end of every cycle. Shape (), from 0 to `peak_value`.
+      peak_value: lr at step `up_steps` of every cycle. Shape (), >= 0.
+      up_steps: from base to peak, in optimizer updates, >= 1. Smith: 2 to 8 epochs.
+      down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Smith 2015, Cyclical Learning Rates for Training Neural Networks; `torch.optim.lr_scheduler.CyclicLR`.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.triangular(0.0, 1.0, 4)
+      >>> [float(schedule(t)) for t in (0, 2, 4, 6, 8, 10)]
+      [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
+    """
+    return bind(_triangular, **_cyclical("triangular", base_value, peak_value, up_steps, down_steps))
+
+
+def triangular2(
+    base_value: ScalarLike, peak_value: ScalarLike, up_steps: StepCount, *, down_steps: StepCount | None = None
+) -> Schedule:
+    r"""`triangular` whose height above the base halves after every cycle.
+
+    Args:
+      base_value: lr at step 0 and at the end of every cycle. Shape (), from 0 to `peak_value`.
+      peak_value: lr at step `up_steps` of the first cycle. Shape (), >= 0.
+      up_steps: from base to peak, in optimizer updates, >= 1.
+      down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Smith 2015; `torch.optim.lr_scheduler.CyclicLR(mode="triangular2")`.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.triangular2(0.0, 1.0, 4)
+      >>> [float(schedule(t)) for t in (0, 4, 8, 12, 20)]
+      [0.0, 1.0, 0.0, 0.5, 0.25]
+    """
+    return bind(_triangular2, **_cyclical("triangular2", base_value, peak_value, up_steps, down_steps))
+
+
+def exp_range(
+    base_value: ScalarLike,
+    peak_value: ScalarLike,
+    up_steps: StepCount,
+    gamma: ScalarLike,
+    *,
+    down_steps: StepCount | None = None,
+) -> Schedule:
+    r"""`triangular` whose height above the base shrinks by `gamma` every step: times $\gamma^t$.
+
+    $t$ is the step since the start of training, as in PyTorch's code, so even the first peak is a little lower.
+
+    Args:
+      base_value: lr at step 0 and at the end of every cycle. Shape (), from 0 to `peak_value`.
+      peak_value: what the first peak would be without `gamma`. Shape (), >= 0.
+      up_steps: from base to peak, in optimizer updates, >= 1.
+      gamma: factor of the height per step, above 0 and at most 1.
+      down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Smith 2015; `torch.optim.lr_scheduler.CyclicLR(mode="exp_range")`.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.exp_range(0.0, 1.0, 4, 0.5)
+      >>> [float(schedule(t)) for t in (0, 4, 8, 12)]
+      [0.0, 0.0625, 0.0, 0.000244140625]
+    """
+    gamma = check.value("exp_range(gamma)", gamma, rule="a number above 0 and at most 1", accept=lambda x: 0 < x <= 1)
+    return bind(_exp_range, gamma=gamma, **_cyclical("exp_range", base_value, peak_value, up_steps, down_steps))
+
+
+@schedule_core
+def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cycle_steps, floor_fraction):
+    decay = bounded_power(decay_rate, (step // transition_steps).astype(init_value.dtype))
+    decay = decay * jnp.power(decay_rate, (step % transition_steps) / transition_steps)
+    since = step % cycle_steps
+    from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
+    wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
+    weight = jnp.where(since <= 0, 1.0, blend(wave, jnp.ones_like(wave), floor_fraction))
+    return finite(init_value * decay) * weight
+
+
+def cyclic_exponential_decay(
+    init_value: ScalarLike,
+    decay_rate: ScalarLike,
+    transition_steps: StepCount,
+    cycle_steps: StepCount,
+    *,
+    floor_fraction: ScalarLike = 0.1,
+) -> Schedule:
+    r"""An exponential decay times a cosine wave, CED.
+
+    $\eta(t) = i\, r^{t/T} \left(f + (1 - f)\,\tfrac12 (1 + \cos 2\pi t/P)\right)$.
+
+    Args:
+      init_value: $i$, lr at step 0. Shape (), >= 0.
+      decay_rate: $r$ > 0, factor of the envelope every `transition_steps`.
+      transition_steps: $T$, in optimizer updates, >= 1.
+      cycle_steps: $P$, in optimizer updates, >= 1.
+      floor_fraction: $f$, from 0 to 1: how low the wave goes, as a part of the envelope. With 0 the lr touches 0 in
+        the middle of every cycle.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape. It never ends.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: no canonical one is known; the definition is that of this docstring.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.cyclic_exponential_decay(1.0, 0.5, 100, 10)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 100)]
+      [1.0, 0.0966, 0.933, 0.5]
+    """
+    return bind(
+        _cyclic_exponential_decay,
+        init_value=check.value("cyclic_exponential_decay(init_value)", init_value),
+        decay_rate=check.positive("cyclic_exponential_decay(decay_rate)", decay_rate),
+        transition_steps=check.steps("cyclic_exponential_decay(transition_steps)", transition_steps),
+        cycle_steps=check.steps("cyclic_exponential_decay(cycle_steps)", cycle_steps),
+        floor_fraction=check.fraction("cyclic_exponential_decay(floor_fraction=...)", floor_fraction),
+    )

@@ -1,0 +1,227 @@
+"""What a schedule does, in words and numbers: for ours and for any other callable."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_callable
+from .._types import Float, Int, Schedule, StepCount
+from . import _arguments as check
+
+MAX_SAMPLES = 200_000
+"""Up to so many steps every one is looked at; a longer training is sampled evenly."""
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """A part of a schedule that rises, falls, or stays.
+
+    Attributes:
+      kind: "rising", "falling" or "constant".
+      start: its first step.
+      stop: the step after its last one; the next phase's start.
+      start_value: lr at `start`.
+      stop_value: lr at `stop - 1`.
+    """
+
+    kind: str
+    start: int
+    stop: int
+    start_value: float
+    stop_value: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """What `describe` found. Print it.
+
+    Attributes:
+      total_steps: optimizer updates looked at, steps 0 to `total_steps` - 1.
+      phases: what it does one after another, at most 50.
+      peak: the highest lr.
+      peak_step: the first step that has it.
+      values: lr at 0, 25, 50, 75 and 100 % of the training, the last one at step `total_steps`, after the last update.
+      area: sum of the lr over all updates: the distance that SGD with gradients of norm 1 could go.
+      sparkline: the course in one line of text.
+      sampled: whether only a part of the steps was looked at.
+    """
+
+    total_steps: int
+    phases: tuple[Phase, ...]
+    peak: float
+    peak_step: int
+    values: dict[str, float]
+    area: float
+    sparkline: str
+    sampled: bool
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.sparkline}  {self.total_steps:,} steps",
+            f"peak {self.peak:.4g} at step {self.peak_step:,} ({100 * self.peak_step / self.total_steps:.3g} %)",
+            "at " + ", ".join(f"{part} {value:.4g}" for part, value in self.values.items()),
+            f"area {self.area:.4g}, mean {self.area / self.total_steps:.4g}",
+        ]
+        lines += [
+            f"  {phase.kind:8} steps {phase.start:,} to {phase.stop - 1:,}: "
+            + (
+                f"{phase.start_value:.4g}"
+                if phase.kind == "constant"
+                else f"{phase.start_value:.4g} to {phase.stop_value:.4g}"
+            )
+            for phase in self.phases
+        ]
+        return "\n".join(lines)
+
+
+def describe(schedule: Schedule, total_steps: StepCount) -> Description:
+    """Look at a schedule: its phases, its peak, its values on the way, its area.
+
+    Args:
+      schedule: any Optax callable, also one that is not of this package.
+      total_steps: optimizer updates of the training, warmup included, >= 1.
+
+    Returns:
+      A `Description`; `print` shows it.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range, or the schedule does not return one number.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> print(schedules.describe(schedules.warmup_cosine(0.1, warmup_steps=10, total_steps=100), 100))
+      ▂▅█████▇▇▇▇▆▆▆▅▅▅▄▄▄▃▃▃▂▂▂▂▁▁▁▁▁  100 steps
+      peak 0.1 at step 10 (10 %)
+      at 0% 0, 25% 0.0933, 50% 0.05868, 75% 0.01786, 100% 0
+      area 5, mean 0.05
+        rising   steps 0 to 9: 0 to 0.09
+        falling  steps 10 to 99: 0.1 to 3.046e-05
+    """
+    total = known_steps("describe(total_steps)", total_steps)
+    steps = sample_steps(total)
+    values = evaluate(schedule, steps)
+    marks = [round(total * part / 4) for part in range(5)]
+    with np.errstate(invalid="ignore"):
+        peak = int(np.nanargmax(values)) if np.isfinite(values).any() else 0
+    return Description(
+        total_steps=total,
+        phases=tuple(phases_of(steps, values, total)[:50]),
+        peak=float(values[peak]),
+        peak_step=int(steps[peak]),
+        values={f"{25 * part}%": float(value) for part, value in enumerate(evaluate(schedule, np.array(marks)))},
+        area=float(np.mean(values, dtype=np.float64) * total),
+        sparkline=sparkline(values),
+        sampled=len(steps) < total,
+    )
+
+
+def known_steps(where: str, total_steps: Any) -> int:
+    """A number of steps that is known now."""
+    total = check.steps(where, total_steps)
+    if not isinstance(total, int):
+        raise TypeError(f"`{where}` must be known, got a traced number. Call it outside jit and vmap.")
+    return total
+
+
+def sample_steps(total: int) -> Int[np.ndarray, " steps"]:
+    """Every step, or evenly many with both ends."""
+    if total <= MAX_SAMPLES:
+        return np.arange(total)
+    return np.unique(np.linspace(0, total - 1, MAX_SAMPLES).astype(np.int64))
+
+
+def evaluate(schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+    """The values at these steps, as float64. A schedule that cannot be traced is called step by step.
+
+    Every step is given by itself, under vmap: some callables take an array of steps and answer wrongly.
+    """
+    check_callable("schedule", schedule, signature="schedule(step) -> learning rate")
+    try:
+        values = jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))(steps)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+        values = np.stack([np.asarray(schedule(int(step))) for step in steps])
+    if values.ndim != 1 or not jnp.issubdtype(values.dtype, np.number):
+        raise TypeError(
+            f"A schedule must return one number for one step, got {values.dtype} of shape {values.shape[1:]}."
+        )
+    return np.asarray(values, np.float64)
+
+
+def phases_of(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], total: int) -> list[Phase]:
+    """The rising, falling and constant parts, in order. A leap between two steps is no part: it begins the next one."""
+    kinds = _kinds(values)
+    starts = [0, *np.flatnonzero((kinds[1:] != kinds[:-1]) | leaps(values)[: len(kinds) - 1]) + 1]
+    found = []
+    for start, stop in zip(starts, [*starts[1:], len(values)], strict=True):
+        found.append(
+            Phase(
+                kind=_NAMES[int(kinds[start])] if stop - start > 1 else "constant",
+                start=int(steps[start]),
+                stop=total if stop == len(values) else int(steps[stop]),
+                start_value=float(values[start]),
+                stop_value=float(values[stop - 1]),
+            )
+        )
+    return found
+
+
+_NAMES = {0: "constant", 1: "rising", -1: "falling"}
+
+
+def tolerance_of(values: Float[np.ndarray, " steps"]) -> float:
+    """Differences up to this are rounding: 4 units in the last place of the peak."""
+    return 4 * float(np.spacing(np.float32(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))))
+
+
+def leaps(values: Float[np.ndarray, " steps"]) -> np.ndarray:
+    """Where a change from one step to the next is far greater than those before and after it; one fewer than steps."""
+    change = np.nan_to_num(np.abs(np.diff(values)), posinf=np.inf)
+    around = np.maximum(np.r_[0.0, change[:-1]], np.r_[change[1:], 0.0]) if len(change) else change
+    return change > 8 * np.maximum(around, tolerance_of(values))
+
+
+def _kinds(values: Float[np.ndarray, " steps"]) -> np.ndarray:
+    """For every step -1, 0 or 1: the direction in which it goes on to the next step of its part, 0 on a plateau."""
+    change = np.diff(values)
+    signs = np.where(np.abs(change) > tolerance_of(values), np.sign(change), 0).astype(int)
+    signs[leaps(values)] = 0
+    kinds = np.zeros(len(values), int)
+    known = np.flatnonzero(signs)
+    if not len(known):
+        return kinds
+    # a change too small to tell goes the way of the next one that is not, or of the last
+    following = np.minimum(np.searchsorted(known, np.arange(len(signs))), len(known) - 1)
+    kinds[:-1] = signs[known[following]]
+    kinds[-1] = kinds[-2]
+    for start, stop in _plateaus(values):
+        kinds[start:stop] = 0
+    leap = np.flatnonzero(leaps(values))
+    kinds[leap] = np.where(kinds[leap] == 0, 0, kinds[np.maximum(leap - 1, 0)])  # the last step before it belongs to it
+    return kinds
+
+
+def _plateaus(values: Float[np.ndarray, " steps"]) -> list[tuple[int, int]]:
+    """Runs of one value, long enough to be no rounding of a slow slope: 1 % of the steps, and at least two."""
+    edges = np.flatnonzero(np.diff(values) != 0) + 1
+    starts, stops = np.r_[0, edges], np.r_[edges, len(values)]
+    long = stops - starts >= max(2, len(values) // 100)
+    return list(zip(starts[long], stops[long], strict=True))
+
+
+def sparkline(values: Float[np.ndarray, " steps"], width: int = 32) -> str:
+    """The values as `width` bars, each the mean of its part; the lowest is 0 or less."""
+    parts = np.array_split(values, min(width, len(values)))
+    means = np.array([part.mean() for part in parts])
+    top = np.nanmax(np.where(np.isfinite(means), means, 0.0), initial=0.0)
+    if top <= 0:
+        return _BARS[1] * len(parts)
+    heights = np.clip(np.nan_to_num(means / top, nan=0.0, posinf=1.0), 0, 1)
+    return "".join(
+        "?" if not np.isfinite(mean) else _BARS[1 + round(7 * height)]
+        for mean, height in zip(means, heights, strict=True)
+    )

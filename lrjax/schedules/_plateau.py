@@ -1,0 +1,158 @@
+"""Lower the learning rate where a metric stops getting better."""
+
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from .._checks import check_choice, check_count
+from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
+from . import _arguments as check
+
+
+class PlateauState(NamedTuple):
+    """The state of `reduce_on_plateau`.
+
+    Attributes:
+      scale: factor of the updates. float32, shape ().
+      best: the best metric so far. float32, shape ().
+      bad: measurements in a row that were no better. int32, shape ().
+      cooldown: measurements to go until bad ones count again. int32, shape ().
+      count: updates since the last measurement. int32, shape ().
+      total: sum of the metric over these. float32, shape ().
+    """
+
+    scale: Float[Array, ""]
+    best: Float[Array, ""]
+    bad: Int[Array, ""]
+    cooldown: Int[Array, ""]
+    count: Int[Array, ""]
+    total: Float[Array, ""]
+
+
+def reduce_on_plateau(
+    *,
+    factor: ScalarLike = 0.1,
+    patience: int = 10,
+    mode: str = "min",
+    threshold: ScalarLike = 1e-4,
+    threshold_mode: str = "rel",
+    cooldown: int = 0,
+    min_lr: ScalarLike = 0.0,
+    base_lr: ScalarLike | None = None,
+    accumulation_size: int = 1,
+) -> optax.GradientTransformationExtraArgs:
+    """Scale the updates down whenever a metric has stopped improving. Chain it after the optimizer.
+
+    Every update takes the metric: `optimizer.update(grads, state, params, value=loss)`. A measurement is better if it
+    beats the best one so far by more than the margin: `threshold`, or `threshold * |best|`. After more than `patience`
+    measurements in a row that are not, the scale is multiplied by `factor` (so `patience=0` reduces at the first bad
+    one), and for `cooldown` measurements nothing is counted.
+
+    A metric that is NaN, or infinite in the bad direction, counts as no better. Negative metrics are as good as
+    positive ones: the margin is a part of the best one's size (PyTorch's and Optax's relative test takes a worsening
+    negative metric for an improvement).
+
+    Args:
+      factor: what the scale is multiplied by, above 0 and below 1.
+      patience: bad measurements that are tolerated in a row, >= 0; as in PyTorch, one fewer than in Optax.
+      mode: "min" if the metric is to fall, "max" if it is to rise.
+      threshold: least improvement, >= 0.
+      threshold_mode: "rel" for a part of |best|, "abs" for units of the metric.
+      cooldown: measurements after a reduction that do not count, >= 0.
+      min_lr: the learning rate below which it is not reduced, >= 0. Needs `base_lr`.
+      base_lr: the learning rate of the optimizer before, > 0; its peak, if it is a schedule.
+      accumulation_size: updates whose mean metric is one measurement, >= 1: the steps of an epoch, for instance.
+
+    Returns:
+      A transformation; `current_hyperparams` shows its "plateau_scale".
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range; at an update, `value` is missing or not one number.
+
+    Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax, lrjax
+      >>> optimizer = optax.chain(optax.sgd(1.0), lrjax.reduce_on_plateau(factor=0.5, patience=1))
+      >>> params = jnp.ones(1)
+      >>> state = optimizer.init(params)
+      >>> for loss in (1.0, 1.0, 1.0):  # the second bad one in a row is one too many
+      ...     updates, state = optimizer.update(params, state, params, value=loss)
+      >>> float(updates[0])
+      -0.5
+    """
+    where = "reduce_on_plateau"
+    factor = check.value(f"{where}(factor=...)", factor, rule="above 0 and below 1", accept=lambda x: 0 < x < 1)
+    patience = check_count(f"{where}(patience=...)", patience, minimum=0, unit="measurements")
+    cooldown = check_count(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
+    size = check_count(f"{where}(accumulation_size=...)", accumulation_size, unit="updates")
+    sign = 1.0 if check_choice(f"{where}(mode=...)", mode, ("min", "max")) == "min" else -1.0
+    relative = check_choice(f"{where}(threshold_mode=...)", threshold_mode, ("rel", "abs")) == "rel"
+    threshold = check.value(f"{where}(threshold=...)", threshold)
+    min_lr = check.value(f"{where}(min_lr=...)", min_lr)
+    least = _least_scale(where, min_lr, base_lr)
+
+    def init(params: PyTree) -> PlateauState:
+        del params
+        zero = jnp.int32(0)
+        return PlateauState(jnp.float32(1), jnp.float32(sign * np.inf), zero, zero, zero, jnp.float32(0))
+
+    def update(
+        updates: PyTree, state: PlateauState, params: PyTree = None, *, value: Any = None, **extra: Any
+    ) -> tuple[PyTree, PlateauState]:
+        del params, extra
+        total, count = state.total + _metric(value), state.count + 1
+        due = count >= size
+        measured = _measure(state, total / count)
+        kept = state._replace(total=total, count=count)
+        state = PlateauState(*(jnp.where(due, new, old) for new, old in zip(measured, kept, strict=True)))
+        return jax.tree.map(lambda leaf: (state.scale * leaf).astype(leaf.dtype), updates), state
+
+    def _measure(state: PlateauState, metric: Array) -> PlateauState:
+        better = _is_better(sign * metric, sign * state.best, threshold, relative)
+        bad = jnp.where(better | (state.cooldown > 0), 0, state.bad + 1)
+        reduce = bad > patience
+        scale = jnp.where(reduce, jnp.maximum(state.scale * factor, jnp.minimum(least, state.scale)), state.scale)
+        return PlateauState(
+            scale=scale.astype(np.float32),
+            best=jnp.where(better, metric, state.best),
+            bad=jnp.where(reduce, 0, bad).astype(np.int32),
+            cooldown=jnp.where(reduce, cooldown, jnp.maximum(state.cooldown - 1, 0)).astype(np.int32),
+            count=jnp.int32(0),
+            total=jnp.float32(0),
+        )
+
+    return optax.GradientTransformationExtraArgs(init, cast(Any, update))
+
+
+def _is_better(metric: Array, best: Array, threshold: ScalarLike, relative: bool) -> Bool[Array, ""]:
+    """Lower than the best one by more than the margin; the first finite one always is, NaN never."""
+    size = jnp.where(jnp.isfinite(best), jnp.abs(best), 0.0) if relative else 1.0
+    return metric < best - threshold * size
+
+
+def _metric(value: Any) -> Array:
+    if value is None:
+        raise TypeError("`reduce_on_plateau` needs the metric at every update: optimizer.update(..., value=loss).")
+    metric = jnp.asarray(value, np.float32)
+    if metric.shape != ():
+        raise ValueError(
+            f"`reduce_on_plateau` needs one number, got `value` of shape {metric.shape}. Take its mean, for example."
+        )
+    return metric
+
+
+def _least_scale(where: str, min_lr: Any, base_lr: Any) -> Any:
+    """The scale at which the learning rate is the lowest allowed."""
+    if base_lr is None:
+        if isinstance(min_lr, (int, float)) and min_lr == 0:
+            return 0.0
+        raise ValueError(
+            f"`{where}(min_lr=...)` needs base_lr, the learning rate of the optimizer before it: it sees updates only."
+        )
+    base_lr = check.positive(f"{where}(base_lr=...)", base_lr)
+    check.ordered(where, ("min_lr", "base_lr"), min_lr, base_lr)
+    return min_lr / base_lr

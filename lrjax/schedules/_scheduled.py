@@ -1,0 +1,152 @@
+"""Several hyperparameters of an optimizer on schedules, with one step counter."""
+
+import inspect
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from .._checks import check_callable, check_number, describe, name_of, show
+from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
+
+
+class ScheduledState(NamedTuple):
+    """The state of `scheduled`. To resume, restore it; all that the schedules need is `step`.
+
+    Attributes:
+      step: optimizer updates done so far. int32, shape ().
+      hyperparams: what the last update used (before the first: what it will use). float32, shape () each.
+      inner: the optimizer's own state.
+    """
+
+    step: Int[Array, ""]
+    hyperparams: dict[str, Float[Array, ""]]
+    inner: PyTree
+
+
+def scheduled(
+    make_optimizer: OptimizerFactory, **hyperparams: Schedule | ScalarLike
+) -> optax.GradientTransformationExtraArgs:
+    """An optimizer any of whose hyperparameters follow schedules: learning rate, momentum, weight decay together.
+
+    At every update all schedules are asked for the value at one step, in float32 whatever the parameters' type, and
+    the optimizer is built with these. Its updates come back in the type of the gradients, its state in the type that
+    it began with. (`optax.inject_hyperparams` casts hyperparameters to the parameters' type: with bfloat16, Adam's b2
+    of 0.999 becomes 1 and its first update NaN.)
+
+    Args:
+      make_optimizer: a function of the hyperparameters, by keyword, that returns an optimizer: `optax.sgd`, or your own
+        that returns a chain. Bind what is no number with `functools.partial`.
+      **hyperparams: a schedule or a number for each. Numbers and schedules may be traced.
+
+    Returns:
+      An optimizer for `optax.chain`, `optax.multi_transform`, `optax.MultiSteps` and the like. Its state is a
+      `ScheduledState`; `current_hyperparams` reads it.
+
+    Raises:
+      TypeError: the function does not take such an argument, or a hyperparameter is neither schedule nor number.
+
+    Source: Smith 2018, A disciplined approach to neural network hyper-parameters, for momentum against the lr.
+
+    Examples:
+      >>> import jax.numpy as jnp, optax, lrjax
+      >>> from lrjax import schedules
+      >>> optimizer = lrjax.scheduled(
+      ...     optax.sgd,
+      ...     learning_rate=schedules.one_cycle(0.5, 100),
+      ...     momentum=schedules.one_cycle_momentum(100),
+      ... )
+      >>> params = jnp.ones(2)
+      >>> state = optimizer.init(params)
+      >>> updates, state = optimizer.update(params, state)
+      >>> {name: round(float(value), 3) for name, value in lrjax.current_hyperparams(state).items()}
+      {'learning_rate': 0.02, 'momentum': 0.95}
+    """
+    check_callable("scheduled(make_optimizer)", make_optimizer, signature="make_optimizer(**hyperparams) -> optimizer")
+    if not hyperparams:
+        raise TypeError("`scheduled` needs at least one hyperparameter: scheduled(optax.sgd, learning_rate=schedule).")
+    _check_accepts(make_optimizer, tuple(hyperparams))
+    for name, value in hyperparams.items():
+        _check_hyperparam(name, value)
+
+    def at(step: Array) -> dict[str, Array]:
+        return {name: _in_float32(value(step) if callable(value) else value) for name, value in hyperparams.items()}
+
+    def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
+        optimizer = make_optimizer(**values)
+        if not isinstance(optimizer, optax.GradientTransformation):
+            raise TypeError(
+                f"`scheduled(make_optimizer)` must return an Optax optimizer, {name_of(make_optimizer)} returned "
+                f"{show(optimizer)} ({type(optimizer).__name__})."
+            )
+        return optax.with_extra_args_support(optimizer)
+
+    def init(params: PyTree) -> ScheduledState:
+        values = at(jnp.int32(0))
+        return ScheduledState(jnp.int32(0), values, build(values).init(params))
+
+    def update(
+        updates: PyTree, state: ScheduledState, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, ScheduledState]:
+        values = at(state.step)
+        changed, inner = build(values).update(updates, state.inner, params, **extra)
+        step = cast(Array, optax.safe_increment(state.step))
+        return _like(changed, updates), ScheduledState(step, values, _like(inner, state.inner))
+
+    return optax.GradientTransformationExtraArgs(init, cast(Any, update))
+
+
+def _in_float32(value: Any) -> Array:
+    value = jnp.asarray(value)
+    return jax.lax.convert_element_type(value, np.float32)
+
+
+def _like(tree: PyTree, template: PyTree) -> PyTree:
+    """The floating leaves in the types of the template's: what enters a scan must come out of it."""
+
+    def cast(leaf: Any, wanted: Any) -> Any:
+        if hasattr(leaf, "dtype") and hasattr(wanted, "dtype") and jnp.issubdtype(leaf.dtype, np.floating):
+            return leaf.astype(wanted.dtype)
+        return leaf
+
+    return jax.tree.map(cast, tree, template)
+
+
+def _check_accepts(make_optimizer: OptimizerFactory, names: tuple[str, ...]) -> None:
+    try:
+        signature = inspect.signature(make_optimizer)
+    except (TypeError, ValueError):
+        return
+    parameters = signature.parameters
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        return
+    unknown = [name for name in names if name not in parameters]
+    if unknown:
+        raise TypeError(
+            f"`scheduled(make_optimizer)` must take {', '.join(unknown)} by keyword; {name_of(make_optimizer)} takes "
+            f"{', '.join(parameters)}."
+        )
+
+
+def _check_hyperparam(name: str, value: Any) -> None:
+    where = f"scheduled({name}=...)"
+    if not callable(value):
+        if isinstance(value, Tracer):
+            return
+        advice = "a schedule or a number; bind anything else with functools.partial(make_optimizer, ...)"
+        check_number(where, value, rule=advice, accept=np.isfinite)
+        return
+    try:
+        out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
+    except Exception as error:
+        raise TypeError(
+            f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: {error} "
+            "Bind a function of another kind with functools.partial(make_optimizer, ...)."
+        ) from error
+    if out.shape != () or not jnp.issubdtype(out.dtype, np.number):
+        raise TypeError(
+            f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}."
+        )

@@ -1,0 +1,83 @@
+"""How far along a step is, and the shapes between two values.
+
+XLA turns `t / T` into `t * (1 / T)` where T is a constant, so that T / T is not 1 for many T. Everything that must hold
+exactly is therefore pinned with `where` and decided in integers.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from .._types import Array
+
+FALLS = ("linear", "cosine", "sqrt", "square", "mirror_cosine")
+"""The shapes of `fall`."""
+
+
+class Progress(NamedTuple):
+    """How far a change has come: `done` from 0 to 1 and `left` = 1 - done, each accurate where it is small.
+
+    Exactly 0 and 1 up to the first step, and 1 and 0 from the last one on.
+    """
+
+    done: Array
+    left: Array
+
+
+def progress(step: Array, duration: Array) -> Progress:
+    """How far `step` is from 0 to `duration`; a duration of 0 is over at step 0."""
+    inside = jnp.clip(step, 0, duration)
+    length = jnp.where(duration > 0, duration, 1)
+    over, before = step >= duration, step <= 0
+    done = jnp.where(over, 1.0, jnp.where(before, 0.0, inside / length))
+    left = jnp.where(over, 0.0, jnp.where(before, 1.0, (duration - inside) / length))
+    return Progress(done, left)
+
+
+def blend(weight: Array, one: Array, zero: Array) -> Array:
+    """From `zero` at weight 0 to `one` at weight 1, both exactly."""
+    return weight * one + (1.0 - weight) * zero
+
+
+def geometric(at: Progress, start: Array, end: Array) -> Array:
+    """From `start` to `end` with a constant ratio per step, both exactly; both positive."""
+    # from the larger end, so that the rounding of the exponent is small where the value is large
+    falls = start >= end
+    high, low = jnp.maximum(start, end), jnp.minimum(start, end)
+    value = high * jnp.power(low / high, jnp.where(falls, at.done, at.left))
+    return jnp.where(at.left <= 0, end, jnp.where(at.done <= 0, start, value))
+
+
+def fall(shape: str, at: Progress) -> Array:
+    """A weight from 1 to 0, both exactly."""
+    done, left = at
+    inner = {
+        "linear": lambda: left,
+        "cosine": lambda: cosine(left),
+        "sqrt": lambda: left / (1.0 + jnp.sqrt(done)),  # 1 - sqrt(done), without cancellation
+        "square": lambda: left * (1.0 + done),
+        "mirror_cosine": lambda: 2.0 * left - cosine(left),
+    }[shape]()
+    return pinned(inner, at)
+
+
+def cosine(fraction: Array) -> Array:
+    """(1 - cos(pi x)) / 2, half a cosine from 0 to 1; where it is small, as a square, without cancellation."""
+    small, large = jnp.square(jnp.sin(0.5 * jnp.pi * fraction)), 0.5 - 0.5 * jnp.cos(jnp.pi * fraction)
+    return jnp.where(fraction < 0.5, small, large)
+
+
+def pinned(weight: Array, at: Progress) -> Array:
+    """The weight, but 1 at the beginning and 0 at the end."""
+    return jnp.where(at.left <= 0, 0.0, jnp.where(at.done <= 0, 1.0, weight))
+
+
+def bounded_power(base: Array, exponent: Any) -> Array:
+    """base ** exponent that stays finite, and is 1 at exponent 0."""
+    largest = jnp.finfo(base.dtype).max
+    return jnp.minimum(jnp.power(base, exponent), largest)
+
+
+def finite(value: Array) -> Array:
+    """The value, at most the largest finite number."""
+    return jnp.minimum(value, jnp.finfo(value.dtype).max)

@@ -1,0 +1,183 @@
+"""Warmup, stable phase, decay; and cooling any schedule down from any step."""
+
+from typing import Any, cast
+
+import jax.numpy as jnp
+
+from .._checks import check_choice, show
+from .._types import Array, ScalarLike, Schedule, StepCount
+from . import _arguments as check
+from ._bind import Core, Partial, bind, schedule_core
+from ._shapes import FALLS, Progress, blend, fall, geometric, progress
+
+COOLDOWNS = (*FALLS, "exponential")
+"""The shapes of a decay from a stable learning rate."""
+
+
+def cool(cooldown: str, at: Progress, start: Array, end: Array) -> Array:
+    """The value on the way down."""
+    return geometric(at, start, end) if cooldown == "exponential" else blend(fall(cooldown, at), start, end)
+
+
+@schedule_core
+def _warmup_stable_decay(step, peak_value, warmup_steps, stable_steps, decay_steps, end_value, *, cooldown, convention):
+    low = end_value if convention == "hf" else jnp.zeros_like(peak_value)
+    rising = blend(progress(step, warmup_steps).done, peak_value, low)
+    falling = cool(cooldown, progress(step - warmup_steps - stable_steps, decay_steps), peak_value, end_value)
+    return jnp.where(step < warmup_steps, rising, falling)
+
+
+def warmup_stable_decay(
+    peak_value: ScalarLike,
+    *,
+    warmup_steps: StepCount,
+    stable_steps: StepCount,
+    decay_steps: StepCount,
+    end_value: ScalarLike = 0.0,
+    cooldown: str = "sqrt",
+    convention: str = "optax",
+) -> Schedule:
+    r"""A linear warmup, a constant phase, a decay: WSD, the trapezoid.
+
+    The stable phase may be lengthened at any time (`extend`): what was trained stays valid. From any step of it the
+    training may be finished (`cooldown_from`).
+
+    With $p$ from 0 to 1 along the decay, the lr goes from the peak to the end by $1 - \sqrt p$ ("sqrt"), $1 - p$
+    ("linear"), $\tfrac12(1 + \cos \pi p)$ ("cosine"), $1 - p^2$ ("square"), $2(1 - p)$ minus the cosine
+    ("mirror_cosine"), or a constant factor per step ("exponential").
+
+    Args:
+      peak_value: lr of the stable phase. Shape (), >= 0.
+      warmup_steps: in optimizer updates, >= 0.
+      stable_steps: in optimizer updates, >= 0.
+      decay_steps: in optimizer updates, >= 0. About 20 % of the whole is usual.
+      end_value: lr from the end on. Shape (), >= 0; above 0 if `cooldown` is "exponential".
+      cooldown: the shape of the decay, one of those above.
+      convention: "optax" warms up from 0, "hf" (transformers) from `end_value`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape. The last value is reached at step
+      `warmup_steps + stable_steps + decay_steps`.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Zhai et al. 2022; Hu et al. 2024, MiniCPM; Haegele et al. 2024 (arXiv 2405.18392), eq. 1 for "sqrt".
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.warmup_stable_decay(1.0, warmup_steps=10, stable_steps=50, decay_steps=20)
+      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 60, 65, 80)]
+      [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    same = {"optax": "optax", "hf": "hf"}
+    where = "warmup_stable_decay"
+    core = _warmup_stable_decay.choose(
+        cooldown=check_choice(f"{where}(cooldown=...)", cooldown, COOLDOWNS),
+        convention=check.convention(where, convention, same),
+    )
+    warmup_steps = check.steps(f"{where}(warmup_steps=...)", warmup_steps, minimum=0)
+    stable_steps = check.steps(f"{where}(stable_steps=...)", stable_steps, minimum=0)
+    decay_steps = check.steps(f"{where}(decay_steps=...)", decay_steps, minimum=0)
+    check.total(f"{where}(warmup_steps + stable_steps + decay_steps)", warmup_steps, stable_steps, decay_steps)
+    return bind(
+        core,
+        peak_value=_start(f"{where}(peak_value)", peak_value, cooldown),
+        warmup_steps=warmup_steps,
+        stable_steps=stable_steps,
+        decay_steps=decay_steps,
+        end_value=_start(f"{where}(end_value=...)", end_value, cooldown),
+    )
+
+
+def _start(where: str, number: Any, cooldown: str) -> Any:
+    """A value of either end: above 0 for a constant factor per step."""
+    if cooldown != "exponential":
+        return check.value(where, number)
+    rule = "above 0 where cooldown='exponential', a constant factor per step"
+    return check.value(where, number, rule=rule, accept=lambda x: x > 0)
+
+
+def extend(schedule: Schedule, more_steps: StepCount) -> Schedule:
+    """A `warmup_stable_decay` whose stable phase is longer: the same until the decay would have begun.
+
+    Args:
+      schedule: made by `warmup_stable_decay`.
+      more_steps: added to the stable phase, in optimizer updates, >= 0.
+
+    Returns:
+      A schedule of the same kind.
+
+    Raises:
+      TypeError, ValueError: the schedule is of another kind, or `more_steps` is out of its range.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> short = schedules.warmup_stable_decay(1.0, warmup_steps=10, stable_steps=50, decay_steps=20)
+      >>> long = schedules.extend(short, 100)
+      >>> [float(short(t)) == float(long(t)) for t in (5, 59, 60)], float(short(80)), float(long(160))
+      ([True, True, True], 0.0, 1.0)
+    """
+    core = getattr(schedule, "func", None)
+    if not isinstance(schedule, Partial) or getattr(core, "function", None) is not _warmup_stable_decay.function:
+        raise TypeError(
+            f"`extend(schedule)` must be a schedule made by `warmup_stable_decay`, got {show(schedule)}. "
+            "Only that one has a stable phase."
+        )
+    numbers = dict(schedule.keywords)
+    more_steps = check.steps("extend(more_steps)", more_steps, minimum=0)
+    check.total(
+        "extend(more_steps)", numbers["warmup_steps"], numbers["stable_steps"], numbers["decay_steps"], more_steps
+    )
+    numbers["stable_steps"] = numbers["stable_steps"] + more_steps
+    return bind(cast(Core, schedule.func), **numbers)
+
+
+@schedule_core
+def _cooldown_from(step, schedule, begin_step, decay_steps, end_value, *, cooldown):
+    start = schedule(begin_step)
+    falling = cool(cooldown, progress(step - begin_step, decay_steps), start, end_value)
+    return jnp.where(step < begin_step, schedule(jnp.minimum(step, begin_step)), falling)
+
+
+def cooldown_from(
+    schedule: Schedule,
+    begin_step: StepCount,
+    decay_steps: StepCount,
+    *,
+    end_value: ScalarLike = 0.0,
+    cooldown: str = "sqrt",
+) -> Schedule:
+    """Any schedule up to a step, and from there down to the end: finish a training early.
+
+    Args:
+      schedule: any schedule; what it does after `begin_step` is not asked.
+      begin_step: where the decay begins, from the schedule's own value there. In optimizer updates, >= 0.
+      decay_steps: how long it takes, in optimizer updates, >= 0.
+      end_value: lr from step `begin_step + decay_steps` on. Shape (), >= 0; above 0 if `cooldown` is "exponential".
+      cooldown: a shape of `warmup_stable_decay`.
+
+    Returns:
+      A schedule: step of any shape -> lr of the same shape.
+
+    Raises:
+      TypeError, ValueError: an argument is out of its range.
+
+    Source: Haegele et al. 2024 (arXiv 2405.18392).
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedule = schedules.cooldown_from(schedules.constant(1.0), 100, 20, cooldown="linear")
+      >>> [float(schedule(t)) for t in (99, 100, 110, 120)]
+      [1.0, 1.0, 0.5, 0.0]
+    """
+    begin_step = check.steps("cooldown_from(begin_step)", begin_step, minimum=0)
+    decay_steps = check.steps("cooldown_from(decay_steps)", decay_steps, minimum=0)
+    check.total("cooldown_from(begin_step + decay_steps)", begin_step, decay_steps)
+    return bind(
+        _cooldown_from.choose(cooldown=check_choice("cooldown_from(cooldown=...)", cooldown, COOLDOWNS)),
+        schedule=check.child("cooldown_from(schedule)", schedule),
+        begin_step=begin_step,
+        decay_steps=decay_steps,
+        end_value=_start("cooldown_from(end_value=...)", end_value, cooldown),
+    )
