@@ -29,11 +29,18 @@ class Core:
       function: what was decorated.
       choices: the static arguments, sorted by name.
       jumps: whether it leaps by design, as stairs and restarts do.
+      derived: numbers that follow from the others, so that a spec leaves them out.
     """
 
-    def __init__(self, function: Callable[..., Array], choices: tuple[tuple[str, Hashable], ...], jumps: bool):
+    def __init__(
+        self,
+        function: Callable[..., Array],
+        choices: tuple[tuple[str, Hashable], ...],
+        jumps: bool,
+        derived: tuple[str, ...],
+    ):
         self.function, self.choices = function, choices
-        self._may_jump = jumps
+        self._may_jump, self.derived = jumps, derived
         self.jumps = jumps and dict(choices).get("staircase", True)
         self.__name__ = self.name = function.__name__.removeprefix("_")
         self.__qualname__, self.__module__, self.__doc__ = function.__qualname__, function.__module__, function.__doc__
@@ -46,7 +53,7 @@ class Core:
         """The core with these static arguments; the same object every time."""
         key = tuple(sorted(choices.items()))
         if key not in self._variants:
-            self._variants[key] = Core(self.function, key, self._may_jump)
+            self._variants[key] = Core(self.function, key, self._may_jump, self.derived)
         return self._variants[key]
 
     def __call__(self, step: StepLike, **numbers: Any) -> Array:
@@ -97,11 +104,13 @@ def _is_child(value: object) -> bool:
     return isinstance(value, _CHILDREN)
 
 
-def schedule_core(function: Callable[..., Array] | None = None, *, jumps: bool = False) -> Any:
+def schedule_core(
+    function: Callable[..., Array] | None = None, *, jumps: bool = False, derived: tuple[str, ...] = ()
+) -> Any:
     """Put a module's function `_name(step, **numbers)` under the contract; applied once, where it is defined."""
     if function is None:
-        return functools.partial(schedule_core, jumps=jumps)
-    return Core(function, (), jumps)
+        return functools.partial(schedule_core, jumps=jumps, derived=derived)
+    return Core(function, (), jumps, derived)
 
 
 def bind(core: Core, **numbers: Any) -> Schedule:

@@ -166,8 +166,12 @@ def _stretch(step, schedule, old_steps, new_steps):
         whole = jnp.floor(step / new_steps)
         return schedule(whole * old_steps + (step - whole * new_steps) * old_steps / new_steps)
     whole, rest = _scaled(step % new_steps, old_steps, new_steps)
-    periods = (step // new_steps).astype(jnp.result_type(step, jnp.float32))  # times old_steps it may overflow
-    return schedule((periods * old_steps + whole) + rest / new_steps)
+    periods = step // new_steps
+    fits = periods <= (_largest(step) - whole) // old_steps
+    whole = jnp.where(fits, periods * old_steps + whole, _largest(step))
+    # float32 cannot hold a part of a step beyond this; under x64 it is never reached
+    coarse = whole >= 2**22
+    return jnp.where(coarse, schedule(whole), schedule(jnp.where(coarse, 0, whole) + rest / new_steps))
 
 
 def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
@@ -193,7 +197,7 @@ def stretch(schedule: Schedule, old_steps: StepCount, new_steps: StepCount) -> S
       new_steps: in optimizer updates, >= 1.
 
     Returns:
-      A schedule: step of any shape -> lr of the same shape. Old steps above 2**24 are rounded, under x64 2**53.
+      A schedule: step of any shape -> lr of the same shape. Beyond old step 2**22 it is asked at whole steps only.
 
     Raises:
       TypeError, ValueError: an argument is out of its range.

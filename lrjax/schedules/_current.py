@@ -56,7 +56,7 @@ def current_hyperparams(opt_state: PyTree, *, schedule: Schedule | None = None) 
         where = ", ".join(f"{_group(path) or 'the state'} (step {_shown(count)})" for path, count in counters)
         raise ValueError(
             "`current_hyperparams(opt_state)` cannot know the learning rate of optax.scale_by_schedule, whose "
-            f"state holds a step and no schedule: {where}. Pass schedule=..., or build the optimizer with lrjax.scheduled."
+            f"state holds a step and no schedule: {where}. Pass schedule=..., or use lrjax.scheduled."
             + (f" It could read {read}." if read else "")
         )
     if not found:

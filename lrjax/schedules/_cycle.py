@@ -1,6 +1,7 @@
 """Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
@@ -20,27 +21,29 @@ def _cosine_restarts(step, peak_value, first_cycle_steps, cycle_mult, peak_decay
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
-    """Which cycle a step is in, the steps since its start and its length; the last two as floats if they must be.
+    """Which cycle a step is in, the steps since its start, and its length; the first and the last as floats.
 
-    Starts follow S -> S * mult + first in integers: a logarithm misses restarts by rounding.
+    Starts are counted in integers, first * (1 + mult + mult**2 + ...): a logarithm misses restarts by rounding. Beyond
+    what an integer holds they wrap around, and the same sum in floats tells which ones have.
     """
-    real = jnp.result_type(step, jnp.float32)
+    number = jnp.arange(jnp.iinfo(first.dtype).bits - 1, dtype=first.dtype)
+    many = jnp.maximum(mult, 2)  # equal cycles need no table
+    before = number[:, None] > number
+    powers = jnp.power(many, number)
+    starts = first * jnp.sum(jnp.where(before, powers, 0), axis=1)
+    real = jnp.result_type(first, jnp.float32) if first.dtype == np.int64 else jnp.float32
+    real_powers = jnp.minimum(jnp.power(many.astype(real), number.astype(real)), 2.0**80)
+    real_starts = first * jnp.sum(jnp.where(before, real_powers, 0), axis=1)
     largest = jnp.iinfo(first.dtype).max
-    many = jnp.maximum(mult, 2)
-    start, index, length = jnp.zeros_like(first), jnp.zeros(step.shape, real), first.astype(real)
-    here, here_length = jnp.zeros_like(step), jnp.broadcast_to(length, step.shape)
-    for number in range(1, jnp.iinfo(first.dtype).bits):
-        fits = start <= (largest - first) // many  # the next start can be counted; the steps end before it if not
-        start = jnp.where(fits, start * many + first, largest)
-        length = length * many
-        reached = (step >= start) & fits
-        index = jnp.where(reached, float(number), index)
-        here = jnp.where(reached, start.astype(step.dtype), here)
-        here_length = jnp.where(reached, length, here_length)
+    counted = (starts >= 0) & (real_starts < 1.5 * largest)
+    index = jnp.sum((step[..., None] >= starts) & counted, axis=-1) - 1
+    lengths = jnp.where(first * real_powers < largest, (first * powers).astype(real), first * real_powers)
     equal = mult <= 1
-    index = jnp.where(equal, (step // first).astype(real), index)
-    since = jnp.where(equal, step % first, step - here)
-    return index, since, jnp.where(equal, first.astype(real), here_length)
+    return (
+        jnp.where(equal, step // first, index).astype(real),
+        jnp.where(equal, step % first, step - starts[index]),
+        jnp.where(equal, first.astype(real), lengths[index]),
+    )
 
 
 def cosine_restarts(

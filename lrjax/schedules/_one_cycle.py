@@ -1,6 +1,11 @@
 """1cycle and its momentum: one rise, one fall, and in three phases a last descent."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from .._checks import check_choice
 from .._types import Array, ScalarLike, Schedule, StepCount
@@ -10,15 +15,15 @@ from ._cycle import triangle
 from ._shapes import Progress, blend, fall, progress
 
 
-def _phases(step: Array, total_steps: Array, pct_start: Array, three_phase: bool, convention: str) -> list[Progress]:
+def _phases(
+    step: Array, total_steps: Array, pct_start: Array, peak_step: Array, three_phase: bool, convention: str
+) -> list[Progress]:
     """How far each phase is: the rise, the fall, and the last descent if there are three.
 
     Optax counts whole steps and ends at step N, PyTorch has its peak at pct N - 1 and ends at step N - 1.
     """
     if convention == "optax":
-        # a part of the steps in whole ones: 0.3 of 10 is 3, although float32(0.3) * 10 may lie below
-        peak = jnp.floor(pct_start * total_steps * (1.0 + 4e-7)).astype(total_steps.dtype)
-        ends = [peak, 2 * peak, total_steps] if three_phase else [peak, total_steps]
+        ends = [peak_step, 2 * peak_step, total_steps] if three_phase else [peak_step, total_steps]
     else:
         peak = pct_start * total_steps - 1.0
         ends = [peak, 2.0 * peak, total_steps - 1.0] if three_phase else [peak, total_steps - 1.0]
@@ -26,13 +31,20 @@ def _phases(step: Array, total_steps: Array, pct_start: Array, three_phase: bool
     return [progress(step - start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-@schedule_core
+def _peak_step(pct_start: Any, total_steps: Any) -> Any:
+    """The whole steps of the rise. float32 cannot tell 0.7 of 10 million steps, so it is made here where it can be."""
+    if isinstance(pct_start, Tracer) or isinstance(total_steps, Tracer):
+        return jnp.floor(pct_start * total_steps + 1e-3).astype(jax.dtypes.canonicalize_dtype(np.int64))
+    return int(float(pct_start) * total_steps)
+
+
+@schedule_core(derived=("peak_step",))
 def _one_cycle(
-    step, peak_value, total_steps, pct_start, div_factor, final_div_factor, *, shape, three_phase, convention
+    step, peak_value, total_steps, pct_start, div_factor, final_div_factor, peak_step, *, shape, three_phase, convention
 ):
     init_value = peak_value * (1.0 / div_factor)  # what XLA makes of a division by a constant, under jit or not
     end_value = init_value * (1.0 / final_div_factor)
-    rise, down, *last = _phases(step, total_steps, pct_start, three_phase, convention)
+    rise, down, *last = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
     low = init_value if last else end_value
     value = jnp.where(rise.left > 0, blend(fall(shape, rise), init_value, peak_value), peak_value)
     value = jnp.where(down.done > 0, blend(fall(shape, down), peak_value, low), value)
@@ -87,19 +99,24 @@ def one_cycle(
         three_phase=three_phase,
         convention=check.convention("one_cycle", convention, {"optax": "optax", "torch": "torch"}),
     )
+    total_steps = check.steps("one_cycle(total_steps)", total_steps)
+    pct_start = check.fraction("one_cycle(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0)
     return bind(
         core,
         peak_value=check.value("one_cycle(peak_value)", peak_value),
-        total_steps=check.steps("one_cycle(total_steps)", total_steps),
-        pct_start=check.fraction("one_cycle(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0),
+        total_steps=total_steps,
+        pct_start=pct_start,
+        peak_step=_peak_step(pct_start, total_steps),
         div_factor=check.value("one_cycle(div_factor=...)", div_factor, **at_least_1),
         final_div_factor=check.value("one_cycle(final_div_factor=...)", final_div_factor, **at_least_1),
     )
 
 
-@schedule_core
-def _one_cycle_momentum(step, total_steps, max_momentum, min_momentum, pct_start, *, shape, three_phase, convention):
-    rise, down, *_ = _phases(step, total_steps, pct_start, three_phase, convention)
+@schedule_core(derived=("peak_step",))
+def _one_cycle_momentum(
+    step, total_steps, max_momentum, min_momentum, pct_start, peak_step, *, shape, three_phase, convention
+):
+    rise, down, *_ = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
     value = jnp.where(rise.left > 0, blend(fall(shape, rise), max_momentum, min_momentum), min_momentum)
     return jnp.where(down.done > 0, blend(fall(shape, down), min_momentum, max_momentum), value)
 
@@ -150,12 +167,14 @@ def one_cycle_momentum(
         convention=check.convention("one_cycle_momentum", convention, {"optax": "optax", "torch": "torch"}),
     )
     pct_start = check.fraction("one_cycle_momentum(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0)
+    total_steps = check.steps("one_cycle_momentum(total_steps)", total_steps)
     return bind(
         core,
-        total_steps=check.steps("one_cycle_momentum(total_steps)", total_steps),
+        total_steps=total_steps,
         max_momentum=high,
         min_momentum=low,
         pct_start=pct_start,
+        peak_step=_peak_step(pct_start, total_steps),
     )
 
 

@@ -82,8 +82,9 @@ def to_spec(schedule: Schedule) -> dict[str, Any]:
             f"`to_spec(schedule)` must be a schedule of lrjax.schedules, got {show(schedule)}. "
             "Another callable has no name and numbers to write down."
         )
-    numbers = {name: _to_json(value) for name, value in schedule.keywords.items()}
-    return {"name": schedule.func.name, **dict(schedule.func.choices), **numbers}
+    core = schedule.func
+    numbers = {name: _to_json(value) for name, value in schedule.keywords.items() if name not in core.derived}
+    return {"name": core.name, **dict(core.choices), **numbers}
 
 
 def _to_json(value: Any) -> Any:
