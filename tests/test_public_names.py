@@ -19,16 +19,20 @@ NAMES = [
     "LRNotFound",
     "LRWarning",
     "LossCurve",
+    "PlateauState",
     "Outcome",
     "Preview",
     "RangeTest",
+    "ScheduledState",
     "SearchInterrupted",
     "SearchProgress",
     "Suggestions",
     "Task",
     "WarningName",
     "Window",
+    "at_step",
     "crossing",
+    "current_hyperparams",
     "find_lr",
     "find_warnings",
     "find_window",
@@ -38,18 +42,24 @@ NAMES = [
     "preview_lr",
     "range_rules",
     "range_test",
+    "reduce_on_plateau",
     "sample_losses",
+    "scheduled",
+    "schedules",
     "steepest",
 ]
 
+MODULES = ("range_rules", "schedules")
+
 # room -> the rooms it may import; `_types`, `_checks` and `_version` are everybody's
 ARROWS = {
+    "schedules": set(),
     "trials": set(),
     "range_rules": set(),
     "finder": {"trials", "range_rules", "plots"},
     "demos": {"trials"},
-    "plots": {"finder", "range_rules"},
-    "cli": {"finder", "trials", "demos", "range_rules", "plots"},
+    "plots": {"finder", "range_rules", "schedules"},
+    "cli": {"finder", "trials", "demos", "range_rules", "plots", "schedules"},
 }
 
 
@@ -59,20 +69,80 @@ def test_public_names_are_these():
 
 
 def _is_api(name, value):
-    return not inspect.ismodule(value) or name == "range_rules"
+    return not inspect.ismodule(value) or name in MODULES
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "range_rules"])
+SCHEDULES = [
+    "Description",
+    "Durations",
+    "Phase",
+    "Problem",
+    "ProblemName",
+    "clip",
+    "constant",
+    "cooldown_from",
+    "cosine_decay",
+    "cosine_restarts",
+    "cyclic_exponential_decay",
+    "describe",
+    "exp_range",
+    "exponential_decay",
+    "extend",
+    "from_spec",
+    "inverse_sqrt_decay",
+    "inverse_time_decay",
+    "join",
+    "k_decay",
+    "linear_decay",
+    "multiply",
+    "one_cycle",
+    "one_cycle_momentum",
+    "piecewise_constant",
+    "piecewise_interpolate",
+    "polynomial_decay",
+    "power_decay",
+    "range_test_ramp",
+    "repeat",
+    "shift",
+    "stack",
+    "step_decay",
+    "stretch",
+    "tanh_decay",
+    "to_spec",
+    "triangular",
+    "triangular2",
+    "triangular_momentum",
+    "validate",
+    "warmup",
+    "warmup_cosine",
+    "warmup_stable_decay",
+]
+
+
+def test_public_schedules_are_these():
+    found = {name for name, value in vars(lrjax.schedules).items() if name[0] != "_" and not inspect.ismodule(value)}
+    assert found == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name[0].islower()])
+def test_schedules_name_every_argument(name):
+    _check_docstring(getattr(lrjax.schedules, name))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in MODULES])
 def test_public_docstrings_name_every_argument(name):
     value = getattr(lrjax, name)
     assert value.__doc__, f"{name} has no docstring"
-    if not inspect.isfunction(value):
-        return
+    if inspect.isfunction(value):
+        _check_docstring(value)
+
+
+def _check_docstring(value):
     section = value.__doc__.split("Args:")[1].split("Returns:")[0]
     for argument in inspect.signature(value).parameters:
         assert f"{argument}:" in section or f"{argument}," in section or f", {argument}" in section, argument
     assert "Returns:" in value.__doc__
-    assert ">>>" in value.__doc__, f"{name} has no doctest"
+    assert ">>>" in value.__doc__, f"{value.__name__} has no doctest"
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))

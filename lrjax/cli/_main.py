@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         print(f"lrjax {__version__}")
         return FOUND
-    from ._options import Find, parse
+    from ._options import RangeTest, Schedules, parse
+    from ._schedules import show_schedules
 
     try:
         options = parse(words)
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.code if isinstance(done.code, int) else WRONG_USE
     try:
         with _search_path_restored():
-            if not isinstance(options, Find):
+            if isinstance(options, Schedules):
+                status = show_schedules(options)
+            elif isinstance(options, RangeTest):
                 status = _range_test(options)
             else:
                 status = _preview(options) if options.dry_run else _find(options)
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             traceback.print_exc()
         else:
-            _complain(_in_words(error))
+            _complain(str(error) if isinstance(options, Schedules) and str(error) else _in_words(error))
         return WRONG_USE
 
 
@@ -195,7 +198,7 @@ def _range_test(options: "RangeTest") -> int:
     return NOT_FOUND if lr is None else FOUND
 
 
-def _title(options: "Options") -> str:
+def _title(options: "Find | RangeTest") -> str:
     return f"{options.task or 'handwritten digits'}, {options.optimizer}"
 
 
@@ -240,7 +243,7 @@ def _in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    argument = r"`(?:find_lr|range_test)\((?:num_)?(\w+)=\.\.\.\)`"
+    argument = r"`(?:find_lr|range_test|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
     return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
 
 

@@ -110,9 +110,47 @@ class RangeTest(Output, Ramp):
     """
 
 
-Options = Find | RangeTest
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedules(Output):
+    """List the learning-rate schedules, or look at one: `lrjax schedules plot NAME key=value ...`.
 
-Command = Annotated[Find, tyro.conf.subcommand("find")] | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
+    Without a word, lists them with their arguments. `plot` draws one, describes its phases, and says what is probably
+    wrong with it. NAME may be the path of a JSON file that lrjax.schedules.to_spec wrote. A schedule inside another is
+    written as JSON. Numbers of steps may be durations: "3 epochs", 10%, "1e9 tokens".
+
+      lrjax schedules plot warmup_cosine peak_value=0.1 warmup_steps=5% total_steps="90 epochs" \\
+          --batch-size 128 --dataset-size 50000
+
+    Exit status: 0 done, 2 wrong use.
+    """
+
+    words: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="[plot NAME [KEY=VALUE ...]]", help_behavior_hint="")
+    ] = ()
+    """Nothing, or plot, a schedule's name and its arguments."""
+    steps: Annotated[str | None, arg(metavar="N", help_behavior_hint="(default: total_steps, or from its lengths)")] = (
+        None
+    )
+    """Optimizer updates to look at."""
+    log: Flag = False
+    """Draw the learning rate on a logarithmic axis."""
+    batch_size: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Examples in a batch, for durations."""
+    dataset_size: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Examples in the dataset, for epochs."""
+    sequence_length: Annotated[int | None, arg(metavar="N", help_behavior_hint="")] = None
+    """Tokens in an example, for tokens."""
+    accumulation_steps: Annotated[int, arg(metavar="N")] = 1
+    """Batches in an optimizer update."""
+
+
+Options = Find | RangeTest | Schedules
+
+Command = (
+    Annotated[Find, tyro.conf.subcommand("find")]
+    | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
+    | Annotated[Schedules, tyro.conf.subcommand("schedules")]
+)
 
 DESCRIPTION = """The learning-rate toolkit for JAX.
 
@@ -120,6 +158,7 @@ DESCRIPTION = """The learning-rate toolkit for JAX.
   lrjax find my_model.py:task --optimizer adamw     your own model
   lrjax find my_model.py:task --dry-run             what that would cost
   lrjax range-test my_model.py:task                 the classic test, for comparison
+  lrjax schedules                                   list the schedules, and how to draw one
   lrjax --version                                   print the version
 """
 

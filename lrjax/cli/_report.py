@@ -82,6 +82,16 @@ class Printer:
             self.say(test.stopped)
         self.say("One model sees all of these rates in turn, so they depend on the range. `lrjax find` does not.")
 
+    def schedules(self, schedules: Mapping[str, tuple[str, str]]) -> None:
+        """Names with their arguments, and the first line of each docstring."""
+        table = Table(title="lrjax.schedules", title_justify="left", title_style="bold", show_header=False)
+        table.add_column("", no_wrap=True, style="bold")
+        table.add_column("")
+        for name, (arguments, docstring) in schedules.items():
+            what = docstring.splitlines()[0].replace("`", "").replace("$", "").replace("\\", "")
+            table.add_row(name, Text(what) + Text(f"\n{arguments[1:-1]}", style="dim"))
+        self.console.print(table)
+
     def files(self, files: Mapping[str, Path]) -> None:
         """Where the files lie."""
         if files:

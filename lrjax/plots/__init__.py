@@ -7,3 +7,4 @@ the picture, and a notebook shows `axes.figure`. Nothing depends on colour alone
 from ._curvature import plot_curvature as plot_curvature
 from ._finder import plot_finder as plot_finder
 from ._range_test import plot_range_test as plot_range_test
+from ._schedules import plot_schedules as plot_schedules

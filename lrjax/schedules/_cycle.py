@@ -6,7 +6,7 @@ import numpy as np
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
-from ._shapes import Progress, blend, bounded_power, cosine, fall, finite, progress
+from ._shapes import Progress, along, blend, bounded_power, cosine, finite, pinned, progress
 
 
 @schedule_core(jumps=True)
@@ -14,10 +14,9 @@ def _cosine_restarts(step, peak_value, first_cycle_steps, cycle_mult, peak_decay
     cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
     at = Progress(since / length, (length - since) / length)
     shrunk = jnp.power(peak_decay, cycle)
-    falling = fall("cosine", at)
     if convention == "keras":
-        return blend(shrunk * falling, peak_value, end_value)
-    return blend(falling, jnp.maximum(shrunk * peak_value, end_value), end_value)
+        return blend(shrunk * pinned(cosine(at.left), at), peak_value, end_value)
+    return along("cosine", at, jnp.maximum(shrunk * peak_value, end_value), end_value)
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:

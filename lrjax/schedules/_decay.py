@@ -6,7 +6,7 @@ from .._checks import check_choice
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
-from ._shapes import blend, bounded_power, cosine, fall, finite, geometric, pinned, progress
+from ._shapes import along, blend, bounded_power, cosine, finite, geometric, pinned, progress
 
 
 @schedule_core
@@ -38,7 +38,7 @@ def constant(value: ScalarLike) -> Schedule:
 
 @schedule_core
 def _linear_decay(step, init_value, end_value, transition_steps, transition_begin):
-    return blend(progress(step - transition_begin, transition_steps).left, init_value, end_value)
+    return along("linear", progress(step - transition_begin, transition_steps), init_value, end_value)
 
 
 def linear_decay(
@@ -157,7 +157,8 @@ def exponential_decay(
 ) -> Schedule:
     r"""A factor of `decay_rate` every `transition_steps`, smoothly or in stairs.
 
-    $\eta(t) = i\, r^{(t - B)/T}$, with $\lfloor (t - B)/T \rfloor$ for the exponent if `staircase`.
+    $\eta(t) = i\, r^{(t - B)/T}$, with $\lfloor (t - B)/T \rfloor$ for the exponent if `staircase`. The rate is a
+    float32: 0.37 every 1,000 steps is exact to its last digits, 0.999 every step is off by 0.001 % after 1,000.
 
     Args:
       init_value: $i$, lr up to step $B$. Shape (), >= 0.
@@ -210,7 +211,9 @@ def inverse_time_decay(
     staircase: bool = False,
     power: ScalarLike = 1.0,
 ) -> Schedule:
-    r"""One over the time: $\eta(t) = i / (1 + r\,t/T)^p$.
+    r"""One over the time.
+
+    $\eta(t) = i / (1 + r\,t/T)^p$.
 
     Args:
       init_value: $i$, lr at step 0. Shape (), >= 0.
@@ -292,7 +295,7 @@ def _range_test_ramp(step, min_lr, max_lr, num_steps, *, mode):
     at = progress(step, num_steps - 1)
     if mode == "exponential":
         return geometric(at, min_lr, max_lr)
-    return blend(fall("linear", at), min_lr, max_lr)
+    return along("linear", at, min_lr, max_lr)
 
 
 def range_test_ramp(

@@ -12,7 +12,7 @@ from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
 from ._cycle import triangle
-from ._shapes import Progress, blend, fall, progress
+from ._shapes import Progress, along, blend, progress
 
 
 def _phases(
@@ -46,9 +46,9 @@ def _one_cycle(
     end_value = init_value * (1.0 / final_div_factor)
     rise, down, *last = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
     low = init_value if last else end_value
-    value = jnp.where(rise.left > 0, blend(fall(shape, rise), init_value, peak_value), peak_value)
-    value = jnp.where(down.done > 0, blend(fall(shape, down), peak_value, low), value)
-    return jnp.where(last[0].done > 0, blend(fall(shape, last[0]), low, end_value), value) if last else value
+    value = jnp.where(rise.left > 0, along(shape, rise, init_value, peak_value), peak_value)
+    value = jnp.where(down.done > 0, along(shape, down, peak_value, low), value)
+    return jnp.where(last[0].done > 0, along(shape, last[0], low, end_value), value) if last else value
 
 
 def one_cycle(
@@ -117,8 +117,8 @@ def _one_cycle_momentum(
     step, total_steps, max_momentum, min_momentum, pct_start, peak_step, *, shape, three_phase, convention
 ):
     rise, down, *_ = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
-    value = jnp.where(rise.left > 0, blend(fall(shape, rise), max_momentum, min_momentum), min_momentum)
-    return jnp.where(down.done > 0, blend(fall(shape, down), min_momentum, max_momentum), value)
+    value = jnp.where(rise.left > 0, along(shape, rise, max_momentum, min_momentum), min_momentum)
+    return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum), value)
 
 
 def one_cycle_momentum(

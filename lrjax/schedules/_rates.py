@@ -129,9 +129,10 @@ def k_decay(
     shape: str = "cosine",
     power: ScalarLike = 1.0,
 ) -> Schedule:
-    r"""Cosine or polynomial decay in $u^k$ instead of $u = t/T$: for $k > 1$ it stays high longer and falls faster.
+    r"""Cosine or polynomial decay in a power of the time.
 
-    Cosine $\eta(t) = e + (i - e)\,\tfrac12 (1 + \cos \pi u^k)$, polynomial $e + (i - e)(1 - u^k)^p$.
+    With $u = t/T$ and $k > 1$ it stays high longer and falls faster: cosine
+    $\eta(t) = e + (i - e)\,\tfrac12 (1 + \cos \pi u^k)$, polynomial $e + (i - e)(1 - u^k)^p$.
 
     Args:
       init_value: $i$, lr at step 0. Shape (), >= 0.
@@ -179,10 +180,10 @@ def power_decay(
     amplitude: ScalarLike = 4.6,
     exponent: ScalarLike = -0.51,
 ) -> Schedule:
-    r"""A power of the tokens seen, the same for every length of training: $\min(v, \beta a n^b)$.
+    r"""A power of the tokens seen, the same for every length of training.
 
-    $n$ is the number of tokens so far, $t$ times `tokens_per_step`, at least 1. The paper puts a warmup before it and
-    a decay at its end: `warmup(...)` and `cooldown_from(...)`.
+    $\eta = \min(v, \beta a n^b)$, where $n$ is the number of tokens so far, $t$ times `tokens_per_step`, at least 1.
+    The paper puts a warmup before it and a decay at its end: `warmup(...)` and `cooldown_from(...)`.
 
     Args:
       max_value: $v$, the lr never exceeds it. Shape (), >= 0.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .._types import Array
 
 FALLS = ("linear", "cosine", "sqrt", "square", "mirror_cosine")
-"""The shapes of `fall`."""
+"""The shapes of `along`."""
 
 
 class Progress(NamedTuple):
@@ -34,9 +34,9 @@ def progress(step: Array, duration: Array) -> Progress:
     return Progress(done, left)
 
 
-def blend(weight: Array, one: Array, zero: Array) -> Array:
-    """From `zero` at weight 0 to `one` at weight 1, both exactly."""
-    return weight * one + (1.0 - weight) * zero
+def blend(weight: Array, one: Array, zero: Array, rest: Array | None = None) -> Array:
+    """From `zero` at weight 0 to `one` at weight 1, both exactly; `rest` is 1 - weight, if it is known better."""
+    return weight * one + (1.0 - weight if rest is None else rest) * zero
 
 
 def geometric(at: Progress, start: Array, end: Array) -> Array:
@@ -48,17 +48,18 @@ def geometric(at: Progress, start: Array, end: Array) -> Array:
     return jnp.where(at.left <= 0, end, jnp.where(at.done <= 0, start, value))
 
 
-def fall(shape: str, at: Progress) -> Array:
-    """A weight from 1 to 0, both exactly."""
+def along(shape: str, at: Progress, start: Array, end: Array) -> Array:
+    """From `start` to `end` along a shape of `FALLS`, both exactly, and accurate beside either where it is 0."""
     done, left = at
-    inner = {
-        "linear": lambda: left,
-        "cosine": lambda: cosine(left),
-        "sqrt": lambda: left / (1.0 + jnp.sqrt(done)),  # 1 - sqrt(done), without cancellation
-        "square": lambda: left * (1.0 + done),
-        "mirror_cosine": lambda: 2.0 * left - cosine(left),
+    back = Progress(left, done)
+    falling, rising = {
+        "linear": lambda: (left, done),
+        "cosine": lambda: (cosine(left), cosine(done)),
+        "sqrt": lambda: (left / (1.0 + jnp.sqrt(done)), jnp.sqrt(done)),  # 1 - sqrt(done), without cancellation
+        "square": lambda: (left * (1.0 + done), jnp.square(done)),
+        "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
     }[shape]()
-    return pinned(inner, at)
+    return blend(pinned(falling, at), start, end, pinned(rising, back))
 
 
 def cosine(fraction: Array) -> Array:

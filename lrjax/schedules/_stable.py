@@ -8,7 +8,7 @@ from .._checks import check_choice, show
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import Core, Partial, bind, schedule_core
-from ._shapes import FALLS, Progress, blend, fall, geometric, progress
+from ._shapes import FALLS, Progress, along, geometric, progress
 
 COOLDOWNS = (*FALLS, "exponential")
 """The shapes of a decay from a stable learning rate."""
@@ -16,13 +16,13 @@ COOLDOWNS = (*FALLS, "exponential")
 
 def cool(cooldown: str, at: Progress, start: Array, end: Array) -> Array:
     """The value on the way down."""
-    return geometric(at, start, end) if cooldown == "exponential" else blend(fall(cooldown, at), start, end)
+    return geometric(at, start, end) if cooldown == "exponential" else along(cooldown, at, start, end)
 
 
 @schedule_core
 def _warmup_stable_decay(step, peak_value, warmup_steps, stable_steps, decay_steps, end_value, *, cooldown, convention):
     low = end_value if convention == "hf" else jnp.zeros_like(peak_value)
-    rising = blend(progress(step, warmup_steps).done, peak_value, low)
+    rising = along("linear", progress(step, warmup_steps), low, peak_value)
     falling = cool(cooldown, progress(step - warmup_steps - stable_steps, decay_steps), peak_value, end_value)
     return jnp.where(step < warmup_steps, rising, falling)
 

@@ -9,7 +9,7 @@ from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
 from ._decay import stairs
-from ._shapes import blend, bounded_power, fall, finite, progress
+from ._shapes import along, bounded_power, finite, progress
 
 
 @schedule_core(jumps=True)
@@ -18,7 +18,9 @@ def _step_decay(step, init_value, factor, every):
 
 
 def step_decay(init_value: ScalarLike, factor: ScalarLike, every: StepCount) -> Schedule:
-    r"""A factor every so many steps: $\eta(t) = i f^{\lfloor t/k \rfloor}$.
+    r"""A factor every so many steps.
+
+    $\eta(t) = i f^{\lfloor t/k \rfloor}$.
 
     Args:
       init_value: $i$, lr before step $k$. Shape (), >= 0.
@@ -102,7 +104,7 @@ def _piecewise_interpolate(step, values, boundaries, *, kind):
     ends = jnp.stack(values)
     start, stop = jnp.minimum(segment, last), jnp.minimum(segment + 1, last)
     at = progress(step - knots[start], knots[stop] - knots[start])
-    return jnp.where(segment >= last, ends[last], blend(fall(kind, at), ends[start], ends[stop]))
+    return jnp.where(segment >= last, ends[last], along(kind, at, ends[start], ends[stop]))
 
 
 def piecewise_interpolate(

@@ -6,14 +6,14 @@ from .._checks import check_choice
 from .._types import ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
-from ._shapes import blend, fall, geometric, progress
+from ._shapes import along, geometric, progress
 
 
 @schedule_core
 def _warmup(step, schedule, warmup_steps, init_value, *, shape, skip_zero):
     at = progress(step + 1 if skip_zero else step, warmup_steps)
     target = schedule(jnp.zeros((), step.dtype))
-    rising = geometric(at, init_value, target) if shape == "exponential" else blend(fall(shape, at), init_value, target)
+    rising = geometric(at, init_value, target) if shape == "exponential" else along(shape, at, init_value, target)
     return jnp.where(step < warmup_steps, rising, schedule(jnp.maximum(step - warmup_steps, 0)))
 
 
@@ -68,8 +68,8 @@ def _warmup_cosine(step, peak_value, warmup_steps, total_steps, init_value, end_
     late = 1 if convention == "hf" else 0  # transformers counts the update that is being done
     rise = progress(step + late, warmup_steps)
     down = progress(jnp.minimum(step, total_steps - late) + late - warmup_steps, total_steps - warmup_steps)
-    rising = blend(fall("linear", rise), init_value, peak_value)
-    return jnp.where(step < warmup_steps, rising, blend(fall("cosine", down), peak_value, end_value))
+    rising = along("linear", rise, init_value, peak_value)
+    return jnp.where(step < warmup_steps, rising, along("cosine", down, peak_value, end_value))
 
 
 def warmup_cosine(
