@@ -47,7 +47,8 @@ def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") 
 
 def check_number(where: str, value: object, *, rule: str, accept: Callable[[float], bool]) -> float:
     """Return `value` as a float that `accept` takes; `rule` says in words what it must be."""
-    if isinstance(value, (str, bytes, bool)) or value is None:
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if isinstance(value, (str, bytes, bool)) or value is None or kind in "bcOSU":
         raise TypeError(f"`{where}` must be {rule}, got {show(value)} ({type(value).__name__}).")
     try:
         number = float(cast(Any, value))
@@ -172,9 +173,16 @@ def check_signature(where: str, function: object, wanted: str) -> inspect.Signat
     return None
 
 
+def check_flag(where: str, value: object) -> bool:
+    """Return True or False, known before the program runs."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{where}` must be True or False, got {show(value)} ({type(value).__name__}).")
+    return bool(value)
+
+
 def check_choice(where: str, value: object, choices: tuple[str, ...]) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{where}` must be one of {listed}, got {show(value)}.")
     return cast(str, value)

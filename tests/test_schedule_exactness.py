@@ -35,7 +35,7 @@ def test_every_horizon_up_to_400(name):
     case = CASES[name]
     for start in range(1, 401, 50):
         lengths = [T for T in range(start, start + 50) if case.shortest <= T]
-        assert count_mismatches(case, case.make, lengths, one_by_one=False, vmapped=True).wrong == []
+        assert count_mismatches(case, case.make, lengths, compile_each=False).wrong == []
 
 
 @pytest.mark.parametrize("name", CASES)

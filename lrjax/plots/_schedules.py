@@ -7,7 +7,7 @@ import numpy as np
 
 from .._checks import name_of
 from .._types import Schedule, StepCount
-from ..schedules._describe import evaluate, known_steps
+from ..schedules._describe import evaluate, known_steps, leaps
 from ._axes import CHOSEN, GREY, INK, new_axes, tidy
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ def plot_schedules(
     named = _named(schedules)
     for index, (name, schedule) in enumerate(named.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
-        ax.plot(*_stairs(steps, evaluate(schedule, steps)), label=name, linewidth=1.6, **style)
+        ax.plot(
+            *_stairs(steps, evaluate("plot_schedules(schedules)", schedule, steps)), label=name, linewidth=1.6, **style
+        )
     ax.set(xlabel="step (optimizer updates)", ylabel="learning rate", xlim=(0, total))
     if log:
         ax.set_yscale("log")
@@ -80,7 +82,11 @@ def _draw_momentum(ax: "Axes", named: dict[str, Schedule], steps: np.ndarray) ->
     for name, schedule in named.items():
         label = name if "momentum" in name else f"{name} (momentum)"
         right.plot(
-            *_stairs(steps, evaluate(schedule, steps)), color=GREY, linestyle=(0, (1, 1)), linewidth=1.6, label=label
+            *_stairs(steps, evaluate("plot_schedules(schedules)", schedule, steps)),
+            color=GREY,
+            linestyle=(0, (1, 1)),
+            linewidth=1.6,
+            label=label,
         )
     right.set_ylabel("momentum", color=GREY)
     right.tick_params(labelsize=9, colors=GREY)
@@ -110,7 +116,5 @@ def _steps(total: int) -> np.ndarray:
 
 def _stairs(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A leap between two steps drawn upright: the lr holds until the next step, where it jumps."""
-    leap = np.abs(np.diff(values)) > 0.1 * np.max(np.abs(values), where=np.isfinite(values), initial=0.0)
-    around = np.convolve(leap, [1, 1, 1], mode="same")[: len(leap)]
-    lonely = np.flatnonzero(leap & (around == 1)) + 1
-    return np.insert(steps, lonely, steps[lonely]), np.insert(values, lonely, values[lonely - 1])
+    after = np.flatnonzero(leaps(values)) + 1
+    return np.insert(steps, after, steps[after]), np.insert(values, after, values[after - 1])

@@ -19,18 +19,30 @@ LIMIT_32 = 2**31
 """Steps are counted in int32, or in int64 under x64."""
 
 
-def steps(where: str, value: Any, *, minimum: int = 1, unit: str = "optimizer updates") -> Any:
+def steps(where: str, value: Any, *, minimum: int = 1) -> Any:
     """A number of optimizer updates: a whole number, a duration in words, or a traced integer."""
-    if isinstance(value, str):
-        value = in_steps(where, value)
+    return whole(where, in_steps(where, value) if isinstance(value, str) else value, minimum=minimum)
+
+
+def whole(where: str, value: Any, *, minimum: int = 1, unit: str = "optimizer updates") -> Any:
+    """A whole number that can be counted, or a traced integer."""
     if _is_array(value):
         _check_scalar(where, value)
         if not jnp.issubdtype(value.dtype, np.integer):
-            raise TypeError(f"`{where}` must be a whole number of steps, got {describe(value)}. Cast it to jnp.int32.")
+            shown = describe(value) if isinstance(value, Tracer) else f"{show(value.item())} ({describe(value)})"
+            raise TypeError(f"`{where}` must be a whole number ({unit}), got {shown}. Cast it to jnp.int32.")
         if isinstance(value, Tracer):
             return value
         value = int(value)
     return within_horizon(where, check_count(where, value, minimum=minimum, unit=unit))
+
+
+def in_int32(where: str, value: Any, *, minimum: int, unit: str) -> int:
+    """A whole number, known now, that int32 holds."""
+    count = check_count(where, value, minimum=minimum, unit=unit)
+    if count >= LIMIT_32:
+        raise ValueError(f"`{where}` must be below 2**31 ({unit}), got {count:,}.")
+    return count
 
 
 def within_horizon(where: str, count: Any) -> Any:
@@ -50,11 +62,11 @@ def value(
     if _is_array(number):
         _check_scalar(where, number)
         if isinstance(number, Tracer):
-            if not jnp.issubdtype(number.dtype, np.floating) and not jnp.issubdtype(number.dtype, np.integer):
+            if not _is_real(number.dtype):
                 raise TypeError(f"`{where}` must be {rule}, got {describe(number)}.")
             return number if jnp.issubdtype(number.dtype, np.floating) else number.astype(np.float32)
     concrete = check_number(where, number, rule=rule, accept=lambda x: math.isfinite(x) and accept(x))
-    if concrete > float(np.finfo(np.float32).max) and getattr(number, "dtype", None) != np.float64:
+    if abs(concrete) > float(np.finfo(np.float32).max) and getattr(number, "dtype", None) != np.float64:
         raise ValueError(f"`{where}` must be {rule} that float32 can hold, got {concrete:g}.")
     if _is_array(number) and jnp.issubdtype(number.dtype, np.floating):
         return number
@@ -71,23 +83,19 @@ def fraction(where: str, number: Any, *, low: float = 0.0, high: float = 1.0) ->
     return value(where, number, rule=f"from {low:g} to {high:g}", accept=lambda x: low <= x <= high)
 
 
-def flag(where: str, given: Any) -> bool:
-    """True or False, known before the program runs."""
-    if not isinstance(given, (bool, np.bool_)):
-        raise TypeError(f"`{where}` must be True or False, got {show(given)} ({type(given).__name__}).")
-    return bool(given)
-
-
 def convention(where: str, given: Any, same: dict[str, str]) -> str:
     """The convention to follow: `same` maps each framework that has this schedule to the first with its edges."""
     return same[check_choice(f"{where}(convention=...)", given, tuple(same))]
 
 
-def ordered(where: str, names: tuple[str, str], low: Any, high: Any) -> None:
-    """Raise if both numbers are concrete and `low` is above `high`."""
-    if not isinstance(low, Tracer) and not isinstance(high, Tracer) and float(low) > float(high):
+def ordered(where: str, names: tuple[str, str], low: Any, high: Any, *, strict: bool = False) -> None:
+    """Raise if both numbers are concrete and `low` is above `high`, or equal to it if `strict`."""
+    if isinstance(low, Tracer) or isinstance(high, Tracer):
+        return
+    if float(low) > float(high) or (strict and float(low) == float(high)):
+        rule = "be below" if strict else "not be above"
         raise ValueError(
-            f"`{where}({names[0]}=...)` must not be above {names[1]}={float(high):g}, got {float(low):g}. "
+            f"`{where}({names[0]}=...)` must {rule} {names[1]}={float(high):g}, got {float(low):g}. "
             "Exchange the two, or mind the order of the arguments."
         )
 
@@ -173,6 +181,10 @@ def children(where: str, given: Any) -> tuple[Partial | Foreign, ...]:
     if not found:
         raise ValueError(f"`{where}` must hold at least one schedule, got none.")
     return found
+
+
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
 
 
 def _is_array(value: Any) -> bool:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from .._checks import show
 from .._types import Array, Schedule, StepLike
 
 
@@ -133,8 +134,12 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
         return counter.type(min(max(step, 0), largest))
     if isinstance(step, float):  # a Python float, also under x64: float32, as a weak type
         return np.maximum(np.float32(step), np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
-    if not isinstance(step, (jax.Array, np.ndarray, np.generic)):
+    if isinstance(step, (list, tuple)):
         step = np.asarray(step)
+    if not isinstance(step, (jax.Array, np.ndarray, np.generic)):
+        raise TypeError(
+            f"A schedule takes a step, a number or an array of numbers, got {show(step)} ({type(step).__name__})."
+        )
     if jnp.issubdtype(step.dtype, np.integer):
         limit = min(largest, int(jnp.iinfo(step.dtype).max))
         ends = (step.dtype.type(0), step.dtype.type(limit))
@@ -170,6 +175,11 @@ def _number(leaf: Any, *, dtype: np.dtype) -> Any:
     if _is_child(leaf):
         return leaf
     leaf = jnp.asarray(leaf)
+    if leaf.ndim:
+        raise ValueError(
+            f"A schedule's numbers must have shape (), got shape {leaf.shape}: these are several schedules in one. "
+            "Write jax.vmap(lambda schedule: schedule(step))(schedules)."
+        )
     counter = jax.dtypes.canonicalize_dtype(np.int64)
     return _cast(leaf, counter if jnp.issubdtype(leaf.dtype, np.integer) else dtype)
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_choice, describe
+from .._checks import check_choice, check_flag, describe
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import Foreign, bind, schedule_core
@@ -154,7 +154,7 @@ def shift(schedule: Schedule, steps: StepCount, *, earlier: bool = False) -> Sch
       (0.5, 0.5)
     """
     return bind(
-        _shift.choose(earlier=check.flag("shift(earlier=...)", earlier)),
+        _shift.choose(earlier=check_flag("shift(earlier=...)", earlier)),
         schedule=check.child("shift(schedule)", schedule),
         steps=check.steps("shift(steps)", steps, minimum=0),
     )
@@ -249,7 +249,7 @@ def repeat(schedule: Schedule, cycle_steps: StepCount, *, times: int | None = No
         _repeat,
         schedule=check.child("repeat(schedule)", schedule),
         cycle_steps=check.steps("repeat(cycle_steps)", cycle_steps),
-        times=None if times is None else check.steps("repeat(times=...)", times, unit="cycles"),
+        times=None if times is None else check.whole("repeat(times=...)", times, unit="cycles"),
     )
 
 

@@ -1,6 +1,6 @@
 """Which hyperparameters an optimizer state uses now, and at which step its schedules are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,23 +9,31 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from .._checks import show
 from .._types import Array, PyTree, Schedule, StepCount
 from . import _arguments as check
 from ._plateau import PlateauState
 from ._scheduled import ScheduledState
 
 _INJECTED = (optax.InjectStatefulHyperparamsState,)
+_WEIGHT_DECAY = type(optax.add_decayed_weights(lambda step: step).init(()))
+"""What `optax.adamw(..., weight_decay=schedule)` counts with; Optax has no public name for it."""
+
+_COUNTERS = {optax.ScaleByScheduleState: "learning_rate", _WEIGHT_DECAY: "weight_decay"}
 _PLATEAUS = (PlateauState, optax.contrib.ReduceLROnPlateauState)
-_KNOWN = (ScheduledState, *_INJECTED, optax.ScaleByScheduleState, *_PLATEAUS)
+_KNOWN = (ScheduledState, *_INJECTED, *_COUNTERS, *_PLATEAUS)
 
 
-def current_hyperparams(opt_state: PyTree, *, schedule: Schedule | None = None) -> dict[str, Array]:
+def current_hyperparams(
+    opt_state: PyTree, *, schedule: Schedule | Mapping[str, Schedule] | None = None
+) -> dict[str, Array]:
     """The values that the last update used; before the first one, those that it will use.
 
     Args:
       opt_state: any Optax state. Read are those of `lrjax.scheduled`, `lrjax.reduce_on_plateau`,
         `optax.inject_hyperparams` and `optax.contrib.reduce_on_plateau`, however deep inside chains and groups.
-      schedule: the one given to the optimizer, as in `optax.adam(schedule)`: such a state holds a step and no schedule.
+      schedule: the one given to an optimizer of Optax, as in `optax.adam(schedule)`, whose state holds a step and no
+        schedule; or {"learning_rate": schedule, "weight_decay": schedule}.
 
     Returns:
       Values of shape () by name; a name that occurs several times stands behind the group's: "head/learning_rate".
@@ -40,23 +48,23 @@ def current_hyperparams(opt_state: PyTree, *, schedule: Schedule | None = None) 
       >>> lrjax.current_hyperparams(state)
       {'learning_rate': Array(0.5, dtype=float32)}
     """
+    known = _by_name(schedule)
     found: list[tuple[tuple, str, Array]] = []
-    counters: list[tuple[tuple, Array]] = []
+    unread: list[str] = []
     for path, state in _states(opt_state):
         if isinstance(state, (ScheduledState, *_INJECTED)):
             found += [(path, name, jnp.asarray(value)) for name, value in state.hyperparams.items()]
         elif isinstance(state, _PLATEAUS):
             found.append((path, "plateau_scale", jnp.asarray(state.scale)))
-        elif schedule is not None:
-            found.append((path, "learning_rate", jnp.asarray(schedule(jnp.maximum(jnp.asarray(state.count) - 1, 0)))))
+        elif (name := _COUNTERS[type(state)]) in known:
+            found.append((path, name, jnp.asarray(known[name](jnp.maximum(jnp.asarray(state.count) - 1, 0)))))
         else:
-            counters.append((path, jnp.asarray(state.count)))
-    if counters:
+            unread.append(f"{name} of {_group(path) or 'the state'} (step {_shown(jnp.asarray(state.count))})")
+    if unread:
         read = ", ".join(name for _, name, _ in found)
-        where = ", ".join(f"{_group(path) or 'the state'} (step {_shown(count)})" for path, count in counters)
         raise ValueError(
-            "`current_hyperparams(opt_state)` cannot know the learning rate of optax.scale_by_schedule, whose "
-            f"state holds a step and no schedule: {where}. Pass schedule=..., or use lrjax.scheduled."
+            f"`current_hyperparams(opt_state)` cannot know {', '.join(unread)}: the states of optax.scale_by_schedule "
+            "and of a scheduled weight decay hold a step and no schedule. Pass schedule=..., or use lrjax.scheduled."
             + (f" It could read {read}." if read else "")
         )
     if not found:
@@ -89,23 +97,38 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       >>> float(lrjax.current_hyperparams(state)["learning_rate"])
       0.5
     """
-    count = jnp.asarray(check.steps("at_step(step)", step, minimum=0), np.int32)
+    count = check.steps("at_step(step)", step, minimum=0)
+    if isinstance(count, int) and count >= check.LIMIT_32:
+        raise ValueError(f"`at_step(step)` must be below 2**31 steps, got {count:,}. Optimizers count in int32.")
     scheduled_states = [state for _, state in _states(opt_state) if not isinstance(state, _PLATEAUS)]
     if not scheduled_states:
-        raise ValueError(f"`at_step(opt_state)` found no schedule in {type(opt_state).__name__}.")
+        raise ValueError(
+            f"`at_step(opt_state)` found no schedule in {type(opt_state).__name__}. Give the state of an optimizer "
+            "that was built with one."
+        )
     return _moved(opt_state, count)
 
 
-def _moved(tree: PyTree, count: Array) -> PyTree:
+def _moved(tree: PyTree, count: Any) -> PyTree:
+    def at(counter: Array) -> Array:
+        return jnp.full_like(counter, count)  # one for each of stacked states
+
     def move(state: Any) -> Any:
         if isinstance(state, ScheduledState):
-            return state._replace(step=count, inner=_moved(state.inner, count))
-        if isinstance(state, optax.ScaleByScheduleState):
-            return state._replace(count=count)
-        if isinstance(state, _INJECTED):
-            states = {name: inner._replace(count=count) for name, inner in state.hyperparams_states.items()}
-            return state._replace(count=count, hyperparams_states=states, inner_state=_moved(state.inner_state, count))
-        return state
+            return state._replace(step=at(state.step), inner=_moved(state.inner, count))
+        if isinstance(state, tuple(_COUNTERS)):
+            return state._replace(count=at(state.count))
+        if not isinstance(state, _INJECTED):
+            return state
+        for name, inner in state.hyperparams_states.items():
+            if not hasattr(inner, "_replace") or "count" not in inner._fields:
+                raise ValueError(
+                    f"`at_step(opt_state)` cannot move {name}, whose schedule has a state of its own: {show(inner)}. "
+                    "Restore that state."
+                )
+        states = {name: inner._replace(count=at(inner.count)) for name, inner in state.hyperparams_states.items()}
+        inside = _moved(state.inner_state, count)
+        return state._replace(count=at(state.count), hyperparams_states=states, inner_state=inside)
 
     return jax.tree.map(move, tree, is_leaf=lambda value: isinstance(value, _KNOWN))
 
@@ -116,9 +139,9 @@ def _states(tree: PyTree, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
         if isinstance(value, _KNOWN):
             yield (*path, *inside), value
         if isinstance(value, ScheduledState):
-            yield from _states(value.inner, (*path, *inside))
+            yield from _states(value.inner, (*path, *inside, jax.tree_util.GetAttrKey("inner")))
         elif isinstance(value, _INJECTED):
-            yield from _states(value.inner_state, (*path, *inside))
+            yield from _states(value.inner_state, (*path, *inside, jax.tree_util.GetAttrKey("inner_state")))
 
 
 def _group(path: tuple) -> str:
@@ -134,6 +157,15 @@ def _named(found: list[tuple[tuple, str, Array]]) -> dict[str, Array]:
         key = name if names.count(name) == 1 else group if groups.count(group) == 1 else ""
         named[key or f"{jax.tree_util.keystr(path).lstrip('.')}/{name}"] = value
     return named
+
+
+def _by_name(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Schedule]:
+    if schedule is None:
+        return {}
+    named = schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
+    for each in named.values():
+        check.child("current_hyperparams(schedule=...)", each)
+    return dict(named)
 
 
 def _shown(count: Array) -> str:

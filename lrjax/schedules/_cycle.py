@@ -52,7 +52,7 @@ def cosine_restarts(
     cycle_mult: int = 1,
     peak_decay: ScalarLike = 1.0,
     end_value: ScalarLike = 0.0,
-    convention: str = "torch",
+    convention: str = "optax",
 ) -> Schedule:
     r"""Cosine decay with warm restarts, SGDR.
 
@@ -65,7 +65,8 @@ def cosine_restarts(
       cycle_mult: $m$, a whole number >= 1.
       peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
       end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
-      convention: "torch" (and timm), or "keras", whose floor does not shrink the cosine: $e + (v - e)\,d^i \cos$.
+      convention: "optax", "torch" and "hf" agree; "keras" scales the cosine only, not the floor: cycle $i$ goes from
+        $e + (v - e)\,d^i$.
 
     Returns:
       A schedule: step of any shape -> lr of the same shape.
@@ -84,12 +85,12 @@ def cosine_restarts(
     peak_value = check.value("cosine_restarts(peak_value)", peak_value)
     end_value = check.value("cosine_restarts(end_value=...)", end_value)
     check.ordered("cosine_restarts", ("end_value", "peak_value"), end_value, peak_value)
-    same = {"torch": "torch", "keras": "keras"}
+    same = {"optax": "optax", "torch": "optax", "hf": "optax", "keras": "keras"}
     return bind(
         _cosine_restarts.choose(convention=check.convention("cosine_restarts", convention, same)),
         peak_value=peak_value,
         first_cycle_steps=check.steps("cosine_restarts(first_cycle_steps)", first_cycle_steps),
-        cycle_mult=check.steps("cosine_restarts(cycle_mult=...)", cycle_mult, unit="a factor"),
+        cycle_mult=check.whole("cosine_restarts(cycle_mult=...)", cycle_mult, unit="a factor"),
         peak_decay=check.fraction("cosine_restarts(peak_decay=...)", peak_decay),
         end_value=end_value,
     )

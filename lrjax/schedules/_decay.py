@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flag
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
-from ._shapes import along, blend, bounded_power, cosine, finite, geometric, pinned, progress
+from ._shapes import along, blend, bounded_power, cosine, finite, geometric, pinned, power_of, progress
 
 
 @schedule_core
@@ -81,8 +81,8 @@ def linear_decay(
 @schedule_core
 def _polynomial_decay(step, init_value, end_value, power, transition_steps, transition_begin):
     at = progress(step - transition_begin, transition_steps)
-    inside = jnp.where(at.left <= 0, 1.0, at.left)  # the derivative of 0 ** power is not finite
-    return blend(pinned(jnp.power(inside, power), at), init_value, end_value)
+    falling, rising = power_of(at.left, at.done, power)
+    return blend(pinned(falling, at), init_value, end_value, pinned(rising, at.back))
 
 
 def polynomial_decay(
@@ -188,7 +188,7 @@ def exponential_decay(
         end_value = check.value("exponential_decay(end_value=...)", end_value)
         check.bound("exponential_decay", init_value, decay_rate, end_value)
     return bind(
-        _exponential_decay.choose(staircase=check.flag("exponential_decay(staircase=...)", staircase)),
+        _exponential_decay.choose(staircase=check_flag("exponential_decay(staircase=...)", staircase)),
         init_value=init_value,
         decay_rate=decay_rate,
         transition_steps=check.steps("exponential_decay(transition_steps)", transition_steps),
@@ -237,7 +237,7 @@ def inverse_time_decay(
       [1.0, 0.5, 0.25]
     """
     return bind(
-        _inverse_time_decay.choose(staircase=check.flag("inverse_time_decay(staircase=...)", staircase)),
+        _inverse_time_decay.choose(staircase=check_flag("inverse_time_decay(staircase=...)", staircase)),
         init_value=check.value("inverse_time_decay(init_value)", init_value),
         decay_rate=check.value("inverse_time_decay(decay_rate)", decay_rate),
         transition_steps=check.steps("inverse_time_decay(transition_steps)", transition_steps),
@@ -248,8 +248,8 @@ def inverse_time_decay(
 @schedule_core
 def _cosine_decay(step, init_value, decay_steps, end_value, exponent):
     at = progress(step, decay_steps)
-    inside = jnp.where(at.left <= 0, 1.0, at.left)  # the derivative of 0 ** exponent is not finite
-    return blend(pinned(jnp.power(cosine(inside), exponent), at), init_value, end_value)
+    falling, rising = power_of(cosine(at.left), cosine(at.done), exponent)
+    return blend(pinned(falling, at), init_value, end_value, pinned(rising, at.back))
 
 
 def cosine_decay(
@@ -327,7 +327,7 @@ def range_test_ramp(
     """
     min_lr = check.positive("range_test_ramp(min_lr)", min_lr)
     max_lr = check.positive("range_test_ramp(max_lr)", max_lr)
-    check.ordered("range_test_ramp", ("min_lr", "max_lr"), min_lr, max_lr)
+    check.ordered("range_test_ramp", ("min_lr", "max_lr"), min_lr, max_lr, strict=True)
     return bind(
         _range_test_ramp.choose(mode=check_choice("range_test_ramp(mode=...)", mode, ("exponential", "linear"))),
         min_lr=min_lr,

@@ -6,9 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.tree_util import Partial
 
-from .._checks import check_callable
-from .._types import Float, Int, Schedule, StepCount
+from .._checks import describe as describe_array
+from .._checks import show
+from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
 
 MAX_SAMPLES = 200_000
@@ -62,7 +65,7 @@ class Description:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.sparkline}  {self.total_steps:,} steps",
+            f"{self.sparkline}  {self.total_steps:,} step{'s' * (self.total_steps > 1)}",
             f"peak {self.peak:.4g} at step {self.peak_step:,} ({100 * self.peak_step / self.total_steps:.3g} %)",
             "at " + ", ".join(f"{part} {value:.4g}" for part, value in self.values.items()),
             f"area {self.area:.4g}, mean {self.area / self.total_steps:.4g}",
@@ -104,17 +107,16 @@ def describe(schedule: Schedule, total_steps: StepCount) -> Description:
     """
     total = known_steps("describe(total_steps)", total_steps)
     steps = sample_steps(total)
-    values = evaluate(schedule, steps)
-    marks = [round(total * part / 4) for part in range(5)]
-    with np.errstate(invalid="ignore"):
-        peak = int(np.nanargmax(values)) if np.isfinite(values).any() else 0
+    values = evaluate("describe(schedule)", schedule, steps)
+    last = evaluate("describe(schedule)", schedule, np.array([round(total * part / 4) for part in range(5)]))
+    peak = int(np.nanargmax(values)) if not np.isnan(values).all() else 0
     return Description(
         total_steps=total,
         phases=tuple(phases_of(steps, values, total)[:50]),
         peak=float(values[peak]),
         peak_step=int(steps[peak]),
-        values={f"{25 * part}%": float(value) for part, value in enumerate(evaluate(schedule, np.array(marks)))},
-        area=float(np.mean(values, dtype=np.float64) * total),
+        values={f"{25 * part}%": float(value) for part, value in enumerate(last)},
+        area=float(np.mean(values) * total),
         sparkline=sparkline(values),
         sampled=len(steps) < total,
     )
@@ -135,21 +137,51 @@ def sample_steps(total: int) -> Int[np.ndarray, " steps"]:
     return np.unique(np.linspace(0, total - 1, MAX_SAMPLES).astype(np.int64))
 
 
-def evaluate(schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
+UNTRACEABLE = (TypeError, IndexError, KeyError, jax.errors.UnexpectedTracerError)
+"""What a callable raises that cannot be traced: JAX's own errors are of these kinds, and so is a table's."""
+
+
+def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
     """The values at these steps, as float64. A schedule that cannot be traced is called step by step.
 
     Every step is given by itself, under vmap: some callables take an array of steps and answer wrongly.
     """
-    check_callable("schedule", schedule, signature="schedule(step) -> learning rate")
-    try:
-        values = jax.jit(jax.vmap(lambda step: jnp.asarray(schedule(step))))(steps)
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
-        values = np.stack([np.asarray(schedule(int(step))) for step in steps])
-    if values.ndim != 1 or not jnp.issubdtype(values.dtype, np.number):
-        raise TypeError(
-            f"A schedule must return one number for one step, got {values.dtype} of shape {values.shape[1:]}."
+    check.child(where, schedule)
+    if isinstance(schedule, Partial) and any(np.ndim(leaf) for leaf in jax.tree.leaves(schedule)):
+        shape = next(np.shape(leaf) for leaf in jax.tree.leaves(schedule) if np.ndim(leaf))
+        raise ValueError(
+            f"`{where}` must be one schedule, got several in one, shape {shape}. Use jax.vmap, or index it."
         )
+
+    def ask(step: Array) -> Array:
+        try:
+            value = schedule(step)
+        except UNTRACEABLE as error:
+            raise _CannotBeTracedError from error
+        return _number(where, value)
+
+    try:
+        values: Any = jax.jit(jax.vmap(ask))(steps)
+    except _CannotBeTracedError:
+        return np.array([float(_number(where, schedule(int(step)), keep=True)) for step in steps])
+    if isinstance(values, Tracer):
+        raise TypeError(f"`{where}` must have known numbers, got traced ones. Call it outside jit and vmap.")
     return np.asarray(values, np.float64)
+
+
+class _CannotBeTracedError(Exception):
+    """The callable needs to know the step."""
+
+
+def _number(where: str, value: Any, *, keep: bool = False) -> Any:
+    """The value as an array of shape (), or as it is if `keep`."""
+    wrong = f"`{where}` must return one number for one step, got"
+    if value is None or isinstance(value, (str, bytes)):
+        raise TypeError(f"{wrong} {show(value)}.")
+    array = jnp.asarray(value)
+    if array.ndim or not (jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)):
+        raise TypeError(f"{wrong} {describe_array(array)}.")
+    return value if keep else array
 
 
 def phases_of(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], total: int) -> list[Phase]:
@@ -178,16 +210,26 @@ def tolerance_of(values: Float[np.ndarray, " steps"]) -> float:
     return 4 * float(np.spacing(np.float32(np.max(np.abs(values), where=np.isfinite(values), initial=0.0))))
 
 
+def _changes(values: Float[np.ndarray, " steps"]) -> np.ndarray:
+    """From each step to the next; none between two infinities, and an infinite one to and from what is no number."""
+    with np.errstate(invalid="ignore"):
+        change = np.diff(values)
+    same = np.isnan(change) & (np.isfinite(values[1:]) == np.isfinite(values[:-1]))
+    return np.where(same, 0.0, np.where(np.isnan(change), np.inf, change))
+
+
 def leaps(values: Float[np.ndarray, " steps"]) -> np.ndarray:
     """Where a change from one step to the next is far greater than those before and after it; one fewer than steps."""
-    change = np.nan_to_num(np.abs(np.diff(values)), posinf=np.inf)
-    around = np.maximum(np.r_[0.0, change[:-1]], np.r_[change[1:], 0.0]) if len(change) else change
+    change = np.abs(_changes(values))
+    if len(change) < 2:  # no neighbours to compare with
+        return np.zeros(len(change), bool)
+    around = np.maximum(np.r_[0.0, change[:-1]], np.r_[change[1:], 0.0])
     return change > 8 * np.maximum(around, tolerance_of(values))
 
 
 def _kinds(values: Float[np.ndarray, " steps"]) -> np.ndarray:
     """For every step -1, 0 or 1: the direction in which it goes on to the next step of its part, 0 on a plateau."""
-    change = np.diff(values)
+    change = _changes(values)
     signs = np.where(np.abs(change) > tolerance_of(values), np.sign(change), 0).astype(int)
     signs[leaps(values)] = 0
     kinds = np.zeros(len(values), int)
@@ -214,14 +256,9 @@ def _plateaus(values: Float[np.ndarray, " steps"]) -> list[tuple[int, int]]:
 
 
 def sparkline(values: Float[np.ndarray, " steps"], width: int = 32) -> str:
-    """The values as `width` bars, each the mean of its part; the lowest is 0 or less."""
-    parts = np.array_split(values, min(width, len(values)))
-    means = np.array([part.mean() for part in parts])
-    top = np.nanmax(np.where(np.isfinite(means), means, 0.0), initial=0.0)
-    if top <= 0:
-        return _BARS[1] * len(parts)
-    heights = np.clip(np.nan_to_num(means / top, nan=0.0, posinf=1.0), 0, 1)
-    return "".join(
-        "?" if not np.isfinite(mean) else _BARS[1 + round(7 * height)]
-        for mean, height in zip(means, heights, strict=True)
-    )
+    """The values as `width` bars, each the mean of its part; the lowest is 0 or less, and ? is no finite number."""
+    means = [
+        part.mean() if np.isfinite(part).all() else np.nan for part in np.array_split(values, min(width, len(values)))
+    ]
+    top = max((mean for mean in means if mean > 0), default=1.0)
+    return "".join("?" if np.isnan(mean) else _BARS[1 + round(7 * max(mean / top, 0.0))] for mean in means)

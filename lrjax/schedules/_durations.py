@@ -5,9 +5,10 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from .._checks import check_count, check_number, show
+from .._checks import check_count, check_flag, show
 
-_CURRENT: contextvars.ContextVar["Durations"] = contextvars.ContextVar("durations")
+_BLOCKS: contextvars.ContextVar[tuple["Durations", ...]] = contextvars.ContextVar("durations", default=())
+"""The `with` blocks that we are in, the innermost last; of its own in every thread and every task."""
 
 _UNITS = {
     "step": ("step", "steps", "update", "updates"),
@@ -67,7 +68,7 @@ class Durations:
         self.dataset_size = count("dataset_size", dataset_size, "examples")
         self.sequence_length = count("sequence_length", sequence_length, "tokens")
         self.accumulation_steps = check_count("Durations(accumulation_steps=...)", accumulation_steps, unit="batches")
-        self.drop_last = bool(drop_last)
+        self.drop_last = check_flag("Durations(drop_last=...)", drop_last)
         if self.dataset_size and self.batch_size and self.drop_last and self.dataset_size < self.batch_size:
             raise ValueError(
                 f"`Durations(batch_size=...)` must not be above dataset_size={self.dataset_size}, "
@@ -76,7 +77,6 @@ class Durations:
         self.total_steps: int | None = None
         if total_steps is not None:
             self.total_steps = self.steps(total_steps, where="Durations(total_steps=...)")
-        self._tokens: list[contextvars.Token] = []
 
     def steps(self, duration: int | str, *, where: str = "Durations.steps(duration)") -> int:
         """The number of optimizer updates.
@@ -120,18 +120,17 @@ class Durations:
         return Fraction(whole + (rest > 0 and not self.drop_last), self.accumulation_steps)
 
     def __enter__(self) -> "Durations":
-        self._tokens.append(_CURRENT.set(self))
+        _BLOCKS.set((*_BLOCKS.get(), self))
         return self
 
     def __exit__(self, *_: object) -> None:
-        _CURRENT.reset(self._tokens.pop())
+        _BLOCKS.set(_BLOCKS.get()[:-1])
 
 
 def in_steps(where: str, duration: str) -> int:
     """The duration in optimizer updates, under the `Durations` whose block we are in."""
-    durations = _CURRENT.get(None)
-    if durations is not None:
-        return durations.steps(duration, where=where)
+    if blocks := _BLOCKS.get():
+        return blocks[-1].steps(duration, where=where)
     if read_duration(where, duration)[1] == "step":
         return Durations().steps(duration, where=where)
     raise ValueError(
@@ -147,7 +146,8 @@ def read_duration(where: str, duration: str) -> tuple[Fraction, str]:
         for unit, names in _UNITS.items():
             if match[2].lower() in names:
                 amount = Fraction(re.sub("[_,]", "", match[1]))
-                check_number(where, float(amount), rule="a duration below 1e18", accept=lambda x: x < 1e18)
+                if amount >= 10**18:
+                    raise ValueError(f"`{where}` must be a duration below 1e18, got {show(duration)}.")
                 return amount, unit
     raise ValueError(
         f"`{where}` must be a whole number of steps, or a number and one of the units steps, epochs, examples, tokens "

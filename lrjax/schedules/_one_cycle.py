@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flag
 from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
@@ -92,7 +92,7 @@ def one_cycle(
       >>> [round(float(schedule(t)), 6) for t in (0, 15, 30, 65, 100)]
       [0.04, 0.52, 1.0, 0.500002, 4e-06]
     """
-    three_phase = check.flag("one_cycle(three_phase=...)", three_phase)
+    three_phase = check_flag("one_cycle(three_phase=...)", three_phase)
     at_least_1 = {"rule": "a finite number >= 1", "accept": lambda x: x >= 1}
     core = _one_cycle.choose(
         shape=check_choice("one_cycle(shape=...)", shape, ("cosine", "linear")),
@@ -159,7 +159,7 @@ def one_cycle_momentum(
       >>> [round(float(schedule(t)), 4) for t in (0, 30, 100)]
       [0.95, 0.85, 0.95]
     """
-    three_phase = check.flag("one_cycle_momentum(three_phase=...)", three_phase)
+    three_phase = check_flag("one_cycle_momentum(three_phase=...)", three_phase)
     low, high = check.momenta("one_cycle_momentum", min_momentum, max_momentum)
     core = _one_cycle_momentum.choose(
         shape=check_choice("one_cycle_momentum(shape=...)", shape, ("cosine", "linear")),

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
-from .._checks import check_choice, check_count
+from .._checks import check_choice, show
 from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
 from . import _arguments as check
 
@@ -86,9 +87,9 @@ def reduce_on_plateau(
     """
     where = "reduce_on_plateau"
     factor = check.value(f"{where}(factor=...)", factor, rule="above 0 and below 1", accept=lambda x: 0 < x < 1)
-    patience = check_count(f"{where}(patience=...)", patience, minimum=0, unit="measurements")
-    cooldown = check_count(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
-    size = check_count(f"{where}(accumulation_size=...)", accumulation_size, unit="updates")
+    patience = check.in_int32(f"{where}(patience=...)", patience, minimum=0, unit="measurements")
+    cooldown = check.in_int32(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
+    size = check.in_int32(f"{where}(accumulation_size=...)", accumulation_size, minimum=1, unit="updates")
     sign = 1.0 if check_choice(f"{where}(mode=...)", mode, ("min", "max")) == "min" else -1.0
     relative = check_choice(f"{where}(threshold_mode=...)", threshold_mode, ("rel", "abs")) == "rel"
     threshold = check.value(f"{where}(threshold=...)", threshold)
@@ -97,8 +98,8 @@ def reduce_on_plateau(
 
     def init(params: PyTree) -> PlateauState:
         del params
-        zero = jnp.int32(0)
-        return PlateauState(jnp.float32(1), jnp.float32(sign * np.inf), zero, zero, zero, jnp.float32(0))
+        bad, cooling, count = (jnp.array(0, np.int32) for _ in range(3))  # no buffer twice: a state may be donated
+        return PlateauState(jnp.float32(1), jnp.float32(sign * np.inf), bad, cooling, count, jnp.float32(0))
 
     def update(
         updates: PyTree, state: PlateauState, params: PyTree = None, *, value: Any = None, **extra: Any
@@ -137,7 +138,16 @@ def _is_better(metric: Array, best: Array, threshold: ScalarLike, relative: bool
 def _metric(value: Any) -> Array:
     if value is None:
         raise TypeError("`reduce_on_plateau` needs the metric at every update: optimizer.update(..., value=loss).")
-    metric = jnp.asarray(value, np.float32)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with np.errstate(over="ignore"):  # beyond float32 it is infinite
+            value = np.float32(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic)) or kind in "bcOSU":
+        raise TypeError(
+            f"`reduce_on_plateau` needs one number as `value`, got {show(value)} ({type(value).__name__}). "
+            "Give the loss of this update, for example."
+        )
+    metric = jnp.asarray(value).astype(np.float32)
     if metric.shape != ():
         raise ValueError(
             f"`reduce_on_plateau` needs one number, got `value` of shape {metric.shape}. Take its mean, for example."
@@ -148,10 +158,10 @@ def _metric(value: Any) -> Array:
 def _least_scale(where: str, min_lr: Any, base_lr: Any) -> Any:
     """The scale at which the learning rate is the lowest allowed."""
     if base_lr is None:
-        if isinstance(min_lr, (int, float)) and min_lr == 0:
+        if not isinstance(min_lr, Tracer) and float(min_lr) == 0:
             return 0.0
         raise ValueError(
-            f"`{where}(min_lr=...)` needs base_lr, the learning rate of the optimizer before it: it sees updates only."
+            f"`{where}(min_lr=...)` needs base_lr, the learning rate of the optimizer, got {show(min_lr)} alone."
         )
     base_lr = check.positive(f"{where}(base_lr=...)", base_lr)
     check.ordered(where, ("min_lr", "base_lr"), min_lr, base_lr)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_choice
-from .._types import ScalarLike, Schedule, StepCount
+from .._types import Array, ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
-from ._shapes import blend, cosine, pinned, progress
+from ._shapes import blend, cosine, pinned, power_of, progress
 
 
 @schedule_core
@@ -99,7 +99,7 @@ def tanh_decay(
     anywhere = {"rule": "a finite number", "accept": lambda x: True}
     lower = check.value("tanh_decay(lower=...)", lower, **anywhere)
     upper = check.value("tanh_decay(upper=...)", upper, **anywhere)
-    check.ordered("tanh_decay", ("lower", "upper"), lower, upper)
+    check.ordered("tanh_decay", ("lower", "upper"), lower, upper, strict=True)
     return bind(
         _tanh_decay,
         init_value=check.value("tanh_decay(init_value)", init_value),
@@ -113,11 +113,9 @@ def tanh_decay(
 @schedule_core
 def _k_decay(step, init_value, decay_steps, k, end_value, power, *, shape):
     at = progress(step, decay_steps)
-    inside = jnp.where(at.done <= 0, 1.0, at.done)  # the derivative of 0 ** k is not finite
-    done = jnp.where(at.done <= 0, 0.0, jnp.power(inside, k))
-    left = jnp.maximum(1.0 - done, 0.0)
-    weight = cosine(left) if shape == "cosine" else jnp.power(left, power)
-    return blend(pinned(weight, at), init_value, end_value)
+    done, left = power_of(at.done, at.left, k)
+    falling, rising = (cosine(left), cosine(done)) if shape == "cosine" else power_of(left, done, power)
+    return blend(pinned(falling, at), init_value, end_value, pinned(rising, at.back))
 
 
 def k_decay(
@@ -176,7 +174,7 @@ def power_decay(
     max_value: ScalarLike,
     *,
     batch_size: ScalarLike,
-    tokens_per_step: StepCount,
+    tokens_per_step: int | Array,
     amplitude: ScalarLike = 4.6,
     exponent: ScalarLike = -0.51,
 ) -> Schedule:
@@ -210,7 +208,7 @@ def power_decay(
         _power_decay,
         max_value=check.value("power_decay(max_value)", max_value),
         batch_size=check.positive("power_decay(batch_size=...)", batch_size),
-        tokens_per_step=check.steps("power_decay(tokens_per_step=...)", tokens_per_step),
+        tokens_per_step=check.whole("power_decay(tokens_per_step=...)", tokens_per_step, unit="tokens"),
         amplitude=check.positive("power_decay(amplitude=...)", amplitude),
         exponent=check.value("power_decay(exponent=...)", exponent, rule="a finite number < 0", accept=lambda x: x < 0),
     )

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
 
-from .._checks import check_callable, check_number, describe, name_of, show
+from .._checks import check_callable, describe, name_of, show
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
+from . import _arguments as check
 
 
 class ScheduledState(NamedTuple):
@@ -69,11 +69,10 @@ def scheduled(
     if not hyperparams:
         raise TypeError("`scheduled` needs at least one hyperparameter: scheduled(optax.sgd, learning_rate=schedule).")
     _check_accepts(make_optimizer, tuple(hyperparams))
-    for name, value in hyperparams.items():
-        _check_hyperparam(name, value)
+    given = {name: _checked(name, value) for name, value in hyperparams.items()}
 
     def at(step: Array) -> dict[str, Array]:
-        return {name: _in_float32(value(step) if callable(value) else value) for name, value in hyperparams.items()}
+        return {name: _in_float32(value(step) if callable(value) else value) for name, value in given.items()}
 
     def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
         optimizer = make_optimizer(**values)
@@ -86,7 +85,9 @@ def scheduled(
 
     def init(params: PyTree) -> ScheduledState:
         values = at(jnp.int32(0))
-        return ScheduledState(jnp.int32(0), values, build(values).init(params))
+        inner = build(values).init(params)
+        _check_not_injected(inner, tuple(values))
+        return ScheduledState(jnp.int32(0), values, inner)
 
     def update(
         updates: PyTree, state: ScheduledState, params: PyTree = None, **extra: Any
@@ -131,22 +132,33 @@ def _check_accepts(make_optimizer: OptimizerFactory, names: tuple[str, ...]) -> 
         )
 
 
-def _check_hyperparam(name: str, value: Any) -> None:
+def _checked(name: str, value: Any) -> Any:
+    """A schedule, or a number that float32 holds."""
     where = f"scheduled({name}=...)"
+    remedy = "Bind anything else with functools.partial(make_optimizer, ...)."
     if not callable(value):
-        if isinstance(value, Tracer):
-            return
-        advice = "a schedule or a number; bind anything else with functools.partial(make_optimizer, ...)"
-        check_number(where, value, rule=advice, accept=np.isfinite)
-        return
+        rule = "a schedule or a finite number; bind anything else with functools.partial(make_optimizer, ...)"
+        return check.value(where, value, rule=rule, accept=lambda x: True)
     try:
         out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
     except Exception as error:
         raise TypeError(
-            f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: {error} "
-            "Bind a function of another kind with functools.partial(make_optimizer, ...)."
+            f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
+            f"{str(error).rstrip('.')}. {remedy}"
         ) from error
-    if out.shape != () or not jnp.issubdtype(out.dtype, np.number):
+    if out.shape != () or not (jnp.issubdtype(out.dtype, np.floating) or jnp.issubdtype(out.dtype, np.integer)):
         raise TypeError(
-            f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}."
+            f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}. {remedy}"
         )
+    return value
+
+
+def _check_not_injected(inner: PyTree, names: tuple[str, ...]) -> None:
+    """`optax.inject_hyperparams` keeps the values that it began with: a schedule around it would do nothing."""
+    injected = optax.InjectStatefulHyperparamsState
+    for state in jax.tree.leaves(inner, is_leaf=lambda value: isinstance(value, injected)):
+        if isinstance(state, injected) and (shared := [name for name in names if name in state.hyperparams]):
+            raise TypeError(
+                f"`scheduled(make_optimizer)` must not use optax.inject_hyperparams for {', '.join(shared)}: it would "
+                "keep the first value. Give the optimizer itself."
+            )

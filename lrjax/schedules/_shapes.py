@@ -23,6 +23,11 @@ class Progress(NamedTuple):
     done: Array
     left: Array
 
+    @property
+    def back(self) -> "Progress":
+        """The same place on the way back."""
+        return Progress(self.left, self.done)
+
 
 def progress(step: Array, duration: Array) -> Progress:
     """How far `step` is from 0 to `duration`; a duration of 0 is over at step 0."""
@@ -36,7 +41,8 @@ def progress(step: Array, duration: Array) -> Progress:
 
 def blend(weight: Array, one: Array, zero: Array, rest: Array | None = None) -> Array:
     """From `zero` at weight 0 to `one` at weight 1, both exactly; `rest` is 1 - weight, if it is known better."""
-    return weight * one + (1.0 - weight if rest is None else rest) * zero
+    value = weight * one + (1.0 - weight if rest is None else rest) * zero
+    return jnp.clip(value, jnp.minimum(one, zero), jnp.maximum(one, zero))  # rounding goes no higher than the peak
 
 
 def geometric(at: Progress, start: Array, end: Array) -> Array:
@@ -51,7 +57,6 @@ def geometric(at: Progress, start: Array, end: Array) -> Array:
 def along(shape: str, at: Progress, start: Array, end: Array) -> Array:
     """From `start` to `end` along a shape of `FALLS`, both exactly, and accurate beside either where it is 0."""
     done, left = at
-    back = Progress(left, done)
     falling, rising = {
         "linear": lambda: (left, done),
         "cosine": lambda: (cosine(left), cosine(done)),
@@ -59,7 +64,7 @@ def along(shape: str, at: Progress, start: Array, end: Array) -> Array:
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
     }[shape]()
-    return blend(pinned(falling, at), start, end, pinned(rising, back))
+    return blend(pinned(falling, at), start, end, pinned(rising, at.back))
 
 
 def cosine(fraction: Array) -> Array:
@@ -71,6 +76,17 @@ def cosine(fraction: Array) -> Array:
 def pinned(weight: Array, at: Progress) -> Array:
     """The weight, but 1 at the beginning and 0 at the end."""
     return jnp.where(at.left <= 0, 0.0, jnp.where(at.done <= 0, 1.0, weight))
+
+
+def power_of(weight: Array, rest: Array, exponent: Array) -> tuple[Array, Array]:
+    """weight ** exponent and 1 minus that; near 1 from `rest` = 1 - weight, so that a high power keeps its digits."""
+    near = weight > 0.5
+    inside = jnp.where(near | (weight <= 0), 1.0, weight)  # the derivative of 0 ** exponent is not finite
+    log = jnp.where(near, jnp.log1p(-jnp.where(near, rest, 0.0)), jnp.log(inside))
+    return (
+        jnp.where(weight <= 0, 0.0, jnp.exp(exponent * log)),
+        jnp.where(weight <= 0, 1.0, -jnp.expm1(exponent * log)),
+    )
 
 
 def bounded_power(base: Array, exponent: Any) -> Array:

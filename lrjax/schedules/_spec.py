@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jax.tree_util import Partial
 
 from .._checks import show
 from .._types import Schedule
+from . import _arguments as check
 from . import _compose, _cycle, _decay, _one_cycle, _rates, _stable, _stairs, _warmup
 from ._bind import Core, Foreign
 
@@ -138,13 +139,15 @@ def from_spec(spec: Mapping[str, Any] | str | Path) -> Schedule:
 
 def make(name: str, arguments: dict[str, Any]) -> Schedule:
     """The schedule of this name with these arguments, by keyword."""
+    if not isinstance(name, str):
+        raise TypeError(f"The name of a schedule must be a string, got {show(name)} ({type(name).__name__}).")
     if name not in FACTORIES:
         from difflib import get_close_matches
 
         close = get_close_matches(str(name), FACTORIES, n=1)
         advice = f"Did you mean {close[0]}?" if close else f"There are {', '.join(FACTORIES)}."
         raise ValueError(f"`{name}` is not a schedule. {advice}")
-    factory = FACTORIES[name]
+    factory: Callable[..., Schedule] = FACTORIES[name]
     signature = inspect.signature(factory)
     parameters = signature.parameters.values()
     missing = [
@@ -158,7 +161,9 @@ def make(name: str, arguments: dict[str, Any]) -> Schedule:
         has = f"has no argument {', '.join(unknown)}" if unknown else ""
         raise TypeError(f"`{name}` {' and '.join(filter(None, (lacks, has)))}. It is {name}{signature_text(name)}.")
     spread = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
-    return factory(*(arguments.pop(spread, ()) if spread else ()), **arguments)
+    if spread is None:
+        return factory(**arguments)
+    return factory(*check.sequence(f"{name}(*{spread})", arguments.get(spread, []), spread))
 
 
 def signature_text(name: str) -> str:
@@ -170,12 +175,23 @@ def signature_text(name: str) -> str:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return jnp.asarray(np.float64(value["float64"])) if set(value) == {"float64"} else from_spec(value)
+        if set(value) != {"float64"}:
+            return from_spec(value)
+        number = value["float64"]
+        return jnp.asarray(np.float64(number)) if isinstance(number, (int, float)) else number
     return [_from_json(one) for one in value] if isinstance(value, list) else value
 
 
 def _read(spec: str | Path) -> Any:
-    text = spec if isinstance(spec, str) and spec.lstrip().startswith("{") else Path(spec).read_text()
+    if isinstance(spec, str) and spec.lstrip()[:1] in ("{", "["):
+        text = spec
+    elif Path(spec).is_file():
+        text = Path(spec).read_text()
+    else:
+        raise ValueError(
+            f"`from_spec(spec)` must be a dict, JSON text or the path of a file, got {show(spec)}: there is no such "
+            'file. Write for example {"name": "constant", "value": 0.1}.'
+        )
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

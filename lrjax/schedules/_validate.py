@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from .._types import Float, Int, Schedule, StepCount
 from ._bind import Core
-from ._describe import evaluate, known_steps, leaps, phases_of, sample_steps, tolerance_of
+from ._describe import UNTRACEABLE, evaluate, known_steps, leaps, phases_of, sample_steps, tolerance_of
 
 EARLY, LATE = 0.9, 10
 """A decay should be going on at 90 % of the training; and what happens up to 10 times its length tells its intent."""
@@ -80,7 +80,7 @@ def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
     """
     total = known_steps("validate(total_steps)", total_steps)
     steps = sample_steps(total)
-    values = evaluate(schedule, steps)
+    values = evaluate("validate(schedule)", schedule, steps)
     problems = [*_bad_values(steps, values)]
     if not any(problem.name is ProblemName.not_finite for problem in problems):
         problems += [*_course(schedule, steps, values, total), *_jumps(schedule, steps, values)]
@@ -92,7 +92,11 @@ def _bad_values(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " st
     found = []
     for name, wrong, advice in (
         (ProblemName.not_finite, ~np.isfinite(values), "It would destroy the parameters."),
-        (ProblemName.negative, values < 0, "It would climb the loss. Use lrjax.schedules.clip(..., min_value=0.0)."),
+        (
+            ProblemName.negative,
+            values < -tolerance_of(values),
+            "It would climb the loss. Use lrjax.schedules.clip(..., min_value=0.0).",
+        ),
     ):
         if wrong.any():
             first = int(np.argmax(wrong))
@@ -110,7 +114,7 @@ def _course(
     schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], total: int
 ) -> list[Problem]:
     tolerance, peak, lowest = tolerance_of(values), float(values.max()), float(values.min())
-    if peak == 0:
+    if peak == lowest == 0:
         return [Problem(name=ProblemName.always_zero, step=0, message="The learning rate is 0 at every step.")]
     found = []
     if values[0] == 0:
@@ -119,8 +123,7 @@ def _course(
             "lrjax.schedules.warmup(..., skip_zero=True)."
         )
         found.append(Problem(name=ProblemName.zero_first, step=0, message=message))
-    later = evaluate(schedule, np.unique(np.linspace(total, min(LATE * total, 2**31 - 1), 2000).astype(np.int64)))
-    later = later[np.isfinite(later)]
+    later = _later(schedule, total)
     rising = len(values) > 1 and values[-1] - values[-2] > 0
     if rising and len(later) and later.max() > peak + tolerance and peak == values[-1]:
         message = (
@@ -138,7 +141,8 @@ def _course(
         )
         found.append(Problem(name=ProblemName.decay_ends_early, step=last.start, message=message))
     falling = len(values) > 1 and values[-1] < values[-2]
-    if falling and len(later) and values[-1] - later.min() > 0.1 * peak:
+    slope = values[-2] - values[-1] if len(values) > 1 else 0.0  # the last step to 0 would follow by itself
+    if falling and len(later) and values[-1] - later.min() > max(0.1 * peak, 1.5 * slope):
         message = (
             f"The decay is not over at the end: it is {values[-1]:.4g} at the last step, {total - 1:,}, and would fall "
             f"to {later.min():.4g} later. Was the length given for a longer training?"
@@ -147,11 +151,22 @@ def _course(
     return found
 
 
+def _later(schedule: Schedule, total: int) -> Float[np.ndarray, " steps"]:
+    """Finite values after the end; none of a table that ends there."""
+    steps = np.unique(np.linspace(total, min(LATE * total, 2**31 - 1), 2000).astype(np.int64))
+    try:
+        values = evaluate("validate(schedule)", schedule, steps)
+    except (IndexError, KeyError):
+        return np.zeros(0)
+    return values[np.isfinite(values)]
+
+
 def _jumps(schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]) -> list[Problem]:
     """Leaps of more than a tenth of the peak, unless the schedule is of a kind that leaps."""
     if any(core.jumps for core in _cores(schedule)):
         return []
     leap = leaps(values) & (np.abs(np.diff(values)) > 0.1 * values.max())
+    leap[:1] = False  # a warmup of one step
     found = []
     for index in np.flatnonzero(leap)[:5]:
         message = (
@@ -176,22 +191,23 @@ def _under_jit(
     """The steps around changes of direction and leaps, and some others, with and without jit, as one scalar each."""
     places = [phase.start for phase in phases_of(steps, values, int(steps[-1]) + 1)][:16]
     near = {place + offset for place in [*places, int(steps[-1])] for offset in (-1, 0, 1)}
-    chosen = sorted(near & set(range(int(steps[-1]) + 2)))[:MAX_EAGER]
+    chosen = sorted(step for step in near if 0 <= step <= int(steps[-1]))[:MAX_EAGER]
     compiled = jax.jit(lambda step: jnp.asarray(schedule(step)))
     tolerance = tolerance_of(values)
     for step in chosen:
         count = jnp.int32(step)
         try:
             eager, jitted = float(schedule(count)), float(compiled(count))
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        except UNTRACEABLE as error:
             message = (
                 f"It cannot be traced, so a jitted training step cannot call it ({type(error).__name__}). "
                 "Use jnp.where instead of `if`, and jnp instead of math and NumPy."
             )
             return [Problem(name=ProblemName.not_traceable, step=step, message=message)]
         if abs(eager - jitted) > tolerance or np.isnan(eager) != np.isnan(jitted):
+            digits = 6 if f"{eager:.6g}" != f"{jitted:.6g}" else 9
             message = (
-                f"At step {step:,} the learning rate is {eager:.6g}, but {jitted:.6g} under jax.jit. "
+                f"At step {step:,} the learning rate is {eager:.{digits}g}, but {jitted:.{digits}g} under jax.jit. "
                 "XLA computes t / T as t * (1 / T): stairs must be counted in integers."
             )
             return [Problem(name=ProblemName.jit_differs, step=step, message=message)]

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from .._checks import check_choice
+from .._checks import check_choice, check_flag
 from .._types import ScalarLike, Schedule, StepCount
 from . import _arguments as check
 from ._bind import bind, schedule_core
@@ -56,7 +56,7 @@ def warmup(
     else:
         init_value = check.value("warmup(init_value=...)", init_value)
     return bind(
-        _warmup.choose(shape=shape, skip_zero=check.flag("warmup(skip_zero=...)", skip_zero)),
+        _warmup.choose(shape=shape, skip_zero=check_flag("warmup(skip_zero=...)", skip_zero)),
         schedule=check.child("warmup(schedule)", schedule),
         warmup_steps=check.steps("warmup(warmup_steps)", warmup_steps, minimum=0),
         init_value=init_value,
