@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import show
+from .._checks import check_choice, show
 from .._types import Array, PyTree, Schedule, StepCount
 from . import _arguments as check
 from ._plateau import PlateauState
@@ -33,7 +33,7 @@ def current_hyperparams(
       opt_state: any Optax state. Read are those of `lrjax.scheduled`, `lrjax.reduce_on_plateau`,
         `optax.inject_hyperparams` and `optax.contrib.reduce_on_plateau`, however deep inside chains and groups.
       schedule: the one given to an optimizer of Optax, as in `optax.adam(schedule)`, whose state holds a step and no
-        schedule; or {"learning_rate": schedule, "weight_decay": schedule}.
+        schedule; or {"learning_rate": schedule, "weight_decay": schedule}. It is asked for every group.
 
     Returns:
       Values of shape () by name; a name that occurs several times stands behind the group's: "head/learning_rate".
@@ -84,7 +84,7 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       step: optimizer updates done so far, >= 0.
 
     Returns:
-      A state of the same structure.
+      A state of the same structure. What the last update used stays as it was until the next one.
 
     Raises:
       TypeError, ValueError: `step` is out of its range, or there is no schedule in the state.
@@ -151,11 +151,11 @@ def _group(path: tuple) -> str:
 
 def _named(found: list[tuple[tuple, str, Array]]) -> dict[str, Array]:
     names = [name for _, name, _ in found]
-    groups = [f"{_group(path)}/{name}" if _group(path) else name for path, name, _ in found]
+    groups = [f"{_group(path)}/{name}".lstrip("/") for path, name, _ in found]
     named: dict[str, Array] = {}
     for (path, name, value), group in zip(found, groups, strict=True):
         key = name if names.count(name) == 1 else group if groups.count(group) == 1 else ""
-        named[key or f"{jax.tree_util.keystr(path).lstrip('.')}/{name}"] = value
+        named[key or f"{jax.tree_util.keystr(path).lstrip('.')}/{name}".lstrip("/")] = value
     return named
 
 
@@ -163,7 +163,8 @@ def _by_name(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Sc
     if schedule is None:
         return {}
     named = schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
-    for each in named.values():
+    for name, each in named.items():
+        check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_COUNTERS.values()))
         check.child("current_hyperparams(schedule=...)", each)
     return dict(named)
 

@@ -47,10 +47,12 @@ def reduce_on_plateau(
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the updates down whenever a metric has stopped improving. Chain it after the optimizer.
 
-    Every update takes the metric: `optimizer.update(grads, state, params, value=loss)`. A measurement is better if it
-    beats the best one so far by more than the margin: `threshold`, or `threshold * |best|`. After more than `patience`
-    measurements in a row that are not, the scale is multiplied by `factor` (so `patience=0` reduces at the first bad
-    one), and for `cooldown` measurements nothing is counted.
+    Every update takes the metric: `optimizer.update(grads, state, params, value=loss)`. (Inside `optax.MultiSteps` it
+    sees the metric of the last micro-step only: chain it after, with `accumulation_size`.)
+
+    A measurement is better if it beats the best one so far by more than the margin: `threshold`, or
+    `threshold * |best|`. After more than `patience` measurements in a row that are not, the scale is multiplied by
+    `factor` (so `patience=0` reduces at the first bad one), and for `cooldown` measurements nothing is counted.
 
     A metric that is NaN, or infinite in the bad direction, counts as no better. Negative metrics are as good as
     positive ones: the margin is a part of the best one's size (PyTorch's and Optax's relative test takes a worsening
@@ -138,9 +140,9 @@ def _is_better(metric: Array, best: Array, threshold: ScalarLike, relative: bool
 def _metric(value: Any) -> Array:
     if value is None:
         raise TypeError("`reduce_on_plateau` needs the metric at every update: optimizer.update(..., value=loss).")
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        with np.errstate(over="ignore"):  # beyond float32 it is infinite
-            value = np.float32(value)
+    if isinstance(value, (int, float, np.floating)) and not isinstance(value, bool):
+        limit = float(np.finfo(np.float32).max)
+        value = np.float32(value if value != value or abs(value) <= limit else (np.inf if value > 0 else -np.inf))
     kind = getattr(getattr(value, "dtype", None), "kind", "f")
     if not isinstance(value, (jax.Array, np.ndarray, np.generic)) or kind in "bcOSU":
         raise TypeError(

@@ -1,12 +1,14 @@
 """Several hyperparameters of an optimizer on schedules, with one step counter."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 from .._checks import check_callable, describe, name_of, show
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
@@ -86,7 +88,8 @@ def scheduled(
     def init(params: PyTree) -> ScheduledState:
         values = at(jnp.int32(0))
         inner = build(values).init(params)
-        _check_not_injected(inner, tuple(values))
+        if any(map(_is_injected, jax.tree.leaves(inner, is_leaf=_is_injected))):
+            _check_not_injected(build, values, params)
         return ScheduledState(jnp.int32(0), values, inner)
 
     def update(
@@ -137,8 +140,10 @@ def _checked(name: str, value: Any) -> Any:
     where = f"scheduled({name}=...)"
     remedy = "Bind anything else with functools.partial(make_optimizer, ...)."
     if not callable(value):
-        rule = "a schedule or a finite number; bind anything else with functools.partial(make_optimizer, ...)"
-        return check.value(where, value, rule=rule, accept=lambda x: True)
+        rule = (
+            "a schedule or a finite number that float32 holds (functools.partial(make_optimizer, ...) binds the rest)"
+        )
+        return check.value(where, value, rule=rule, accept=lambda x: abs(x) <= float(np.finfo(np.float32).max))
     try:
         out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
     except Exception as error:
@@ -153,12 +158,25 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _check_not_injected(inner: PyTree, names: tuple[str, ...]) -> None:
-    """`optax.inject_hyperparams` keeps the values that it began with: a schedule around it would do nothing."""
-    injected = optax.InjectStatefulHyperparamsState
-    for state in jax.tree.leaves(inner, is_leaf=lambda value: isinstance(value, injected)):
-        if isinstance(state, injected) and (shared := [name for name in names if name in state.hyperparams]):
+def _check_not_injected(
+    build: Callable[[dict[str, Array]], optax.GradientTransformationExtraArgs], values: dict[str, Array], params: PyTree
+) -> None:
+    """`optax.inject_hyperparams` keeps the numbers that it began with: a schedule around it would do nothing."""
+
+    def kept(values: dict[str, Array]) -> list[dict[str, Any]]:
+        leaves = jax.tree.leaves(build(values).init(params), is_leaf=_is_injected)
+        return [leaf.hyperparams for leaf in leaves if _is_injected(leaf)]
+
+    first, other = kept(values), kept({name: value + 1 for name, value in values.items()})
+    if any(isinstance(value, Tracer) for value in jax.tree.leaves((first, other))):
+        return  # inside jit: not known
+    for one, two in zip(first, other, strict=True):
+        if ours := [name for name in one if not np.array_equal(one[name], two[name])]:
             raise TypeError(
-                f"`scheduled(make_optimizer)` must not use optax.inject_hyperparams for {', '.join(shared)}: it would "
-                "keep the first value. Give the optimizer itself."
+                "`scheduled(make_optimizer)` must not use optax.inject_hyperparams, got one that would keep the first "
+                f"{', '.join(ours)}. Give the optimizer itself."
             )
+
+
+def _is_injected(value: Any) -> bool:
+    return isinstance(value, optax.InjectStatefulHyperparamsState)

@@ -1,0 +1,629 @@
+"""Hyperparameters on schedules: what plain Optax does with them, in every place, type and way of running."""
+
+import functools
+import pickle
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import check_message
+
+import lrjax
+from lrjax import schedules
+
+STEPS = 8
+LAST = 2**31 - 1
+AT = np.arange(STEPS)
+LR = schedules.one_cycle(0.1, STEPS)
+MOMENTUM = schedules.one_cycle_momentum(STEPS)
+DECAY = schedules.linear_decay(0.1, 0.0, STEPS)
+
+RNG = np.random.default_rng(0)
+PARAMS = {"head": {"w": RNG.normal(size=(3, 2)), "none": None}, "trunk": {"w": RNG.normal(size=4), "deep": {"b": None}}}
+GRADS = jax.tree.map(lambda leaf: RNG.normal(size=(STEPS, *leaf.shape)), PARAMS)
+
+
+def cast(tree: Any, dtype: Any = jnp.float32) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), tree)
+
+
+def scan(optimizer: Any, params: Any, grads: Any, extra: Any) -> tuple[Any, Any]:
+    """Parameters and state after every update; a scan demands that the state keeps its types."""
+
+    def step(carry: Any, given: Any) -> Any:
+        params, state = carry
+        updates, state = optimizer.update(given[0], state, params, **given[1])
+        new = (optax.apply_updates(params, updates), state)
+        return new, new
+
+    return jax.lax.scan(step, (params, optimizer.init(params)), (grads, extra))[1]
+
+
+def compiled(optimizer: Any, dtype: Any = jnp.float32, **extra: Any) -> tuple[Any, Any]:
+    return jax.jit(functools.partial(scan, optimizer))(cast(PARAMS, dtype), cast(GRADS, dtype), extra)
+
+
+def history(optimizer: Any, **extra: Any) -> tuple[Any, Any]:
+    """The same op by op: faster for most optimizers, not for those with a condition."""
+    params, grads, after = cast(PARAMS), cast(GRADS), []
+    state = optimizer.init(params)
+    for step in range(STEPS):
+        now, more = jax.tree.map(lambda leaf: leaf[step], (grads, extra))
+        updates, state = optimizer.update(now, state, params, **more)
+        params = optax.apply_updates(params, updates)
+        after.append((params, state))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *after)
+
+
+def states_of(optimizer: Any, count: int = 3) -> tuple[Any, list[Any]]:
+    """The compiled update, and the states before the first and after every one."""
+    if not isinstance(optimizer, optax.MultiSteps):  # which takes them by itself
+        optimizer = optax.with_extra_args_support(optimizer)
+    update = jax.jit(functools.partial(optimizer.update, value=1.0))
+    states = [optimizer.init(cast(PARAMS))]
+    for _ in range(count):
+        states.append(update(cast(PARAMS), states[-1], cast(PARAMS))[1])
+    return update, states
+
+
+def dtypes(tree: Any) -> list[Any]:
+    return [leaf.dtype for leaf in jax.tree.leaves(tree)]
+
+
+def check_same(ours: Any, expected: Any, rtol: float = 2e-6) -> None:
+    chex.assert_trees_all_close(ours, expected, rtol=rtol, atol=rtol)
+
+
+def clipped(learning_rate: Any, max_norm: Any) -> Any:
+    return optax.chain(optax.clip_by_global_norm(max_norm), optax.adam(learning_rate))
+
+
+def reduced_at_once(factor: Any) -> Any:
+    return lrjax.reduce_on_plateau(factor=factor, patience=0)
+
+
+NESTEROV = functools.partial(optax.sgd, nesterov=True)
+OPTAX = {  # ours, and the same optimizer as Optax makes it
+    "sgd": (lrjax.scheduled(optax.sgd, learning_rate=LR), optax.sgd(LR)),
+    "momentum": (lrjax.scheduled(NESTEROV, learning_rate=LR, momentum=0.9), NESTEROV(LR, momentum=0.9)),
+    "momentum schedule": (
+        lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
+        optax.inject_hyperparams(optax.sgd)(learning_rate=LR, momentum=MOMENTUM),
+    ),
+    "adam": (lrjax.scheduled(optax.adam, learning_rate=LR), optax.adam(LR)),
+    "adam b1": (
+        lrjax.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM),
+        optax.inject_hyperparams(optax.adam)(learning_rate=LR, b1=MOMENTUM),
+    ),
+    "adam eps": (
+        lrjax.scheduled(optax.adam, learning_rate=0.1, eps=DECAY),
+        optax.inject_hyperparams(optax.adam)(learning_rate=0.1, eps=DECAY),
+    ),
+    "adamw": (
+        lrjax.scheduled(optax.adamw, learning_rate=LR, weight_decay=DECAY),
+        optax.adamw(LR, weight_decay=DECAY),
+    ),
+    "lion": (lrjax.scheduled(optax.lion, learning_rate=LR, weight_decay=0.1), optax.lion(LR, weight_decay=0.1)),
+    "around a chain": (
+        lrjax.scheduled(clipped, learning_rate=LR, max_norm=schedules.linear_decay(2.0, 0.1, STEPS)),
+        optax.inject_hyperparams(clipped)(learning_rate=LR, max_norm=optax.linear_schedule(2.0, 0.1, STEPS)),
+    ),
+}
+SGD, ADAM = lrjax.scheduled(optax.sgd, learning_rate=LR), lrjax.scheduled(optax.adam, learning_rate=DECAY)
+PLAIN_SGD, PLAIN_ADAM = optax.sgd(LR), optax.adam(DECAY)
+LABELS = {"head": "head", "trunk": "trunk"}
+
+
+def groups(head: Any, trunk: Any) -> Any:
+    return optax.partition({"head": head, "trunk": trunk}, LABELS)
+
+
+PLACES = {
+    "last in a chain": lambda sgd, adam: optax.chain(optax.clip_by_global_norm(0.5), adam),
+    "first in a chain": lambda sgd, adam: optax.chain(adam, optax.add_decayed_weights(-0.01)),
+    "two in a chain": lambda sgd, adam: optax.chain(adam, sgd),
+    "groups": groups,
+    "groups in a chain": lambda sgd, adam: optax.chain(optax.clip(1.0), groups(sgd, adam)),
+    "masked": lambda sgd, adam: optax.masked(adam, {"head": True, "trunk": False}),
+    "schedule free": lambda sgd, adam: optax.contrib.schedule_free(sgd, learning_rate=0.1),
+    "MultiSteps": lambda sgd, adam: optax.MultiSteps(adam, 3),
+    "if finite": lambda sgd, adam: optax.apply_if_finite(adam, 3),
+}
+CONDITIONAL = {"MultiSteps", "if finite"}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_as_optax_does_it(name):
+    ours, expected = (history(optimizer)[0] for optimizer in OPTAX[name])
+    check_same(ours, expected)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_in_every_place(name):
+    place, run = PLACES[name], compiled if name in CONDITIONAL else history
+    check_same(run(place(SGD, ADAM))[0], run(place(PLAIN_SGD, PLAIN_ADAM))[0])
+
+
+def test_sgd_is_optax_to_the_last_bit():
+    chex.assert_trees_all_equal(history(SGD)[0], history(PLAIN_SGD)[0])
+
+
+def test_scheduled_momentum_is_a_loop_in_numpy():
+    velocity, w = np.zeros((3, 2)), PARAMS["head"]["w"]
+    ours = history(OPTAX["momentum schedule"][0])[0]["head"]["w"]
+    for step in range(STEPS):
+        velocity = float(MOMENTUM(step)) * velocity + GRADS["head"]["w"][step]
+        w = w - float(LR(step)) * velocity
+        np.testing.assert_allclose(ours[step], w, rtol=1e-5, atol=1e-6)
+
+
+HALVES = {
+    "adam": lrjax.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM, b2=0.999, eps=1e-8),
+    "adamw": lrjax.scheduled(
+        functools.partial(optax.adamw, mu_dtype=jnp.float32), learning_rate=LR, weight_decay=DECAY
+    ),
+    "momentum": lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
+    "lion": lrjax.scheduled(optax.lion, learning_rate=LR, b1=0.9, b2=0.99),
+}
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("name", HALVES)
+def test_half_precision_keeps_its_types_and_float32_hyperparams(name, dtype):
+    optimizer, start = HALVES[name], cast(PARAMS, dtype)
+    params, states = compiled(optimizer, dtype)
+    before = optimizer.init(start)
+    updates = jax.eval_shape(optimizer.update, start, before, start)[0]
+    assert set(dtypes(params)) == set(dtypes(updates)) == {np.dtype(dtype)}
+    assert dtypes(states) == dtypes(before)
+    assert jax.tree.structure(states) == jax.tree.structure(before)
+    assert set(dtypes(states.hyperparams)) == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(states.hyperparams["learning_rate"], LR(AT))
+    check_same(cast(params), history(optimizer)[0], rtol=16 * float(jnp.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("rate", [0.1, optax.constant_schedule(0.1)], ids=["number", "schedule"])
+def test_adam_in_bfloat16_is_finite_where_inject_hyperparams_is_not(rate):
+    """optax#1414: the hyperparameters are cast to the parameters' type, and b2 = 0.999 to 1."""
+    ones = jnp.ones(3, jnp.bfloat16)
+    theirs = optax.inject_hyperparams(optax.adam)(learning_rate=rate)
+    ours = lrjax.scheduled(optax.adam, learning_rate=rate, b1=0.9, b2=0.999, eps=1e-8)
+    assert np.isnan(theirs.update(ones, theirs.init(ones), ones)[0].astype(jnp.float32)).all()
+    with jax.debug_nans(True):
+        updates, _ = ours.update(ones, ours.init(ones), ones)
+        np.testing.assert_array_equal(updates, jnp.bfloat16(-0.1))
+        with pytest.raises(FloatingPointError):
+            theirs.update(ones, theirs.init(ones), ones)
+
+
+def test_a_small_eps_survives_in_float16():
+    zeros = jnp.zeros(2, jnp.float16)
+    ours = lrjax.scheduled(optax.adam, learning_rate=0.1, eps=1e-8)
+    np.testing.assert_array_equal(ours.update(zeros, ours.init(zeros))[0], zeros)
+    theirs = optax.inject_hyperparams(optax.adam)(learning_rate=0.1, eps=1e-8)
+    assert np.isnan(theirs.update(zeros, theirs.init(zeros), zeros)[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16], ids=["float64", "bfloat16"])
+def test_x64_changes_no_type(dtype):
+    with jax.enable_x64(True):
+        optimizer = lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=jnp.float64(0.9))
+        params, states = compiled(optimizer, dtype)
+        assert dtypes(states) == dtypes(optimizer.init(cast(PARAMS, dtype)))
+        assert set(dtypes(params)) == {np.dtype(dtype)}
+        assert set(dtypes(states.hyperparams)) == {np.dtype(np.float32)}
+        assert states.step.dtype == np.int32
+        rates = np.asarray(LR(AT), np.float64)
+    if dtype == jnp.float64:
+        velocity, w = np.zeros(4), PARAMS["trunk"]["w"]
+        for rate, grad in zip(rates, GRADS["trunk"]["w"], strict=True):
+            velocity = float(np.float32(0.9)) * velocity + grad
+            w = w - rate * velocity
+        np.testing.assert_allclose(params["trunk"]["w"][-1], w, rtol=1e-13)
+
+
+KINDS = {
+    "ours": (DECAY, DECAY(AT)),
+    "Optax's": (optax.exponential_decay(0.1, 3, 0.5), 0.1 * 0.5 ** (AT / 3)),
+    "a function": (lambda step: 0.1 / (1 + step), 0.1 / (1 + AT)),
+    "of integers": (lambda step: step // 2, AT // 2),
+    "number": (0.3, np.full(STEPS, 0.3)),
+    "integer": (1, np.ones(STEPS)),
+    "NumPy": (np.float64(0.3), np.full(STEPS, 0.3)),
+    "JAX, bfloat16": (jnp.bfloat16(0.5), np.full(STEPS, 0.5)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_hyperparam(kind):
+    given, expected = KINDS[kind]
+    params, states = history(lrjax.scheduled(optax.sgd, learning_rate=given))
+    rates = states.hyperparams["learning_rate"]
+    assert rates.dtype == np.float32
+    assert not rates.weak_type
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    w = PARAMS["trunk"]["w"] - np.cumsum(np.asarray(expected)[:, None] * GRADS["trunk"]["w"], 0)
+    np.testing.assert_allclose(params["trunk"]["w"], w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [0.1, DECAY], ids=["number", "schedule"])
+def test_traced_hyperparams(given):
+    def train(rate: Any) -> Any:
+        return scan(lrjax.scheduled(optax.sgd, learning_rate=rate, momentum=0.5), cast(PARAMS), cast(GRADS), {})[0]
+
+    check_same(jax.jit(train)(given), train(given))
+
+
+def test_the_result_can_be_differentiated_by_the_peak():
+    def loss(peak: Any) -> Any:
+        optimizer = lrjax.scheduled(optax.sgd, learning_rate=schedules.cosine_decay(peak, STEPS), momentum=MOMENTUM)
+        return jnp.sum(scan(optimizer, cast(PARAMS), cast(GRADS), {})[0]["trunk"]["w"][-1] ** 2)
+
+    value, slope = jax.jit(loss), jax.jit(jax.grad(loss))(0.1)
+    np.testing.assert_allclose(slope, (value(0.15) - value(0.05)) / 0.1, rtol=1e-4)  # a parabola: exact
+
+
+def quadratic(learning_rate: Any, momentum: Any) -> Any:
+    """Thirty steps down |w|^2 / 2."""
+    optimizer = lrjax.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
+
+    def step(carry: Any, _: Any) -> Any:
+        w, state = carry
+        updates, state = optimizer.update(w, state, w)
+        return (w + updates, state), None
+
+    start = jnp.ones(2)
+    return jax.lax.scan(step, (start, optimizer.init(start)), None, length=30)[0][0]
+
+
+def test_one_trace_for_many_steps():
+    chex.clear_trace_counter()
+    optimizer, params = OPTAX["adamw"][0], cast(PARAMS)
+    update = jax.jit(chex.assert_max_traces(optimizer.update, 1))
+    state = optimizer.init(params)
+    for _ in range(20):
+        _, state = update(params, state, params)
+    assert int(state.step) == 20
+
+
+def test_one_trace_for_a_hundred_peaks():
+    chex.clear_trace_counter()
+    train = jax.jit(chex.assert_max_traces(quadratic, 1))
+    ends = {float(train(schedules.one_cycle(peak, 30), MOMENTUM)[0]) for peak in np.linspace(0.01, 0.5, 100)}
+    assert len(ends) == 100
+
+
+def test_vmap_over_stacked_schedules_is_one_run_each():
+    rates = [schedules.one_cycle(peak, total) for peak, total in ((0.1, 30), (0.3, 20), (0.5, 40))]
+    momenta = [schedules.one_cycle_momentum(total, min_momentum=low) for low, total in ((0.8, 30), (0.5, 20), (0.1, 9))]
+    together = jax.jit(jax.vmap(quadratic))(schedules.stack(rates), schedules.stack(momenta))
+    alone = [jax.jit(quadratic)(rate, momentum) for rate, momentum in zip(rates, momenta, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-7)
+
+
+def test_multi_steps_advances_once_per_update():
+    inner = compiled(optax.MultiSteps(SGD, 3))[1].inner_opt_state
+    assert inner.step.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
+    np.testing.assert_array_equal(inner.hyperparams["learning_rate"], LR(np.array([0, 0, 0, 0, 0, 1, 1, 1])))
+
+
+def test_a_rejected_update_is_no_step():
+    update, states = states_of(optax.apply_if_finite(SGD, 5), 2)
+    for bad in (np.nan, np.inf):
+        _, state = update(jax.tree.map(lambda leaf: leaf + bad, cast(PARAMS)), states[-1], cast(PARAMS))
+        assert int(state.inner_state.step) == 2
+        assert lrjax.current_hyperparams(state) == {"learning_rate": LR(1)}
+
+
+def test_extra_arguments_reach_the_optimizer_inside_and_the_one_after():
+    inside = lrjax.scheduled(lambda rate: optax.chain(optax.sgd(rate), reduced_at_once(0.5)), rate=LR)
+    w = PARAMS["trunk"]["w"] - np.cumsum((np.asarray(LR(AT)) * 0.5**AT)[:, None] * GRADS["trunk"]["w"], 0)
+    for optimizer in (inside, optax.chain(SGD, reduced_at_once(0.5))):
+        params, states = history(optimizer, value=jnp.ones(STEPS))
+        np.testing.assert_allclose(params["trunk"]["w"], w, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(lrjax.current_hyperparams(states)["plateau_scale"], 0.5**AT)
+
+
+def test_the_factor_of_a_plateau_may_be_scheduled():
+    states = history(lrjax.scheduled(reduced_at_once, factor=DECAY), value=jnp.ones(STEPS))[1]
+    np.testing.assert_allclose(states.inner.scale, np.cumprod([1, *np.asarray(DECAY(AT[1:]))]), rtol=1e-6)
+
+
+def test_a_state_can_be_donated():
+    number = jnp.float32(0.5)
+    optimizer = lrjax.scheduled(optax.sgd, learning_rate=number, momentum=number)
+    update = jax.jit(optimizer.update, donate_argnums=1)
+    for _ in range(2):
+        _, state = update(cast(PARAMS), optimizer.init(cast(PARAMS)), cast(PARAMS))
+    assert lrjax.current_hyperparams(state) == {"learning_rate": number, "momentum": number}
+
+
+COPIES = {
+    "pickle": lambda state, start: pickle.loads(pickle.dumps(state)),
+    "NumPy": lambda state, start: jax.tree.map(np.array, state),
+    "leaves": lambda state, start: jax.tree.unflatten(jax.tree.structure(start), map(np.array, jax.tree.leaves(state))),
+}
+RESUMED = {
+    "adamw": OPTAX["adamw"][0],
+    "groups": groups(SGD, ADAM),
+    "plateau": optax.chain(ADAM, reduced_at_once(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_resumed_is_as_if_never_interrupted(name):
+    update, states = states_of(RESUMED[name], STEPS)
+    for copy in COPIES.values():
+        state = copy(states[3], states[0])
+        for expected in states[4:]:
+            _, state = update(cast(PARAMS), state, cast(PARAMS))
+            chex.assert_trees_all_equal(state, expected)
+
+
+def test_the_step_saturates_and_the_schedule_holds():
+    state = lrjax.at_step(SGD.init(jnp.ones(2)), LAST - 1)
+    for _ in range(3):
+        updates, state = SGD.update(jnp.ones(2), state)
+        assert int(state.step) == LAST
+        assert lrjax.current_hyperparams(state) == {"learning_rate": LR(LAST)}
+        np.testing.assert_array_equal(updates, np.full(2, -LR(LAST)))
+
+
+INJECTED = optax.inject_hyperparams(optax.adam)(learning_rate=DECAY)
+MOVED = {
+    "ours": ADAM,
+    "Optax's inside ours": lrjax.scheduled(lambda b1: optax.adam(DECAY, b1=b1), b1=0.9),
+    "scale_by_schedule": optax.adam(DECAY),
+    "inject_hyperparams": INJECTED,
+    "ours inside inject_hyperparams": optax.inject_hyperparams(lambda norm: optax.chain(optax.clip(norm), ADAM))(5.0),
+    "groups": groups(ADAM, INJECTED),
+    "MultiSteps": optax.MultiSteps(optax.chain(ADAM, lrjax.reduce_on_plateau(patience=9)), 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_at_step_moves_schedules_and_nothing_else(name):
+    update, states = states_of(MOVED[name])
+    state, params = states[-1], cast(PARAMS)
+    moved = lrjax.at_step(state, 5)
+    chex.assert_trees_all_equal_structs(moved, state)
+    chex.assert_trees_all_equal_dtypes(moved, state)
+    chex.assert_trees_all_equal(jax.jit(lrjax.at_step)(state, 5), moved)
+    (ours, late), (expected, _) = (update(params, one, params) for one in (moved, state))
+    check_same(ours, jax.tree.map(lambda leaf: leaf * (DECAY(5) / DECAY(3)), expected))
+    chex.assert_trees_all_equal(lrjax.at_step(late, 6), late)
+
+
+def test_at_step_moves_every_counter_of_inject_hyperparams():
+    moved = lrjax.at_step(INJECTED.init(jnp.ones(2)), 5)
+    assert int(moved.count) == int(moved.hyperparams_states["learning_rate"].count) == 5
+    assert int(moved.inner_state[0].count) == 0  # Adam's own
+
+
+def test_at_step_moves_the_weight_decay_of_optax():
+    optimizer = optax.adamw(LR, weight_decay=DECAY)
+    state = lrjax.at_step(optimizer.init(jnp.ones(2)), 5)
+    updates, _ = optimizer.update(jnp.zeros(2), state, jnp.ones(2))
+    np.testing.assert_allclose(updates, np.full(2, -LR(5) * DECAY(5)), rtol=1e-6)
+
+
+def test_at_step_moves_stacked_states():
+    states = jax.vmap(SGD.init)(jnp.ones((4, 3)))
+    chex.assert_trees_all_equal_shapes(lrjax.at_step(states, 5), states)
+
+
+class Halving:
+    """A schedule with a state of its own, as Optax calls it."""
+
+    def init(self) -> Any:
+        return {"rate": jnp.float32(1)}
+
+    def update(self, state: Any, **extra: Any) -> Any:
+        return {"rate": state["rate"] / 2}
+
+    def __call__(self, state: Any, **extra: Any) -> Any:
+        return state["rate"]
+
+
+def test_a_stateful_schedule_is_read():
+    _, states = states_of(optax.inject_hyperparams(optax.sgd)(Halving()))
+    assert lrjax.current_hyperparams(states[-1]) == {"learning_rate": 0.25}
+
+
+def test_at_step_names_a_stateful_schedule():
+    state = optax.inject_hyperparams(optax.sgd)(Halving()).init(cast(PARAMS))
+    check_message(lambda: lrjax.at_step(state, 5), ValueError, ["`at_step(opt_state)` cannot move learning_rate"])
+
+
+def test_at_step_names_a_step_beyond_the_counter_under_x64():
+    with jax.enable_x64(True):
+        state = SGD.init(cast(PARAMS))
+        check_message(lambda: lrjax.at_step(state, 2**31), ValueError, ["`at_step(step)`", "2**31"])
+
+
+MOMENTUM_SGD = OPTAX["momentum schedule"][0]
+GROUPS = groups(MOMENTUM_SGD, ADAM)
+OF_GROUPS = {"head/learning_rate": LR, "trunk/learning_rate": DECAY, "momentum": MOMENTUM}
+READ: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # optimizer, schedule=, what each name follows
+    "one": (SGD, None, {"learning_rate": LR}),
+    "several": (
+        lrjax.scheduled(optax.adamw, learning_rate=LR, b1=MOMENTUM, weight_decay=0.1),
+        None,
+        {"learning_rate": LR, "b1": MOMENTUM, "weight_decay": 0.1},
+    ),
+    "groups": (GROUPS, None, OF_GROUPS),
+    "deep": (optax.MultiSteps(optax.chain(optax.clip(1.0), optax.apply_if_finite(GROUPS, 3)), 1), None, OF_GROUPS),
+    "groups of groups": (
+        optax.partition({"x": groups(SGD, ADAM), "y": SGD}, "x"),
+        None,
+        {"x/head/learning_rate": LR, "x/trunk/learning_rate": DECAY, "y/learning_rate": LR},
+    ),
+    "two in a chain": (optax.chain(SGD, ADAM), None, {"[0]/learning_rate": LR, "[1]/learning_rate": DECAY}),
+    "inject": (OPTAX["momentum schedule"][1], None, {"learning_rate": LR, "momentum": MOMENTUM}),
+    "ours inside inject": (
+        optax.inject_hyperparams(lambda norm: optax.chain(optax.clip(norm), SGD))(norm=2.0),
+        None,
+        {"norm": 2.0, "learning_rate": LR},
+    ),
+    "scale_by_schedule": (PLAIN_SGD, LR, {"learning_rate": LR}),
+    "adamw of Optax": (
+        OPTAX["adamw"][1],
+        {"learning_rate": LR, "weight_decay": DECAY},
+        {"learning_rate": LR, "weight_decay": DECAY},
+    ),
+    "scale_by_schedule in groups": (
+        groups(PLAIN_ADAM, optax.sgd(DECAY)),
+        DECAY,
+        {"head/learning_rate": DECAY, "trunk/learning_rate": DECAY},
+    ),
+    "ours beside scale_by_schedule": (
+        groups(SGD, PLAIN_ADAM),
+        DECAY,
+        {"head/learning_rate": LR, "trunk/learning_rate": DECAY},
+    ),
+    "plateau": (optax.chain(SGD, reduced_at_once(0.5)), None, {"learning_rate": LR, "plateau_scale": lambda t: 0.5**t}),
+    "plateau of Optax": (
+        optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(0.5, patience=1)),
+        None,
+        {"plateau_scale": lambda t: 0.5**t},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_current_hyperparams(name):
+    optimizer, schedule, expected = READ[name]
+    read = functools.partial(lrjax.current_hyperparams, schedule=schedule)
+    _, states = states_of(optimizer)
+    for step, state in zip([0, 0, 1, 2], states, strict=True):
+        ours = read(state)
+        assert set(ours) == set(expected)
+        for key, follows in expected.items():
+            value = follows(step) if callable(follows) else follows
+            np.testing.assert_allclose(ours[key], value, rtol=1e-6, err_msg=key)
+            assert ours[key].shape == ()
+    chex.assert_trees_all_equal(jax.jit(read)(states[-1]), read(states[-1]))
+
+
+def test_one_name_twice_in_a_group_stands_behind_its_path():
+    states = start(optax.MultiSteps(groups(optax.chain(SGD, SGD), ADAM), 2))
+    found = lrjax.current_hyperparams(states)
+    path = "inner_opt_state.inner_states['head'].inner_state"
+    assert set(found) == {f"{path}[0]/learning_rate", f"{path}[1]/learning_rate", "trunk/learning_rate"}
+
+
+NESTED = lrjax.scheduled(lambda learning_rate: MOMENTUM_SGD, learning_rate=DECAY)
+
+
+def test_one_name_outside_and_inside_is_read_twice():
+    found = lrjax.current_hyperparams(start(optax.chain(NESTED)))
+    assert found == {"[0]/learning_rate": DECAY(0), "[0].inner/learning_rate": LR(0), "momentum": MOMENTUM(0)}
+
+
+def test_the_outermost_of_one_name_needs_no_path():
+    assert set(lrjax.current_hyperparams(start(NESTED))) == {"learning_rate", "inner/learning_rate", "momentum"}
+
+
+def test_inject_hyperparams_inside_ours_is_refused():
+    def make(rate: Any) -> Any:
+        return optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
+
+    check_message(lambda: history(lrjax.scheduled(make, rate=LR)), TypeError, ["inject_hyperparams", "learning_rate"])
+
+
+def test_inject_hyperparams_with_a_schedule_of_its_own_may_be_inside_ours():
+    def make(weight_decay: Any) -> Any:
+        inside = optax.inject_hyperparams(optax.sgd)(learning_rate=LR)
+        return optax.chain(optax.add_decayed_weights(weight_decay), inside)
+
+    params, _ = history(lrjax.scheduled(make, weight_decay=0.0))
+    check_same(params, history(SGD)[0])
+
+
+def start(optimizer: Any) -> Any:
+    return optimizer.init(cast(PARAMS))
+
+
+ERRORS = {
+    "no function": (lambda: lrjax.scheduled(PLAIN_SGD, learning_rate=LR), TypeError, ["`scheduled(make_optimizer)"]),
+    "nothing": (lambda: lrjax.scheduled(optax.sgd), TypeError, ["at least one hyperparameter"]),
+    "typo": (lambda: lrjax.scheduled(optax.sgd, lr=LR), TypeError, ["take lr by keyword", "sgd takes learning_rate"]),
+    "choice": (lambda: lrjax.scheduled(optax.sgd, learning_rate=1, nesterov=True), TypeError, ["functools.partial"]),
+    "mask": (
+        lambda: lrjax.scheduled(optax.adamw, learning_rate=0.1, mask=lambda params: params["w"]),
+        TypeError,
+        ["`scheduled(mask=...)`", "functools.partial"],
+    ),
+    "no optimizer": (lambda: start(lrjax.scheduled(lambda x: x, x=0.1)), TypeError, ["must return an Optax optimizer"]),
+    "inject": (
+        lambda: start(lrjax.scheduled(optax.inject_hyperparams(optax.sgd), learning_rate=LR)),
+        TypeError,
+        ["must not use optax.inject_hyperparams", "keep the first learning_rate"],
+    ),
+    "no hyperparams": (lambda: lrjax.current_hyperparams(start(optax.adam(0.1))), ValueError, ["no hyperparameters"]),
+    "no schedule": (
+        lambda: lrjax.current_hyperparams(start(groups(SGD, PLAIN_ADAM))),
+        ValueError,
+        ["scale_by_schedule", "trunk (step 0)", "schedule=...", "could read learning_rate"],
+    ),
+    "no schedule of the weight decay": (
+        lambda: lrjax.current_hyperparams(start(optax.adamw(LR, weight_decay=DECAY)), schedule=LR),
+        ValueError,
+        ["weight_decay of the state (step 0)", "could read learning_rate"],
+    ),
+    "a number for a schedule": (
+        lambda: lrjax.current_hyperparams(start(PLAIN_SGD), schedule=0.1),
+        TypeError,
+        ["`current_hyperparams(schedule=...)`", "schedules.constant(0.1)"],
+    ),
+    "nothing to move": (lambda: lrjax.at_step(start(optax.adam(0.1)), 5), ValueError, ["found no schedule"]),
+    "negative": (lambda: lrjax.at_step(start(SGD), -1), ValueError, ["`at_step(step)`", "-1"]),
+    "fraction": (lambda: lrjax.at_step(start(SGD), 5.0), TypeError, ["`at_step(step)`", "Write 5."]),
+    "beyond": (lambda: lrjax.at_step(start(SGD), LAST + 1), ValueError, ["`at_step(step)`", "2**31"]),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_say_what_to_do(name):
+    check_message(*ERRORS[name])
+
+
+def rate_of(given: Any) -> Any:
+    return lrjax.scheduled(optax.sgd, learning_rate=given).init(jnp.ones(2)).hyperparams["learning_rate"]
+
+
+NOT_NUMBERS = {
+    "flag": (lambda: rate_of(True), TypeError),
+    "flag of NumPy": (lambda: rate_of(np.bool_(True)), TypeError),
+    "traced flag": (lambda: jax.jit(rate_of)(True), TypeError),
+    "text": (lambda: rate_of("0.1"), TypeError),
+    "vector": (lambda: rate_of(np.ones(2)), ValueError),
+    "traced vector": (lambda: jax.jit(rate_of)(jnp.ones(2)), ValueError),
+    "schedule of flags": (lambda: rate_of(lambda step: step > 1), TypeError),
+    "complex schedule": (lambda: rate_of(lambda step: 1j * step), TypeError),
+    "schedule of vectors": (lambda: rate_of(lambda step: step + jnp.ones(2)), TypeError),
+    "stacked schedules": (lambda: rate_of(schedules.stack([LR, LR])), TypeError),
+    "NaN": (lambda: rate_of(np.nan), ValueError),
+    "infinite": (lambda: rate_of(-np.inf), ValueError),
+    "beyond float32": (lambda: rate_of(1e39), ValueError),
+    "below float32": (lambda: rate_of(-1e39), ValueError),
+}
+
+
+@pytest.mark.parametrize("name", NOT_NUMBERS)
+def test_what_is_no_number_is_refused(name):
+    call, error = NOT_NUMBERS[name]
+    check_message(call, error, ["`scheduled(learning_rate=...)`"])
+
+
+@pytest.mark.parametrize("number", [-1.0, 2**40, np.int64(2**40), jnp.int32(3), np.array(0.5)])
+def test_every_number_is_one(number):
+    assert rate_of(number) == float(number)
+
+
+def test_a_float64_beyond_float32_is_refused():
+    check_message(lambda: rate_of(np.float64(1e39)), ValueError, ["`scheduled(learning_rate=...)`"])
