@@ -13,6 +13,7 @@ from .._checks import describe as describe_array
 from .._checks import show
 from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
+from ._bind import Core
 
 MAX_SAMPLES = 200_000
 """Up to so many steps every one is looked at; a longer training is sampled evenly."""
@@ -147,10 +148,10 @@ def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -
     Every step is given by itself, under vmap: some callables take an array of steps and answer wrongly.
     """
     check.child(where, schedule)
-    if isinstance(schedule, Partial) and any(np.ndim(leaf) for leaf in jax.tree.leaves(schedule)):
-        shape = next(np.shape(leaf) for leaf in jax.tree.leaves(schedule) if np.ndim(leaf))
+    ours = isinstance(schedule, Partial) and isinstance(schedule.func, Core)
+    if ours and (shapes := [np.shape(leaf) for leaf in jax.tree.leaves(schedule) if np.ndim(leaf)]):
         raise ValueError(
-            f"`{where}` must be one schedule, got several in one, shape {shape}. Use jax.vmap, or index it."
+            f"`{where}` must be one schedule, got several in one, shape {shapes[0]}. Use jax.vmap, or index it."
         )
 
     def ask(step: Array) -> Array:
