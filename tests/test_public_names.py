@@ -166,6 +166,12 @@ def test_importing_lrjax_imports_nothing_heavy():
     assert output.stdout.strip() == "[]"
 
 
+def test_importing_lrjax_starts_no_backend():
+    code = "import jax, lrjax, lrjax.plots, lrjax.demos; jax.config.update('jax_num_cpu_devices', 2)"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert output.returncode == 0, output.stderr
+
+
 def test_no_path_of_a_machine_in_the_sources():
     for path in ROOT.rglob("*.py"):
         text = path.read_text()

@@ -11,7 +11,7 @@ from schedule_cases import CASES, PEAK, count_mismatches
 from lrjax import schedules
 from lrjax.schedules import _spec
 
-LENGTHS = [1, 2, 41, 97, 400, 10_001, 999_999_999]
+LENGTHS = [1, 2, 41, 97, 400, 999_999_999]
 """T / T under jit is not 1 for 41 and 97."""
 
 

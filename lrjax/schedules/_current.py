@@ -1,5 +1,6 @@
 """Which hyperparameters an optimizer state uses now, and at which step its schedules are."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,12 +17,21 @@ from ._plateau import PlateauState
 from ._scheduled import ScheduledState
 
 _INJECTED = (optax.InjectStatefulHyperparamsState,)
-_WEIGHT_DECAY = type(optax.add_decayed_weights(lambda step: step).init(()))
-"""What `optax.adamw(..., weight_decay=schedule)` counts with; Optax has no public name for it."""
-
-_COUNTERS = {optax.ScaleByScheduleState: "learning_rate", _WEIGHT_DECAY: "weight_decay"}
 _PLATEAUS = (PlateauState, optax.contrib.ReduceLROnPlateauState)
-_KNOWN = (ScheduledState, *_INJECTED, *_COUNTERS, *_PLATEAUS)
+
+
+@functools.cache
+def _counters() -> dict[type, str]:
+    """The states of Optax that hold a step and no schedule, with what it is of.
+
+    The one of a scheduled weight decay has no public name; making one computes, which an import must not.
+    """
+    weight_decay = type(optax.add_decayed_weights(lambda step: step).init(()))
+    return {optax.ScaleByScheduleState: "learning_rate", weight_decay: "weight_decay"}
+
+
+def _is_known(value: Any) -> bool:
+    return isinstance(value, (ScheduledState, *_INJECTED, *_counters(), *_PLATEAUS))
 
 
 def current_hyperparams(
@@ -56,7 +66,7 @@ def current_hyperparams(
             found += [(path, name, jnp.asarray(value)) for name, value in state.hyperparams.items()]
         elif isinstance(state, _PLATEAUS):
             found.append((path, "plateau_scale", jnp.asarray(state.scale)))
-        elif (name := _COUNTERS[type(state)]) in known:
+        elif (name := _counters()[type(state)]) in known:
             found.append((path, name, jnp.asarray(known[name](jnp.maximum(jnp.asarray(state.count) - 1, 0)))))
         else:
             unread.append(f"{name} of {_group(path) or 'the state'} (step {_shown(jnp.asarray(state.count))})")
@@ -116,7 +126,7 @@ def _moved(tree: PyTree, count: Any) -> PyTree:
     def move(state: Any) -> Any:
         if isinstance(state, ScheduledState):
             return state._replace(step=at(state.step), inner=_moved(state.inner, count))
-        if isinstance(state, tuple(_COUNTERS)):
+        if isinstance(state, tuple(_counters())):
             return state._replace(count=at(state.count))
         if not isinstance(state, _INJECTED):
             return state
@@ -130,13 +140,13 @@ def _moved(tree: PyTree, count: Any) -> PyTree:
         inside = _moved(state.inner_state, count)
         return state._replace(count=at(state.count), hyperparams_states=states, inner_state=inside)
 
-    return jax.tree.map(move, tree, is_leaf=lambda value: isinstance(value, _KNOWN))
+    return jax.tree.map(move, tree, is_leaf=_is_known)
 
 
 def _states(tree: PyTree, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
     """The states that we know, with their paths, outer ones first."""
-    for inside, value in jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda value: isinstance(value, _KNOWN)):
-        if isinstance(value, _KNOWN):
+    for inside, value in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_known):
+        if _is_known(value):
             yield (*path, *inside), value
         if isinstance(value, ScheduledState):
             yield from _states(value.inner, (*path, *inside, jax.tree_util.GetAttrKey("inner")))
@@ -164,7 +174,7 @@ def _by_name(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Sc
         return {}
     named = schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
     for name, each in named.items():
-        check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_COUNTERS.values()))
+        check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_counters().values()))
         check.child("current_hyperparams(schedule=...)", each)
     return dict(named)
 

@@ -117,8 +117,8 @@ def _one_cycle_momentum(
     step, total_steps, max_momentum, min_momentum, pct_start, peak_step, *, shape, three_phase, convention
 ):
     rise, down, *_ = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
-    value = jnp.where(rise.left > 0, along(shape, rise, max_momentum, min_momentum), min_momentum)
-    return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum), value)
+    value = jnp.where(rise.left > 0, along(shape, rise, max_momentum, min_momentum, close=True), min_momentum)
+    return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum, close=True), value)
 
 
 def one_cycle_momentum(

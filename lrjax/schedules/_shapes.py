@@ -54,8 +54,12 @@ def geometric(at: Progress, start: Array, end: Array) -> Array:
     return jnp.where(at.left <= 0, end, jnp.where(at.done <= 0, start, value))
 
 
-def along(shape: str, at: Progress, start: Array, end: Array) -> Array:
-    """From `start` to `end` along a shape of `FALLS`, both exactly, and accurate beside either where it is 0."""
+def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = False) -> Array:
+    """From `start` to `end` along a shape of `FALLS`, both exactly, and accurate beside either where it is 0.
+
+    Each end has a weight of its own, whose rounding is that of a product with it. Where the ends lie `close` together,
+    as momenta do, it is less if the weights sum to 1.
+    """
     done, left = at
     falling, rising = {
         "linear": lambda: (left, done),
@@ -64,7 +68,7 @@ def along(shape: str, at: Progress, start: Array, end: Array) -> Array:
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
     }[shape]()
-    return blend(pinned(falling, at), start, end, pinned(rising, at.back))
+    return blend(pinned(falling, at), start, end, None if close else pinned(rising, at.back))
 
 
 def cosine(fraction: Array) -> Array:
