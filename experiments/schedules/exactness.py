@@ -1,6 +1,6 @@
 """How exact are schedules? Ours and Optax's against float64, in every way of evaluating them, at every edge.
 
-    python experiments/schedules/exactness.py            # about 25 minutes on two cores; --quick takes about 4
+    python experiments/schedules/exactness.py            # about 45 minutes on two busy cores; see --quick
 
 For every horizon T = 1 to 400, and a sample up to 10**9: all steps at and beside the edges (0, T, boundaries, stairs,
 cycle starts), evaluated step by step eagerly, as an array, as an array under jit (the schedule a constant of the

@@ -9,6 +9,7 @@ from .. import schedules
 from .._types import Schedule
 from ..plots import plot_schedules
 from ..schedules import Durations
+from ..schedules._describe import known_steps
 from ..schedules._spec import FACTORIES, make, signature_text
 from ._load import UsageError, make_folder
 
@@ -27,8 +28,8 @@ def show_schedules(options: "Schedules") -> int:
     if verb != "plot" or not rest:
         raise UsageError(f"`lrjax schedules` takes nothing, or plot and a schedule's name: {EXAMPLE}")
     name, *pairs = rest
-    with _durations(options, pairs):
-        arguments = dict(_pair(word) for word in pairs)
+    arguments = dict(_pair(word) for word in pairs)
+    with _durations(options, arguments.get("total_steps")):
         schedule = _read(name, arguments)
         total = _total(options.steps, schedule)
     _show(options, Path(name).stem, schedule, total)
@@ -45,25 +46,16 @@ def _list(as_json: bool) -> None:
     Printer().say(f"Draw one: {EXAMPLE}")
 
 
-def _durations(options: "Schedules", pairs: list[str]) -> Durations:
+def _durations(options: "Schedules", own: Any) -> Durations:
     """What durations are counted in; the whole length is that of --steps, else the schedule's own total_steps."""
-    known = Durations(
-        batch_size=options.batch_size,
-        dataset_size=options.dataset_size,
-        sequence_length=options.sequence_length,
-        accumulation_steps=options.accumulation_steps,
-    )
-    own = dict(_pair(word) for word in pairs).get("total_steps")
-    total = _number(options.steps) if options.steps is not None else own
-    if total is None:
-        return known
-    return Durations(
-        batch_size=options.batch_size,
-        dataset_size=options.dataset_size,
-        sequence_length=options.sequence_length,
-        accumulation_steps=options.accumulation_steps,
-        total_steps=known.steps(total, where="--steps" if options.steps is not None else "total_steps"),
-    )
+    counted = {
+        "batch_size": options.batch_size,
+        "dataset_size": options.dataset_size,
+        "sequence_length": options.sequence_length,
+        "accumulation_steps": options.accumulation_steps,
+    }
+    total, where = (own, "total_steps") if options.steps is None else (_number(options.steps), "--steps")
+    return Durations(**counted, total_steps=None if total is None else Durations(**counted).steps(total, where=where))
 
 
 def _pair(word: str) -> tuple[str, Any]:
@@ -105,7 +97,7 @@ CYCLES = ("first_cycle_steps", "cycle_steps", "up_steps", "down_steps", "every",
 def _total(given: str | None, schedule: Schedule) -> int:
     """How many steps to show: as asked, or the schedule's own length, or a few of its cycles."""
     if given is not None:
-        return schedules.Durations().steps(_number(given), where="--steps") if given.isdigit() else _in_words(given)
+        return known_steps("--steps", _number(given))
     spec = schedules.to_spec(schedule)
     for key in ("total_steps", "num_steps"):
         if key in spec:
@@ -115,12 +107,6 @@ def _total(given: str | None, schedule: Schedule) -> int:
     own += max(spec.get("boundaries") or [0]) * 5 // 4
     length = own + max((_total(None, schedules.from_spec(one)) for one in inside), default=0)
     return length or 100
-
-
-def _in_words(given: str) -> int:
-    from ..schedules._durations import in_steps
-
-    return in_steps("--steps", given)
 
 
 def _show(options: "Schedules", name: str, schedule: Schedule, total: int) -> None:

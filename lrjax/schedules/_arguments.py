@@ -62,7 +62,7 @@ def value(
     if _is_array(number):
         _check_scalar(where, number)
         if isinstance(number, Tracer):
-            if not _is_real(number.dtype):
+            if not is_real(number.dtype):
                 raise TypeError(f"`{where}` must be {rule}, got {describe(number)}.")
             return number if jnp.issubdtype(number.dtype, np.floating) else number.astype(np.float32)
     concrete = check_number(where, number, rule=rule, accept=lambda x: math.isfinite(x) and accept(x))
@@ -125,6 +125,14 @@ def momenta(where: str, low: Any, high: Any) -> tuple[Any, Any]:
     return low, high
 
 
+def up_and_down(where: str, up_steps: Any, down_steps: Any) -> dict[str, Any]:
+    """The two lengths of a triangle; no way down is as long as the way up."""
+    up_steps = steps(f"{where}(up_steps)", up_steps)
+    down_steps = None if down_steps is None else steps(f"{where}(down_steps=...)", down_steps)
+    total(f"{where}(up_steps, down_steps)", up_steps, up_steps if down_steps is None else down_steps)
+    return {"up_steps": up_steps, "down_steps": down_steps}
+
+
 def total(where: str, *counts: Any) -> None:
     """Raise if the sum of the concrete counts cannot be counted."""
     within_horizon(where, sum(count for count in counts if isinstance(count, int)))
@@ -183,7 +191,8 @@ def children(where: str, given: Any) -> tuple[Partial | Foreign, ...]:
     return found
 
 
-def _is_real(dtype: Any) -> bool:
+def is_real(dtype: Any) -> bool:
+    """Whether numbers of this type are real: not booleans, not complex."""
     return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
 
 

@@ -129,10 +129,7 @@ def _cyclical(where: str, base_value, peak_value, up_steps, down_steps) -> dict:
     base_value = check.value(f"{where}(base_value)", base_value)
     peak_value = check.value(f"{where}(peak_value)", peak_value)
     check.ordered(where, ("base_value", "peak_value"), base_value, peak_value)
-    up_steps = check.steps(f"{where}(up_steps)", up_steps)
-    down_steps = None if down_steps is None else check.steps(f"{where}(down_steps=...)", down_steps)
-    check.total(f"{where}(up_steps, down_steps)", up_steps, up_steps if down_steps is None else down_steps)
-    return {"base_value": base_value, "peak_value": peak_value, "up_steps": up_steps, "down_steps": down_steps}
+    return {"base_value": base_value, "peak_value": peak_value, **check.up_and_down(where, up_steps, down_steps)}
 
 
 def triangular(

@@ -180,7 +180,7 @@ def _number(where: str, value: Any, *, keep: bool = False) -> Any:
     if value is None or isinstance(value, (str, bytes)):
         raise TypeError(f"{wrong} {show(value)}.")
     array = jnp.asarray(value)
-    if array.ndim or not (jnp.issubdtype(array.dtype, np.floating) or jnp.issubdtype(array.dtype, np.integer)):
+    if array.ndim or not check.is_real(array.dtype):
         raise TypeError(f"{wrong} {describe_array(array)}.")
     return value if keep else array
 

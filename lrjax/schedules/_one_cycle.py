@@ -215,7 +215,5 @@ def triangular_momentum(
       [0.9, 0.85, 0.8, 0.9]
     """
     low, high = check.momenta("triangular_momentum", min_momentum, max_momentum)
-    up_steps = check.steps("triangular_momentum(up_steps)", up_steps)
-    down_steps = None if down_steps is None else check.steps("triangular_momentum(down_steps=...)", down_steps)
-    check.total("triangular_momentum(up_steps, down_steps)", up_steps, up_steps if down_steps is None else down_steps)
-    return bind(_triangular_momentum, up_steps=up_steps, max_momentum=high, min_momentum=low, down_steps=down_steps)
+    lengths = check.up_and_down("triangular_momentum", up_steps, down_steps)
+    return bind(_triangular_momentum, max_momentum=high, min_momentum=low, **lengths)

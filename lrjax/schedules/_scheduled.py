@@ -151,7 +151,7 @@ def _checked(name: str, value: Any) -> Any:
             f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
             f"{str(error).rstrip('.')}. {remedy}"
         ) from error
-    if out.shape != () or not (jnp.issubdtype(out.dtype, np.floating) or jnp.issubdtype(out.dtype, np.integer)):
+    if out.shape != () or not check.is_real(out.dtype):
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}. {remedy}"
         )

@@ -95,8 +95,7 @@ def power_of(weight: Array, rest: Array, exponent: Array) -> tuple[Array, Array]
 
 def bounded_power(base: Array, exponent: Any) -> Array:
     """base ** exponent that stays finite, and is 1 at exponent 0."""
-    largest = jnp.finfo(base.dtype).max
-    return jnp.minimum(jnp.power(base, exponent), largest)
+    return finite(jnp.power(base, exponent))
 
 
 def finite(value: Array) -> Array:

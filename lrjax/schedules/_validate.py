@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from .._types import Float, Int, Schedule, StepCount
 from ._bind import Core
-from ._describe import UNTRACEABLE, evaluate, known_steps, leaps, phases_of, sample_steps, tolerance_of
+from ._describe import UNTRACEABLE, Phase, evaluate, known_steps, leaps, phases_of, sample_steps, tolerance_of
 
 EARLY, LATE = 0.9, 10
 """A decay should be going on at 90 % of the training; and what happens up to 10 times its length tells its intent."""
@@ -81,10 +81,11 @@ def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
     total = known_steps("validate(total_steps)", total_steps)
     steps = sample_steps(total)
     values = evaluate("validate(schedule)", schedule, steps)
-    problems = [*_bad_values(steps, values)]
+    phases = phases_of(steps, values, total)
+    problems = _bad_values(steps, values)
     if not any(problem.name is ProblemName.not_finite for problem in problems):
-        problems += [*_course(schedule, steps, values, total), *_jumps(schedule, steps, values)]
-    problems += _under_jit(schedule, steps, values)
+        problems += [*_course(schedule, values, phases, total), *_jumps(schedule, steps, values)]
+    problems += _under_jit(schedule, values, phases, total)
     return tuple(sorted(problems, key=lambda problem: problem.step))
 
 
@@ -110,9 +111,7 @@ def _bad_values(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " st
     return found
 
 
-def _course(
-    schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], total: int
-) -> list[Problem]:
+def _course(schedule: Schedule, values: Float[np.ndarray, " steps"], phases: list[Phase], total: int) -> list[Problem]:
     tolerance, peak, lowest = tolerance_of(values), float(values.max()), float(values.min())
     if peak == lowest == 0:
         return [Problem(name=ProblemName.always_zero, step=0, message="The learning rate is 0 at every step.")]
@@ -131,7 +130,6 @@ def _course(
             f"{later.max():.4g} later. Is the warmup longer than the training?"
         )
         found.append(Problem(name=ProblemName.peak_not_reached, step=total - 1, message=message))
-    phases = phases_of(steps, values, total)
     last, fallen = phases[-1], len(phases) > 1 and phases[-2].kind == "falling"
     stays = last.kind == "constant" and np.all(np.abs(later - lowest) <= tolerance)
     if fallen and stays and last.start_value <= lowest + tolerance < peak and last.start < EARLY * total:
@@ -186,12 +184,12 @@ def _cores(schedule: Schedule) -> list[Core]:
 
 
 def _under_jit(
-    schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]
+    schedule: Schedule, values: Float[np.ndarray, " steps"], phases: list[Phase], total: int
 ) -> list[Problem]:
     """The steps around changes of direction and leaps, and some others, with and without jit, as one scalar each."""
-    places = [phase.start for phase in phases_of(steps, values, int(steps[-1]) + 1)][:16]
-    near = {place + offset for place in [*places, int(steps[-1])] for offset in (-1, 0, 1)}
-    chosen = sorted(step for step in near if 0 <= step <= int(steps[-1]))[:MAX_EAGER]
+    places = [phase.start for phase in phases][:16]
+    near = {place + offset for place in [*places, total - 1] for offset in (-1, 0, 1)}
+    chosen = sorted(step for step in near if 0 <= step < total)[:MAX_EAGER]
     compiled = jax.jit(lambda step: jnp.asarray(schedule(step)))
     tolerance = tolerance_of(values)
     for step in chosen:
