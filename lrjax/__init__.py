@@ -32,6 +32,17 @@ from .schedules._plateau import PlateauState as PlateauState
 from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
 from .schedules._scheduled import ScheduledState as ScheduledState
 from .schedules._scheduled import scheduled as scheduled
+from .sweeps import BestTrial as BestTrial
+from .sweeps import Evaluation as Evaluation
+from .sweeps import StopDiverged as StopDiverged
+from .sweeps import SuccessiveHalving as SuccessiveHalving
+from .sweeps import SweepExecution as SweepExecution
+from .sweeps import SweepInterrupted as SweepInterrupted
+from .sweeps import SweepProgress as SweepProgress
+from .sweeps import SweepResult as SweepResult
+from .sweeps import Zipped as Zipped
+from .sweeps import sweep as sweep
+from .sweeps import zipped as zipped
 from .trials import Chunked as Chunked
 from .trials import Execution as Execution
 from .trials import Task as Task

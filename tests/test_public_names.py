@@ -13,7 +13,9 @@ import lrjax
 ROOT = Path(lrjax.__file__).parent
 
 NAMES = [
+    "BestTrial",
     "Chunked",
+    "Evaluation",
     "Execution",
     "LRFinderResult",
     "LRNotFound",
@@ -26,10 +28,17 @@ NAMES = [
     "ScheduledState",
     "SearchInterrupted",
     "SearchProgress",
+    "StopDiverged",
+    "SuccessiveHalving",
+    "SweepExecution",
+    "SweepInterrupted",
+    "SweepProgress",
+    "SweepResult",
     "Suggestions",
     "Task",
     "WarningName",
     "Window",
+    "Zipped",
     "at_step",
     "crossing",
     "current_hyperparams",
@@ -47,6 +56,8 @@ NAMES = [
     "scheduled",
     "schedules",
     "steepest",
+    "sweep",
+    "zipped",
 ]
 
 MODULES = ("range_rules", "schedules")
@@ -57,9 +68,10 @@ ARROWS = {
     "trials": set(),
     "range_rules": set(),
     "finder": {"trials", "range_rules", "plots"},
+    "sweeps": {"trials", "plots"},
     "demos": {"trials"},
-    "plots": {"finder", "range_rules", "schedules"},
-    "cli": {"finder", "trials", "demos", "range_rules", "plots", "schedules"},
+    "plots": {"finder", "range_rules", "schedules", "sweeps"},
+    "cli": {"finder", "trials", "demos", "range_rules", "plots", "schedules", "sweeps"},
 }
 
 
@@ -161,7 +173,7 @@ def test_rooms_import_only_what_they_may(path):
 
 
 def test_importing_lrjax_imports_nothing_heavy():
-    code = "import sys, lrjax; print([m for m in ('matplotlib', 'flax', 'tyro', 'rich', 'torch') if m in sys.modules])"
+    code = "import sys, lrjax; print([m for m in ('matplotlib', 'flax', 'tyro', 'rich', 'torch', 'orbax', 'pandas', 'xarray') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert output.stdout.strip() == "[]"
 

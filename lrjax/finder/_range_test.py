@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import range_rules
 from .._checks import check_choice, check_count, check_key, check_lr_range, check_number
+from .._json import read_json, write_json
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
-from ._json import read_json, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._json import read_json, write_json
 from ..trials import Execution, show_bytes
 from ._curve import LossCurve, check_shapes
-from ._json import read_json, write_json
 from ._warnings import LRWarning
 from ._window import Outcome, Window
 

@@ -8,3 +8,4 @@ from ._curvature import plot_curvature as plot_curvature
 from ._finder import plot_finder as plot_finder
 from ._range_test import plot_range_test as plot_range_test
 from ._schedules import plot_schedules as plot_schedules
+from ._sweep import plot_sweep as plot_sweep

@@ -1,5 +1,18 @@
 """The trial engine: one trial as pure functions, lifted over lanes, devices and memory limits."""
 
+from ._auto import choose as choose
+from ._auto import seconds_of as seconds_of
+from ._auto import step_facts as step_facts
+from ._data import compare_trees as compare_trees
+from ._data import stack_leaves as stack_leaves
+from ._devices import agree_on_least as agree_on_least
+from ._devices import lane_axis as lane_axis
+from ._devices import lane_mesh as lane_mesh
+from ._devices import lane_order as lane_order
+from ._devices import num_shards as num_shards
+from ._devices import place_on as place_on
+from ._devices import spans_hosts as spans_hosts
+from ._devices import to_host as to_host
 from ._executors import Chunked as Chunked
 from ._executors import Executor as Executor
 from ._executors import Program as Program
@@ -8,13 +21,24 @@ from ._executors import compile_program as compile_program
 from ._executors import evaluate_on_host as evaluate_on_host
 from ._executors import follow_on_host as follow_on_host
 from ._executors import lower_program as lower_program
+from ._memory import SHARE_OF_FREE as SHARE_OF_FREE
 from ._memory import MemoryModel as MemoryModel
+from ._memory import free_bytes as free_bytes
+from ._memory import memory_model as memory_model
+from ._memory import out_of_memory as out_of_memory
+from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
+from ._prepare import check_batches_finite as check_batches_finite
+from ._prepare import hyperparameter_dtype as hyperparameter_dtype
+from ._prepare import make_evaluation as make_evaluation
+from ._prepare import make_spec as make_spec
 from ._prepare import prepare as prepare
 from ._rounds import Round as Round
 from ._runner import Execution as Execution
 from ._runner import TrialRunner as TrialRunner
+from ._seeds import Seed as Seed
+from ._seeds import draw_seeds as draw_seeds
 from ._task import Task as Task
 from ._task import check_task as check_task
 from ._trial import EvalData as EvalData
@@ -23,4 +47,6 @@ from ._trial import TrialSpec as TrialSpec
 from ._trial import TrialState as TrialState
 from ._trial import evaluate as evaluate
 from ._trial import init_trial as init_trial
+from ._trial import train_step as train_step
 from ._trial import train_steps as train_steps
+from ._trial import update_with_loss as update_with_loss

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from .._types import PyTree
 from ._executors import Chunked, Executor
-from ._prepare import Experiment
-from ._trial import init_trial, train_step
+from ._trial import SeedData, TrialSpec, init_trial, train_step
 
 SMALL_STEP = 5e7
 """Floating-point operations of a training step under which vectorising can win on a CPU, so that it is measured."""
@@ -35,12 +35,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def step_facts(experiment: Experiment) -> tuple[bool, float]:
-    """Whether a training step holds a convolution, and the floating-point operations of its matrix products."""
-    spec, data = experiment.spec, experiment.seeds[0]
-    hyperparameter = jax.ShapeDtypeStruct((), experiment.dtype)
-    state = jax.eval_shape(lambda h: init_trial(spec, h, data), hyperparameter)
-    jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameter, state, data)
+def step_facts(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> tuple[bool, float]:
+    """Whether a training step holds a convolution, and the floating-point operations of its matrix products.
+
+    Args:
+      spec: the trial.
+      hyperparameters: of one trial, or their shapes.
+      data: of one seed, or its shapes.
+    """
+    state = jax.eval_shape(lambda h, d: init_trial(spec, h, d), hyperparameters, data)
+    jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameters, state, data)
     return _count_operations(jaxpr.jaxpr)
 
 
@@ -69,11 +73,11 @@ def _holds_equations(value: Any) -> bool:
 Measure = Callable[[list[Executor]], list[float]]
 
 
-def choose(experiment: Experiment, platform: str, width: int, measure: Measure | None) -> Choice:
+def choose(facts: Callable[[], tuple[bool, float]], platform: str, width: int, measure: Measure | None) -> Choice:
     """The executor for a round of `width` lanes.
 
     Args:
-      experiment: what will run.
+      facts: `step_facts` of what will run.
       platform: "cpu", "gpu" or "tpu".
       width: lanes in a round.
       measure: seconds per lane of executors, measured on their real programs; None: nothing may be measured, since
@@ -84,7 +88,7 @@ def choose(experiment: Experiment, platform: str, width: int, measure: Measure |
     """
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
-    convolution, flops = step_facts(experiment)
+    convolution, flops = facts()
     if convolution and measure is not None:
         return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
     if width == 1:

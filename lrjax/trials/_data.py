@@ -1,7 +1,7 @@
 """Where the batches of a trial come from: arrays, iterables, and evaluation sets."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -176,72 +176,6 @@ def leading_length(where: str, tree: PyTree, *, axis: str) -> int:
                 f"{path_of(first_path)} and {leaf.shape[0]} at {path_of(path)}. Make them equally long."
             )
     return int(first.shape[0])
-
-
-class EpochSampler:
-    """Batches of arrays in a fresh random order every epoch, with random access by step.
-
-    Batch t belongs to epoch t // (examples // batch_size); an incomplete last batch is left out.
-    """
-
-    def __init__(self, arrays: PyTree, num_examples: int, batch_size: int, *, shuffle: bool):
-        self.arrays, self.batch_size, self.shuffle = arrays, batch_size, shuffle
-        self.num_examples, self.steps_per_epoch = num_examples, num_examples // batch_size
-
-    def between(self, key: Key, start: int, stop: int) -> Batch:
-        """Batches start..stop-1 of the stream of `key`, leading step axis."""
-        rows = np.concatenate([self._rows(key, step) for step in range(start, stop)])
-        shape = (stop - start, self.batch_size)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[rows].reshape(shape + leaf.shape[1:])), self.arrays)
-
-    def first(self, key: Key, num_steps: int) -> Batch:
-        """The first `num_steps` batches of the stream of `key`."""
-        return self.between(key, 0, num_steps)
-
-    def _rows(self, key: Key, step: int) -> np.ndarray:
-        epoch, index = divmod(step, self.steps_per_epoch)
-        order = _epoch_order(key, epoch, self.num_examples) if self.shuffle else np.arange(self.num_examples)
-        return order[index * self.batch_size : (index + 1) * self.batch_size]
-
-
-def _epoch_order(key: Key, epoch: int, num_examples: int) -> np.ndarray:
-    """A permutation that depends on the key's bits and the epoch alone, the same on every backend."""
-    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    words = [int(word) for word in np.asarray(data).ravel()]
-    return np.random.Generator(np.random.PCG64([*words, epoch])).permutation(num_examples)
-
-
-class BatchStream:
-    """Batches pulled from an iterable as they are needed, kept so that every learning rate sees the same ones."""
-
-    def __init__(self, where: str, batches: Iterable[Batch]):
-        self.where = where
-        self._iterator: Iterator[Batch] = iter(batches)
-        self._kept: list[Batch] = []
-
-    def available(self, count: int) -> int:
-        """How many batches there are, counting no further than `count`."""
-        while len(self._kept) < count:
-            try:
-                batch = next(self._iterator)
-            except StopIteration:
-                break
-            self._kept.append(check_arrays(f"{self.where}[{len(self._kept)}]", batch))
-        return min(len(self._kept), count)
-
-    def between(self, start: int, stop: int) -> Batch:
-        """Batches start..stop-1, stacked.
-
-        Raises:
-          ValueError: the iterable ends before `stop`.
-        """
-        held = self.available(stop)
-        if held < stop:
-            raise ValueError(
-                f"`{self.where}` must give at least {stop} batches (one for each step and seed), got {held}. "
-                "Give more data, smaller batches, fewer steps (`num_steps`) or fewer seeds (`num_seeds`)."
-            )
-        return stack_batches(self.where, self._kept[start:stop])
 
 
 def check_prefix(sample_batches: Callable[[Key, int], Batch], key: Key, batches: Batch, num_steps: int) -> None:

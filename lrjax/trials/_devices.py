@@ -39,18 +39,19 @@ def num_shards(mesh: Mesh | None) -> int:
 
 def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """Place a tree on every device of the mesh; each host gives its own (equal) copy."""
-    return _place(tree, mesh, PartitionSpec())
+    return place_on(tree, mesh)
 
 
 def shard_lanes(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """Spread a tree of numpy arrays over the mesh along its leading lane axis."""
-    return _place(tree, mesh, PartitionSpec() if mesh is None else PartitionSpec(lane_axis(mesh)))
+    return place_on(tree, mesh, None if mesh is None else PartitionSpec(lane_axis(mesh)))
 
 
-def _place(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec) -> PyTree:
+def place_on(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec | None = None) -> PyTree:
+    """Place a tree on the mesh, every leaf as `spec` says (None: whole, on every device); each host gives all of it."""
     if mesh is None:
         return jax.tree.map(jnp.asarray, tree)
-    sharding = NamedSharding(mesh, spec)
+    sharding = NamedSharding(mesh, PartitionSpec() if spec is None else spec)
     if not spans_hosts(mesh):
         return jax.device_put(tree, sharding)
 

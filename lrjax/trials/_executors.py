@@ -7,7 +7,7 @@ around one jitted step. The first three are compiled ahead of time, once for eac
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -88,6 +88,10 @@ class Program:
     executor: Executor
     mesh: Mesh | None = None
     keep: bool = False
+
+    def jitted(self) -> Any:
+        """The program, ready to be lowered."""
+        return jax.jit(self.function())
 
     def function(self) -> Callable[..., tuple[TrialRecord, TrialState | None]]:
         """The program as a function of (hyperparameters, lanes, states, data, evaluation).
@@ -170,7 +174,21 @@ def _rows(
     return lax.fori_loop(*lanes, body, outputs)
 
 
-def compile_program(program: Program, arguments: tuple) -> Any:
+@runtime_checkable
+class Compilable(Protocol):
+    """A hashable description of a program: equal ones on equal shapes share one executable."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices over which it is spread."""
+        ...
+
+    def jitted(self) -> Any:
+        """What `jax.jit` returned."""
+        ...
+
+
+def compile_program(program: Compilable, arguments: tuple) -> Any:
     """The executable of a program for arguments of these shapes; compiled once and kept for the process."""
     leaves, treedef = jax.tree.flatten(arguments)
     shapes = tuple(
@@ -194,13 +212,13 @@ _SETTINGS = (
 
 
 @functools.lru_cache(maxsize=64)
-def _compile(program: Program, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: tuple) -> Any:
+def _compile(program: Compilable, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: tuple) -> Any:
     return lower_program(program, treedef.unflatten(shapes)).compile()
 
 
-def lower_program(program: Program, arguments: tuple) -> Any:
+def lower_program(program: Compilable, arguments: tuple) -> Any:
     """The program before compilation."""
-    return jax.jit(program.function()).lower(*arguments)
+    return program.jitted().lower(*arguments)
 
 
 @functools.partial(jax.jit, static_argnums=0)

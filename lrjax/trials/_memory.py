@@ -50,9 +50,8 @@ def program_bytes(compiled: Any) -> int:
     )
 
 
-def memory_model(two_lanes: Any, four_lanes: Any) -> MemoryModel:
-    """Extrapolate from the programs of width 2 and 4 (that of one lane is often laid out differently)."""
-    few, many = program_bytes(two_lanes), program_bytes(four_lanes)
+def memory_model(few: int, many: int) -> MemoryModel:
+    """Extrapolate from the bytes of programs of width 2 and 4 (that of one lane is often laid out differently)."""
     per_lane = max(many - few, 0) / 2
     return MemoryModel(fixed=few - 2 * per_lane, per_lane=MARGIN * per_lane)
 

@@ -1,18 +1,18 @@
 """From a task to what the executors take: seeds drawn, batches read, everything checked once."""
 
-import inspect
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_count, describe, describe_tree, path_of, show
+from .._checks import check_count, path_of
 from .._types import Batch, Key, OptimizerFactory, Params, PyTree
-from ._data import EvalSet, check_prefix, compare_trees, make_eval_set, to_arrays
+from ._data import EvalSet, check_prefix, compare_trees, make_eval_set
 from ._executors import observe_on_host, untouched_loss
+from ._seeds import draw_seeds
 from ._task import Task
-from ._trial import EvalData, SeedData, TrialSpec, split_params
+from ._trial import EvalData, SeedData, TrialSpec
 
 _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
@@ -45,7 +45,7 @@ class Experiment(NamedTuple):
         seeds = []
         for seed, (data, key) in enumerate(zip(self.seeds, self.data_keys, strict=True)):
             batches = self.task.training_batches(seed, key, start, start + length)
-            _check_batches_finite(batches)
+            check_batches_finite(batches, start)
             seeds.append(data._replace(batches=batches, first_step=jnp.asarray(np.int32(start))))
         return self._replace(seeds=tuple(seeds))
 
@@ -92,30 +92,37 @@ def prepare(
       TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
     """
     num_steps = horizons[-1]
-    num_seeds = _count_seeds(where, task, num_steps, num_seeds)
-    seeds, data_keys, trainable = [], [], None
-    for seed in range(num_seeds):
-        init_key, data_key, train_key = _seed_keys(key, seed)
-        params, model_state = _initialise(task, init_key)
-        trainable = _trainable_leaves(task, params) if trainable is None else trainable
-        data_keys.append(data_key)
-        train, frozen = split_params(params, trainable)
-        batches = task.training_batches(seed, data_key, 0, num_steps)
-        if seed == 0 and task.stream is None:
-            check_prefix(task.sample_batches, data_key, batches, num_steps)
-        _check_batches_finite(batches)
-        seeds.append(SeedData(train, frozen, model_state, batches, jnp.asarray(np.int32(0)), train_key))
-        difference = compare_trees(seeds[0], seeds[-1])
+    drawn, trainable = draw_seeds(task, key, _count_seeds(where, task, num_steps, num_seeds))
+    seeds = []
+    for index, seed in enumerate(drawn):
+        batches = task.training_batches(index, seed.data_key, 0, num_steps)
+        if index == 0 and task.stream is None:
+            check_prefix(task.sample_batches, seed.data_key, batches, num_steps)
+        check_batches_finite(batches)
+        first_step = jnp.asarray(np.int32(0))
+        seeds.append(SeedData(seed.params, seed.frozen, seed.model_state, batches, first_step, seed.train_key))
+        difference = compare_trees(seeds[0].batches, batches)
         if difference:
             raise ValueError(
-                f"`Task(init=...)` must give parameters of one shape for every key, but seed {seed} differs from "
-                f"seed 0: {difference}."
+                f"`Task(sample_batches=...)` must give batches of one shape for every key, but seed {index} differs "
+                f"from seed 0: {difference}."
             )
-    assert trainable is not None
-    eval_set = make_eval_set("Task(eval_batches=...)", task.eval_batches)
-    if task.eval_fn is None:
-        _check_eval_batches(eval_set, seeds[0].batches)
-    spec = TrialSpec(
+    evaluation = make_evaluation(task, key, seeds[0].batches)
+    return Experiment(
+        spec=make_spec(task, make_optimizer, trainable, horizons),
+        seeds=tuple(seeds),
+        evaluation=evaluation,
+        dtype=hyperparameter_dtype(seeds[0].params),
+        task=task,
+        data_keys=tuple(seed.data_key for seed in drawn),
+    )
+
+
+def make_spec(
+    task: Task, make_optimizer: OptimizerFactory, trainable: tuple[bool, ...], horizons: tuple[int, ...]
+) -> TrialSpec:
+    """What is compiled of a task and an optimizer."""
+    return TrialSpec(
         loss_fn=task.loss_fn,
         eval_fn=task.eval_fn,
         make_optimizer=make_optimizer,
@@ -124,23 +131,20 @@ def prepare(
         trainable=trainable,
         horizons=horizons,
     )
-    dtypes = [leaf.dtype for leaf in jax.tree.leaves(seeds[0].params)]
-    wide = any(dtype == jnp.float64 for dtype in dtypes)
-    return Experiment(
-        spec=spec,
-        seeds=tuple(seeds),
-        evaluation=EvalData(eval_set, jax.random.fold_in(key, _EVAL_KEY)),
-        dtype=np.dtype(np.float64 if wide else np.float32),
-        task=task,
-        data_keys=tuple(data_keys),
-    )
 
 
-@jax.jit
-def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
-    """The init, data and training keys of a seed."""
-    init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
-    return init_key, data_key, train_key
+def make_evaluation(task: Task, key: Key, train_batches: Batch) -> EvalData:
+    """The evaluation set and key; `train_batches` (leading step axis) are what `loss_fn` reads besides."""
+    eval_set = make_eval_set("Task(eval_batches=...)", task.eval_batches)
+    if task.eval_fn is None:
+        _check_eval_batches(eval_set, train_batches)
+    return EvalData(eval_set, jax.random.fold_in(key, _EVAL_KEY))
+
+
+def hyperparameter_dtype(params: Params) -> np.dtype:
+    """Of floating hyperparameters: float32, or float64 where a parameter is."""
+    wide = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(params))
+    return np.dtype(np.float64 if wide else np.float32)
 
 
 def measure_reference(experiment: Experiment) -> Reference:
@@ -190,87 +194,16 @@ def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) 
     return wanted if allowed else 1  # too few batches for one seed is said where they are read
 
 
-def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
-    made = task.init(key) if callable(task.init) else task.init
-    if not task.has_state:
-        return _checked_params(made), ()
-    if not (isinstance(made, tuple) and len(made) == 2):
-        raise TypeError(
-            "`Task.stateful(init=...)` must be or return the pair (params, model_state), got "
-            f"{show(type(made).__name__)}. A model without a state is described by `Task`."
-        )
-    params, model_state = made
-    return _checked_params(params), to_arrays("Task(init=...)[1]", model_state)
-
-
-def _checked_params(params: Params) -> Params:
-    if inspect.isgenerator(params) or callable(params):
-        raise TypeError(
-            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}. "
-            "Did init return a module or a function instead of its parameters?"
-        )
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    if not leaves:
-        raise ValueError(
-            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}, which holds none. "
-            "Did init forget its `return`?"
-        )
-    for path, leaf in leaves:
-        if callable(leaf):
-            raise TypeError(
-                f"`Task(init=...)` must give a pytree of arrays, got the function {show(leaf)} at {path_of(path)}. "
-                "Keep functions out of the parameters (for Equinox: eqx.partition(model, eqx.is_array))."
-            )
-    params = to_arrays("Task(init=...)", params)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
-            raise TypeError(
-                f"`Task(init=...)` must give real parameters, got {describe(leaf)} at {path_of(path)}. "
-                "Hold the real and the imaginary part as two leaves."
-            )
-    return params
-
-
-def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
-    """For every leaf, whether it is floating and the task lets it train."""
-    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
-    if not any(floating):
-        raise ValueError(
-            "`Task(init=...)` must give at least one floating parameter to train, got "
-            f"{describe_tree(params)}. Convert them to float32."
-        )
-    if task.trainable is None:
-        return tuple(floating)
-    mask = task.trainable(params) if callable(task.trainable) else task.trainable
-    if jax.tree.structure(mask) != jax.tree.structure(params):
-        raise ValueError(
-            "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, "
-            f"{jax.tree.structure(params)}, got {jax.tree.structure(mask)}."
-        )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
-        if not isinstance(leaf, (bool, np.bool_)):
-            raise TypeError(
-                f"`Task(trainable=...)` must hold True or False, got {show(leaf)} ({type(leaf).__name__}) at "
-                f"{path_of(path)}."
-            )
-    chosen = tuple(bool(wanted) and real for wanted, real in zip(jax.tree.leaves(mask), floating, strict=True))
-    if not any(chosen):
-        raise ValueError(
-            "`Task(trainable=...)` must leave at least one floating parameter to train, got none of "
-            f"{describe_tree(params)}."
-        )
-    return chosen
-
-
-def _check_batches_finite(batches: Batch) -> None:
+def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
+    """Raise where a floating leaf of batches with a leading step axis, from `first_step` on, is not finite."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
         finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
         if not finite.all():
-            rows = np.flatnonzero(~finite)
+            step = first_step + int(np.flatnonzero(~finite)[0])
             raise ValueError(
-                f"Training batches must be finite, got nan or inf in step {int(rows[0])} at {path_of(path)}. "
+                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
                 "Clean the data: every learning rate would diverge there."
             )
 

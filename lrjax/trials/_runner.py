@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._types import Array, Key, OptimizerFactory, PyTree
-from ._auto import Choice, choose, seconds_of
+from ._auto import Choice, choose, seconds_of, step_facts
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
 from ._executors import Chunked, Executor, Program, check_executor, compile_program, run_on_host
@@ -318,7 +318,7 @@ class TrialRunner:
             )
             program = Program(spec=self.experiment.spec, executor="vmap" if vmap else Chunked(lanes))
             compiled.append(compile_program(program, arguments))
-        return memory_model(*compiled)
+        return memory_model(*map(program_bytes, compiled))
 
     def _select_batches(self, start: int) -> None:
         """Have the batches from step `start` on in the seeds' data."""
@@ -354,9 +354,13 @@ class TrialRunner:
                 _choices.pop(next(iter(_choices)))
             hosts = self.mesh is not None and spans_hosts(self.mesh)
             measure = None if hosts else lambda executors: self._measure(executors, lanes)
-            _choices[known] = choose(self.experiment, device.platform, self.width, measure)
+            _choices[known] = choose(self._facts, device.platform, self.width, measure)
         self.executor, self.execution.reason = _choices[known]
         self.execution.predicted_bytes = 0  # of what was only measured
+
+    def _facts(self) -> tuple[bool, float]:
+        scalar = jax.ShapeDtypeStruct((), self.experiment.dtype)
+        return step_facts(self.experiment.spec, scalar, self.experiment.seeds[0])
 
     def _measure(self, executors: list[Executor], lanes: PyTree) -> list[float]:
         """Seconds that a lane takes for one seed, on the programs that would run; infinite if one would not fit."""

@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, check_number, check_signature, name_of, show
 from .._types import Batch, Key, Params, PyTree
-from ._data import BatchStream, EpochSampler, as_list, check_arrays, leading_length, to_arrays
+from ._data import as_list, check_arrays, leading_length
+from ._streams import BatchStream, EpochSampler
 
 _STATELESS = "loss_fn(params, batch, key) -> loss"
 _STATEFUL = "loss_fn(params, model_state, batch, key) -> (loss, model_state)"
@@ -226,20 +228,22 @@ class Task:
         init: Callable[[Key], Any] | PyTree,
         loss_fn: Callable[..., Any],
         *,
-        train_batches: Iterable[Batch],
+        train_batches: Iterable[Batch] | Callable[[int], Iterable[Batch]],
         eval_batches: Iterable[Batch],
         stateful: bool = False,
         **options: Any,
     ) -> "Task":
         """A task on batches from any iterable: a list, a generator, a torch, tf.data or Grain loader.
 
-        Seed s trains on the batches s * num_steps to (s + 1) * num_steps - 1, so the search takes as many seeds
-        (at most 3) as there are batches, unless told otherwise. Batches are read once, when they are needed.
+        In a search, seed s trains on the batches s * num_steps to (s + 1) * num_steps - 1, so it takes as many seeds
+        (at most 3) as there are batches, unless told otherwise; batches are read once and kept. `lrjax.sweep` streams
+        them instead, keeping none: there all seeds see the same ones.
 
         Args:
           init: function of a key, or the parameters (`(params, model_state)` with `stateful=True`).
           loss_fn: as for `Task`.
-          train_batches: an iterable of pytrees of one shape. Tensors of other libraries become JAX arrays.
+          train_batches: an iterable of pytrees of one shape, or a function of the epoch (0 first) that returns one
+            and is called again when an epoch ends. Tensors of other libraries become JAX arrays.
           eval_batches: a finite iterable of pytrees; the last may be smaller.
           stateful: whether `loss_fn` has the form with `model_state`.
           **options: further fields of `Task`.
@@ -261,13 +265,16 @@ class Task:
           ... )
         """
         if isinstance(train_batches, dict) or hasattr(train_batches, "shape"):
-            as_list("Task.from_batches(train_batches=...)", train_batches)
+            as_list("Task.from_batches(train_batches=...)", cast(Any, train_batches))
         try:
             stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
-        except TypeError:
+        except TypeError as error:
+            if callable(train_batches):
+                raise
             raise TypeError(
-                f"`Task.from_batches(train_batches=...)` must be an iterable of batches, got {show(train_batches)}."
-            ) from None
+                f"`Task.from_batches(train_batches=...)` must be an iterable of batches or a function of the epoch "
+                f"that returns one, got {show(train_batches)} ({type(train_batches).__name__})."
+            ) from error
         return cls(
             init=init,
             loss_fn=loss_fn,
@@ -293,6 +300,10 @@ class Task:
         Raises:
           ValueError: too few batches, a wrong leading axis, or `start` > 0 without `batches_between`.
         """
+        return jax.tree.map(jnp.asarray, self.host_batches(seed, key, start, stop))
+
+    def host_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
+        """`training_batches`, but left on the host where they are made there."""
         if self.stream is not None:
             if start > 0:
                 raise ValueError(
@@ -304,7 +315,7 @@ class Task:
             batches, where = self.batches_between(key, start, stop), "batches_between(key, start, stop)"
         else:
             batches, where = self.sample_batches(key, stop), "sample_batches(key, num_steps)"
-        batches = to_arrays(where, batches)
+        batches = check_arrays(where, batches)
         if start > 0 and self.batches_between is None:
             batches = jax.tree.map(lambda leaf: leaf[start:], batches)
         length = leading_length(where, batches, axis="step")

@@ -1,0 +1,232 @@
+"""Pictures of a sweep: curves, the final metric against one hyperparameter, a heat map of two."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._checks import show
+from .._types import Float
+from ..sweeps import SweepResult
+from ._axes import CHOSEN, GREY, INK, SMALL, draw_title, new_axes, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+KINDS = ("curves", "axis", "heat")
+
+MOST_CURVES = 12
+"""Curves with a colour and a name of their own; with more, the best ones have them."""
+
+
+def plot_sweep(
+    result: SweepResult, kind: str | None = None, *, metric: str = "loss", ax: "Axes | None" = None
+) -> "Axes":
+    """Draw a sweep.
+
+    Args:
+      result: what `lrjax.sweep` returned.
+      kind: "curves" (metric against step), "axis" (final metric against the first hyperparameter, one line for each
+        setting of the others, with the band of the seeds), or "heat" (final metric over two hyperparameters). None:
+        "heat" for two axes of at least three settings, "axis" for an axis of numbers, else "curves".
+      metric: a name in `result.metrics`.
+      ax: axes to draw into; None makes a new figure, unknown to pyplot.
+
+    Returns:
+      The axes.
+
+    Raises:
+      ValueError: an unknown kind or metric, or a heat map of other than two axes.
+
+    Examples:
+      >>> import jax, optax, lrjax.plots
+      >>> from lrjax.demos import digits
+      >>> result = lrjax.sweep(digits(), optax.sgd, {"learning_rate": [0.01, 0.1]}, key=jax.random.key(0), num_steps=10)
+      >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
+      'learning_rate'
+    """
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"`plot(kind=...)` must be one of {', '.join(map(repr, KINDS))} or None, got {show(kind)}.")
+    values = result.final(metric)
+    ax = new_axes() if ax is None else ax
+    kind = kind or _fitting_kind(result)
+    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, values)
+    draw_title(ax, _title(result, metric), _subtitle(result))
+    return ax
+
+
+def _fitting_kind(result: SweepResult) -> str:
+    if len(result.shape) == 2 and min(result.shape) >= 3:
+        return "heat"
+    return "axis" if _number_axis(result, 0) is not None and result.shape[0] > 1 else "curves"
+
+
+def _number_axis(result: SweepResult, axis: int) -> Float[np.ndarray, " settings"] | None:
+    """The numbers along an axis; None where they are no numbers, such as schedules."""
+    name = result.names[axis][0]
+    column = result.columns[name]
+    if column.dtype.kind not in "iuf" or any(other.startswith(f"{name}.") for other in result.columns):
+        return None
+    index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
+    return np.asarray([column[np.flatnonzero(index == place)[0]] for place in range(result.shape[axis])], np.float64)
+
+
+def _label(result: SweepResult, axis: int, place: int) -> str:
+    name = result.names[axis][0]
+    numbers = _number_axis(result, axis)
+    if numbers is not None:
+        return f"{name} {numbers[place]:.3g}"
+    index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
+    trial = int(np.flatnonzero(index == place)[0])
+    kind = result.columns.get(f"{name}.kind")
+    return f"{name} {place}" if kind is None else f"{place}: {kind[trial]}"
+
+
+def _trial_label(result: SweepResult, trial: int) -> str:
+    place = np.unravel_index(trial, result.shape)
+    return ", ".join(_label(result, axis, int(where)) for axis, where in enumerate(place))
+
+
+def _draw_curves(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+    """The mean over the seeds at every evaluation; the best trials in colour."""
+    every = result.metrics[metric]
+    order = _order(values, metric)
+    colours = _colours(min(len(order), MOST_CURVES))
+    for place, trial in reversed(list(enumerate(order))):
+        means = every[trial].mean(axis=0)
+        named = place < MOST_CURVES
+        colour = colours[place] if named else "0.85"
+        label = _trial_label(result, int(trial)) if named else None
+        ax.plot(
+            result.steps,
+            _gaps(means),
+            color=colour,
+            linewidth=1.5 if named else 0.8,
+            label=label,
+            zorder=3 if named else 2,
+        )
+        if named and result.num_seeds > 1:
+            ax.fill_between(
+                result.steps, every[trial].min(0), every[trial].max(0), color=colour, alpha=0.12, linewidth=0
+            )
+    ax.set(xlabel="optimizer updates", ylabel=_metric_label(metric))
+    _limit(ax, every, metric)
+    tidy(ax)
+    _legend(ax, "best first" if len(order) > 1 else "")
+
+
+def _draw_axis(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+    """The final metric against the first hyperparameter."""
+    numbers = _number_axis(result, 0)
+    count = result.shape[0]
+    x = np.arange(count, dtype=float) if numbers is None else numbers
+    order = np.argsort(x)
+    table = values.reshape(count, -1, result.num_seeds)
+    lines = table.shape[1]
+    colours = _colours(lines)
+    for line in range(lines):
+        some = table[order, line]
+        label = None
+        if lines > 1:
+            rest = np.unravel_index(line, result.shape[1:])
+            label = ", ".join(_label(result, axis + 1, int(place)) for axis, place in enumerate(rest))
+        ax.plot(x[order], _gaps(some.mean(axis=1)), "o-", color=colours[line], markersize=4, linewidth=1.4, label=label)
+        if result.num_seeds > 1:
+            low, high = _gaps(some.min(axis=1)), _gaps(some.max(axis=1))
+            ax.fill_between(x[order], low, high, color=colours[line], alpha=0.15, linewidth=0)
+    if numbers is None:
+        ax.set_xticks(x, [_label(result, 0, place) for place in range(count)], rotation=30, ha="right", fontsize=SMALL)
+    elif (numbers > 0).all() and numbers.max() / numbers.min() > 20:
+        ax.set_xscale("log")
+    ax.set(xlabel=result.names[0][0], ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
+    _limit(ax, values[..., None], metric)
+    tidy(ax)
+    if lines > 1:
+        _legend(ax, "")
+
+
+def _draw_heat(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+    """The final metric over two hyperparameters; the best cell framed."""
+    if len(result.shape) != 2:
+        raise ValueError(
+            f'`plot("heat")` draws two axes, and this sweep has {len(result.shape)}. Use "curves" or "axis", or draw '
+            "`to_xarray()`."
+        )
+    means = values.mean(axis=1).reshape(result.shape)
+    finite = means[np.isfinite(means)]
+    low, high = (float(finite.min()), float(np.quantile(finite, 0.75))) if finite.size else (0.0, 1.0)
+    if metric not in ("loss", "train_loss"):
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    image = ax.imshow(
+        means.T, origin="lower", aspect="auto", cmap="viridis_r" if metric in ("loss", "train_loss") else "viridis",
+        vmin=low, vmax=max(high, low + 1e-12),
+    )  # fmt: skip
+    ax.figure.colorbar(
+        image, ax=ax, label=_metric_label(metric), extend="max" if finite.size and finite.max() > high else "neither"
+    )
+    for axis, (ticks, count) in enumerate(zip((ax.set_xticks, ax.set_yticks), result.shape, strict=True)):
+        numbers = _number_axis(result, axis)
+        labels = [_label(result, axis, place) if numbers is None else f"{numbers[place]:.2g}" for place in range(count)]
+        step = max(1, -(-count // 13))
+        ticks(range(0, count, step), labels[::step], fontsize=SMALL)
+    ax.tick_params(axis="x", rotation=45 if result.shape[0] > 7 else 0)
+    ax.set(xlabel=result.names[0][0], ylabel=result.names[1][0])
+    for x, y in np.argwhere(~np.isfinite(means)):
+        ax.plot(x, y, "x", color=GREY, markersize=5)
+    order = _order(values, metric)
+    if np.isfinite(values[order[0]]).all():
+        from matplotlib.patches import Rectangle
+
+        x, y = np.unravel_index(order[0], result.shape)
+        ax.add_patch(Rectangle((float(x) - 0.5, float(y) - 0.5), 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.2))
+
+
+def _order(values: Float[np.ndarray, "trials seeds"], metric: str) -> np.ndarray:
+    """The trials, the best first."""
+    means = values.mean(axis=1)
+    sign = 1.0 if "loss" in metric or "error" in metric else -1.0
+    return np.argsort(np.where(np.isfinite(means), sign * means, np.inf), kind="stable")
+
+
+def _colours(count: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [INK] if count == 1 else [colormaps["viridis"](0.92 * place / (count - 1)) for place in range(count)]
+
+
+def _limit(ax: "Axes", values: np.ndarray, metric: str) -> None:
+    """Keep a diverged trial from flattening the others."""
+    if "loss" not in metric:
+        return
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        low, middle, high = float(finite.min()), float(np.median(finite)), float(finite.max())
+        top = min(high, middle + 3 * (middle - low)) if middle > low else high
+        margin = 0.05 * (top - low) or 0.05 * abs(low) or 1.0
+        ax.set_ylim(low - margin, top + margin)
+
+
+def _gaps(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _metric_label(metric: str) -> str:
+    return {"loss": "validation loss", "train_loss": "training loss"}.get(metric, metric)
+
+
+def _legend(ax: "Axes", title: str) -> None:
+    legend = ax.legend(fontsize=SMALL, framealpha=0.9, edgecolor="none", title=title or None, title_fontsize=SMALL)
+    legend.set_zorder(10)
+
+
+def _title(result: SweepResult, metric: str) -> str:
+    try:
+        best = result.best(metric, largest="loss" not in metric and "error" not in metric)
+    except ValueError:
+        return "No trial with a finite value"
+    return f"Best {_metric_label(metric)} {best.value:.4g}: {_trial_label(result, best.trial)}"
+
+
+def _subtitle(result: SweepResult) -> str:
+    diverged = int((result.diverged_at >= 0).sum())
+    words = [f"{result.num_trials} trials x {result.num_seeds} seeds, {result.num_steps} updates"]
+    return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))

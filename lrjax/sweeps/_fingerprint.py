@@ -1,0 +1,126 @@
+"""What a sweep was asked to do, as strict JSON that another process can compare."""
+
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from .._checks import describe, name_of
+from .._types import Batch, Key, PyTree
+from ..trials import EvalData, Seed, SeedData, TrialSpec, evaluate, init_trial, train_step
+from ._grid import Grid
+from ._stop import Stop
+
+_WORDS = {
+    "num_steps": "num_steps",
+    "num_seeds": "num_seeds",
+    "eval_every": "eval_every",
+    "stop": "stop",
+    "key": "the key",
+    "grid": "the grid's names",
+    "values": "the grid's values",
+    "executor": "executor",
+    "mesh": "the mesh",
+    "optimizer": "make_optimizer",
+    "parameters": "the shapes of the parameters",
+    "initial": "the initial parameters",
+    "batches": "the training batches",
+    "evaluation": "the evaluation batches",
+    "program": "what a training step computes (loss_fn, eval_fn, the model or the optimizer)",
+    "backend": "the backend",
+    "jax": "the version of jax",
+    "optax": "the version of optax",
+    "version": "the version of the folder's format",
+}
+
+
+def describe_call(
+    *,
+    spec: TrialSpec,
+    grid: Grid,
+    key: Key,
+    num_steps: int,
+    eval_every: int,
+    stop: Stop | None,
+    executor: object,
+    mesh: Mesh | None,
+    seeds: Sequence[Seed],
+    first_batches: Batch,
+    shared: bool,
+    evaluation: EvalData,
+) -> dict[str, Any]:
+    """The call, so that an equal description promises equal results."""
+    shapes = {describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}
+    mesh_axes = None if mesh is None else dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
+    return {
+        "version": 1,
+        "num_steps": num_steps,
+        "num_seeds": len(seeds),
+        "eval_every": eval_every,
+        "stop": repr(stop),
+        "key": _digest([key]),
+        "grid": [[list(axis.names), axis.length] for axis in grid.axes],
+        "values": _digest([family.settings for family in grid.families]),
+        "executor": str(executor),
+        "mesh": mesh_axes,
+        "optimizer": name_of(spec.make_optimizer),
+        "parameters": sorted(shapes),
+        "initial": _digest([seed[:3] for seed in seeds]),
+        "batches": _digest([first_batches]),
+        "evaluation": _digest([evaluation]),
+        "program": _program_digest(spec, grid, seeds[0], first_batches, shared, evaluation),
+        "backend": jax.default_backend(),
+        "jax": jax.__version__,
+        "optax": optax.__version__,
+    }
+
+
+def difference(here: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first way in which two calls differ, in words; empty if they do not."""
+    for name, words in _WORDS.items():
+        before, after = here.get(name), now.get(name)
+        if before != after:
+            if isinstance(before, str) and re.fullmatch(r"#[0-9a-f]{8}", before):
+                return f"{words} changed"
+            return f"{words}: {before} there, {after} now"
+    return ""
+
+
+def _digest(trees: PyTree) -> str:
+    total = zlib.crc32(str(jax.tree.structure(trees)).encode())
+    for leaf in jax.tree.leaves(trees):
+        if jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        array = np.asarray(leaf) if getattr(leaf, "is_fully_addressable", True) else np.zeros(leaf.shape)
+        total = zlib.crc32(f"{array.dtype}{array.shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
+    return f"#{total:08x}"
+
+
+def _program_digest(
+    spec: TrialSpec, grid: Grid, seed: Seed, first_batches: Batch, shared: bool, evaluation: EvalData
+) -> str:
+    """Of the program text of a step and an evaluation, and of the constants in it."""
+
+    def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
+        data = SeedData(params, seed.frozen, seed.model_state, batches, jnp.int32(0), seed.train_key)
+        state = train_step(spec, setting, init_trial(spec, setting, data), data)
+        return evaluate(spec, state, data, evaluation)
+
+    batch = jax.tree.map(lambda leaf: leaf[None] if shared else leaf[0][None], first_batches)
+    total = 0
+    for family in grid.families:
+        setting = jax.tree.map(lambda leaf: leaf[0], family.settings)
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), (setting, seed.params, batch)
+        )
+        closed = jax.make_jaxpr(step)(*shapes)
+        total = zlib.crc32(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode(), total)
+        total = zlib.crc32(_digest([const for const in closed.consts if hasattr(const, "dtype")]).encode(), total)
+    return f"#{total:08x}"

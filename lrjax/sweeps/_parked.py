@@ -1,0 +1,78 @@
+"""Lanes that wait at a rung while other waves run: in memory, and in the folder if there is one."""
+
+import jax
+import numpy as np
+
+from .._types import Int
+from ._lanes import Lanes
+from ._ledger import Ledger, Wave
+from ._program import Lane
+from ._resume import lanes_like, parked_number
+from ._setup import Setup
+
+Rows = Int[np.ndarray, "seeds rows"]
+
+
+class ParkedLanes:
+    """The lanes of waves that have reached a rung."""
+
+    def __init__(self, setup: Setup):
+        self._setup = setup
+        self._held: dict[tuple[int, int], tuple[Rows, Lane]] = {}
+
+    def put(self, segment: int, number: int, lanes: Lanes) -> None:
+        """Take a wave's lanes.
+
+        Raises:
+          ValueError: other processes hold a part of them.
+        """
+        if self._setup.engine.several_hosts:
+            raise ValueError(
+                "`sweep(stop=SuccessiveHalving(...))` on several hosts must have all lanes at once, but they do not "
+                "fit in memory together, or have schedules of different kinds. Use more devices, or fewer trials."
+            )
+        self._held[segment, number] = (lanes.rows, lanes.state())
+        if self._setup.store is not None:
+            meta = {"rows": lanes.rows.tolist()}
+            place = parked_number(segment, number)
+            self._setup.store.save("parked", place, meta, self._held[segment, number][1], wait=True)
+
+    def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> Lane:
+        """The lanes for some rows of a wave, from all waves of an earlier segment."""
+        waves = ledger.waves(segment, self._setup.engine)
+        numbers = [number for number, one in enumerate(waves) if one.family == wave.family]
+        parts = [self._part(segment, number, waves[number]) for number in numbers]
+        where = {}
+        for part, (held, _) in enumerate(parts):
+            for seed, row in np.argwhere(held >= 0):
+                where[seed, held[seed, row]] = (part, row)
+
+        def gather(*leaves: np.ndarray) -> np.ndarray:
+            result = np.empty((*rows.shape, *leaves[0].shape[2:]), leaves[0].dtype)
+            for (seed, row), trial in np.ndenumerate(rows):
+                part, place = where[seed, trial if trial >= 0 else rows[seed].max()]
+                result[seed, row] = leaves[part][seed, place]
+            return result
+
+        return jax.tree.map(gather, *[state for _, state in parts])
+
+    def forget(self, segment: int) -> None:
+        """Let go of a segment's lanes."""
+        self._held = {place: held for place, held in self._held.items() if place[0] > segment}
+        if self._setup.store is not None:
+            self._setup.store.drop("parked", lambda number: number < parked_number(segment + 1, 0))
+
+    def _part(self, segment: int, number: int, wave: Wave) -> tuple[Rows, Lane]:
+        if (segment, number) not in self._held:
+            store, wanted = self._setup.store, parked_number(segment, number)
+            assert store is not None
+            checkpoint = next(one for one in store.find("parked") if one.number == wanted)
+            rows = np.asarray(checkpoint.meta["rows"])
+            state = store.load("parked", checkpoint, lanes_like(self._setup, wave, rows))
+            if state is None:
+                raise OSError(
+                    f"{store.folder / 'parked' / str(wanted)} is damaged, and the lanes that waited there cannot be "
+                    "had again. Remove the folders checkpoints and parked beside it: the sweep then begins anew."
+                )
+            self._held[segment, number] = (rows, state)
+        return self._held[segment, number]

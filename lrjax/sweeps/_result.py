@@ -1,0 +1,281 @@
+"""What a sweep measured: a tidy table, the best trial, pictures and files."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from .._checks import check_flag, show
+from .._json import read_json, write_json
+from .._types import Float, Int
+from ._engine import SweepExecution
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+    from matplotlib.axes import Axes
+
+FORMAT = "lrjax-sweep-result"
+
+LOWER_IS_BETTER = ("loss", "train_loss")
+
+
+class BestTrial(NamedTuple):
+    """The best trial of a sweep.
+
+    Attributes:
+      trial: its index.
+      settings: name -> its hyperparameters.
+      value: the metric, mean over the seeds.
+      std: standard deviation over the seeds; nan for one seed.
+      step: updates after which it was measured.
+    """
+
+    trial: int
+    settings: dict[str, Any]
+    value: float
+    std: float
+    step: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """What a sweep measured. Crosses no program: a frozen dataclass of NumPy arrays.
+
+    Attributes:
+      names: the names along every axis of the grid; several where they were zipped.
+      shape: settings along every axis; the last changes fastest from trial to trial.
+      columns: name -> the trials' hyperparameters. A schedule has its index, its kind and its numbers.
+      steps: updates after which was evaluated, increasing.
+      metrics: name -> values, nan where a trial had been stopped; "loss" and "train_loss" (the mean of the training
+        losses since the evaluation before) among them.
+      diverged_at: first step whose training loss was not finite, as far as seen; -1 for none.
+      stopped_at: updates after which a lane was stopped; -1 if it ran to the end.
+      num_steps: updates of a trial that was not stopped.
+      execution: how it was run.
+    """
+
+    names: tuple[tuple[str, ...], ...]
+    shape: tuple[int, ...]
+    columns: dict[str, Shaped[np.ndarray, " trials"]]
+    steps: Int[np.ndarray, " evaluations"]
+    metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]]
+    diverged_at: Int[np.ndarray, "trials seeds"]
+    stopped_at: Int[np.ndarray, "trials seeds"]
+    num_steps: int
+    execution: SweepExecution
+
+    @property
+    def num_trials(self) -> int:
+        """Settings."""
+        return self.diverged_at.shape[0]
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds."""
+        return self.diverged_at.shape[1]
+
+    def settings(self, trial: int) -> dict[str, Any]:
+        """The hyperparameters of a trial, by name."""
+        if not 0 <= trial < self.num_trials:
+            raise ValueError(f"`settings(trial)` must be from 0 to {self.num_trials - 1}, got {trial}.")
+        return {name: column[trial].item() for name, column in self.columns.items()}
+
+    def final(self, metric: str = "loss") -> Float[np.ndarray, "trials seeds"]:
+        """A metric after the last step; nan for lanes that were stopped before."""
+        return self._metric(metric)[:, :, -1]
+
+    def best(
+        self, metric: str = "loss", *, largest: bool | None = None, at: Literal["last", "any"] = "last"
+    ) -> BestTrial:
+        """The trial with the best mean over the seeds; one that diverged or was stopped in any seed is left out.
+
+        Args:
+          metric: a name in `metrics`.
+          largest: whether large values are good. None: small ones, which is accepted for losses only.
+          at: the last evaluation, or the best one of them.
+
+        Returns:
+          The trial, its settings and the metric.
+
+        Raises:
+          ValueError: no such metric, `largest` is missing, or no trial has a finite value.
+        """
+        values = self._metric(metric)
+        if largest is None:
+            if metric not in LOWER_IS_BETTER:
+                raise ValueError(
+                    f"`best({metric!r})` must be told which values are good: largest=True (as for accuracy) or "
+                    "largest=False."
+                )
+            largest = False
+        sign = -1.0 if check_flag("best(largest=...)", largest) else 1.0
+        if at not in ("last", "any"):
+            raise ValueError(f'`best(at=...)` must be "last" or "any", got {show(at)}.')
+        means = sign * np.where((self.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
+        means = means if at == "any" else np.where(np.arange(len(self.steps)) == len(self.steps) - 1, means, np.nan)
+        if not np.isfinite(means).any():
+            raise ValueError(
+                f"`best({metric!r})` must have a trial with a finite value in every seed, and there is none: all "
+                "diverged or were stopped. Lower the learning rates, or look at `diverged_at`."
+            )
+        trial, place = np.unravel_index(np.nanargmin(np.where(np.isfinite(means), means, np.nan)), means.shape)
+        seeds = values[trial, :, place]
+        return BestTrial(
+            trial=int(trial),
+            settings=self.settings(int(trial)),
+            value=float(seeds.mean()),
+            std=float(seeds.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+            step=int(self.steps[place]),
+        )
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """One mapping for each trial, seed and evaluation that took place, in that order."""
+        measured = self._measured()
+        rows = []
+        for trial, seed, place in np.argwhere(measured):
+            row: dict[str, Any] = {"trial": int(trial), **self.settings(int(trial))}
+            row |= {"seed": int(seed), "step": int(self.steps[place])}
+            row |= {name: float(values[trial, seed, place]) for name, values in self.metrics.items()}
+            row |= {"diverged_at": int(self.diverged_at[trial, seed]), "stopped_at": int(self.stopped_at[trial, seed])}
+            rows.append(row)
+        return rows
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The tidy table: one row for each trial, seed and evaluation that took place.
+
+        Raises:
+          ImportError: pandas is not installed.
+        """
+        frame = _need("pandas", "to_pandas()")
+        trial, seed, place = np.nonzero(self._measured())
+        columns: dict[str, Any] = {"trial": trial}
+        columns |= {name: column[trial] for name, column in self.columns.items()}
+        columns |= {"seed": seed, "step": self.steps[place]}
+        columns |= {name: values[trial, seed, place] for name, values in self.metrics.items()}
+        columns |= {"diverged_at": self.diverged_at[trial, seed], "stopped_at": self.stopped_at[trial, seed]}
+        return frame.DataFrame(columns)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Metrics with one dimension for each axis of the grid, and those of seed and step.
+
+        Raises:
+          ImportError: xarray is not installed.
+        """
+        arrays = _need("xarray", "to_xarray()")
+        dims = tuple("+".join(names) for names in self.names)
+        rest = {"seed": np.arange(self.num_seeds), "step": self.steps}
+        coordinates: dict[str, Any] = dict(rest)
+        index = np.indices(self.shape).reshape(len(self.shape), -1)
+        for axis, (dim, names) in enumerate(zip(dims, self.names, strict=True)):
+            first = [int(np.flatnonzero(index[axis] == place)[0]) for place in range(self.shape[axis])]
+            for column, values in self.columns.items():
+                if column in names or any(column.startswith(f"{name}.") for name in names):
+                    coordinates[column] = (dim, values[first])
+        data: dict[str, Any] = {
+            name: ((*dims, "seed", "step"), values.reshape(*self.shape, *values.shape[1:]))
+            for name, values in self.metrics.items()
+        }
+        for name in ("diverged_at", "stopped_at"):
+            data[name] = ((*dims, "seed"), getattr(self, name).reshape(*self.shape, self.num_seeds))
+        return arrays.Dataset(data, coords=coordinates, attrs={"num_steps": self.num_steps})
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a strict JSON file, without loss; non-finite numbers are strings."""
+        write_json(path, FORMAT, self)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> "SweepResult":
+        """Read what `to_json` wrote.
+
+        Raises:
+          ValueError: it is no such file, or damaged.
+        """
+        return read_json(path, FORMAT, cls, _check)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the tidy table to a Parquet file.
+
+        Raises:
+          ImportError: pandas or pyarrow is not installed.
+        """
+        _need("pyarrow", "to_parquet(path)")
+        self.to_pandas().to_parquet(Path(path), index=False)
+
+    def plot(self, kind: str | None = None, *, metric: str = "loss", ax: "Axes | None" = None) -> "Axes":
+        """Draw it: see `lrjax.plots.plot_sweep`."""
+        from ..plots import plot_sweep
+
+        return plot_sweep(self, kind, metric=metric, ax=ax)
+
+    def summary(self) -> str:
+        """A few lines: what ran, the best trial, what diverged or was stopped."""
+        lanes = self.num_trials * self.num_seeds
+        diverged, stopped = int((self.diverged_at >= 0).sum()), int((self.stopped_at >= 0).sum())
+        lines = [
+            f"{self.num_trials} trials x {self.num_seeds} seed{'s' * (self.num_seeds > 1)}, {self.num_steps} updates "
+            f"each; {diverged} of {lanes} lanes diverged, {stopped} were stopped early."
+        ]
+        try:
+            best = self.best()
+        except ValueError as error:
+            return "\n".join([*lines, str(error)])
+        settings = ", ".join(f"{name}={_short(value)}" for name, value in best.settings.items())
+        spread = f" +- {best.std:.2g}" if np.isfinite(best.std) else ""
+        return "\n".join([*lines, f"Best: {settings} with loss {best.value:.5g}{spread}."])
+
+    def _measured(self) -> np.ndarray:
+        """Which evaluations took place."""
+        last = np.where(self.stopped_at >= 0, self.stopped_at, self.num_steps)
+        return self.steps <= last[:, :, None]
+
+    def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:
+        if name not in self.metrics:
+            raise ValueError(f"There is no metric {name!r} in this sweep. It has {', '.join(self.metrics)}.")
+        return self.metrics[name]
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep.
+
+    Attributes:
+      result: what was measured until then.
+    """
+
+    def __init__(self, message: str, result: SweepResult):
+        super().__init__(message)
+        self.result = result
+
+
+def _check(result: SweepResult) -> None:
+    trials, seeds = result.diverged_at.shape
+    for name, values in result.metrics.items():
+        if values.shape != (trials, seeds, len(result.steps)):
+            raise ValueError(f"{name} has shape {values.shape}")
+    for name, values in result.columns.items():
+        if values.shape != (trials,):
+            raise ValueError(f"{name} has shape {values.shape}")
+    if int(np.prod(result.shape)) != trials or len(result.names) != len(result.shape):
+        raise ValueError(f"the grid has shape {result.shape}")
+    if not isinstance(result.columns, Mapping):
+        raise ValueError("columns are no mapping")
+
+
+def _need(module: str, call: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"`SweepResult.{call}` needs {module}. Install it: pip install 'lrjax[sweep]'. `to_rows()` and "
+            "`to_json(path)` need nothing."
+        ) from error
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

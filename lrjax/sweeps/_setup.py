@@ -1,0 +1,314 @@
+"""From the arguments of a sweep to what it runs with: everything is checked here, before anything is compiled."""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from .._checks import check_count, check_key, check_number, show
+from .._types import Key
+from ..trials import (
+    Chunked,
+    Executor,
+    Task,
+    check_executor,
+    check_factory,
+    check_task,
+    draw_seeds,
+    hyperparameter_dtype,
+    lane_mesh,
+    make_evaluation,
+    make_spec,
+    spans_hosts,
+)
+from ._engine import Engine, SweepExecution
+from ._fingerprint import describe_call, difference
+from ._grid import ByName, Grid, is_named, make_grid
+from ._ledger import Ledger, Timetable, make_timetable
+from ._source import BatchSource, check_divides
+from ._stop import Stop, check_stop
+from ._store import SweepStore, require_orbax
+
+EVALUATIONS = 10
+"""By default."""
+
+
+@dataclasses.dataclass(kw_only=True)
+class Setup:
+    """What a sweep runs with.
+
+    Attributes:
+      grid: the trials.
+      num_seeds, num_steps: as asked for.
+      timetable: when lanes are evaluated and cut.
+      stop: who is stopped.
+      source: the batches.
+      engine: programs and what all lanes share.
+      execution: what is reported.
+      lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
+      store: the folder, or None.
+      call: the description of the call, as in the folder.
+    """
+
+    grid: Grid
+    num_seeds: int
+    num_steps: int
+    timetable: Timetable
+    stop: Stop | None
+    source: BatchSource
+    engine: Engine
+    execution: SweepExecution
+    lanes_per_wave: list[int]
+    store: SweepStore | None
+    call: dict[str, Any]
+
+    def new_ledger(self) -> Ledger:
+        """A ledger without anything in it."""
+        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+
+    def decide(self) -> None:
+        """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
+        engine, families = self.engine, self.grid.families
+        most = max(len(family.trials) for family in families)
+        decided = self.call.get("decided")
+        if decided is not None:
+            engine.executor = _read_executor(decided["executor"])
+            engine.fit_chunk(most)
+            lanes_per_wave = decided["lanes_per_wave"]
+        else:
+            engine.resolve(families[0].settings, len(families[0].trials))
+            engine.fit_chunk(most)
+            lanes_per_wave = [
+                engine.lanes_that_fit(jax.tree.map(lambda leaf: leaf[0], family.settings), len(family.trials))
+                for family in families
+            ]
+        if engine.executor == "loop":
+            self._leave_other_devices()
+        self.execution.used = str(engine.executor)
+        self._settle(lanes_per_wave)
+
+    def narrow(self, family: int) -> None:
+        """Half the lanes of a family, after memory ran out: the sweep begins anew.
+
+        Raises:
+          MemoryError: they cannot be fewer.
+        """
+        engine = self.engine
+        before = engine.width_for(self.lanes_per_wave[family])
+        half = max(engine.unit, before // 2 // engine.unit * engine.unit)
+        if half >= before or engine.several_hosts:
+            raise MemoryError(
+                f"The sweep ran out of memory with {before} lanes and executor {engine.executor}. Use smaller "
+                "batches, jax.checkpoint in the model, or a machine with more memory."
+            )
+        self.execution.notes.append(f"{before} lanes at once ran out of memory: went on with {half}.")
+        if self.store is not None:
+            self.store.drop("checkpoints")
+            self.store.drop("parked")
+        self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
+
+    def _settle(self, lanes_per_wave: list[int]) -> None:
+        waves = max(-(-len(f.trials) // n) for f, n in zip(self.grid.families, lanes_per_wave, strict=True))
+        if not self.source.rewinds and waves * len(self.grid.families) > 1:
+            raise ValueError(
+                "`sweep(task=...)` reads its batches from an iterator, which can be read once, but the trials run in "
+                f"{waves * len(self.grid.families)} groups, one after the other, because of memory or of schedules of "
+                "different kinds. Give a list or a function of the epoch: train_batches=lambda epoch: loader."
+            )
+        self.lanes_per_wave = lanes_per_wave
+        if self.store is not None:
+            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave}
+            self.call = {**self.call, "decided": decided}
+            self.store.settle(self.call)
+
+    def _leave_other_devices(self) -> None:
+        """The loop on the host runs on one device."""
+        if self.engine.several_hosts:
+            raise ValueError(
+                '`sweep(executor="loop")` runs on one device, but the mesh spans several hosts. '
+                'Use "map", "vmap" or lrjax.Chunked(k).'
+            )
+        if self.engine.mesh is not None:
+            self.execution.notes.append(f"loop runs on one of {self.engine.mesh.size} devices.")
+            self.engine.leave_mesh()
+            self.execution.devices = "1"
+
+
+def make_setup(
+    task: Task,
+    make_optimizer: Any,
+    grid: Any,
+    *,
+    key: Key,
+    num_steps: int,
+    num_seeds: int,
+    eval_every: int | None,
+    executor: Executor,
+    mesh: Mesh | None,
+    directory: str | os.PathLike[str] | None,
+    stop: Stop | None,
+) -> Setup:
+    """Check the arguments of `sweep`, and open its folder.
+
+    Raises:
+      TypeError, ValueError, OSError: as `sweep`.
+    """
+    check_task("sweep(task=...)", task)
+    if not is_named(grid) or hasattr(make_optimizer, "update") or not callable(make_optimizer):
+        check_factory("sweep(make_optimizer=...)", make_optimizer)
+    executor = check_executor("sweep(executor=...)", executor)
+    key = check_key("sweep(key=...)", key)
+    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    num_seeds = _check_seeds(task, num_seeds)
+    eval_every = _check_eval_every(eval_every, num_steps)
+    stop = check_stop("sweep(stop=...)", stop, num_steps)
+    mesh = _check_mesh(mesh)
+    seeds, trainable = draw_seeds(task, key, num_seeds)
+    trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
+    _check_lanes(trials.num_trials, mesh)
+    factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
+    spec = make_spec(task, factory, trainable, (num_steps,))
+    source = BatchSource(task, [seed.data_key for seed in seeds], num_steps)
+    if directory is not None:
+        _check_directory(directory, source)
+    if mesh is not None and "data" in mesh.axis_names:
+        check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
+    some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
+    evaluation = make_evaluation(task, key, some)
+    timetable = make_timetable(num_steps, eval_every, stop)
+    execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))
+    engine = Engine(
+        spec,
+        executor,
+        mesh,
+        seeds=seeds,
+        evaluation=evaluation,
+        first_batches=source.first,
+        shared=source.shared,
+        block=source.longest_block(int(np.diff((0, *timetable.evaluations)).max())),
+        execution=execution,
+    )
+    for family in trials.families:
+        engine.check_optimizer(jax.tree.map(lambda leaf: leaf[0], family.settings))
+    setup = Setup(
+        grid=trials,
+        num_seeds=num_seeds,
+        num_steps=num_steps,
+        timetable=timetable,
+        stop=stop,
+        source=source,
+        engine=engine,
+        execution=execution,
+        lanes_per_wave=[],
+        store=None,
+        call={},
+    )
+    if directory is not None:
+        setup.call = describe_call(
+            spec=spec,
+            grid=trials,
+            key=key,
+            num_steps=num_steps,
+            eval_every=eval_every,
+            stop=stop,
+            executor=executor,
+            mesh=mesh,
+            seeds=seeds,
+            first_batches=source.first,
+            shared=source.shared,
+            evaluation=evaluation,
+        )
+        _open_store(setup, directory)
+    return setup
+
+
+def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
+    """Open the folder, unless another call began there."""
+    store = SweepStore(directory, several=setup.engine.several_hosts)
+    try:
+        here = store.agree(setup.call)
+        changed = "" if here is None else difference(here, setup.call)
+        if changed:
+            raise ValueError(
+                f"`sweep(directory={os.fspath(directory)!r})` holds another sweep: {changed}. Repeat that call, or "
+                "give another directory."
+            )
+    except BaseException:
+        store.close()
+        raise
+    setup.store, setup.call = store, here or setup.call
+
+
+def _check_directory(directory: object, source: BatchSource) -> None:
+    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
+        raise TypeError(f"`sweep(directory=...)` must be a path or None, got {show(directory)}.")
+    require_orbax("sweep(directory=...)")
+    if not source.resumes:
+        raise ValueError(
+            "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given an "
+            "iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a Grain "
+            "iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
+        )
+
+
+def _check_eval_every(eval_every: int | None, num_steps: int) -> int:
+    if eval_every is None:
+        return max(1, -(-num_steps // EVALUATIONS))
+    every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
+    if every > num_steps:
+        raise ValueError(
+            f"`sweep(eval_every=...)` must be at most num_steps={num_steps}, got {every}. "
+            "For one evaluation at the end give num_steps."
+        )
+    return every
+
+
+def _check_seeds(task: Task, num_seeds: int) -> int:
+    num_seeds = check_count("sweep(num_seeds=...)", num_seeds, unit="seeds")
+    if task.max_seeds is not None and num_seeds > task.max_seeds:
+        raise ValueError(
+            f"`sweep(num_seeds=...)` must be at most the task's max_seeds={task.max_seeds}, got {num_seeds}."
+        )
+    return num_seeds
+
+
+def check_seconds(seconds: object) -> float:
+    """The time between checkpoints."""
+    rule = "seconds between checkpoints, >= 0"
+    return check_number("sweep(checkpoint_seconds=...)", seconds, rule=rule, accept=lambda x: x >= 0)
+
+
+def _check_mesh(mesh: Mesh | None) -> Mesh | None:
+    """The mesh with auto axes, or None for one device."""
+    made = lane_mesh(mesh)
+    if made is not None and mesh is not None and "trial" not in made.axis_names:
+        raise ValueError(
+            f'`sweep(mesh=...)` must have an axis "trial" (and may have "data" and others), got {made.axis_names}. '
+            'Write jax.sharding.Mesh(np.reshape(jax.devices(), (-1, 2)), ("trial", "data")).'
+        )
+    return made
+
+
+def _check_lanes(trials: int, mesh: Mesh | None) -> None:
+    """More hosts than lanes would leave hosts with nothing but padding."""
+    if mesh is None or not spans_hosts(mesh) or "data" in mesh.axis_names:
+        return
+    hosts = len({device.process_index for device in mesh.devices.flat})
+    if trials < hosts:
+        raise ValueError(
+            f"`sweep(grid=...)` must have at least as many trials as the mesh has hosts, {hosts}, got {trials}. Use "
+            'fewer hosts, or a mesh with an axis "data".'
+        )
+
+
+def _show_mesh(mesh: Mesh | None) -> str:
+    return "1" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+
+
+def _read_executor(words: str) -> Executor:
+    if words.startswith("chunked("):
+        return Chunked(int(words[8:-1]))
+    return words  # pyright: ignore[reportReturnType]

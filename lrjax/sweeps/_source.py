@@ -1,0 +1,216 @@
+"""Training batches in blocks of several steps, read ahead of the device by a thread."""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .._checks import describe
+from .._types import Batch, Key, PyTree
+from ..trials import Task, check_batches_finite, compare_trees
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory that the batches of one block may take, all seeds together."""
+
+LONGEST_BLOCK = 256
+"""Steps in a block, at most."""
+
+
+class Block(NamedTuple):
+    """Batches of some steps.
+
+    Attributes:
+      start: the first step.
+      count: steps; the leading axis is as long as the longest block, and what follows is never read.
+      batches: leaves (steps, ...) where all seeds share them, else (seeds, steps, ...).
+      position: where the reader is after it, as strict JSON; None where no reader can go on from it.
+    """
+
+    start: int
+    count: int
+    batches: Batch
+    position: dict[str, Any] | None
+
+
+class BatchSource:
+    """The training batches of all seeds, step after step.
+
+    Args:
+      task: the problem.
+      data_keys: the seeds' data keys.
+      num_steps: steps that will be read.
+
+    Raises:
+      ValueError: the task gives no batches from a later step on.
+    """
+
+    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int):
+        self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
+        self.shared = task.stream is not None
+        if task.stream is None and task.batches_between is None:
+            raise ValueError(
+                "`sweep(task=...)` must give batches from any step on, since a sweep reads them in parts. Use "
+                "Task.from_arrays or Task.from_batches, or give Task(batches_between=...), "
+                "a function of (key, start, stop)."
+            )
+        self._reader = None
+        self._next = 0
+        self.first = self._read_first()
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether the batches can be read again from the beginning."""
+        return self._task.stream is None or self._task.stream.rewinds
+
+    @property
+    def resumes(self) -> bool:
+        """Whether another process can go on reading where this one stopped."""
+        return self._task.stream is None or self._task.stream.resumes
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Of the batches of one step, all seeds together."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
+
+    def longest_block(self, at_most: int) -> int:
+        """Steps in a block."""
+        return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
+
+    def seek(self, step: int, position: dict[str, Any] | None) -> None:
+        """Read from `step` on; `position` is that of the block that ends there."""
+        stream = self._task.stream
+        if stream is not None and step != self._next:
+            if step > 0 and position is None:
+                raise ValueError(f"No position of the batches of step {step} is known.")
+            self._reader = stream.open()
+            if position is not None and step > 0:
+                self._reader.seek(position)
+            self._held = []
+        self._next = step
+
+    def read(self, count: int, length: int) -> Block:
+        """The next `count` steps, padded to `length`."""
+        start = self._next
+        if self._task.stream is None:
+            seeds = [self._task.host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
+            for batches in seeds:
+                check_batches_finite(batches, start)
+                self._check_shapes(batches, start)
+            batches = jax.tree.map(lambda *leaves: _pad(np.stack([np.asarray(x) for x in leaves]), length, 1), *seeds)
+            position = {}
+        else:
+            assert self._reader is not None
+            held, self._held = self._held[:count], self._held[count:]
+            some = [*held, *self._reader.read(count - len(held), self._num_steps)]
+            batches = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *some)
+            check_batches_finite(batches, start)
+            batches = jax.tree.map(lambda leaf: _pad(leaf, length, 0), batches)
+            position = self._reader.position() if self.resumes else None
+        self._next = start + count
+        return Block(start, count, batches, position)
+
+    def _read_first(self) -> Batch:
+        """The batches of step 0, which are given again by `read`."""
+        if self._task.stream is None:
+            seeds = [self._task.host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
+            return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
+        self._reader = self._task.stream.open()
+        self._held = self._reader.read(1, self._num_steps)
+        return jax.tree.map(np.asarray, self._held[0])
+
+    def _check_shapes(self, batches: Batch, start: int) -> None:
+        first = jax.tree.map(lambda leaf: leaf[0], self.first)
+        difference = compare_trees(first, jax.tree.map(lambda leaf: leaf[0], batches))
+        if difference:
+            raise ValueError(
+                f"`batches_between(key, start, stop)` must give batches of one shape, but that of step {start} differs "
+                f"from that of step 0: {difference}."
+            )
+
+
+def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
+    missing = length - array.shape[axis]
+    if missing == 0:
+        return array
+    shape = list(array.shape)
+    shape[axis] = missing
+    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=axis)
+
+
+class ReadAhead:
+    """Reads blocks in a thread while the device works on earlier ones.
+
+    Args:
+      source: where they come from; used by this thread alone until `close`.
+      place: puts a block's batches on the devices.
+      start, stop: steps to read.
+      boundaries: increasing steps at which a block must end; the last is `stop`.
+      length: steps of the padded block.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        place: Callable[[PyTree], PyTree],
+        start: int,
+        boundaries: Sequence[int],
+        length: int,
+    ):
+        self.steps_at_once = length
+        self._source, self._place, self._length = source, place, length
+        self._start, self._boundaries = start, boundaries
+        self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> Block:
+        """The next block.
+
+        Raises:
+          Whatever reading it raised.
+        """
+        block = self._blocks.get()
+        if isinstance(block, BaseException):
+            raise block
+        return block
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._blocks.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.01)
+
+    def _work(self) -> None:
+        step = self._start
+        try:
+            for boundary in self._boundaries:
+                while step < boundary and not self._closed.is_set():
+                    count = min(self.steps_at_once, boundary - step)
+                    block = self._source.read(count, self._length)
+                    self._blocks.put(block._replace(batches=self._place(block.batches)))
+                    step += count
+        except BaseException as error:
+            self._blocks.put(error)
+
+
+def check_divides(batches: Batch, axis: int, parts: int) -> None:
+    """Raise unless the examples of a batch can be spread over the mesh's "data" axis.
+
+    Args:
+      batches: of one step, or of one step of every seed.
+      axis: the axis of the examples.
+      parts: devices along "data".
+    """
+    for leaf in jax.tree.leaves(batches):
+        if leaf.ndim > axis and leaf.shape[axis] % parts:
+            raise ValueError(
+                f'`sweep(mesh=...)` has {parts} devices along "data", which must divide the {leaf.shape[axis]} '
+                f"examples of a training batch ({describe(leaf)}). Choose another batch size or another mesh."
+            )

@@ -1,0 +1,143 @@
+"""The seeds of an experiment: initial parameters, checked, and the keys of batches and dropout."""
+
+import inspect
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import describe, describe_tree, path_of, show
+from .._types import Key, ModelState, Params, PyTree
+from ._data import compare_trees, to_arrays
+from ._task import Task
+from ._trial import split_params
+
+
+class Seed(NamedTuple):
+    """One draw of what is random.
+
+    Attributes:
+      params: initial parameters that train; None where a leaf is frozen.
+      frozen: the other leaves; None where a leaf trains.
+      model_state: initial model state; () for a task without one.
+      data_key: key of the batches.
+      train_key: the dropout key of step t is fold_in(train_key, t).
+    """
+
+    params: Params
+    frozen: Params
+    model_state: ModelState
+    data_key: Key
+    train_key: Key
+
+
+def draw_seeds(task: Task, key: Key, num_seeds: int) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
+    """Draw the parameters of every seed and check them.
+
+    Args:
+      task: the problem.
+      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
+      num_seeds: how many.
+
+    Returns:
+      The seeds, and for every leaf of the parameters whether it trains.
+
+    Raises:
+      TypeError, ValueError: parameters that cannot be trained.
+    """
+    seeds: list[Seed] = []
+    trainable: tuple[bool, ...] | None = None
+    for index in range(num_seeds):
+        init_key, data_key, train_key = _seed_keys(key, index)
+        params, model_state = _initialise(task, init_key)
+        trainable = _trainable_leaves(task, params) if trainable is None else trainable
+        train, frozen = split_params(params, trainable)
+        seeds.append(Seed(train, frozen, model_state, data_key, train_key))
+        difference = compare_trees(seeds[0][:3], seeds[-1][:3])
+        if difference:
+            raise ValueError(
+                f"`Task(init=...)` must give parameters of one shape for every key, but seed {index} differs from "
+                f"seed 0: {difference}."
+            )
+    assert trainable is not None
+    return tuple(seeds), trainable
+
+
+@jax.jit
+def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
+    """The init, data and training keys of a seed."""
+    init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
+    return init_key, data_key, train_key
+
+
+def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
+    made = task.init(key) if callable(task.init) else task.init
+    if not task.has_state:
+        return _checked_params(made), ()
+    if not (isinstance(made, tuple) and len(made) == 2):
+        raise TypeError(
+            "`Task.stateful(init=...)` must be or return the pair (params, model_state), got "
+            f"{show(type(made).__name__)}. A model without a state is described by `Task`."
+        )
+    params, model_state = made
+    return _checked_params(params), to_arrays("Task(init=...)[1]", model_state)
+
+
+def _checked_params(params: Params) -> Params:
+    if inspect.isgenerator(params) or callable(params):
+        raise TypeError(
+            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}. "
+            "Did init return a module or a function instead of its parameters?"
+        )
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    if not leaves:
+        raise ValueError(
+            f"`Task(init=...)` must give a pytree of arrays, got {show(params)}, which holds none. "
+            "Did init forget its `return`?"
+        )
+    for path, leaf in leaves:
+        if callable(leaf):
+            raise TypeError(
+                f"`Task(init=...)` must give a pytree of arrays, got the function {show(leaf)} at {path_of(path)}. "
+                "Keep functions out of the parameters (for Equinox: eqx.partition(model, eqx.is_array))."
+            )
+    params = to_arrays("Task(init=...)", params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+            raise TypeError(
+                f"`Task(init=...)` must give real parameters, got {describe(leaf)} at {path_of(path)}. "
+                "Hold the real and the imaginary part as two leaves."
+            )
+    return params
+
+
+def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
+    """For every leaf, whether it is floating and the task lets it train."""
+    floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
+    if not any(floating):
+        raise ValueError(
+            "`Task(init=...)` must give at least one floating parameter to train, got "
+            f"{describe_tree(params)}. Convert them to float32."
+        )
+    if task.trainable is None:
+        return tuple(floating)
+    mask = task.trainable(params) if callable(task.trainable) else task.trainable
+    if jax.tree.structure(mask) != jax.tree.structure(params):
+        raise ValueError(
+            "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, "
+            f"{jax.tree.structure(params)}, got {jax.tree.structure(mask)}."
+        )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
+        if not isinstance(leaf, (bool, np.bool_)):
+            raise TypeError(
+                f"`Task(trainable=...)` must hold True or False, got {show(leaf)} ({type(leaf).__name__}) at "
+                f"{path_of(path)}."
+            )
+    chosen = tuple(bool(wanted) and real for wanted, real in zip(jax.tree.leaves(mask), floating, strict=True))
+    if not any(chosen):
+        raise ValueError(
+            "`Task(trainable=...)` must leave at least one floating parameter to train, got none of "
+            f"{describe_tree(params)}."
+        )
+    return chosen

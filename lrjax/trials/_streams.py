@@ -1,0 +1,240 @@
+"""Training batches by step: drawn from arrays, or read from an iterable, once or from any place on."""
+
+import base64
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_signature, name_of, show
+from .._types import Batch, Key, PyTree
+from ._data import check_arrays, compare_trees, stack_batches
+
+FACTORY = "train_batches(epoch) -> iterable of batches"
+
+
+class EpochSampler:
+    """Batches of arrays in a fresh random order every epoch, with random access by step.
+
+    Batch t belongs to epoch t // (examples // batch_size); an incomplete last batch is left out.
+    """
+
+    def __init__(self, arrays: PyTree, num_examples: int, batch_size: int, *, shuffle: bool):
+        self.arrays, self.batch_size, self.shuffle = arrays, batch_size, shuffle
+        self.num_examples, self.steps_per_epoch = num_examples, num_examples // batch_size
+        self._orders: dict[Any, np.ndarray] = {}
+
+    def between(self, key: Key, start: int, stop: int) -> Batch:
+        """Batches start..stop-1 of the stream of `key`, leading step axis; NumPy's where the arrays are."""
+        words = _key_words(key)
+        rows = np.concatenate([self._rows(words, step) for step in range(start, stop)])
+        shape = (stop - start, self.batch_size)
+        return jax.tree.map(lambda leaf: leaf[rows].reshape(shape + leaf.shape[1:]), self.arrays)
+
+    def first(self, key: Key, num_steps: int) -> Batch:
+        """The first `num_steps` batches of the stream of `key`."""
+        return self.between(key, 0, num_steps)
+
+    def _rows(self, words: tuple[int, ...], step: int) -> np.ndarray:
+        epoch, index = divmod(step, self.steps_per_epoch)
+        order = self._order(words, epoch) if self.shuffle else np.arange(self.num_examples)
+        return order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _order(self, words: tuple[int, ...], epoch: int) -> np.ndarray:
+        """A permutation that depends on the key's bits and the epoch alone, the same on every backend."""
+        known = self._orders.get((words, epoch))
+        if known is None:
+            if len(self._orders) >= _ORDERS_KEPT:
+                self._orders.pop(next(iter(self._orders)), None)
+            known = np.random.Generator(np.random.PCG64([*words, epoch])).permutation(self.num_examples)
+            self._orders[words, epoch] = known
+        return known
+
+
+_ORDERS_KEPT = 8
+"""Epochs (of all seeds) whose order is kept: steps come one after the other."""
+
+
+def _key_words(key: Key) -> tuple[int, ...]:
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return tuple(int(word) for word in np.asarray(data).ravel())
+
+
+class BatchStream:
+    """Batches of an iterable, or of a function that gives one for every epoch.
+
+    `between` keeps what it read, so that every learning rate sees the same batches. `open` gives a reader of its own,
+    which keeps nothing.
+    """
+
+    def __init__(self, where: str, source: Iterable[Batch] | Callable[[int], Iterable[Batch]]):
+        self.where, self.source = where, source
+        self.by_epoch = callable(source) and not hasattr(source, "__iter__")
+        if self.by_epoch:
+            signature = check_signature(where, source, FACTORY)
+            if signature is not None:
+                raise TypeError(f"`{where}` must be an iterable or `{FACTORY}`, got `{name_of(source)}{signature}`.")
+            first: Iterator[Batch] = itertools.chain.from_iterable(self._epoch(e) for e in itertools.count())
+        else:
+            first = iter(cast(Iterable[Batch], source))
+        self.is_iterator = not self.by_epoch and first is source
+        self.has_state = hasattr(first, "get_state") and hasattr(first, "set_state")
+        self.is_sequence = isinstance(source, Sequence)
+        self._iterator = first
+        self._start = first.get_state() if self.is_iterator and self.has_state else None  # pyright: ignore[reportAttributeAccessIssue]
+        self._kept: list[Batch] = []
+        self._used_up = False
+
+    @property
+    def rewinds(self) -> bool:
+        """Whether it can be read again from the beginning."""
+        return not self.is_iterator or self.has_state
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a reader can go on where another one stopped, in another process."""
+        return self.by_epoch or self.has_state or self.is_sequence
+
+    def available(self, count: int) -> int:
+        """How many batches there are, counting no further than `count`."""
+        while len(self._kept) < count:
+            try:
+                batch = next(self._iterator)
+            except StopIteration:
+                break
+            self._kept.append(check_arrays(f"{self.where}[{len(self._kept)}]", batch))
+        return min(len(self._kept), count)
+
+    def between(self, start: int, stop: int) -> Batch:
+        """Batches start..stop-1, stacked.
+
+        Raises:
+          ValueError: the iterable ends before `stop`.
+        """
+        held = self.available(stop)
+        if held < stop:
+            raise ValueError(
+                f"`{self.where}` must give at least {stop} batches (one for each step and seed), got {held}. "
+                "Give more data, smaller batches, fewer steps (`num_steps`) or fewer seeds (`num_seeds`)."
+            )
+        return stack_batches(self.where, self._kept[start:stop])
+
+    def open(self) -> "StreamReader":
+        """A reader from the first batch on.
+
+        Raises:
+          ValueError: it is an iterator that another reader has read.
+        """
+        if self.rewinds:
+            return StreamReader(self)
+        if self._used_up:
+            raise ValueError(
+                f"`{self.where}` is an iterator that was read before, and it cannot be read again. Give a function "
+                "of the epoch, `lambda epoch: loader`, or a list."
+            )
+        self._used_up = True
+        return StreamReader(self)
+
+    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
+        """The batches of one epoch (the only one unless `by_epoch`), without the first ones."""
+        if self.by_epoch:
+            return itertools.islice(self._epoch(epoch), skip, None)
+        if self.is_iterator and not self.has_state:
+            return itertools.chain(self._kept, self._iterator)
+        if self.is_sequence:
+            return iter(cast(Sequence[Batch], self.source)[skip:])
+        return iter(cast(Iterable[Batch], self.source))
+
+    def rewind(self, batches: Iterator[Batch]) -> None:
+        """Put an iterator with a state at its beginning."""
+        if self._start is not None:
+            batches.set_state(self._start)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        made = cast(Callable[[int], Any], self.source)(epoch)
+        if not hasattr(made, "__iter__") or hasattr(made, "shape") or isinstance(made, dict):
+            raise TypeError(
+                f"`{self.where}` must be a function of the epoch that returns an iterable of batches, got "
+                f"{show(made)} ({type(made).__name__}) for epoch {epoch}."
+            )
+        empty = True
+        for batch in made:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError(
+                f"`{self.where}` gave no batch in epoch {epoch}. Return a new iterator every time, not one that was "
+                "read before."
+            )
+
+
+class StreamReader:
+    """Reads batches one after the other, and can say where it is."""
+
+    def __init__(self, stream: BatchStream):
+        self._stream, self._first = stream, None
+        self._epoch = self._index = self._total = 0
+        self._batches = stream.epoch_batches(0, 0)
+        stream.rewind(self._batches)
+
+    def read(self, count: int, needed: int) -> list[Batch]:
+        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all.
+
+        Raises:
+          TypeError: a batch is not made of arrays.
+          ValueError: the iterable ends, or a batch has another shape.
+        """
+        return [self._next(needed) for _ in range(count)]
+
+    def position(self) -> dict[str, Any]:
+        """Where it is, as strict JSON."""
+        place: dict[str, Any] = {"epoch": self._epoch, "index": self._index, "total": self._total}
+        if self._stream.has_state:
+            place["state"] = _encode_state(self._batches.get_state())  # pyright: ignore[reportAttributeAccessIssue]
+        return place
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Go where another reader of the same source was."""
+        self._epoch, self._index, self._total = (int(position[name]) for name in ("epoch", "index", "total"))
+        if self._stream.has_state:
+            self._batches.set_state(_decode_state(position["state"]))  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            self._batches = self._stream.epoch_batches(self._epoch, self._index)
+
+    def _next(self, needed: int) -> Batch:
+        where = self._stream.where
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            if not self._stream.by_epoch:
+                raise ValueError(
+                    f"`{where}` must give a batch for each of the {needed} steps, but ended after {self._total}. "
+                    "Give a function of the epoch, which is called again when an epoch ends: "
+                    "`train_batches=lambda epoch: loader`; or train for fewer steps."
+                ) from None
+            self._epoch, self._index = self._epoch + 1, 0
+            self._batches = self._stream.epoch_batches(self._epoch, 0)
+            batch = next(self._batches)
+        batch = check_arrays(f"{where}[{self._total}]", batch)
+        self._first = batch if self._first is None else self._first
+        difference = compare_trees(self._first, batch)
+        if difference:
+            raise ValueError(
+                f"`{where}` must all have one structure and shape, but batch {self._total} differs from batch 0: "
+                f"{difference}. Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
+            )
+        self._index, self._total = self._index + 1, self._total + 1
+        return batch
+
+
+def _encode_state(state: Any) -> Any:
+    if isinstance(state, bytes):
+        return {"bytes": base64.b64encode(state).decode()}
+    return {"json": state}
+
+
+def _decode_state(state: Any) -> Any:
+    return base64.b64decode(state["bytes"]) if "bytes" in state else state["json"]
