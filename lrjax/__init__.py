@@ -38,9 +38,11 @@ from .sweeps import StopDiverged as StopDiverged
 from .sweeps import SuccessiveHalving as SuccessiveHalving
 from .sweeps import SweepExecution as SweepExecution
 from .sweeps import SweepInterrupted as SweepInterrupted
+from .sweeps import SweepPlan as SweepPlan
 from .sweeps import SweepProgress as SweepProgress
 from .sweeps import SweepResult as SweepResult
 from .sweeps import Zipped as Zipped
+from .sweeps import plan_sweep as plan_sweep
 from .sweeps import sweep as sweep
 from .sweeps import zipped as zipped
 from .trials import Chunked as Chunked

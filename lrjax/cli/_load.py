@@ -65,8 +65,8 @@ def load_task(words: str | None) -> Task:
     return task
 
 
-def load_optimizer(name: str, arguments: Sequence[str]) -> tuple[Callable[[Any], Any], str]:
-    """The factory that --optimizer names, and its call in Python with `{}` for the learning rate."""
+def load_factory(name: str, arguments: Sequence[str]) -> tuple[Callable[..., Any], str, dict[str, Any]]:
+    """The function that --optimizer names, its name in Python, and its further arguments."""
     if ":" in name:
         module, function = _load_object(name, "--optimizer MODULE:FUNCTION")
         if not callable(function):
@@ -74,7 +74,12 @@ def load_optimizer(name: str, arguments: Sequence[str]) -> tuple[Callable[[Any],
         path = name.rpartition(":")[2]
     else:
         path, function = _find_optimizer(name.removeprefix("optax."))
-    options = dict(_read_argument(word, path, function) for word in arguments)
+    return function, path, dict(_read_argument(word, path, function) for word in arguments)
+
+
+def load_optimizer(name: str, arguments: Sequence[str]) -> tuple[Callable[[Any], Any], str]:
+    """The factory that --optimizer names, and its call in Python with `{}` for the learning rate."""
+    function, path, options = load_factory(name, arguments)
     missing = [key for key in _needed_arguments(function)[1:] if key not in options]
     if missing:
         words = " ".join(f"--optimizer-arg {key}=..." for key in missing)

@@ -46,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         print(f"lrjax {__version__}")
         return FOUND
-    from ._options import RangeTest, Schedules, parse
+    from ._options import RangeTest, Schedules, Sweep, parse
     from ._schedules import show_schedules
+    from ._sweep import run_sweep
 
     try:
         options = parse(words)
@@ -59,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 status = show_schedules(options)
             elif isinstance(options, RangeTest):
                 status = _range_test(options)
+            elif isinstance(options, Sweep):
+                with _standard_output_kept(options):
+                    told = run_sweep(options)
+                status = told()
             else:
                 status = _preview(options) if options.dry_run else _find(options)
         sys.stdout.flush()
@@ -243,7 +248,8 @@ def _in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    argument = r"`(?:find_lr|range_test|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
+    argument = r"`(?:find_lr|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
+    words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
 
 

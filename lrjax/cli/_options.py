@@ -10,8 +10,8 @@ Flag = Annotated[bool, arg(help_behavior_hint="")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What is trained, and over which range."""
+class Model:
+    """What is trained."""
 
     task: Annotated[
         Positional[str | None], arg(metavar="[MODULE:TASK]", help_behavior_hint="(default: the handwritten digits)")
@@ -21,12 +21,18 @@ class Problem:
     """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one."""
     optimizer_arg: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """A further argument of the optimizer, for example weight_decay=0.1."""
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """Seed of the PRNG key: the same one gives the same answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem(Model):
+    """What is trained, and over which range."""
+
     min_lr: Annotated[float, arg(metavar="LR")] = 1e-7
     """Lowest learning rate."""
     max_lr: Annotated[float, arg(metavar="LR")] = 10.0
     """Highest learning rate."""
-    seed: Annotated[int, arg(metavar="N")] = 0
-    """Seed of the PRNG key: the same one gives the same answer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +117,44 @@ class RangeTest(Output, Ramp):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Sweep(Output, Model):
+    """Train the model to the end with every setting of a grid, many settings at once.
+
+    Values are written as a list, 0,0.01,0.1, or as a range with a number of points: 1e-5:1:25log, evenly spaced in
+    log10, or 0:1:5, evenly spaced. Several --grid make a product; all --zip change together. Writes sweep.json,
+    sweep.csv (one row for each trial, seed and evaluation), sweep.png and sweep_curves.png.
+
+      lrjax sweep my_model.py:task --optimizer adamw --steps 5000 --directory runs/adamw \
+          --grid learning_rate=1e-5:1e-1:17log --grid weight_decay=0,0.01,0.1
+
+    Exit status: 0 a best setting was found, 1 none was, 2 wrong use, 130 interrupted.
+    """
+
+    grid: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUES", help_behavior_hint="")] = ()
+    """Values of one argument of the optimizer."""
+    zip: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUES", help_behavior_hint="")] = ()
+    """The same, but all that are given so change together."""
+    steps: Annotated[int, arg(metavar="N")] = 1000
+    """Optimizer updates of every trial."""
+    seeds: Annotated[int, arg(metavar="N")] = 1
+    """Draws of initial parameters and batches."""
+    eval_every: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: a tenth of the steps)")] = None
+    """Optimizer updates between evaluations."""
+    metric: Annotated[str, arg(metavar="NAME")] = "loss"
+    """The metric by which the best trial is chosen, and pruned."""
+    largest: Flag = False
+    """Large values of the metric are good, as for accuracy."""
+    stop: Annotated[str, arg(metavar="none|diverged|halving:FIRST[:FACTOR]")] = "diverged"
+    """Which trials end early: none, those that diverged, or by successive halving all but the best."""
+    executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
+    """How the copies run."""
+    directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    """Folder for checkpoints: the same command goes on where it was interrupted."""
+    distributed: Flag = False
+    """Call jax.distributed.initialize() first: the same command runs on every host."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Schedules(Output):
     """List the learning-rate schedules, or look at one: `lrjax schedules plot NAME key=value ...`.
 
@@ -144,11 +188,12 @@ class Schedules(Output):
     """Batches in an optimizer update."""
 
 
-Options = Find | RangeTest | Schedules
+Options = Find | RangeTest | Sweep | Schedules
 
 Command = (
     Annotated[Find, tyro.conf.subcommand("find")]
     | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
+    | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Schedules, tyro.conf.subcommand("schedules")]
 )
 
@@ -158,6 +203,8 @@ DESCRIPTION = """The learning-rate toolkit for JAX.
   lrjax find my_model.py:task --optimizer adamw     your own model
   lrjax find my_model.py:task --dry-run             what that would cost
   lrjax range-test my_model.py:task                 the classic test, for comparison
+  lrjax sweep my_model.py:task --grid learning_rate=1e-5:1e-1:17log
+                                                    train to the end with every setting
   lrjax schedules                                   list the schedules, and how to draw one
   lrjax --version                                   print the version
 """

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..finder import LRFinderResult, Outcome, Preview, RangeTest
+from ..sweeps import SweepResult
+from ..trials import show_bytes
 from ._load import as_options
 
 METHODS = {
@@ -81,6 +83,22 @@ class Printer:
         if test.stopped is not None:
             self.say(test.stopped)
         self.say("One model sees all of these rates in turn, so they depend on the range. `lrjax find` does not.")
+
+    def sweep(self, rows: Sequence[Mapping[str, str]], result: SweepResult, title: str) -> None:
+        """The best trials of a sweep, and what ran."""
+        if rows:
+            table = Table(title=f"{title}: the best trials", title_justify="left", title_style="bold")
+            for name in rows[0]:
+                table.add_column(name, no_wrap=True)
+            for place, row in enumerate(rows):
+                table.add_row(*row.values(), style=None if place else "bold")
+            self.console.print(table)
+        self.say(result.summary().splitlines()[0])
+        execution = result.execution
+        seconds = execution.run_seconds + execution.compile_seconds
+        rate = execution.updates / execution.run_seconds if execution.run_seconds > 0 else 0.0
+        how = f"{execution.used} on {execution.devices} device{'s' * (execution.devices != '1')}"
+        self.say(f"{seconds:.0f} seconds, {rate:,.0f} updates a second, {how}, {show_bytes(execution.bytes)}.")
 
     def schedules(self, schedules: Mapping[str, tuple[str, str]]) -> None:
         """Names with their arguments, and the first line of each docstring."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 KINDS = ("curves", "axis", "heat")
 
-MOST_CURVES = 12
+MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
 
@@ -50,7 +50,9 @@ def plot_sweep(
     ax = new_axes() if ax is None else ax
     kind = kind or _fitting_kind(result)
     {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, values)
-    draw_title(ax, _title(result, metric), _subtitle(result))
+    draw_title(ax, _title(result, metric))
+    style: dict[str, Any] = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
+    ax.annotate(_subtitle(result), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
     return ax
 
 
@@ -111,7 +113,7 @@ def _draw_curves(ax: "Axes", result: SweepResult, metric: str, values: Float[np.
     ax.set(xlabel="optimizer updates", ylabel=_metric_label(metric))
     _limit(ax, every, metric)
     tidy(ax)
-    _legend(ax, "best first" if len(order) > 1 else "")
+    _legend(ax, "best first" if len(order) > 1 else "", outside=True)
 
 
 def _draw_axis(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
@@ -213,9 +215,13 @@ def _metric_label(metric: str) -> str:
     return {"loss": "validation loss", "train_loss": "training loss"}.get(metric, metric)
 
 
-def _legend(ax: "Axes", title: str) -> None:
-    legend = ax.legend(fontsize=SMALL, framealpha=0.9, edgecolor="none", title=title or None, title_fontsize=SMALL)
-    legend.set_zorder(10)
+def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    style: dict[str, Any] = {"fontsize": SMALL, "framealpha": 0.9, "edgecolor": "none", "title_fontsize": SMALL}
+    if outside:  # the curves were drawn with the best one last, on top
+        handles, labels = handles[::-1], labels[::-1]
+        style |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
+    ax.legend(handles, labels, title=title or None, **style).set_zorder(10)
 
 
 def _title(result: SweepResult, metric: str) -> str:

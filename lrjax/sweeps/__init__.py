@@ -3,6 +3,8 @@
 from ._engine import SweepExecution as SweepExecution
 from ._grid import Zipped as Zipped
 from ._grid import zipped as zipped
+from ._plan import SweepPlan as SweepPlan
+from ._plan import plan_sweep as plan_sweep
 from ._progress import Evaluation as Evaluation
 from ._progress import SweepProgress as SweepProgress
 from ._result import BestTrial as BestTrial

@@ -35,7 +35,7 @@ from ..trials import (
     stack_leaves,
     step_facts,
 )
-from ._program import Call, Feed, Lane, Origin, SweepProgram, begin_lane
+from ._program import Call, Feed, Lane, Origin, SweepProgram, begin_lane, evaluate_lane
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -110,7 +110,8 @@ class Engine:
         block: int,
         execution: SweepExecution,
     ):
-        self.spec, self.executor, self.mesh, self.execution = spec, executor, mesh, execution
+        self.spec, self.mesh, self.execution = spec, mesh, execution
+        self.executor: Executor = executor
         self.num_seeds, self.shared, self.block = len(seeds), shared, block
         self._first = first_batches
         self._params_specs = _specs_of(seeds[0].params)
@@ -154,9 +155,11 @@ class Engine:
         return place_on(settings, self.mesh, None if self.mesh is None else self.lane_spec())
 
     def place_lanes(self, lanes: Lane) -> Lane:
-        """Lanes on the devices, from the host."""
+        """Lanes on the devices, from the host; those of several hosts are there already."""
         if self.mesh is None:
             return jax.tree.map(jnp.asarray, lanes)
+        if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(lanes)):
+            return lanes
         leaves, treedef = jax.tree.flatten(lanes)
         specs = self._lane_specs(treedef, leaves)
         return treedef.unflatten(
@@ -202,9 +205,9 @@ class Engine:
 
     # Programs.
 
-    def program(self, kind: Any, executor: Executor | None = None, shardings: Any = None) -> SweepProgram:
+    def program(self, kind: Any, shardings: Any = None) -> SweepProgram:
         """A program of this sweep."""
-        return SweepProgram(kind, self.spec, executor or self.executor, self.mesh, shardings)
+        return SweepProgram(kind, self.spec, self.executor, self.mesh, shardings)
 
     def begin(self, settings: PyTree, rows: int) -> Lane:
         """New lanes for settings with the axes (seeds, lanes, ...)."""
@@ -423,10 +426,22 @@ class Engine:
             ]
         )
 
-    def check_optimizer(self, setting: PyTree) -> None:
-        """Raise where the factory cannot be used with such a setting, before anything is compiled."""
+    def metric_names(self, setting: PyTree) -> tuple[str, ...]:
+        """What evaluations of such a setting give, before anything is compiled.
+
+        Raises:
+          TypeError, ValueError: the optimizer, the loss or the evaluation cannot be used.
+        """
         origin = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.origins)
-        jax.eval_shape(functools.partial(begin_lane, self.spec), jax.tree.map(_shape_of, setting), origin)
+        lane = jax.eval_shape(functools.partial(begin_lane, self.spec), jax.tree.map(_shape_of, setting), origin)
+        evaluate = functools.partial(evaluate_lane, self.spec)
+        reading = jax.eval_shape(evaluate, lane, origin.frozen, self.evaluation)
+        if "train_loss" in reading.metrics:
+            raise ValueError(
+                '`eval_fn` must not name a metric "train_loss", which a sweep gives to the mean of training losses. '
+                'Call it "eval_train_loss".'
+            )
+        return (*reading.metrics, "train_loss")
 
 
 _PROBE_STEPS = 4

@@ -97,11 +97,6 @@ class Ledger:
         for rung in self.timetable.rungs[:segment]:
             assert isinstance(self.stop, SuccessiveHalving)
             place = self.timetable.evaluations.index(rung)
-            if self.stop.metric not in self.metrics:
-                raise ValueError(
-                    f"`SuccessiveHalving(metric=...)` must be one of {', '.join(sorted(self.metrics))}, got "
-                    f"{self.stop.metric!r}."
-                )
             values = np.where(self.diverged_at < 0, self.metrics[self.stop.metric][:, :, place], np.nan)
             alive = self.stop.keep(values.T, alive)
         return alive

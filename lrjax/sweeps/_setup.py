@@ -29,7 +29,7 @@ from ._fingerprint import describe_call, difference
 from ._grid import ByName, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
 from ._source import BatchSource, check_divides
-from ._stop import Stop, check_stop
+from ._stop import Stop, SuccessiveHalving, check_stop
 from ._store import SweepStore, require_orbax
 
 EVALUATIONS = 10
@@ -150,8 +150,9 @@ def make_setup(
     mesh: Mesh | None,
     directory: str | os.PathLike[str] | None,
     stop: Stop | None,
+    one_device: bool = False,
 ) -> Setup:
-    """Check the arguments of `sweep`, and open its folder.
+    """Check the arguments of `sweep`, and open its folder; `one_device` leaves all but one device alone.
 
     Raises:
       TypeError, ValueError, OSError: as `sweep`.
@@ -165,7 +166,7 @@ def make_setup(
     num_seeds = _check_seeds(task, num_seeds)
     eval_every = _check_eval_every(eval_every, num_steps)
     stop = check_stop("sweep(stop=...)", stop, num_steps)
-    mesh = _check_mesh(mesh)
+    mesh = None if one_device else _check_mesh(mesh)
     seeds, trainable = draw_seeds(task, key, num_seeds)
     trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
     _check_lanes(trials.num_trials, mesh)
@@ -192,7 +193,11 @@ def make_setup(
         execution=execution,
     )
     for family in trials.families:
-        engine.check_optimizer(jax.tree.map(lambda leaf: leaf[0], family.settings))
+        names = engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings))
+        if isinstance(stop, SuccessiveHalving) and stop.metric not in names:
+            raise ValueError(
+                f"`SuccessiveHalving(metric=...)` must be one of {', '.join(sorted(names))}, got {stop.metric!r}."
+            )
     setup = Setup(
         grid=trials,
         num_seeds=num_seeds,
