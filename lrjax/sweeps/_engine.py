@@ -319,10 +319,10 @@ class Engine:
 
         return jax.tree.map(blank, self._first)
 
-    def bytes_at(self, setting: PyTree, width: int) -> int:
+    def bytes_at(self, setting: PyTree, width: int, *, training_only: bool = False) -> int:
         """Memory per device of the larger of the two programs at a width."""
         advance, evaluate = self.shapes(setting, width)
-        programs = [("advance", advance), ("evaluate", evaluate)]
+        programs = [("advance", advance), *([] if training_only else [("evaluate", evaluate)])]
         started = time.perf_counter()
         compiled = [
             compile_program(self.program(kind, shardings=self._shardings(kind, arguments)), arguments)
@@ -387,7 +387,7 @@ class Engine:
             self.fit_chunk(lanes)
             few = min(lanes, 2) if executor == "map" else lanes
             width = self.width_for(few)
-            if self.bytes_at(jax.tree.map(lambda leaf: leaf[0], settings), width) > budget:
+            if self.bytes_at(jax.tree.map(lambda leaf: leaf[0], settings), width, training_only=True) > budget:
                 seconds.append(float("inf"))
                 continue
             order: Int[np.ndarray, "seeds lanes"] = np.tile(np.arange(width) % few, (self.num_seeds, 1))
