@@ -175,7 +175,8 @@ def test_rooms_import_only_what_they_may(path):
 
 
 def test_importing_lrjax_imports_nothing_heavy():
-    code = "import sys, lrjax; print([m for m in ('matplotlib', 'flax', 'tyro', 'rich', 'torch', 'orbax', 'pandas', 'xarray') if m in sys.modules])"
+    heavy = ["matplotlib", "flax", "tyro", "rich", "torch", "orbax", "pandas", "xarray"]
+    code = f"import sys, lrjax; print([m for m in {heavy} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert output.stdout.strip() == "[]"
 

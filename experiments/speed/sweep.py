@@ -346,12 +346,11 @@ def markdown(results: dict[str, Any], models: list[str]) -> str:
     ]
     for model in models:
         row = results[f"{model}/others"]
-        lines.append(
-            f"| {model} | {row['steps']} | {row['throughput_over_loop']:.2f}x | {row['throughput_over_processes']:.2f}x |"
-        )
+        ratios = [row["throughput_over_loop"], row["throughput_over_processes"]]
+        lines.append(f"| {model} | {row['steps']} | {ratios[0]:.2f}x | {ratios[1]:.2f}x |")
     lines += [
         "",
-        "| model | executor | of the bound with batches on the device | waiting for batches | waiting for checkpoints |",
+        "| model | executor | of the bound (batches on the device) | waiting for batches | waiting for checkpoints |",
         "|---|---|---|---|---|",
     ]
     for model in models:
@@ -373,10 +372,8 @@ def markdown(results: dict[str, Any], models: list[str]) -> str:
         if "/" in name and not name.endswith("/none"):
             executor, stop = name.split("/")
             widths = " ".join(map(str, row["widths"]))
-            lines.append(
-                f"| {executor} | {stop} | {100 * row['updates_saved']:.0f} % | {100 * row['time_saved']:.0f} % | {widths} | "
-                f"{row['best_loss']:.4f} |"
-            )
+            saved = f"{100 * row['updates_saved']:.0f} % | {100 * row['time_saved']:.0f} %"
+            lines.append(f"| {executor} | {stop} | {saved} | {widths} | {row['best_loss']:.4f} |")
     for model in models:
         rows = results[f"{model}/lanes"]
         shown = [str(executor) for executor in EXECUTORS]

@@ -52,6 +52,7 @@ def describe_call(
     mesh: Mesh | None,
     seeds: Sequence[Seed],
     first_batches: Batch,
+    arrays: PyTree,
     shared: bool,
     evaluation: EvalData,
 ) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def describe_call(
         "optimizer": name_of(spec.make_optimizer),
         "parameters": sorted(shapes),
         "initial": _digest([seed[:3] for seed in seeds]),
-        "batches": _digest([first_batches]),
+        "batches": _digest([first_batches, arrays]),
         "evaluation": _digest([evaluation]),
         "program": _program_digest(spec, grid, seeds[0], first_batches, shared, evaluation),
         "backend": jax.default_backend(),

@@ -112,11 +112,13 @@ class Setup:
 
     def _settle(self, lanes_per_wave: list[int]) -> None:
         waves = max(-(-len(f.trials) // n) for f, n in zip(self.grid.families, lanes_per_wave, strict=True))
-        if not self.source.rewinds and waves * len(self.grid.families) > 1:
+        groups = waves * len(self.grid.families)
+        if not self.source.resumes and groups > 1:
             raise ValueError(
-                "`sweep(task=...)` reads its batches from an iterator, which can be read once, but the trials run in "
-                f"{waves * len(self.grid.families)} groups, one after the other, because of memory or of schedules of "
-                "different kinds. Give a list or a function of the epoch: train_batches=lambda epoch: loader."
+                "`sweep(task=...)` reads its batches from an iterator, or from a loader that may give others when "
+                f"it is read again, but the trials run in {groups} groups, one after the other, because of memory or of "
+                "schedules of different kinds. Give a list or a function of the epoch: "
+                "train_batches=lambda epoch: loader."
             )
         self.lanes_per_wave = lanes_per_wave
         if self.store is not None:
@@ -223,6 +225,7 @@ def make_setup(
             mesh=mesh,
             seeds=seeds,
             first_batches=source.first,
+            arrays=task.arrays,
             shared=source.shared,
             evaluation=evaluation,
         )

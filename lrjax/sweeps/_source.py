@@ -61,13 +61,8 @@ class BatchSource:
         self.first = self._read_first()
 
     @property
-    def rewinds(self) -> bool:
-        """Whether the batches can be read again from the beginning."""
-        return self._task.stream is None or self._task.stream.rewinds
-
-    @property
     def resumes(self) -> bool:
-        """Whether another process can go on reading where this one stopped."""
+        """Whether the same batches can be read again from any place on, also by another process."""
         return self._task.stream is None or self._task.stream.resumes
 
     @property

@@ -55,11 +55,11 @@ class SweepStore:
         self._trouble: BaseException | None = None
         self._lock: Any = None
         self._table: Any = None
-        self._number = -1
         if self._writes:
             self._open()
-        if several:
-            _barrier("lrjax-sweep-open")
+        taken = [path.name.split(".")[0] for path in (self.folder / "checkpoints").glob("*")] if self._writes else []
+        numbers = [int(name) for name in taken if name.isdecimal()]
+        self._number = self._share(max(numbers, default=0))
         self._checkpointer = _checkpointer()
 
     # What was asked.
@@ -74,12 +74,13 @@ class SweepStore:
           ValueError: they differ, or the file is damaged.
         """
         path = self.folder / "sweep.json"
-        if not path.exists():
+        text = self._share(path.read_text(errors="replace") if self._writes and path.exists() else None)
+        if text is None:
             if self._writes:
                 write_whole(path, _with_checksum(call))
             return None
         try:
-            return _without_checksum(path.read_text())
+            return _without_checksum(text)
         except ValueError:
             raise ValueError(
                 f"`sweep(directory={os.fspath(self.folder)!r})` holds a damaged sweep.json, so what was swept there is "
@@ -96,15 +97,13 @@ class SweepStore:
     def read_table(self) -> Iterator[dict[str, Any]]:
         """Every undamaged line; a torn last one is cut off first."""
         path = self.folder / "table.jsonl"
-        if not path.exists():
-            return
-        content = path.read_bytes()
+        content = path.read_bytes() if self._writes and path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content) and self._writes:
+        if len(whole) < len(content):
             os.truncate(path, len(whole))
-        for line in whole.splitlines():
+        for line in self._share(whole.decode(errors="replace")).splitlines():
             with contextlib.suppress(ValueError):
-                yield _without_checksum(line.decode(errors="replace"))
+                yield _without_checksum(line)
 
     def append(self, lines: list[dict[str, Any]]) -> None:
         """Add lines to the table; they are on the disk when this returns.
@@ -151,10 +150,6 @@ class SweepStore:
 
     def next_number(self) -> int:
         """A number larger than that of every checkpoint until now."""
-        if self._number < 0:
-            folder = self.folder / "checkpoints"
-            taken = [int(name) for path in folder.glob("*") if (name := path.name.split(".")[0]).isdecimal()]
-            self._number = max(taken, default=0)
         self._number += 1
         return self._number
 
@@ -179,17 +174,15 @@ class SweepStore:
 
     def find(self, place: str = "checkpoints") -> list[Checkpoint]:
         """The checkpoints whose JSON is whole, the newest first; those without one are removed."""
-        folder = self.folder / place
-        found = []
-        for path in folder.glob("*.json"):
+        folder, found = self.folder / place, {}
+        for path in folder.glob("*.json") if self._writes else ():
             with contextlib.suppress(ValueError, OSError):
-                found.append(Checkpoint(int(path.stem), _without_checksum(path.read_text())))
-        if self._writes and not self._several:
-            valid = {str(checkpoint.number) for checkpoint in found}
-            for path in folder.glob("*"):
-                if path.name.split(".")[0] not in valid:
-                    _remove(path)
-        return sorted(found, key=lambda checkpoint: -checkpoint.number)
+                found[int(path.stem)] = _without_checksum(path.read_text())
+        for path in folder.glob("*") if self._writes else ():
+            if path.name.split(".")[0] not in map(str, found):
+                _remove(path)
+        shared = self._share([[number, found[number]] for number in sorted(found, reverse=True)])
+        return [Checkpoint(number, meta) for number, meta in shared]
 
     def load(self, place: str, checkpoint: Checkpoint, like: PyTree) -> PyTree | None:
         """The lanes of a checkpoint, or None if they are damaged.
@@ -237,6 +230,17 @@ class SweepStore:
                 file.close()
         self._checkpointer.close()
 
+    def _share(self, value: Any) -> Any:
+        """The first process's value on all: what they decide from it must be the same."""
+        if not self._several:
+            return value
+        from jax.experimental import multihost_utils
+
+        mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(mine))))
+        data = np.resize(mine, length) if len(mine) else np.zeros(length, np.uint8)
+        return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(data))))
+
     def _open(self) -> None:
         where = f"`sweep(directory={os.fspath(self.folder)!r})`"
         try:
@@ -270,11 +274,10 @@ class SweepStore:
 
         named = {str(index): leaf for index, leaf in enumerate(jax.tree.leaves(lanes))}
         sums = _gather_checksums(checksums(list(named.values())), self._several)
-        if path.exists():  # of a process that was killed before it could write the JSON
-            if self._writes:
-                _remove(path)
-            if self._several:
-                _barrier(f"lrjax-sweep-remove-{path.name}")
+        if self._writes:
+            _remove(path)  # of a process that was killed before it could write the JSON
+        if self._several:
+            _barrier(f"lrjax-sweep-{path.parent.name}-{path.name}")
         self._checkpointer.save(path, args=ocp.args.StandardSave(named))
         self._checkpointer.wait_until_finished()
         if self._writes:

@@ -95,7 +95,7 @@ class BatchStream:
 
     @property
     def resumes(self) -> bool:
-        """Whether a reader can go on where another one stopped, in another process."""
+        """Whether a reader gets the same batches again, from any place on, also in another process."""
         return self.by_epoch or self.has_state or self.is_sequence
 
     def available(self, count: int) -> int:

@@ -41,6 +41,7 @@ class Task:
         they train. `optax.contrib.schedule_free` is recognised without it.
       batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
       max_seeds: the most seeds the data allow, or None for no bound.
+      arrays: what `from_arrays` draws from; lets a sweep notice that its data changed. None: unknown.
 
     Raises:
       TypeError: a function is not callable or takes other arguments; the message shows both signatures.
@@ -69,6 +70,7 @@ class Task:
     max_seeds: int | None = None
     has_state: bool = False
     stream: BatchStream | None = dataclasses.field(default=None, repr=False)
+    arrays: PyTree = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         state = "model_state, " if self.has_state else ""
@@ -219,6 +221,7 @@ class Task:
                 for start in range(0, num_validation, size)
             ],
             has_state=stateful,
+            arrays=train,
             **options,
         )
 
