@@ -228,8 +228,7 @@ class Engine:
             if needed - self._held_by(kind, arguments) > budget:
                 raise MemoryError(
                     f"The sweep's {kind} program with executor {self.executor} needs {show_bytes(needed)}, and "
-                    f"{show_bytes(budget)} are free. Use smaller training or evaluation batches, jax.checkpoint in the "
-                    "model, or a machine with more memory."
+                    f"{show_bytes(budget)} are free."
                 )
             self._admitted.add(compiled)
             self.execution.bytes = max(self.execution.bytes, needed)

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -123,5 +123,18 @@ def _program_digest(
         )
         closed = jax.make_jaxpr(step)(*shapes)
         total = zlib.crc32(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode(), total)
-        total = zlib.crc32(_digest([const for const in closed.consts if hasattr(const, "dtype")]).encode(), total)
+        total = zlib.crc32(_digest(list(_constants(closed))).encode(), total)
     return f"#{total:08x}"
+
+
+def _constants(closed: Any) -> Iterator[Any]:
+    """The arrays in a program and in the functions that it calls."""
+    yield from (const for const in getattr(closed, "consts", ()) if hasattr(const, "dtype"))
+    for equation in getattr(closed, "jaxpr", closed).eqns:
+        for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
+            if _is_program(inner):
+                yield from _constants(inner)
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")

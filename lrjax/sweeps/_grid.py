@@ -55,6 +55,10 @@ def zipped(**values: Any) -> Zipped:
     return Zipped(dict(values))
 
 
+RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
+"""Columns of the result's table besides hyperparameters and metrics."""
+
+
 class Family(NamedTuple):
     """Trials whose settings have one structure, so that one program runs them all.
 
@@ -123,6 +127,11 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
     by_name, axes = _read_axes(where, grid, make_optimizer)
     names = [name for axis in axes for name in axis.names]
     for name in names:
+        if name in RESERVED and by_name:
+            raise ValueError(
+                f"`{where}` must not name a hyperparameter {name!r}, which is a column of the result's table. Rename "
+                f"it in the factory: lambda my_{name}: make_optimizer({name}=my_{name})."
+            )
         if names.count(name) > 1:
             raise ValueError(f"`{where}` must name every hyperparameter once, got {name!r} in two places.")
     if by_name:
@@ -188,7 +197,10 @@ def read_values(where: str, value: object) -> list[PyTree]:
     items = _items(where, value)
     if not items:
         raise ValueError(f"`{where}` is empty. Give at least one value.")
-    return [_checked_item(where, place, item) for place, item in enumerate(items)]
+    checked = [_checked_item(where, place, item) for place, item in enumerate(items)]
+    if all(isinstance(item, np.ndarray) for item in checked) and any(item.dtype.kind == "f" for item in checked):
+        return [item.astype(np.float64) for item in checked]  # [0, 0.1]
+    return checked
 
 
 def _items(where: str, value: Any) -> list[Any]:
@@ -342,7 +354,7 @@ def _structures(items: list[PyTree]) -> list[int]:
     known: dict[Any, int] = {}
     return [
         known.setdefault(
-            (jax.tree.structure(item), tuple((leaf.shape, leaf.dtype.kind) for leaf in jax.tree.leaves(item))),
+            (jax.tree.structure(item), tuple(leaf.shape for leaf in jax.tree.leaves(item))),
             len(known),
         )
         for item in items

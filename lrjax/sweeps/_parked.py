@@ -13,6 +13,10 @@ from ._setup import Setup
 Rows = Int[np.ndarray, "seeds rows"]
 
 
+class LostLanes(Exception):
+    """Parked lanes are damaged or gone: they have to be trained again."""
+
+
 class ParkedLanes:
     """The lanes of waves that have reached a rung."""
 
@@ -33,7 +37,7 @@ class ParkedLanes:
             )
         self._held[segment, number] = (lanes.rows, lanes.state())
         if self._setup.store is not None:
-            meta = {"rows": lanes.rows.tolist()}
+            meta = {"plan": self._setup.plan, "rows": lanes.rows.tolist()}
             place = parked_number(segment, number)
             self._setup.store.save("parked", place, meta, self._held[segment, number][1], wait=True)
 
@@ -66,13 +70,14 @@ class ParkedLanes:
         if (segment, number) not in self._held:
             store, wanted = self._setup.store, parked_number(segment, number)
             assert store is not None
-            checkpoint = next(one for one in store.find("parked") if one.number == wanted)
+            there = store.find("parked", self._setup.plan)
+            checkpoint = next((one for one in there if one.number == wanted), None)
+            if checkpoint is None:
+                raise LostLanes
             rows = np.asarray(checkpoint.meta["rows"])
             state = store.load("parked", checkpoint, lanes_like(self._setup, wave, rows))
             if state is None:
-                raise OSError(
-                    f"{store.folder / 'parked' / str(wanted)} is damaged, and the lanes that waited there cannot be "
-                    "had again. Remove the folders checkpoints and parked beside it: the sweep then begins anew."
-                )
+                store.drop("parked", lambda number: number == wanted)
+                raise LostLanes
             self._held[segment, number] = (rows, state)
         return self._held[segment, number]

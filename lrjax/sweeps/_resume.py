@@ -41,19 +41,21 @@ def find_start(setup: Setup) -> Start:
         return Start(0, 0, 0, ledger)
     events: dict[Place, dict[str, Any]] = {}
     for event in store.read_table():  # what was measured twice is the same; the last one counts
-        events[event["segment"], event["wave"], event["step"]] = event
+        if event["plan"] == setup.plan:
+            events[event["segment"], event["wave"], event["step"]] = event
     frontier = _replay(setup, ledger, events, None)
     if frontier is None:
         return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
-    for checkpoint in store.find("checkpoints"):
-        start = _from_checkpoint(setup, events, frontier, checkpoint)
+    parked = {checkpoint.number for checkpoint in store.find("parked", setup.plan)}
+    for checkpoint in store.find("checkpoints", setup.plan):
+        start = _from_checkpoint(setup, events, frontier, checkpoint, parked)
         if start is not None:
             return start
-    return _from_wave(setup, events, frontier)
+    return _from_wave(setup, events, frontier, parked)
 
 
 def _from_checkpoint(
-    setup: Setup, events: dict[Place, dict[str, Any]], frontier: Place, checkpoint: Checkpoint
+    setup: Setup, events: dict[Place, dict[str, Any]], frontier: Place, checkpoint: Checkpoint, parked: set[int]
 ) -> Start | None:
     """Start at a checkpoint, if it and all that was measured before it are good."""
     meta = checkpoint.meta
@@ -62,6 +64,8 @@ def _from_checkpoint(
         return None
     ledger = setup.new_ledger()
     _replay(setup, ledger, events, place)
+    if _missing(setup, ledger, place[0], place[1], parked, with_own=False):
+        return None
     wave = ledger.waves(place[0], setup.engine)[place[1]]
     assert setup.store is not None
     state = setup.store.load("checkpoints", checkpoint, lanes_like(setup, wave, np.asarray(meta["rows"])))
@@ -72,24 +76,42 @@ def _from_checkpoint(
     return Start(*place, ledger, meta, state)
 
 
-def _from_wave(setup: Setup, events: dict[Place, dict[str, Any]], frontier: Place) -> Start:
-    """Start at the beginning of the first wave that is not complete; if that is lost, at that of all."""
+def _from_wave(setup: Setup, events: dict[Place, dict[str, Any]], frontier: Place, parked: set[int]) -> Start:
+    """Start at the beginning of the first wave that is not complete, or of an earlier one whose lanes are lost."""
     segment, wave, _ = frontier
-    ledger = setup.new_ledger()
-    begin = setup.timetable.span(segment)[0]
-    _replay(setup, ledger, events, (segment, wave, begin))
-    if segment > 0 and not _all_parked(setup, ledger, segment - 1):
-        setup.execution.notes.append("The folder's checkpoints are damaged or gone: the sweep began anew.")
-        return Start(0, 0, 0, setup.new_ledger())
+    while True:
+        ledger = setup.new_ledger()
+        begin = setup.timetable.span(segment)[0]
+        _replay(setup, ledger, events, (segment, wave, begin))
+        missing = _missing(setup, ledger, segment, wave, parked, with_own=True)
+        if not missing:
+            break
+        segment, wave = min(missing)
+    if (segment, wave) != frontier[:2]:
+        setup.execution.notes.append("Lanes that the folder should hold are damaged or gone: they were trained again.")
     if (segment, wave) != (0, 0):
         setup.execution.resumed_at = begin
     return Start(segment, wave, begin, ledger)
 
 
-def _all_parked(setup: Setup, ledger: Ledger, segment: int) -> bool:
-    assert setup.store is not None
-    there = {checkpoint.number for checkpoint in setup.store.find("parked")}
-    return all(parked_number(segment, wave) in there for wave in range(len(ledger.waves(segment, setup.engine))))
+def _missing(
+    setup: Setup, ledger: Ledger, segment: int, wave: int, parked: set[int], *, with_own: bool
+) -> list[tuple[int, int]]:
+    """The waves whose parked lanes are needed to go on from a wave, and are not there.
+
+    Args:
+      setup: the sweep.
+      ledger: with all that was measured before the wave.
+      segment, wave: which one.
+      parked: numbers of what is there.
+      with_own: whether the wave itself begins with parked lanes.
+    """
+    waves, needed = len(ledger.waves(segment, setup.engine)), []
+    if segment > 0 and (with_own or wave + 1 < waves):
+        needed += [(segment - 1, number) for number in range(len(ledger.waves(segment - 1, setup.engine)))]
+    if segment + 1 < len(setup.timetable.rungs) and waves > 1:
+        needed += [(segment, number) for number in range(wave)]
+    return [place for place in needed if parked_number(*place) not in parked]
 
 
 def parked_number(segment: int, wave: int) -> int:

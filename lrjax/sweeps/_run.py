@@ -13,7 +13,7 @@ import numpy as np
 from ..trials import agree_on_least, out_of_memory
 from ._lanes import Lanes, deal, make_lanes
 from ._ledger import Wave
-from ._parked import ParkedLanes
+from ._parked import LostLanes, ParkedLanes
 from ._progress import Evaluation, SweepReporter
 from ._result import SweepInterrupted, SweepResult
 from ._resume import Start, find_start
@@ -61,16 +61,21 @@ class SweepRun:
         return self._result()
 
     def _try(self) -> bool:
-        """Run the segments; False if memory ran out, and everything begins anew with narrower programs."""
+        """Run the segments; False if memory ran out or lanes were lost, and it has to begin again."""
         start = find_start(self.setup)
         self.ledger = start.ledger
         self._count_planned(start)
+        self.execution.waves = len(self.ledger.waves(0, self.engine))
         live: Lanes | None = None
         for segment in range(start.segment, len(self.setup.timetable.rungs)):
             try:
                 live = self._run_segment(segment, start if segment == start.segment else None, live)
             except _TooWide as wide:
-                self.setup.narrow(wide.family)
+                self.setup.narrow(wide.family, wide.__cause__)
+                self.parked = ParkedLanes(self.setup)
+                return False
+            except LostLanes:
+                self.parked = ParkedLanes(self.setup)
                 return False
         return True
 
@@ -98,9 +103,14 @@ class SweepRun:
         self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
     ) -> "_Running":
         """A wave's lanes: loaded, carried over from the segment before, gathered from what waited, or new."""
+        with self._failing(waves[number]):
+            return self._begin_lanes(segment, number, waves, start, live)
+
+    def _begin_lanes(
+        self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
+    ) -> "_Running":
         engine, wave, seeds = self.engine, waves[number], self.setup.num_seeds
         family = self.setup.grid.families[wave.family]
-        self.execution.waves += 1
         if start is not None and start.meta is not None:
             lanes = make_lanes(engine, family.settings, np.asarray(start.meta["rows"]), start.state)
             meta = start.meta
@@ -124,8 +134,8 @@ class SweepRun:
         self.setup.source.seek(first, running.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
         length = self.engine.block
-        reader = ReadAhead(self.setup.source, self.engine.place_batches, first, boundaries, length)
-        reader.steps_at_once = length if several else min(FIRST_STEPS, length)
+        at_once = length if several else min(FIRST_STEPS, length)
+        reader = ReadAhead(self.setup.source, self.engine.place_batches, first, boundaries, length, at_once)
         try:
             for boundary in boundaries:
                 while running.step < boundary:
@@ -135,7 +145,7 @@ class SweepRun:
                         if running.step < boundary:
                             self._save(running)
                 self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
-                self._evaluate(running)
+                self._evaluate(running, boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
                     return
                 self._save(running)
@@ -160,15 +170,16 @@ class SweepRun:
         self.reporter.advance(running.step, lanes * block.count)
         return (ended - read - compiling) / block.count
 
-    def _evaluate(self, running: "_Running") -> None:
+    def _evaluate(self, running: "_Running", first: bool) -> None:
         """Measure a wave's lanes, write that down, and stop those that are to be stopped."""
         started, compiled = time.perf_counter(), self.execution.compile_seconds
-        with self._failing(None):
+        with self._failing(running.wave if first else None):
             metrics, diverged = running.lanes.evaluate()
         metrics["train_loss"] = metrics["train_loss"].astype(np.float64) / (running.step - running.since)
         trials = self.setup.grid.families[running.wave.family].trials
         held = [np.sort(row[row >= 0]) for row in running.lanes.rows]
         event = {
+            "plan": self.setup.plan,
             "segment": running.segment,
             "wave": running.number,
             "step": running.step,
@@ -246,6 +257,7 @@ class SweepRun:
             return
         started = time.perf_counter()
         meta = {
+            "plan": self.setup.plan,
             "segment": running.segment,
             "wave": running.number,
             "step": running.step,

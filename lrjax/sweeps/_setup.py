@@ -1,7 +1,9 @@
 """From the arguments of a sweep to what it runs with: everything is checked here, before anything is compiled."""
 
 import dataclasses
+import json
 import os
+import zlib
 from typing import Any
 
 import jax
@@ -26,7 +28,7 @@ from ..trials import (
 )
 from ._engine import Engine, SweepExecution
 from ._fingerprint import describe_call, difference
-from ._grid import ByName, Grid, is_named, make_grid
+from ._grid import RESERVED, ByName, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
 from ._source import BatchSource, check_divides
 from ._stop import Stop, SuccessiveHalving, check_stop
@@ -51,6 +53,8 @@ class Setup:
       lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
       store: the folder, or None.
       call: the description of the call, as in the folder.
+      dealt: how often the lanes were dealt out anew, because memory ran out.
+      plan: a checksum of the call and of how it runs; what the folder holds of other plans does not count.
     """
 
     grid: Grid
@@ -64,6 +68,8 @@ class Setup:
     lanes_per_wave: list[int]
     store: SweepStore | None
     call: dict[str, Any]
+    dealt: int = 0
+    plan: str = ""
 
     def new_ledger(self) -> Ledger:
         """A ledger without anything in it."""
@@ -77,7 +83,7 @@ class Setup:
         if decided is not None:
             engine.executor = _read_executor(decided["executor"])
             engine.fit_chunk(most)
-            lanes_per_wave = decided["lanes_per_wave"]
+            lanes_per_wave, self.dealt = decided["lanes_per_wave"], decided["dealt"]
         else:
             engine.resolve(families[0].settings, len(families[0].trials))
             engine.fit_chunk(most)
@@ -90,7 +96,7 @@ class Setup:
         self.execution.used = str(engine.executor)
         self._settle(lanes_per_wave)
 
-    def narrow(self, family: int) -> None:
+    def narrow(self, family: int, cause: BaseException | None) -> None:
         """Half the lanes of a family, after memory ran out: the sweep begins anew.
 
         Raises:
@@ -101,13 +107,14 @@ class Setup:
         half = max(engine.unit, before // 2 // engine.unit * engine.unit)
         if half >= before or engine.several_hosts:
             raise MemoryError(
-                f"The sweep ran out of memory with {before} lanes and executor {engine.executor}. Use smaller "
+                f"The sweep ran out of memory with {before} lanes and executor {engine.executor}: {cause} Use smaller "
                 "batches, jax.checkpoint in the model, or a machine with more memory."
             )
         self.execution.notes.append(f"{before} lanes at once ran out of memory: went on with {half}.")
         if self.store is not None:
             self.store.drop("checkpoints")
             self.store.drop("parked")
+        self.dealt += 1
         self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
 
     def _settle(self, lanes_per_wave: list[int]) -> None:
@@ -116,14 +123,15 @@ class Setup:
         if not self.source.resumes and groups > 1:
             raise ValueError(
                 "`sweep(task=...)` reads its batches from an iterator, or from a loader that may give others when "
-                f"it is read again, but the trials run in {groups} groups, one after the other, because of memory or of "
-                "schedules of different kinds. Give a list or a function of the epoch: "
+                f"it is read again, but the trials run in {groups} groups, one after the other, because of memory or "
+                "of schedules of different kinds. Give a list or a function of the epoch: "
                 "train_batches=lambda epoch: loader."
             )
         self.lanes_per_wave = lanes_per_wave
         if self.store is not None:
-            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave}
+            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave, "dealt": self.dealt}
             self.call = {**self.call, "decided": decided}
+            self.plan = f"{zlib.crc32(json.dumps(self.call, sort_keys=True).encode()):08x}"
             self.store.settle(self.call)
 
     def _leave_other_devices(self) -> None:
@@ -196,6 +204,12 @@ def make_setup(
     )
     for family in trials.families:
         names = engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings))
+        twice = sorted({*names} & {*trials.columns, *RESERVED})
+        if twice:
+            raise ValueError(
+                f"`sweep(grid=...)` must not share names with the metrics of eval_fn, got {twice[0]!r} for both. "
+                "Rename one: the result's table has a column for each."
+            )
         if isinstance(stop, SuccessiveHalving) and stop.metric not in names:
             raise ValueError(
                 f"`SuccessiveHalving(metric=...)` must be one of {', '.join(sorted(names))}, got {stop.metric!r}."

@@ -59,6 +59,8 @@ class BatchSource:
         self._reader = None
         self._next = 0
         self.first = self._read_first()
+        if task.stream is None and task.arrays is None and num_steps > 1:
+            _check_access(task, self._keys[0])
 
     @property
     def resumes(self) -> bool:
@@ -126,6 +128,16 @@ class BatchSource:
             )
 
 
+def _check_access(task: Task, key: Key) -> None:
+    """Raise unless `batches_between` gives the batches of `sample_batches`."""
+    first, second = (jax.tree.leaves(task.host_batches(0, key, start, 2)) for start in (0, 1))
+    if not all(np.array_equal(np.asarray(a)[1], np.asarray(b)[0]) for a, b in zip(first, second, strict=True)):
+        raise ValueError(
+            "`Task(batches_between=...)` must give the batches of sample_batches, but batches_between(key, 1, 2) is "
+            "not the last step of sample_batches(key, 2). Draw that of step t from jax.random.fold_in(key, t) in both."
+        )
+
+
 def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
     missing = length - array.shape[axis]
     if missing == 0:
@@ -144,6 +156,7 @@ class ReadAhead:
       start, stop: steps to read.
       boundaries: increasing steps at which a block must end; the last is `stop`.
       length: steps of the padded block.
+      steps_at_once: steps in a block, until told otherwise.
     """
 
     def __init__(
@@ -153,12 +166,14 @@ class ReadAhead:
         start: int,
         boundaries: Sequence[int],
         length: int,
+        steps_at_once: int,
     ):
-        self.steps_at_once = length
+        self.steps_at_once = steps_at_once
         self._source, self._place, self._length = source, place, length
         self._start, self._boundaries = start, boundaries
         self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
         self._closed = threading.Event()
+        self._settings = _jax_settings()
         self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
         self._thread.start()
 
@@ -185,6 +200,8 @@ class ReadAhead:
     def _work(self) -> None:
         step = self._start
         try:
+            for context in self._settings:
+                context.__enter__()  # of this thread, which ends with it
             for boundary in self._boundaries:
                 while step < boundary and not self._closed.is_set():
                     count = min(self.steps_at_once, boundary - step)
@@ -193,6 +210,20 @@ class ReadAhead:
                     step += count
         except BaseException as error:
             self._blocks.put(error)
+
+
+def _jax_settings() -> list[Any]:
+    """What a `with` around the sweep has set for this thread, for another one."""
+    config: Any = jax.config
+    return [
+        jax.enable_x64(config.jax_enable_x64),
+        jax.default_device(config.jax_default_device),
+        jax.numpy_dtype_promotion(config.jax_numpy_dtype_promotion),
+        jax.default_matmul_precision(config.jax_default_matmul_precision),
+        jax.debug_nans(config.jax_debug_nans),
+        jax.default_prng_impl(config.jax_default_prng_impl),
+        jax.threefry_partitionable(config.jax_threefry_partitionable),
+    ]
 
 
 def check_divides(batches: Batch, axis: int, parts: int) -> None:

@@ -172,12 +172,14 @@ class SweepStore:
         """Whether the last checkpoint is still being written."""
         return self._worker is not None and self._worker.is_alive()
 
-    def find(self, place: str = "checkpoints") -> list[Checkpoint]:
-        """The checkpoints whose JSON is whole, the newest first; those without one are removed."""
+    def find(self, place: str, plan: str) -> list[Checkpoint]:
+        """The checkpoints of a plan whose JSON is whole, the newest first; the others are removed."""
         folder, found = self.folder / place, {}
         for path in folder.glob("*.json") if self._writes else ():
             with contextlib.suppress(ValueError, OSError):
-                found[int(path.stem)] = _without_checksum(path.read_text())
+                meta = _without_checksum(path.read_text())
+                if meta["plan"] == plan:
+                    found[int(path.stem)] = meta
         for path in folder.glob("*") if self._writes else ():
             if path.name.split(".")[0] not in map(str, found):
                 _remove(path)

@@ -187,7 +187,7 @@ class StreamReader:
           TypeError: a batch is not made of arrays.
           ValueError: the iterable ends, or a batch has another shape.
         """
-        return [self._next(needed) for _ in range(count)]
+        return [jax.tree.map(_own, self._next(needed)) for _ in range(count)]
 
     def position(self) -> dict[str, Any]:
         """Where it is, as strict JSON."""
@@ -199,10 +199,16 @@ class StreamReader:
     def seek(self, position: dict[str, Any]) -> None:
         """Go where another reader of the same source was."""
         self._epoch, self._index, self._total = (int(position[name]) for name in ("epoch", "index", "total"))
-        if self._stream.has_state:
-            self._batches.set_state(_decode_state(position["state"]))  # pyright: ignore[reportAttributeAccessIssue]
-        else:
+        if not self._stream.has_state:
             self._batches = self._stream.epoch_batches(self._epoch, self._index)
+            return
+        try:
+            self._batches.set_state(_decode_state(position["state"]))  # pyright: ignore[reportAttributeAccessIssue]
+        except Exception:  # some states hold what differs from process to process: the same batches once more
+            self._batches = self._stream.epoch_batches(0, 0)
+            self._stream.rewind(self._batches)
+            for _ in range(self._total):
+                next(self._batches)
 
     def _next(self, needed: int) -> Batch:
         where = self._stream.where
@@ -228,6 +234,11 @@ class StreamReader:
             )
         self._index, self._total = self._index + 1, self._total + 1
         return batch
+
+
+def _own(leaf: Any) -> Any:
+    """A copy of an array that the loader may use again for its next batch."""
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
 
 
 def _encode_state(state: Any) -> Any:

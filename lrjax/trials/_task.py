@@ -41,7 +41,8 @@ class Task:
         they train. `optax.contrib.schedule_free` is recognised without it.
       batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
       max_seeds: the most seeds the data allow, or None for no bound.
-      arrays: what `from_arrays` draws from; lets a sweep notice that its data changed. None: unknown.
+      arrays: what `from_arrays` draws from, or the list of `from_batches`; lets a sweep notice
+        that its data changed. None: unknown.
 
     Raises:
       TypeError: a function is not callable or takes other arguments; the message shows both signatures.
@@ -285,6 +286,7 @@ class Task:
             eval_batches=as_list("Task.from_batches(eval_batches=...)", eval_batches),
             has_state=stateful,
             stream=stream,
+            arrays=train_batches if isinstance(train_batches, (list, tuple)) else None,
             **options,
         )
 
