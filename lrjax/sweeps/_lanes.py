@@ -225,8 +225,10 @@ class HostLanes:
         return metrics, diverged
 
     def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
-        """Drop lanes."""
+        """Drop lanes, and their memory."""
         self.rows = np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
+        living = {place: lane for place, lane in self._states.items() if self.rows[place] >= 0}
+        self._states = living or dict([next(iter(self._states.items()))])  # `state` wants the shapes of one
 
     def state(self) -> Lane:
         """The lanes on the host; rows without a lane repeat another one."""

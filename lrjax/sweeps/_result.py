@@ -234,6 +234,8 @@ class SweepResult:
         return self.steps <= last[:, :, None]
 
     def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:
+        if not self.metrics:
+            raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
         if name not in self.metrics:
             raise ValueError(f"There is no metric {name!r} in this sweep. It has {', '.join(self.metrics)}.")
         return self.metrics[name]

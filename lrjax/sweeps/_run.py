@@ -38,7 +38,7 @@ class SweepRun:
     """
 
     def __init__(self, setup: Setup, reporter: SweepReporter, checkpoint_seconds: float):
-        self.setup, self.reporter = setup, reporter
+        self.setup, self.reporter, self._interrupted = setup, reporter, False
         self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
         self.parked = ParkedLanes(setup)
         self.ledger = setup.new_ledger()
@@ -51,11 +51,13 @@ class SweepRun:
           SweepInterrupted: Ctrl-C.
         """
         try:
+            self.reporter.begin(self.setup.num_steps, silent=self.engine.several_hosts and jax.process_index() != 0)
             self.setup.decide()
             while not self._try():
                 pass
         except KeyboardInterrupt as error:
-            raise SweepInterrupted(self._interrupted(), self._result()) from error
+            self._interrupted = True
+            raise SweepInterrupted(self._how_to_go_on(), self._result()) from error
         if self.store is not None:
             self.store.finish()
         return self._result()
@@ -275,7 +277,8 @@ class SweepRun:
         ledger, setup = self.ledger, self.setup
         steps = np.asarray(setup.timetable.evaluations)
         last = np.where(ledger.measured, steps, 0).max(axis=2)
-        saved = setup.grid.num_trials * setup.num_seeds * setup.num_steps - int(last.sum())
+        whole = setup.grid.num_trials * setup.num_seeds * setup.num_steps
+        saved = 0 if self._interrupted else whole - int(last.sum())
         return SweepResult(
             names=tuple(axis.names for axis in setup.grid.axes),
             shape=tuple(axis.length for axis in setup.grid.axes),
@@ -288,7 +291,7 @@ class SweepRun:
             execution=dataclasses.replace(self.execution, updates_saved=saved),
         )
 
-    def _interrupted(self) -> str:
+    def _how_to_go_on(self) -> str:
         if self.store is None:
             return "The sweep was interrupted; `.result` holds what was measured until then."
         return (

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe
 from .._types import Batch, Key, PyTree
-from ..trials import Task, check_batches_finite, compare_trees
+from ..trials import Task, check_batches_finite, check_prefix, compare_trees
 
 BLOCK_BYTES = 64 * 2**20
 """Memory that the batches of one block may take, all seeds together."""
@@ -60,7 +61,7 @@ class BatchSource:
         self._next = 0
         self.first = self._read_first()
         if task.stream is None and task.arrays is None and num_steps > 1:
-            _check_access(task, self._keys[0])
+            _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
     @property
     def resumes(self) -> bool:
@@ -128,13 +129,26 @@ class BatchSource:
             )
 
 
-def _check_access(task: Task, key: Key) -> None:
-    """Raise unless `batches_between` gives the batches of `sample_batches`."""
-    first, second = (jax.tree.leaves(task.host_batches(0, key, start, 2)) for start in (0, 1))
-    if not all(np.array_equal(np.asarray(a)[1], np.asarray(b)[0]) for a, b in zip(first, second, strict=True)):
+CHECKED_STEPS = 8
+"""Steps on which random access is compared with the batches in their order."""
+
+
+def _check_access(task: Task, key: Key, steps: int) -> None:
+    """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
+    middle = steps // 2
+    every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))
+    check_prefix(task.sample_batches, key, every, steps)
+    expected = jax.tree.map(lambda leaf: leaf[middle:], every)
+    pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(later), strict=False)
+    difference = compare_trees(expected, later) or any(
+        not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=jnp.issubdtype(a.dtype, jnp.floating))
+        for a, b in pairs
+    )
+    if difference:
         raise ValueError(
-            "`Task(batches_between=...)` must give the batches of sample_batches, but batches_between(key, 1, 2) is "
-            "not the last step of sample_batches(key, 2). Draw that of step t from jax.random.fold_in(key, t) in both."
+            f"`Task(batches_between=...)` must give the batches of sample_batches, but batches_between(key, {middle}, "
+            f"{steps}) is not the end of sample_batches(key, {steps}). Draw the batch of step t from "
+            "jax.random.fold_in(key, t) in both."
         )
 
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from .._types import Key, OptimizerFactory, PyTree
@@ -99,7 +98,6 @@ def sweep(
     )
     try:
         with reporter:
-            reporter.begin(num_steps, silent=setup.engine.several_hosts and jax.process_index() != 0)
             return SweepRun(setup, reporter, seconds).run()
     finally:
         if setup.store is not None:
