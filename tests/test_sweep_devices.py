@@ -110,6 +110,10 @@ def on_eight_devices() -> dict[str, Any]:
         measured[f"{name} collectives"] = {kind: collectives(text) for kind, text in programs.items()}
         programs.clear()
     measured["no mesh"] = numbers(sweep(None, "map"))
+    try:
+        sweep(Mesh(devices[:3].reshape(1, 3), ("trial", "data")))
+    except ValueError as error:
+        measured["not divisible"] = str(error)
     few = Mesh(devices[:3], ("trial",))
     measured["three devices"] = numbers(sweep(few, "map"))
     three_axes = Mesh(devices.reshape(2, 2, 2), ("trial", "data", "model"))
@@ -245,6 +249,10 @@ def test_parameters_keep_their_own_sharding(measured, expected):
     for _, words in map(tuple, measured["sharded program"]):
         for group in groups_of(words, 8):
             assert group <= set(range(4)) or group <= set(range(4, 8)), words
+
+
+def test_a_batch_that_cannot_be_spread_is_said(measured):
+    assert '3 devices along "data", which must divide the 16 examples' in measured["not divisible"]
 
 
 def test_batch_norm_sees_the_whole_batch(measured):

@@ -1,6 +1,6 @@
 """How fast are sweeps? Against separate processes, a sequential loop, and batches that are on the device already.
 
-    python experiments/speed/sweep.py            # about 15 minutes on two cores; --quick takes about 2
+    python experiments/speed/sweep.py            # about 25 minutes on two cores; --quick takes about 2
     python experiments/speed/sweep.py --models mlp --fresh
 
 Runs as it is on a GPU. Writes experiments/results/speed_sweep_<backend>.json after every part (a run that was stopped
@@ -32,7 +32,7 @@ from lrjax.demos import digits
 from lrjax.trials import Executor, SeedData, TrialRunner, draw_seeds, make_spec, step_facts
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
-STEPS = {"tiny_mlp": 20_000, "mlp": 300, "transformer": 30}
+STEPS = {"tiny_mlp": 10_000, "mlp": 200, "transformer": 24}
 TRIALS = 16
 LANES = (1, 4, 16, 64, 256)
 ON_CPU = jax.default_backend() == "cpu"
@@ -157,9 +157,9 @@ def compare_with_others(model: Model, options: argparse.Namespace) -> dict[str, 
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     losses = {}
-    for turn in range(1 if options.quick else 3):
+    for turn in range(1 if options.quick else 2):
         for way in ways if turn % 2 == 0 else reversed(ways):
-            if way == "processes" and turn == 2:
+            if way == "processes" and turn == 1:
                 continue  # the slowest, and steady
             started = time.perf_counter()
             losses[way] = ways[way]()
@@ -196,7 +196,7 @@ def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     lrs, task = model.lrs(TRIALS), make_task(model)
     grid, factory = {"lr": lrs}, model.make_optimizer()
     bound, ours, stalls = [], [], []
-    for _ in range(2 if options.quick else 6):
+    for _ in range(2 if options.quick else 5):
         before = runner.execution.run_seconds
         runner.run(lrs)
         bound.append(runner.execution.run_seconds - before)
@@ -250,7 +250,7 @@ def measure_checkpoints(model: Model, options: argparse.Namespace) -> dict[str, 
 def measure_pruning(options: argparse.Namespace) -> dict[str, Any]:
     """The digits over learning rates of which a third diverge: time and updates without and with pruning."""
     task, grid = digits(), {"learning_rate": np.geomspace(1e-3, 300.0, 64)}
-    steps = 400 if options.quick else 6000
+    steps = 400 if options.quick else 2000
 
     def factory(learning_rate: Any) -> Any:
         return optax.sgd(learning_rate, momentum=0.9)
@@ -293,15 +293,15 @@ def measure_lanes(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """Cost of an update of one lane as lanes grow."""
     _, flops = operations(model)
     rows: dict[str, Any] = {"flops": flops}
-    for lanes in LANES[:3] if options.quick else LANES:
+    for lanes in LANES[:3] if options.quick or model.name == "transformer" else LANES:
         for executor in EXECUTORS:
             if isinstance(executor, lrjax.Chunked) and executor.size > lanes:
                 continue
-            goal = 1.5 if options.quick else 4.0
+            goal = 1.0 if options.quick else 2.0
             steps = max(4, min(2000, int(goal / (lanes * max(flops, 1e6) / 3e10))))
             task, factory, grid = make_task(model), model.make_optimizer(), {"lr": model.lrs(max(lanes, 2))[:lanes]}
             best, results = float("inf"), []
-            for _ in range(3):
+            for _ in range(2):
                 result = lrjax.sweep(
                     task, factory, grid, key=jax.random.key(KEY), num_steps=steps, eval_every=steps, executor=executor
                 )

@@ -173,6 +173,7 @@ def _read_axes(where: str, grid: object, make_optimizer: Callable[..., Any]) -> 
             raise TypeError(f"`{where}` given as a list must hold mappings and zipped(...), got {show(part)}.")
         else:
             name = _first_argument(make_optimizer)
+            name = "setting" if name in RESERVED else name
             return False, [Axis((name,), {name: _distinct(where, read_values(where, part))})]
     if not axes:
         raise ValueError(f'`{where}` is empty. Write for example {{"learning_rate": jnp.logspace(-5, -1, 17)}}.')
