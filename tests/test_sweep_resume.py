@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,12 @@ CHILD_STEPS = 8
 """Steps for each time that a child is killed, more than it makes until then."""
 
 
+def unfinished(folder: Path) -> int:
+    """Checkpoints that were begun and are not valid."""
+    numbers = {path.name.split(".")[0] for path in (folder / "checkpoints").glob("*")}
+    return sum(not (folder / "checkpoints" / f"{number}.json").exists() for number in numbers)
+
+
 def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
     """Train, and tell the parent of every call and checkpoint; each call waits for its answer.
 
@@ -224,6 +231,8 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
 
     def save_and_tell(*arguments: Any, **options: Any) -> None:
         save(*arguments, **options)
+        while halt and not unfinished(Path(folder)):  # its folder is made in the background
+            time.sleep(0.001)
         os.write(1, b"writing\n")  # in one piece, unlike print's lines of two threads
         if halt:
             threading.Event().wait()
@@ -254,12 +263,6 @@ def start(*arguments: str, cache: Path | None = None) -> subprocess.Popen:
     command = [sys.executable, "-W", "error", "-W", torn, __file__, *arguments]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
-
-
-def unfinished(folder: Path) -> int:
-    """Checkpoints that were begun and are not valid."""
-    numbers = {path.name.split(".")[0] for path in (folder / "checkpoints").glob("*")}
-    return sum(not (folder / "checkpoints" / f"{number}.json").exists() for number in numbers)
 
 
 def kill_soon(process: subprocess.Popen, steps: int, halted: bool) -> None:
@@ -353,26 +356,21 @@ SOURCES: dict[str, Callable[[], Task]] = {
 @pytest.mark.usefixtures("checkpoints")
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES.keys())
 def test_every_source_of_batches_goes_on_to_the_same_bits(make, tmp_path):
-    expected, options = sweep(problem=make()), {}
+    pruned = {"num_steps": 5, "stop": SuccessiveHalving(first=3, factor=2)}
     for at in (1, 2):
-        with pytest.raises(Killed):
-            sweep(tmp_path, make(), progress=die_at(at))
-    options = {"num_steps": 5, "stop": SuccessiveHalving(first=3, factor=2), "num_seeds": 1}
-    assert_same_bits(sweep(tmp_path, make()), expected)
-    with pytest.raises(Killed):
-        sweep(tmp_path / "pruned", make(), progress=die_at(3), **options)
-    assert_same_bits(sweep(tmp_path / "pruned", make(), **options), sweep(problem=make(), **options))
+        begin(tmp_path / "whole", at, problem=make())
+    assert_same_bits(sweep(tmp_path / "whole", make()), sweep(problem=make()))
+    begin(tmp_path / "pruned", 3, problem=make(), **pruned)
+    assert_same_bits(sweep(tmp_path / "pruned", make(), **pruned), sweep(problem=make(), **pruned))
 
 
 @pytest.mark.usefixtures("checkpoints")
-def test_a_loader_whose_state_holds_an_address_is_refused_or_goes_on(tmp_path):
+def test_a_loader_whose_state_holds_an_address_goes_on(tmp_path):
     first, second = Rows(), Rows()  # of two processes; both alive, so at two addresses
-    try:
-        begin(tmp_path, 2, problem=stream(loader(first)))
-    except ValueError as error:
-        assert "__repr__" in str(error)  # noqa: PT017 - said at once, not after hours
-        return
-    sweep(tmp_path, stream(loader(second)))
+    begin(tmp_path, 2, problem=stream(loader(first)))
+    result = sweep(tmp_path, stream(loader(second)))
+    assert result.execution.resumed_at > 0
+    assert_same_bits(result, sweep(problem=stream(loader(first))))
 
 
 @pytest.mark.usefixtures("checkpoints")
@@ -562,14 +560,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize(
-    "wave",
-    [
-        0,
-        1,
-        2,
-    ],
-)
+@pytest.mark.parametrize("wave", range(4))
 def test_out_of_memory_in_any_wave_gives_the_same_numbers(wave, tmp_path, monkeypatch):
     options = {"grid": FAMILIES, "num_seeds": 1, "executor": "vmap", "stop": HALVING}
     expected, train, begun = sweep(**options), _run.SweepRun._train_block, []
@@ -851,11 +842,12 @@ def test_what_is_removed_while_a_sweep_runs_loses_no_number(place, tmp_path):
             path = folder / place
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
+    told = ""
     try:
         assert_same_bits(sweep(folder, progress=remove), expected)
     except OSError as error:
-        assert f"could not write to {folder}" in str(error)  # noqa: PT017
-        assert "start the same call again" in str(error)  # noqa: PT017
+        told = str(error)
+    assert told == "" or (f"could not write to {folder}" in told and "start the same call again" in told)
     assert_same_bits(sweep(folder), expected)
 
 

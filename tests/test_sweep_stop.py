@@ -12,7 +12,7 @@ from sweep_oracle import KEY, REGRESSION, compiled, momentum, regress, same_numb
 
 import lrjax
 from lrjax import Chunked, StopDiverged, SuccessiveHalving, schedules
-from lrjax.sweeps._engine import Engine
+from lrjax.sweeps import _setup
 from lrjax.trials._executors import _compile
 
 STEPS = 24
@@ -91,7 +91,7 @@ def test_survivors_keep_their_bits_and_are_those_of_a_literal_halving(executor, 
     whole = unpruned(grid)
     assert len(np.unique(whole.diverged_at)) >= 3  # at once, later, and not at all
     if at_once is not None:
-        monkeypatch.setattr(Engine, "lanes_that_fit", lambda self, setting, lanes: min(lanes, at_once))
+        monkeypatch.setattr(_setup, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, at_once))
     result = regress(executor, {"learning_rate": GRIDS[grid]}, stop=STOPS[stop])
     check_stopped(result, whole, STOPS[stop], rtol=0 if executor in ("map", "loop") else 1e-4)
     with compiled() as names:
@@ -166,6 +166,27 @@ def test_ties_go_to_the_first_trial_and_a_trial_lost_in_one_seed_is_lost():
     assert SuccessiveHalving(first=1, factor=4).keep(Values.TIES, everyone).tolist() == [False, True, False, False]
     assert SuccessiveHalving(first=1, factor=9).keep(Values.SEEDS, everyone[:3]).tolist() == [False, False, True]
     assert not SuccessiveHalving(first=1).keep(np.full((1, 3), np.inf), everyone[:3]).any()
+
+
+def test_a_trial_whose_training_loss_was_lost_goes_first_whatever_its_metric():
+    def loss_fn(params: Any, batch: Any, key: jax.Array) -> jax.Array:
+        """Infinite, and without a gradient, once the bias has moved: the weights stay as good as they are."""
+        return jnp.where(jnp.abs(params["b"]) > 0.01, jnp.inf, REGRESSION.loss_fn(params, batch, key))
+
+    task = lrjax.Task(
+        init=REGRESSION.init,
+        loss_fn=loss_fn,
+        sample_batches=REGRESSION.sample_batches,
+        batches_between=REGRESSION.batches_between,
+        eval_batches=REGRESSION.eval_batches,
+        eval_fn=lambda params, batch: REGRESSION.loss_fn(params, batch, KEY),
+    )
+    options = {"key": KEY, "num_steps": STEPS, "executor": "loop"}
+    whole = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], eval_every=4, **options)
+    assert (whole.diverged_at[:, 0] >= 0).tolist() == [False, True, True]
+    assert whole.metrics["loss"][:, 0, 0].argmin() != 0
+    result = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], stop=HALVING, **options)
+    assert (result.stopped_at[:, 0] < 0).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("executor", ["map", "loop", "vmap"])

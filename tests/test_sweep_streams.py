@@ -16,8 +16,7 @@ from sweep_oracle import KEY, check_lane, follow, same_numbers
 
 import lrjax
 from lrjax import schedules
-from lrjax.sweeps import _source
-from lrjax.sweeps._engine import Engine
+from lrjax.sweeps import _setup, _source
 
 STEPS = 12
 RNG = np.random.default_rng(6)
@@ -146,7 +145,7 @@ def test_an_iterator_that_was_begun_goes_on_from_there():
 
 
 def two_lanes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Engine, "lanes_that_fit", lambda self, setting, lanes: min(lanes, 2))
+    monkeypatch.setattr(_setup, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, 2))
 
 
 FIVE = {"learning_rate": [0.01, 0.03, 0.1, 0.3, 0.5]}

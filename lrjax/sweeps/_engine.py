@@ -1,4 +1,4 @@
-"""What all waves of a sweep share: seeds, evaluation set, programs, memory, and the choice of the executor."""
+"""What all waves of a sweep share: seeds, evaluation set, programs, and where things lie on the devices."""
 
 import dataclasses
 import functools
@@ -11,29 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .._types import Array, Batch, Int, Key, PyTree
+from .._types import Array, Batch, Key, PyTree
 from ..trials import (
     SHARE_OF_FREE,
     Chunked,
     EvalData,
     Executor,
-    MemoryModel,
     Seed,
-    SeedData,
     TrialSpec,
     agree_on_least,
-    choose,
     compile_program,
     free_bytes,
-    memory_model,
     num_shards,
     place_on,
     program_bytes,
-    seconds_of,
     show_bytes,
     spans_hosts,
     stack_leaves,
-    step_facts,
 )
 from ._program import Call, Feed, Lane, Origin, SweepProgram, begin_lane, evaluate_lane
 
@@ -113,7 +107,7 @@ class Engine:
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor
         self.num_seeds, self.shared, self.block = len(seeds), shared, block
-        self._first = first_batches
+        self.first_batches = first_batches
         self._params_specs = _specs_of(seeds[0].params)
         self._state_specs = _specs_of(seeds[0].model_state)
         self._frozen_specs = _specs_of(seeds[0].frozen)
@@ -221,7 +215,7 @@ class Engine:
           MemoryError: it does not fit.
         """
         started = time.perf_counter()
-        compiled = compile_program(self.program(kind, shardings=self._shardings(kind, arguments)), arguments)
+        compiled = compile_program(self.program(kind, shardings=self.shardings(kind, arguments)), arguments)
         self.execution.compile_seconds += time.perf_counter() - started
         if compiled not in self._admitted:
             needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
@@ -239,7 +233,8 @@ class Engine:
         leaves = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
         return sum(leaf.nbytes // (self.shards if kind != "begin" else 1) for leaf in leaves)
 
-    def _shardings(self, kind: Any, arguments: tuple) -> tuple[PartitionSpec, ...] | None:
+    def shardings(self, kind: Any, arguments: tuple) -> tuple[PartitionSpec, ...] | None:
+        """The user's own sharding of what a program gives back, leaf by leaf; None where there is no mesh."""
         if self.mesh is None or kind == "evaluate":
             return None
         lanes = arguments[1] if kind == "advance" else self.lane_shapes(arguments[0])
@@ -263,7 +258,7 @@ class Engine:
                         where[place] = where[like]
         return [where[place] for place in range(len(leaves))]
 
-    # Shapes, memory, and the executor.
+    # Shapes and memory.
 
     def lane_shapes(self, settings: PyTree) -> Lane:
         """Shapes of the lanes for settings with the axes (seeds, lanes, ...)."""
@@ -316,102 +311,13 @@ class Engine:
         def blank(leaf: np.ndarray) -> np.ndarray:
             return np.zeros((*leaf.shape[:axis], self.block, *leaf.shape[axis:]), leaf.dtype)
 
-        return jax.tree.map(blank, self._first)
-
-    def bytes_at(self, setting: PyTree, width: int, *, training_only: bool = False) -> int:
-        """Memory per device of the larger of the two programs at a width."""
-        advance, evaluate = self.shapes(setting, width)
-        programs = [("advance", advance), *([] if training_only else [("evaluate", evaluate)])]
-        started = time.perf_counter()
-        compiled = [
-            compile_program(self.program(kind, shardings=self._shardings(kind, arguments)), arguments)
-            for kind, arguments in programs
-        ]
-        self.execution.compile_seconds += time.perf_counter() - started
-        return max(program_bytes(one) for one in compiled)
-
-    def memory_model(self, setting: PyTree) -> MemoryModel:
-        """Bytes on a device against the lanes that it holds of every seed."""
-        few, many = (self.bytes_at(setting, lanes * self.unit) for lanes in (2, 4))
-        model = memory_model(few, many)
-        return MemoryModel(model.fixed, model.per_lane * self.shards / self.unit)
-
-    def lanes_that_fit(self, setting: PyTree, lanes: int) -> int:
-        """How many of so many lanes of each seed one program can hold, from the compiler's bytes."""
-        if self.executor == "loop":
-            return lanes
-        budget = self.budget()
-        if self.bytes_at(setting, self.width_for(lanes)) <= budget:
-            return lanes
-        model = self.memory_model(setting)
-        most = model.lanes_within(budget) * self.shards
-        most = max(self.unit, most // self.unit * self.unit)
-        waves = -(-lanes // most)
-        even = self.width_for(-(-lanes // waves))
-        while self.bytes_at(setting, even) > budget and even > self.unit:
-            even = max(self.unit, self.width_for(int(0.9 * even)) - self.unit)
-        return min(even, lanes)
+        return jax.tree.map(blank, self.first_batches)
 
     def budget(self) -> float:
         """Bytes that a program may take on a device, the same on every host."""
         device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
         sharers = len(self.mesh.local_devices) if self.mesh is not None and device.platform == "cpu" else 1
         return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, self.mesh)
-
-    def resolve(self, settings: PyTree, lanes: int) -> None:
-        """Let `auto` choose, for trials like these; `settings` has a leading trial axis."""
-        if self.executor != "auto":
-            return
-        device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
-        setting = jax.tree.map(lambda leaf: leaf[0], settings)
-        several = self.several_hosts or (self.mesh is not None and self.mesh.size > 1)
-        measure = None if several else lambda executors: self._measure(executors, settings, lanes)
-        choice = choose(lambda: self._facts(setting), device.platform, lanes, measure)
-        self.executor, self.execution.reason = choice
-
-    def _facts(self, setting: PyTree) -> tuple[bool, float]:
-        origin = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.origins)
-        axis = 0 if self.shared else 1
-        batches = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape[axis:]), leaf.dtype), self._first)
-        key = jax.ShapeDtypeStruct(self.keys.shape[1:], self.keys.dtype)
-        step = jax.ShapeDtypeStruct((), jnp.int32)
-        data = SeedData(origin.params, origin.frozen, origin.model_state, batches, step, key)  # pyright: ignore[reportArgumentType]
-        return step_facts(self.spec, jax.tree.map(_shape_of, setting), data)
-
-    def _measure(self, executors: list[Executor], settings: PyTree, lanes: int) -> list[float]:
-        """Seconds of a lane for some steps, under each executor; infinite if it would not fit."""
-        seconds, budget, block = [], self.budget(), self._example_block()
-        for executor in executors:
-            self.executor = executor
-            self.fit_chunk(lanes)
-            few = min(lanes, 2) if executor == "map" else lanes
-            width = self.width_for(few)
-            if self.bytes_at(jax.tree.map(lambda leaf: leaf[0], settings), width, training_only=True) > budget:
-                seconds.append(float("inf"))
-                continue
-            order: Int[np.ndarray, "seeds lanes"] = np.tile(np.arange(width) % few, (self.num_seeds, 1))
-            seconds.append(self._seconds(self.place_settings(_pick(settings, order)), block, width) / width)
-        self.executor = "auto"
-        return seconds
-
-    def _seconds(self, settings: PyTree, block: Batch, width: int) -> float:
-        """Of a call of a few steps."""
-        lanes = self.begin(settings, width)
-        count = min(_PROBE_STEPS, self.block)
-        feeds, call = self.feeds(block), self.call(block, 0, count, width)
-        compiled = self.executable("advance", (settings, lanes, feeds, call))
-        state = [lanes]
-
-        def run() -> Any:
-            state[0] = compiled(settings, state[0], feeds, self.call(block, 0, count, width))
-            return state[0].loss_sum
-
-        return seconds_of([run])[0]
-
-    def _example_block(self) -> Batch:
-        axis = 0 if self.shared else 1
-        blocks = jax.tree.map(lambda leaf: np.repeat(np.expand_dims(leaf, axis), self.block, axis), self._first)
-        return self.place_batches(blocks)
 
     def _stack_seeds(self, seeds: list[Origin], specs: Origin) -> Origin:
         stacked = stack_leaves(seeds)
@@ -432,7 +338,7 @@ class Engine:
           TypeError, ValueError: the optimizer, the loss or the evaluation cannot be used.
         """
         origin = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.origins)
-        lane = jax.eval_shape(functools.partial(begin_lane, self.spec), jax.tree.map(_shape_of, setting), origin)
+        lane = jax.eval_shape(functools.partial(begin_lane, self.spec), jax.tree.map(shape_of, setting), origin)
         evaluate = functools.partial(evaluate_lane, self.spec)
         reading = jax.eval_shape(evaluate, lane, origin.frozen, self.evaluation)
         if "train_loss" in reading.metrics:
@@ -443,10 +349,6 @@ class Engine:
         return (*reading.metrics, "train_loss")
 
 
-_PROBE_STEPS = 4
-"""Steps of the call that is measured: more than one, or XLA inlines the loop."""
-
-
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _move(leaves: tuple, mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> list[Array]:
     """A program of its own, since lanes of several processes cannot be moved by one."""
@@ -454,11 +356,8 @@ def _move(leaves: tuple, mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> list[A
     return [jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec)) for leaf, spec in pairs]
 
 
-def _pick(settings: PyTree, order: Int[np.ndarray, "seeds lanes"]) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[order], settings)
-
-
-def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of an array or a number."""
     return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from .._checks import check_count, check_number
 from .._types import Key, OptimizerFactory
 from ..trials import SHARE_OF_FREE, Executor, MemoryModel, Task, show_bytes
+from ._fit import memory_model
 from ._lanes import deal, make_lanes
 from ._setup import Setup, make_setup
 from ._source import Block
@@ -129,7 +130,7 @@ def plan_sweep(
     engine, lanes = setup.engine, setup.grid.num_trials
     engine.fit_chunk(lanes)
     setting = jax.tree.map(lambda leaf: leaf[0], setup.grid.families[0].settings)
-    model = engine.memory_model(setting)
+    model = memory_model(engine, setting)
     if device_bytes is None:
         budget = engine.budget()
     else:

@@ -28,6 +28,7 @@ from ..trials import (
 )
 from ._engine import Engine, SweepExecution
 from ._fingerprint import describe_call, difference
+from ._fit import lanes_that_fit, resolve
 from ._grid import RESERVED, ByName, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
 from ._source import BatchSource, check_divides
@@ -85,10 +86,10 @@ class Setup:
             engine.fit_chunk(most)
             lanes_per_wave, self.dealt = decided["lanes_per_wave"], decided["dealt"]
         else:
-            engine.resolve(families[0].settings, len(families[0].trials))
+            resolve(engine, families[0].settings, len(families[0].trials))
             engine.fit_chunk(most)
             lanes_per_wave = [
-                engine.lanes_that_fit(jax.tree.map(lambda leaf: leaf[0], family.settings), len(family.trials))
+                lanes_that_fit(engine, jax.tree.map(lambda leaf: leaf[0], family.settings), len(family.trials))
                 for family in families
             ]
         if engine.executor == "loop":
