@@ -189,7 +189,6 @@ def test_one_step_is_one_evaluation():
     check_lane(result, 1, 0, curve)
 
 
-@pytest.mark.xfail(strict=True, reason="a typed key among the parameters has no `weak_type`")
 @pytest.mark.parametrize("executor", ["loop", "vmap"])
 def test_a_sweep_leaves_its_inputs_alone(executor):
     params = {"w": jnp.ones(6), "b": jnp.zeros(()), "table": jnp.arange(3), "key": jax.random.key(1)}

@@ -181,8 +181,8 @@ def test_a_trial_whose_training_loss_was_lost_goes_first_whatever_its_metric():
         eval_batches=REGRESSION.eval_batches,
         eval_fn=lambda params, batch: REGRESSION.loss_fn(params, batch, KEY),
     )
-    options = {"key": KEY, "num_steps": STEPS, "executor": "loop"}
-    whole = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], eval_every=4, **options)
+    options = {"key": KEY, "num_steps": STEPS, "eval_every": 4, "executor": "loop"}
+    whole = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], **options)
     assert (whole.diverged_at[:, 0] >= 0).tolist() == [False, True, True]
     assert whole.metrics["loss"][:, 0, 0].argmin() != 0
     result = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], stop=HALVING, **options)

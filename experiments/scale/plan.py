@@ -1,6 +1,6 @@
 """What 10,000 trials of a 100-million-parameter model would take on 256 devices, and how far to trust that.
 
-    python experiments/scale/plan.py             # about 8 minutes on two cores
+    python experiments/scale/plan.py             # about 8 minutes on two cores; a run that was stopped goes on
 
 Three parts, written to experiments/results/scale.json: `check` compares `lrjax.plan_sweep` with sweeps that ran here
 (bytes of the compiled program and of the process, seconds); `mesh` compiles and runs a sweep on 256 forced host
@@ -22,7 +22,7 @@ import numpy as np
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "scale.json"
 CHECKS = [("mlp", "map", 24), ("mlp", "vmap", 24), ("transformer", "map", 8), ("transformer", "vmap", 8)]
-CHECK_STEPS = {"mlp": 60, "transformer": 8}
+CHECK_STEPS = {"mlp": 40, "transformer": 6}
 WIDE = {"mlp": 192, "transformer": 24}
 DEVICES, TRIALS, STEPS = 256, 10_000, 10_000
 DEVICE_BYTES = 80e9
@@ -36,21 +36,24 @@ WIDTH, LAYERS, HEADS, VOCABULARY, SEQUENCE, BATCH = 768, 12, 12, 20_000, 512, 8
 def main() -> None:
     """Run the parts, each in a process of its own, and print the page's numbers."""
     parser = argparse.ArgumentParser(description="What a large sweep would take.")
-    parser.add_argument("--part", nargs="*")
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured")
+    parser.add_argument("--part", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
         print(json.dumps(PARTS[options.part[0]](*options.part[1:])))
         return
-    results: dict[str, Any] = {"checks": []}
+    results: dict[str, Any] = {}
+    if RESULTS.exists() and not options.fresh:
+        results = json.loads(RESULTS.read_text())
+    parts: dict[str, tuple[str, ...]] = {"plan": ("plan",), "mesh": ("mesh",)}
     for model, executor, lanes in CHECKS:
         for count in (lanes, WIDE[model]):
-            results["checks"].append(in_process("check", model, executor, str(count)))
-            print(json.dumps(results["checks"][-1]), flush=True)
-    results["mesh"] = in_process("mesh", devices=DEVICES)
-    print(json.dumps(results["mesh"]), flush=True)
-    results["plan"] = in_process("plan")
-    print(json.dumps(results["plan"], indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            parts[f"check {model} {executor} {count}"] = ("check", model, executor, str(count))
+    for part, words in parts.items():
+        if part not in results:
+            results[part] = in_process(*words, devices=DEVICES if part == "mesh" else 1)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        print(part, json.dumps(results[part]), flush=True)
 
 
 def in_process(*words: str, devices: int = 1) -> dict[str, Any]:

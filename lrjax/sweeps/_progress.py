@@ -30,8 +30,9 @@ class Evaluation(NamedTuple):
     def rows(self) -> Iterator[dict[str, Any]]:
         """One mapping for each trial and seed, as the result's table has them: for loggers."""
         for lane in range(len(self.trials)):
-            row: dict[str, Any] = {"trial": int(self.trials[lane]), "seed": int(self.seeds[lane]), "step": self.step}
+            row: dict[str, Any] = {"trial": int(self.trials[lane])}
             row |= {name: values[lane].item() for name, values in self.settings.items()}
+            row |= {"seed": int(self.seeds[lane]), "step": self.step}
             yield row | {name: float(values[lane]) for name, values in self.metrics.items()}
 
 

@@ -12,7 +12,8 @@ from .._types import Bool, Float
 class StopDiverged:
     """Stop lanes whose training loss was not finite. Seen at evaluations.
 
-    A stopped lane's metrics are nan from then on; the others go on, unchanged, in less memory and time.
+    A stopped lane's metrics are nan from then on; the others go on, unchanged, in less time (and, but
+    for `map`, in less memory).
 
     Examples:
       >>> import lrjax

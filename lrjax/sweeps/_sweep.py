@@ -51,7 +51,7 @@ def sweep(
       eval_every: updates between evaluations on the whole evaluation set; None: a tenth of the training. There is
         always one at the end.
       executor: "auto", "vmap", "map", "loop" or `lrjax.Chunked(k)`: how lanes run. They give the same numbers up to
-        rounding; "map" and "loop" bitwise those of a sequential training.
+        rounding; "loop" bitwise those of a loop of one jitted step, "map" too but for convolutions on a CPU.
       mesh: devices. Lanes are spread over its axis "trial" (the first, if there is none of that name), the examples
         of a batch over "data"; parameters keep their own sharding on other axes. None: all local devices.
       directory: folder for checkpoints and measurements. The same call goes on where it was interrupted, to the same

@@ -1,7 +1,7 @@
 """The seeds of an experiment: initial parameters, checked, and the keys of batches and dropout."""
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,10 +86,12 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
 
 def _strong(tree: PyTree) -> PyTree:
     """Arrays without weak types (as `jnp.full(3, 0.5)` has): a step would take them away, and compile again."""
-    return jax.tree.map(
-        lambda leaf: jax.lax.convert_element_type(leaf, leaf.dtype) if leaf.weak_type else leaf,
-        tree,
-    )
+
+    def strengthen(leaf: Any) -> Any:
+        weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
+        return jax.lax.convert_element_type(leaf, leaf.dtype) if weak else leaf
+
+    return jax.tree.map(strengthen, tree)
 
 
 def _checked_params(params: Params) -> Params:
