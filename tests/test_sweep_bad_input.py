@@ -1,5 +1,6 @@
 """Bad sweeps: each error says what was wrong, what was got, and what to do."""
 
+import functools
 import sys
 
 import jax
@@ -20,6 +21,11 @@ GRID = {"learning_rate": [0.1, 0.01]}
 def sweep(problem=None, make_optimizer=optax.sgd, grid=GRID, **options):
     good = {"key": KEY, "num_steps": 4, "executor": "map"}
     return lrjax.sweep(arrays() if problem is None else problem, make_optimizer, grid, **(good | options))
+
+
+@functools.cache
+def measured():
+    return sweep(num_steps=2)
 
 
 def grid_of(value):
@@ -44,13 +50,26 @@ def exhausted(iterator):
 
 
 def best(*arguments, **options):
-    return lambda: sweep(num_steps=2).best(*arguments, **options)
+    return lambda: measured().best(*arguments, **options)
+
+
+def between(batches_between):
+    return task(batches_between=batches_between)
+
+
+def nan_at(step):
+    def batches_between(key, start, stop):
+        return np.where(np.arange(start, stop)[:, None, None] == step, np.nan, np.ones((1, 4, 2))).astype(np.float32)
+
+    return task(batches_between=batches_between, sample_batches=lambda key, n: np.ones((n, 4, 2), np.float32))
 
 
 def read(folder, text):
     (folder / "file.json").write_text(text)
     return lrjax.SweepResult.from_json(folder / "file.json")
 
+
+SCHEDULES = (schedules.cosine_decay(0.1, 4), schedules.constant(0.1))
 
 # what is called, the error, and parts of its message: where and the rule, what was got, what to do
 CASES = {
@@ -98,6 +117,44 @@ CASES = {
         TypeError,
         ["must hold several settings, got a single one", "Put it into a list", "lrjax.schedules.stack"],
     ),
+    "an array without axes": (grid_of(jnp.float32(0.1)), TypeError, ["must be a sequence", "Array(0.1"]),
+    "an empty array": (grid_of(np.zeros(0)), ValueError, ["['learning_rate']` is empty", "at least one value"]),
+    "an empty sequence in a zip": (lambda: zipped(momentum=[]), ValueError, ["`zipped(momentum=...)` is empty"]),
+    "complex numbers": (grid_of([1j]), TypeError, ["must hold numbers", "1j (complex) at index 0"]),
+    "the same float32 twice": (grid_of([0.1, 0.1 + 1e-12]), ValueError, ["must all be different", "(as float32)"]),
+    "a function for values": (
+        grid_of(optax.cosine_decay_schedule(0.1, 4)),
+        TypeError,
+        ["must hold numbers or schedules", "cosine_decay_schedule", "lambda peak"],
+    ),
+    "a schedule alone": (
+        lambda: sweep(grid=schedules.constant(0.1)),
+        TypeError,
+        ["`sweep(grid=...)` must hold several settings, got a single one", "Put it into a list"],
+    ),
+    "no grid": (lambda: sweep(grid=None), TypeError, ["`sweep(grid=...)`", "got None"]),
+    "a number for a grid": (lambda: sweep(grid=0.1), TypeError, ["`sweep(grid=...)`", "got 0.1", "Write [0.1]"]),
+    "names for a grid": (
+        lambda: sweep(grid="learning_rate"),
+        TypeError,
+        ["`sweep(grid=...)`", "'learning_rate' (str)"],
+    ),
+    "a number among grids": (
+        lambda: sweep(grid=[GRID, 3]),
+        TypeError,
+        ["given as a list must hold mappings and zipped(...)", "got 3"],
+    ),
+    "a number for a name": (lambda: sweep(grid={0: [0.1]}), TypeError, ["names of arguments as its keys", "got 0"]),
+    "no such name without a close one": (
+        lambda: sweep(grid=GRID | {"beta": [0.9]}),
+        ValueError,
+        ["names 'beta'", "sgd(learning_rate, momentum", "does not take."],
+    ),
+    "a factory without arguments": (
+        lambda: sweep(make_optimizer=lambda: optax.sgd(0.1)),
+        ValueError,
+        ["names 'learning_rate'", "does not take"],
+    ),
     "unequal leaves": (
         grid_of({"a": jnp.ones(2), "b": jnp.ones(3)}),
         ValueError,
@@ -139,6 +196,41 @@ CASES = {
         TypeError,
         ["must accept a traced learning rate", "branching needs its concrete value", "jnp.where"],
     ),
+    "a factory that needs a number": (
+        lambda: sweep(make_optimizer=lambda learning_rate: optax.sgd(float(learning_rate))),
+        TypeError,
+        ["must accept a traced learning rate", "float()", "jnp.where"],
+    ),
+    "a factory without return": (
+        lambda: sweep(make_optimizer=lambda learning_rate: None),
+        TypeError,
+        ["must return an Optax optimizer", "got None", "forget its `return`"],
+    ),
+    "an optimizer's name": (lambda: sweep(make_optimizer="adam"), TypeError, ["must be a function", "'adam' (str)"]),
+    "None for a task": (lambda: lrjax.sweep(None, optax.sgd, GRID, key=KEY, num_steps=4), TypeError, ["got None"]),
+    "no key": (lambda: sweep(key=None), TypeError, ["`sweep(key=...)`", "None", "jax.random.key(0)"]),
+    "several keys": (
+        lambda: sweep(key=jax.random.split(KEY)),
+        ValueError,
+        ["must be one key", "shape (2,)", "Index it"],
+    ),
+    "steps as a bool": (lambda: sweep(num_steps=True), TypeError, ["`sweep(num_steps=...)`", "the bool True"]),
+    "half a seed": (lambda: sweep(num_seeds=1.5), TypeError, ["`sweep(num_seeds=...)`", "1.5 (float)"]),
+    "no evaluations": (lambda: sweep(eval_every=0), ValueError, ["`sweep(eval_every=...)`", ">= 1", "got 0"]),
+    "evaluations by epochs": (lambda: sweep(eval_every=0.5), TypeError, ["`sweep(eval_every=...)`", "0.5 (float)"]),
+    "a chunk as a number": (lambda: sweep(executor=8), ValueError, ["got 8", "Write lrjax.Chunked(8)"]),
+    "a batch that does not divide": (
+        lambda: sweep(mesh=Mesh(np.asarray(jax.devices()[:1] * 3).reshape(1, 3), ("trial", "data"))),
+        ValueError,
+        ['3 devices along "data"', "must divide the 4 examples", "another batch size or another mesh"],
+    ),
+    "seconds as a word": (lambda: sweep(checkpoint_seconds="60"), TypeError, ["checkpoint_seconds", "'60' (str)"]),
+    "nan seconds": (lambda: sweep(checkpoint_seconds=np.nan), ValueError, ["checkpoint_seconds", ">= 0", "got nan"]),
+    "no seconds": (lambda: sweep(checkpoint_seconds=None), TypeError, ["checkpoint_seconds", "None"]),
+    "progress among others": (lambda: sweep(progress=[True, 3]), TypeError, ["`sweep(progress=...)`", "got 3"]),
+    "True for a directory": (lambda: sweep(directory=True), TypeError, ["must be a path or None", "got True"]),
+    "no name for a directory": (lambda: sweep(directory=""), TypeError, ["must be a path or None", "got ''"]),
+    "bytes for a directory": (lambda: sweep(directory=b"sweep"), TypeError, ["must be a path", "b'sweep'"]),
     "no task": (lambda: sweep(problem=loss), TypeError, ["`sweep(task=...)` must be a lrjax.Task", "Task.from_arrays"]),
     "a key that is a number": (lambda: sweep(key=1), TypeError, ["`sweep(key=...)`", "jax.random.key(1)"]),
     "no steps": (lambda: sweep(num_steps=0), ValueError, ["`sweep(num_steps=...)`", ">= 1", "got 0"]),
@@ -184,6 +276,19 @@ CASES = {
         ValueError,
         ["`SuccessiveHalving(metric=...)` must be one of loss, train_loss", "'acc'"],
     ),
+    "a function for stop": (
+        lambda: sweep(stop=lambda step: True),
+        TypeError,
+        ["`sweep(stop=...)`", "SuccessiveHalving("],
+    ),
+    "half a factor": (lambda: SuccessiveHalving(first=2, factor=2.5), TypeError, ["factor=...)`", "2.5 (float)"]),
+    "no first rung": (lambda: SuccessiveHalving(first=0), ValueError, ["first=...)`", ">= 1", "got 0"]),
+    "no metric": (lambda: SuccessiveHalving(first=2, metric=None), TypeError, ["metric=...)`", "got None"]),
+    "largest as a word": (
+        lambda: SuccessiveHalving(first=2, largest="yes"),
+        TypeError,
+        ["largest=...)`", "True or False"],
+    ),
     "a factor of one": (lambda: SuccessiveHalving(first=2, factor=1), ValueError, ["factor=...)`", ">= 2", "got 1"]),
     # batches
     "a loader that ends": (
@@ -221,6 +326,57 @@ CASES = {
         ValueError,
         ["must be finite", "in step 2", "Clean the data"],
     ),
+    "a loader without batches": (
+        lambda: sweep(batches(train_batches=[])),
+        ValueError,
+        ["a batch for each of the 4 steps", "ended after 0", "lambda epoch: loader"],
+    ),
+    "one batch for an epoch": (
+        lambda: sweep(batches(train_batches=lambda epoch: ONES)),
+        TypeError,
+        ["a function of the epoch that returns an iterable", "for epoch 0"],
+    ),
+    "batches of two structures": (
+        lambda: sweep(batches(train_batches=[ONES, ONES, (ONES,), ONES])),
+        ValueError,
+        ["one structure and shape", "batch 2 differs from batch 0: structure"],
+    ),
+    "batches of two types": (
+        lambda: sweep(batches(train_batches=[ONES, ONES, ONES.astype(int), ONES])),
+        ValueError,
+        ["one structure and shape", "batch 2 differs from batch 0: ", "int32[4,2] instead of float32[4,2]"],
+    ),
+    "words in a batch": (
+        lambda: sweep(batches(train_batches=[np.array(["a"])] * 4)),
+        TypeError,
+        ["must hold arrays of numbers", "Encode it as numbers"],
+    ),
+    "nan far from the first batch": (lambda: sweep(nan_at(11), num_steps=12), ValueError, ["finite", "in step 11"]),
+    "batches_between without return": (
+        lambda: sweep(between(lambda key, start, stop: None)),
+        ValueError,
+        ["`batches_between(key, start, stop)` holds no arrays", "leading step axis"],
+    ),
+    "batches_between of other batches": (
+        lambda: sweep(between(lambda key, start, stop: 2 * jnp.ones((stop - start, 4, 2)))),
+        ValueError,
+        ["must give the batches of sample_batches", "jax.random.fold_in(key, t)"],
+    ),
+    "batches_between of another shape": (
+        lambda: sweep(between(lambda key, start, stop: jnp.ones((stop - start, 3, 2)))),
+        ValueError,
+        ["batches_between"],
+    ),
+    "batches_between of another length": (
+        lambda: sweep(between(lambda key, start, stop: jnp.ones((1, 4, 2)))),
+        ValueError,
+        ["`batches_between(key, start, stop)` must have a leading step axis of length 2", "got 1"],
+    ),
+    "an iterator for trials of two kinds": (
+        lambda: sweep(batches(train_batches=iter(BATCHES)), grid={"learning_rate": [*SCHEDULES]}),
+        ValueError,
+        ["the trials run in 2 groups, one after the other", "train_batches=lambda epoch: loader"],
+    ),
     "no random access": (
         lambda: sweep(task()),
         ValueError,
@@ -232,6 +388,17 @@ CASES = {
         ['must not name a metric "train_loss"', "eval_train_loss"],
     ),
     # the result
+    "final of what": (
+        lambda: measured().final("accuracy"),
+        ValueError,
+        ["no metric 'accuracy'", "It has loss, train_loss"],
+    ),
+    "settings of what": (lambda: measured().settings(2), ValueError, ["must be from 0 to 1, got 2"]),
+    "a picture of what": (
+        lambda: measured().plot(metric="accuracy"),
+        ValueError,
+        ["no metric 'accuracy'", "It has loss, train_loss"],
+    ),
     "best of what": (best("accuracy", largest=True), ValueError, ["no metric 'accuracy'", "It has loss, train_loss"]),
     "best of a strange kind": (best(largest=1), TypeError, ["best(largest=...)", "True or False"]),
     "best at": (best(at="end"), ValueError, ['must be "last" or "any"', "'end'"]),
@@ -241,12 +408,12 @@ CASES = {
         ["must have a trial with a finite value", "Lower the learning rates"],
     ),
     "a picture that is none": (
-        lambda: sweep(num_steps=2).plot("pie"),
+        lambda: measured().plot("pie"),
         ValueError,
         ["must be one of 'curves', 'axis', 'heat'", "'pie'"],
     ),
     "a heat map of one axis": (
-        lambda: sweep(num_steps=2).plot("heat"),
+        lambda: measured().plot("heat"),
         ValueError,
         ["draws two axes, and this sweep has 1", '"curves"'],
     ),
@@ -259,8 +426,10 @@ CASES = {
 
 
 @pytest.mark.parametrize(("call", "error", "parts"), CASES.values(), ids=CASES.keys())
-def test_the_message_says_what_was_wrong_what_was_got_and_what_to_do(call, error, parts):
+def test_the_message_says_what_was_wrong_what_was_got_and_what_to_do(call, error, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     check_message(call, error, parts)
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
 def test_a_metric_needs_to_be_told_what_is_good():
@@ -270,16 +439,147 @@ def test_a_metric_needs_to_be_told_what_is_good():
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("{", "must be a JSON file"), ('{"format": "other"}', "must be a file of format 'lrjax-sweep-result'")],
+    [
+        ("", "must be a JSON file"),
+        ("{", "must be a JSON file"),
+        ("[1]", "must be a file of format 'lrjax-sweep-result', got 'list'"),
+        ('{"format": "other"}', "must be a file of format 'lrjax-sweep-result', got 'other'"),
+        ('{"format": "lrjax-sweep-result", "version": 99}', "this lrjax reads version 1. Upgrade lrjax"),
+        ('{"format": "lrjax-sweep-result", "version": 1}', "is damaged"),
+    ],
 )
 def test_a_file_of_another_kind_is_said(text, part, tmp_path):
     check_message(lambda: read(tmp_path, text), ValueError, ["SweepResult.from_json", part])
 
 
-def test_without_pandas_the_message_says_what_to_install(monkeypatch):
-    result = sweep(num_steps=2)
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    check_message(result.to_pandas, ImportError, ["needs pandas", "pip install 'lrjax[sweep]'", "to_rows()"])
+@pytest.mark.parametrize("end", [0.01, 0.5, 0.9, 0.999])
+def test_a_file_that_was_cut_off_is_said(end, tmp_path):
+    path = tmp_path / "whole.json"
+    measured().to_json(path)
+    text = path.read_text().rstrip()
+    part = text[: min(int(end * len(text)), len(text) - 1)]
+    check_message(lambda: read(tmp_path, part), ValueError, ["`SweepResult.from_json(", "Was it cut off?"])
+
+
+@pytest.mark.parametrize(
+    ("module", "call"), [("pandas", "to_pandas()"), ("xarray", "to_xarray()"), ("pyarrow", "to_parquet(path)")]
+)
+def test_without_a_package_the_message_says_what_to_install(module, call, tmp_path, monkeypatch):
+    result = measured()
+    monkeypatch.setitem(sys.modules, module, None)
+    convert = getattr(result, call.split("(")[0])
+    arguments = [tmp_path / "table"] if "path" in call else []
+    parts = [f"`SweepResult.{call}` needs {module}", "pip install 'lrjax[sweep]'", "to_rows()"]
+    check_message(lambda: convert(*arguments), ImportError, parts)
+
+
+def test_without_orbax_a_directory_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    parts = ["`sweep(directory=...)` needs Orbax", "pip install 'lrjax[sweep]'"]
+    check_message(lambda: sweep(directory=tmp_path / "sweep"), ImportError, parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Stopped(Exception):
+    """Ends a sweep that should not have begun."""
+
+
+def stop(event):
+    raise Stopped
+
+
+# what should be said, and what happens now
+DEFECTS = {
+    "None among numbers": (grid_of([0.1, None]), TypeError, ["must hold numbers", "None"], "IndexError"),
+    "beyond float32": (
+        grid_of([1e300, 0.1]),
+        ValueError,
+        ["['learning_rate']`", "1e+300", "index 0"],
+        "a RuntimeWarning of NumPy, and a learning rate of inf",
+    ),
+    "below float32": (grid_of([1e-60, 0.1]), ValueError, ["['learning_rate']`", "1e-60"], "a learning rate of 0"),
+    "an integer beyond float64": (
+        grid_of([10**30]),
+        ValueError,
+        ["must fit 32 bits"],
+        '"must hold numbers, got 1000..."',
+    ),
+    "a number before a grid": (
+        lambda: sweep(grid=[3, GRID]),
+        TypeError,
+        ["given as a list must hold mappings and zipped(...)", "got 3"],
+        "the optimizer is blamed",
+    ),
+    "values of a mapping": (
+        grid_of({"a": 0.1}.values()),
+        TypeError,
+        ["must be a sequence", "Write a list"],
+        "a DeprecationWarning of JAX, and the advice to write [dict_values([0.1])]",
+    ),
+    "a zip in a zip": (
+        lambda: zipped(a=zipped(b=[0.1])),
+        TypeError,
+        ["`zipped(a=...)`", "got zipped(b)", "zipped(a=..., b=...)"],
+        "the advice to write [zipped(b)]",
+    ),
+    "two equal settings of a zip": (
+        lambda: sweep(make_optimizer=optax.adamw, grid=zipped(learning_rate=[0.1, 0.1], weight_decay=[0.0, 0.0])),
+        ValueError,
+        ["must all be different", "raise num_seeds"],
+        "accepted, though a product refuses them",
+    ),
+    "too many steps": (
+        lambda: sweep(num_steps=2**31, progress=stop),
+        ValueError,
+        ["`sweep(num_steps=...)`", "2147483647"],
+        "accepted: the step is int32, which overflows at the end",
+    ),
+    "a hyperparameter that is branched on": (
+        lambda: sweep(
+            make_optimizer=lambda learning_rate, momentum: optax.sgd(learning_rate, momentum if momentum > 0 else None),
+            grid=GRID | {"momentum": [0.0, 0.9]},
+        ),
+        TypeError,
+        ["must accept traced hyperparameters", "needs its concrete value"],
+        "the learning rate is blamed",
+    ),
+    "nan in the evaluation batches": (
+        lambda: sweep(batches(eval_batches=[ONES * jnp.nan])),
+        ValueError,
+        ["eval_batches", "finite"],
+        'accepted: every loss is nan, and best() says "all diverged, lower the learning rates"',
+    ),
+    "a remote directory": (
+        lambda: sweep(directory="gs://bucket/sweep", checkpoint_seconds=0),
+        ValueError,
+        ["`sweep(directory=...)`", "gs://bucket/sweep"],
+        "a local folder gs: is made, and checkpoints end with Orbax's KeyError",
+    ),
+    "a word for a trial": (
+        lambda: measured().settings("0"),
+        TypeError,
+        ["`settings(trial)`"],
+        "Python's own error: '<=' not supported",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "parts"),
+    [pytest.param(*case[:3], marks=pytest.mark.xfail(strict=True, reason=case[3])) for case in DEFECTS.values()],
+    ids=DEFECTS.keys(),
+)
+def test_the_message_will_say_what_was_wrong(call, error, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_message(call, error, parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.xfail(strict=True, reason="a Series is read by its labels: KeyError, or values in another order")
+def test_a_pandas_series_is_read_by_position():
+    pandas = pytest.importorskip("pandas")
+    series = pandas.Series([0.3, 0.1, 0.2], index=[2, 0, 1])
+    np.testing.assert_array_equal(sweep(grid={"learning_rate": series}).columns["learning_rate"], series.to_numpy())
 
 
 COMMANDS = {

@@ -186,7 +186,7 @@ def resume_everywhere(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: 
 @pytest.mark.usefixtures("checkpoints")
 @pytest.mark.parametrize("options", KILLED.values(), ids=KILLED.keys())
 def test_a_sweep_goes_on_from_between_any_two_writes(options, tmp_path, monkeypatch):
-    resume_everywhere(monkeypatch, tmp_path, num_steps=4, **options)
+    resume_everywhere(monkeypatch, tmp_path, num_steps=3, **options)
 
 
 @pytest.mark.usefixtures("two_waves")

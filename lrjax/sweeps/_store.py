@@ -1,7 +1,7 @@
 """A sweep's folder: what was asked, an append-only table of what was measured, and checkpoints.
 
     sweep.json            the call, so that another one is refused
-    table.jsonl           one line for each evaluation and seed, each with its checksum
+    table.jsonl           one line for each evaluation, with its checksum
     checkpoints/N/        the lanes, written by Orbax
     checkpoints/N.json    what they are and their checksums; written last, so that its presence makes N valid
     parked/...            the same for waves that wait at a rung
