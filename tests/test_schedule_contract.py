@@ -284,7 +284,7 @@ def every_kind_with_one_wrapper():
             yield pytest.param(name, wrapper, marks=[] if first else [pytest.mark.slow], id=f"{name}-{wrapper}")
 
 
-@pytest.mark.parametrize(("name", "wrapper"), every_kind_with_one_wrapper())
+@pytest.mark.parametrize(("name", "wrapper"), list(every_kind_with_one_wrapper()))
 def test_trains_the_digits_in_optax(name, wrapper, problem):
     task, params, batches, key = problem
     schedule = CASES[ONE_OF_EACH[name]].make(30)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from .._bar import Bar
 from .._checks import show
 
 
@@ -37,7 +38,7 @@ class Reporter:
     def __init__(self, progress: ProgressCallback | bool | None):
         if progress is not None and not isinstance(progress, bool) and not callable(progress):
             raise TypeError(f"`progress` must be True, None or a function of a SearchProgress, got {show(progress)}.")
-        self._bar = _Bar() if progress is True else None
+        self._bar = _SearchBar() if progress is True else None
         self._tell: ProgressCallback | None = self._bar or (progress if callable(progress) else None)
         self._stage, self._updates, self._planned, self._start = "", 0, 0, time.perf_counter()
 
@@ -63,26 +64,13 @@ class Reporter:
             self._bar.close()
 
 
-class _Bar:
-    """A rich progress bar on standard error, gone when the search ends."""
+class _SearchBar(Bar):
+    """Updates of a search."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-        columns: tuple[Any, ...] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("updates"),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._progress.start()
-        self._task = self._progress.add_task("preparing", total=None)
+        super().__init__(MofNCompleteColumn(), TextColumn("updates"), TimeElapsedColumn())
 
     def __call__(self, event: SearchProgress) -> None:
-        self._progress.update(self._task, description=event.stage, completed=event.updates, total=event.planned or None)
-
-    def close(self) -> None:
-        self._progress.stop()
+        self.show(event.stage, event.updates, event.planned)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +45,12 @@ def zipped(**values: Any) -> Zipped:
     """
     if not values:
         raise ValueError("`zipped(...)` must name hyperparameters: zipped(learning_rate=[...], weight_decay=[...]).")
+    for name, value in values.items():
+        if isinstance(value, Zipped):
+            raise TypeError(
+                f"`zipped({name}=...)` must be a sequence of numbers or schedules, got {value!r}. What changes "
+                f"together goes into one: zipped({name}=..., {'=..., '.join(value.values)}=...)."
+            )
     lengths = {name: len(read_values(f"zipped({name}=...)", value)) for name, value in values.items()}
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{count} for {name}" for name, count in lengths.items())
@@ -156,6 +162,7 @@ def _read_axes(where: str, grid: object, make_optimizer: Callable[..., Any]) -> 
     for part in parts:
         if isinstance(part, Zipped):
             values = {name: read_values(f"zipped({name}=...)", value) for name, value in part.values.items()}
+            _distinct(repr(part), [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)])
             axes.append(Axis(tuple(values), values))
         elif isinstance(part, Mapping):
             for name, value in part.items():
@@ -186,7 +193,7 @@ def is_named(grid: object) -> bool:
 
 
 def _is_list_of_grids(grid: object) -> bool:
-    return isinstance(grid, (list, tuple)) and bool(grid) and isinstance(grid[0], (Mapping, Zipped))
+    return isinstance(grid, (list, tuple)) and any(isinstance(part, (Mapping, Zipped)) for part in grid)
 
 
 def read_values(where: str, value: object) -> list[PyTree]:
@@ -205,7 +212,7 @@ def read_values(where: str, value: object) -> list[PyTree]:
 
 
 def _items(where: str, value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes)) or value is None or isinstance(value, (set, frozenset, Iterator)):
+    if value is None or isinstance(value, (str, bytes, set, frozenset, Iterator, MappingView)):
         raise TypeError(
             f"`{where}` must be a sequence of numbers or schedules, got {show(value)} ({type(value).__name__}). "
             "Write a list or an array."
@@ -228,6 +235,7 @@ def _items(where: str, value: Any) -> list[Any]:
     if len(lengths) > 1:
         listed = ", ".join(f"{path_of(path)}: {describe(np.asarray(leaf))}" for path, leaf in leaves[:4])
         raise ValueError(f"`{where}` must have one leading axis over the settings for all leaves, got {listed}.")
+    value = jax.tree.map(np.asarray, value)  # a pandas.Series would be read by its labels
     return [jax.tree.map(lambda leaf, i=index: leaf[i], value) for index in range(lengths.pop())]
 
 
@@ -254,35 +262,49 @@ def _checked_item(where: str, place: int, item: Any) -> PyTree:
                 "Make one sweep for each choice."
             )
         array = np.asarray(leaf)
-        if array.dtype.kind not in "iuf" and array.dtype.name not in _SMALL_FLOATS:
+        if array.dtype.kind in "iu" or isinstance(leaf, int):
+            if array.size and not (array.min() >= -(2**31) and array.max() < 2**31):
+                raise ValueError(f"`{where}` must fit 32 bits, got {show(leaf)} at index {place}. Write it as a float.")
+            return array.astype(np.int32)
+        if array.dtype.kind not in "f" and array.dtype.name not in _SMALL_FLOATS:
             raise TypeError(
                 f"`{where}` must hold numbers, got {show(leaf)} ({type(leaf).__name__}) at index {place}. "
                 "What is no number, such as an optimizer's name, takes one sweep for each."
             )
         if not np.isfinite(array.astype(np.float64)).all():
             raise ValueError(f"`{where}` must be finite, got {leaf} at index {place}.")
-        if array.dtype.kind in "iu":
-            if array.size and not (array.min() >= -(2**31) and array.max() < 2**31):
-                raise ValueError(f"`{where}` must fit 32 bits, got {leaf} at index {place}. Write it as a float.")
-            return array.astype(np.int32)
-        return array.astype(np.float64)
+        numbers = array.astype(np.float64)
+        size = np.abs(numbers)[numbers != 0]
+        narrow = not jax.config.read("jax_enable_x64")
+        if narrow and size.size and not (size.min() >= _SMALLEST and size.max() <= _LARGEST):
+            raise ValueError(
+                f"`{where}` must hold 0 or numbers of a size between {_SMALLEST:.2g} and {_LARGEST:.2g}, which float32 "
+                f"can hold, got {leaf} at index {place}."
+            )
+        return numbers
 
     if isinstance(item, (list, tuple)) and not hasattr(item, "_fields"):
         item = np.asarray(item)
+    if not jax.tree.leaves(item):
+        raise TypeError(
+            f"`{where}` must hold numbers, got {show(item)} at index {place}: a choice made in Python cannot be "
+            "traced. Make one sweep for each choice."
+        )
     return jax.tree.map(check, item)
 
 
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 def _distinct(where: str, items: list[PyTree]) -> list[PyTree]:
-    """Raise if two settings of a product are the same."""
+    """Raise if two settings along an axis are the same."""
     seen: dict[Any, int] = {}
     for place, item in enumerate(items):
         signature = (jax.tree.structure(item), *(leaf.tobytes() for leaf in _singles(item)))
         if signature in seen:
             raise ValueError(
-                f"`{where}` must all be different, got {show(item if _is_tree(item) else item.tolist())} at index "
+                f"`{where}` must all be different, got {show(jax.tree.map(np.ndarray.tolist, item))} at index "
                 f"{seen[signature]} and again at index {place} (as float32). For repetitions raise num_seeds."
             )
         seen[signature] = place

@@ -1,14 +1,16 @@
 """Progress of a sweep: one event type, a display for terminals, and any number of listeners."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._bar import Bar
 from .._checks import show
 from .._types import Float, Int
+from ..trials import show_bytes
 
 
 class Evaluation(NamedTuple):
@@ -81,7 +83,7 @@ class SweepReporter:
     def __init__(self, progress: object):
         wanted: list[Any] = list(progress) if isinstance(progress, (list, tuple)) else [progress]
         self._listeners: list[Listener] = []
-        self._bar: _Bar | None = None
+        self._bar: _SweepBar | None = None
         self._shown = False
         for one in wanted:
             if one is True:
@@ -102,7 +104,7 @@ class SweepReporter:
         if silent:
             self._listeners = []
         elif self._shown:
-            self._bar = _Bar()
+            self._bar = _SweepBar()
             self._listeners.append(self._bar)
         self.advance(0, 0)
 
@@ -141,37 +143,17 @@ class SweepReporter:
             self._bar.close()
 
 
-class _Bar:
-    """A rich progress line on standard error, gone when the sweep ends."""
+class _SweepBar(Bar):
+    """Updates of a sweep, with where the lanes are, how fast and how large."""
 
     def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import TextColumn, TimeRemainingColumn
 
-        columns: Sequence[Any] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._progress.start()
-        self._task = self._progress.add_task("preparing", total=None, numbers="")
+        super().__init__(TextColumn("{task.fields[numbers]}"), TimeRemainingColumn())
 
     def __call__(self, event: SweepProgress) -> None:
-        from ..trials import show_bytes
-
         numbers = (
             f"step {event.step}/{event.num_steps}  {event.lanes} lanes  {event.rate:,.0f} updates/s  "
             f"{show_bytes(event.bytes)}"
         )
-        self._progress.update(
-            self._task,
-            description=event.stage,
-            completed=event.updates,
-            total=event.planned or None,
-            numbers=numbers,
-        )
-
-    def close(self) -> None:
-        self._progress.stop()
+        self.show(event.stage, event.updates, event.planned, numbers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import check_flag, show
+from .._checks import check_count, check_flag, show
 from .._json import read_json, write_json
 from .._types import Float, Int
 from ._engine import SweepExecution
@@ -81,7 +81,8 @@ class SweepResult:
 
     def settings(self, trial: int) -> dict[str, Any]:
         """The hyperparameters of a trial, by name."""
-        if not 0 <= trial < self.num_trials:
+        trial = check_count("settings(trial)", trial, minimum=0, unit="a trial's index")
+        if trial >= self.num_trials:
             raise ValueError(f"`settings(trial)` must be from 0 to {self.num_trials - 1}, got {trial}.")
         return {name: column[trial].item() for name, column in self.columns.items()}
 

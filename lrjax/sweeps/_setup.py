@@ -16,6 +16,7 @@ from ..trials import (
     Chunked,
     Executor,
     Task,
+    check_evaluation_finite,
     check_executor,
     check_factory,
     check_task,
@@ -173,7 +174,7 @@ def make_setup(
         check_factory("sweep(make_optimizer=...)", make_optimizer)
     executor = check_executor("sweep(executor=...)", executor)
     key = check_key("sweep(key=...)", key)
-    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    num_steps = _check_steps(num_steps)
     num_seeds = _check_seeds(task, num_seeds)
     eval_every = _check_eval_every(eval_every, num_steps)
     stop = check_stop("sweep(stop=...)", stop, num_steps)
@@ -190,6 +191,7 @@ def make_setup(
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
     evaluation = make_evaluation(task, key, some)
+    check_evaluation_finite(evaluation)
     timetable = make_timetable(num_steps, eval_every, stop)
     execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))
     engine = Engine(
@@ -268,6 +270,11 @@ def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
 def _check_directory(directory: object, source: BatchSource) -> None:
     if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
         raise TypeError(f"`sweep(directory=...)` must be a path or None, got {show(directory)}.")
+    if "://" in str(directory):
+        raise ValueError(
+            f"`sweep(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
+            "Mount the bucket, or write to a disk and copy."
+        )
     require_orbax("sweep(directory=...)")
     if not source.resumes:
         raise ValueError(
@@ -275,6 +282,13 @@ def _check_directory(directory: object, source: BatchSource) -> None:
             "iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a Grain "
             "iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
         )
+
+
+def _check_steps(num_steps: int) -> int:
+    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    if num_steps >= 2**31:
+        raise ValueError(f"`sweep(num_steps=...)` must be at most 2147483647, which int32 holds, got {num_steps}.")
+    return num_steps
 
 
 def _check_eval_every(eval_every: int | None, num_steps: int) -> int:
@@ -306,7 +320,7 @@ def check_seconds(seconds: object) -> float:
 
 def _check_mesh(mesh: Mesh | None) -> Mesh | None:
     """The mesh with auto axes, or None for one device."""
-    made = lane_mesh(mesh)
+    made = lane_mesh("sweep(mesh=...)", mesh)
     if made is not None and mesh is not None and "trial" not in made.axis_names:
         raise ValueError(
             f'`sweep(mesh=...)` must have an axis "trial" (and may have "data" and others), got {made.axis_names}. '

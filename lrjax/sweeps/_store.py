@@ -74,7 +74,7 @@ class SweepStore:
           ValueError: they differ, or the file is damaged.
         """
         path = self.folder / "sweep.json"
-        text = self._share(path.read_text(errors="replace") if self._writes and path.exists() else None)
+        text = self._share(_read(path) if self._writes and path.exists() else None)
         if text is None:
             if self._writes:
                 write_whole(path, _with_checksum(call))
@@ -249,9 +249,10 @@ class SweepStore:
             for place in ("checkpoints", "parked"):
                 (self.folder / place).mkdir(parents=True, exist_ok=True)
             self._lock = open(self.folder / "lock", "a")  # noqa: SIM115
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name with a null character
             raise type(error)(
-                f"{where} must be a folder that can be written, but: {error.strerror or error}. Name another one."
+                f"{where} must be a folder that can be written, but: "
+                f"{getattr(error, 'strerror', None) or error}. Name another one."
             ) from error
         try:
             import fcntl
@@ -394,6 +395,14 @@ def _data_shape(leaf: Any) -> tuple[int, ...]:
 
 def _data_dtype(leaf: Any) -> Any:
     return np.uint32 if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf.dtype
+
+
+def _read(path: Path) -> str:
+    """A file's text; empty where it cannot be read, which no checksum accepts."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _remove(path: Path) -> None:

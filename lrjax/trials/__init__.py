@@ -31,6 +31,7 @@ from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
 from ._prepare import check_batches_finite as check_batches_finite
+from ._prepare import check_evaluation_finite as check_evaluation_finite
 from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec

@@ -76,13 +76,27 @@ def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
     """
     first = batches[0]
     for index, batch in enumerate(batches):
-        difference = compare_trees(first, batch)
-        if difference:
-            raise ValueError(
-                f"`{where}` must all have one structure and shape, but batch {index} differs from batch 0: "
-                f"{difference}. Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
-            )
+        check_like_first(where, first, index, batch)
     return stack_leaves(batches)
+
+
+def check_like_first(where: str, first: Batch, index: int, batch: Batch) -> None:
+    """Raise a ValueError unless a batch has the structure, shapes and dtypes of the first one."""
+    difference = compare_trees(first, batch)
+    if not difference:
+        return
+    only_dtypes = jax.tree.structure(first) == jax.tree.structure(batch) and all(
+        one.shape == other.shape for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(batch), strict=True)
+    )
+    advice = (
+        "Cast them all to one dtype."
+        if only_dtypes
+        else "Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
+    )
+    raise ValueError(
+        f"`{where}` must all have one structure, shape and dtype, but batch {index} differs from batch 0: "
+        f"{difference}. {advice}"
+    )
 
 
 def stack_leaves(trees: Sequence[PyTree]) -> PyTree:

@@ -8,7 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .._types import PyTree
 
 
-def lane_mesh(mesh: Mesh | None) -> Mesh | None:
+def lane_mesh(where: str, mesh: object) -> Mesh | None:
     """The mesh whose first axis carries the lanes: the user's, else all local devices, else None for one device.
 
     Raises:
@@ -19,11 +19,13 @@ def lane_mesh(mesh: Mesh | None) -> Mesh | None:
         return Mesh(np.asarray(devices), ("trial",)) if len(devices) > 1 else None
     if not isinstance(mesh, Mesh):
         raise TypeError(
-            f"`mesh` must be a jax.sharding.Mesh or None, got {type(mesh).__name__}. "
+            f"`{where}` must be a jax.sharding.Mesh or None, got {type(mesh).__name__}. "
             'Write jax.sharding.Mesh(jax.devices(), ("trial",)).'
         )
     if not mesh.axis_names:
-        raise ValueError('`mesh` must have an axis for the trials, got none. Write Mesh(jax.devices(), ("trial",)).')
+        raise ValueError(
+            f'`{where}` must have an axis for the trials, got none. Write Mesh(jax.devices(), ("trial",)).'
+        )
     return Mesh(mesh.devices, mesh.axis_names)  # auto axes, whatever they were
 
 

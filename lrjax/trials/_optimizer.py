@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> o
     Raises:
       TypeError: the factory branches in Python on the traced number, or returns something else.
     """
-    with _explained(make_optimizer):
+    names = list(hyperparameters) if isinstance(hyperparameters, Mapping) else []
+    what = "traced hyperparameters" if names not in ([], ["learning_rate"]) else "a traced learning rate"
+    with _explained(make_optimizer, what):
         optimizer = make_optimizer(hyperparameters)
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
@@ -77,23 +79,23 @@ def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> o
         )
     if not isinstance(optimizer, optax.GradientTransformation):
         optimizer = optax.GradientTransformationExtraArgs(optimizer.init, optimizer.update)
-    return _explaining(make_optimizer, optax.with_extra_args_support(optimizer))
+    return _explaining(make_optimizer, what, optax.with_extra_args_support(optimizer))
 
 
 def _explaining(
-    make_optimizer: OptimizerFactory, optimizer: optax.GradientTransformationExtraArgs
+    make_optimizer: OptimizerFactory, what: str, optimizer: optax.GradientTransformationExtraArgs
 ) -> optax.GradientTransformationExtraArgs:
     """The same optimizer, but what fails in it is explained, and it gets only extra arguments that it takes."""
     parameters = inspect.signature(optimizer.update).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
 
     def init(params: Params) -> Any:
-        with _explained(make_optimizer):
+        with _explained(make_optimizer, what):
             return optimizer.init(params)
 
     def update(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
-        with _explained(make_optimizer):
+        with _explained(make_optimizer, what):
             updates, state = optimizer.update(updates, state, params, **taken)
         _check_shapes(make_optimizer, updates, params)
         return updates, state
@@ -116,28 +118,28 @@ def _check_shapes(make_optimizer: OptimizerFactory, updates: Params, params: Par
 
 
 @contextlib.contextmanager
-def _explained(make_optimizer: OptimizerFactory) -> Iterator[None]:
+def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
     """Turn an error of the factory or of its optimizer into one that says why the engine cannot use it."""
     try:
         yield
     except TRACER_ERRORS as error:
         raise TypeError(
-            f"`make_optimizer` must accept a traced learning rate (all lrs run in one program), but "
+            f"`make_optimizer` must accept {what} (all settings run in one program), but "
             f"{name_of(make_optimizer)} needs its concrete value{places(error)}. " + (_hint(error) or _BRANCH)
         ) from error
     except Exception as error:
         if not _in_optax(error):
             raise
         raise TypeError(
-            "`make_optimizer` must return an optimizer that needs no more than a traced learning rate and the gradient "
+            "`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
             f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {error} "
             f"{_hint(error)}".rstrip()
         ) from error
 
 
 _BRANCH = (
-    "Replace a Python `if` or `float()` on the learning rate by `jnp.where` or `jax.lax.cond`, "
-    'or decide outside the factory. With `executor="loop"` too the learning rate is traced.'
+    "Replace a Python `if` or `float()` on a traced number by `jnp.where` or `jax.lax.cond`, "
+    'or decide outside the factory. With `executor="loop"` too the number is traced.'
 )
 
 

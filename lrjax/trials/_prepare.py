@@ -208,6 +208,17 @@ def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
             )
 
 
+def check_evaluation_finite(evaluation: EvalData) -> None:
+    """Raise where a floating leaf of the evaluation batches is not finite."""
+    for group in evaluation.batches.groups:
+        for path, leaf in jax.tree_util.tree_leaves_with_path(group):
+            if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf, np.float32)).all():
+                raise ValueError(
+                    f"`Task(eval_batches=...)` must be finite, got nan or inf at {path_of(path)}. Clean the data: "
+                    "every evaluation would read as diverged. For missing values give a mask, which eval_fn reads."
+                )
+
+
 def _check_eval_batches(eval_set: EvalSet, train_batches: Batch) -> None:
     """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
     expected = _first_shapes(train_batches)

@@ -95,7 +95,7 @@ class TrialRunner:
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
-        self.mesh = lane_mesh(mesh)
+        self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.experiment: Experiment = prepare(
             where, task, make_optimizer, key=key, horizons=horizons, num_seeds=num_seeds

@@ -11,7 +11,7 @@ import numpy as np
 
 from .._checks import check_signature, name_of, show
 from .._types import Batch, Key, PyTree
-from ._data import check_arrays, compare_trees, stack_batches
+from ._data import check_arrays, check_like_first, stack_batches
 
 FACTORY = "train_batches(epoch) -> iterable of batches"
 
@@ -226,12 +226,7 @@ class StreamReader:
             batch = next(self._batches)
         batch = check_arrays(f"{where}[{self._total}]", batch)
         self._first = batch if self._first is None else self._first
-        difference = compare_trees(self._first, batch)
-        if difference:
-            raise ValueError(
-                f"`{where}` must all have one structure and shape, but batch {self._total} differs from batch 0: "
-                f"{difference}. Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
-            )
+        check_like_first(where, self._first, self._total, batch)
         self._index, self._total = self._index + 1, self._total + 1
         return batch
 
