@@ -246,6 +246,13 @@ CASES = {
         ValueError,
         ["`sweep(eval_every=...)` must be at most num_steps=4", "got 5", "give num_steps"],
     ),
+    "evaluations that go back": (
+        lambda: sweep(eval_every=[2, 1]),
+        ValueError,
+        ["`sweep(eval_every=...)` given as a sequence must hold increasing steps up to num_steps=4", "got [2, 1]"],
+    ),
+    "evaluations after the end": (lambda: sweep(eval_every=(1, 5)), ValueError, ["increasing steps", "got [1, 5]"]),
+    "half an evaluation": (lambda: sweep(eval_every=[1.5]), TypeError, ["`sweep(eval_every=...)[0]`", "got 1.5"]),
     "an executor": (lambda: sweep(executor="pmap"), ValueError, ["`sweep(executor=...)`", "'pmap'", "Chunked(k)"]),
     "no trial axis": (
         lambda: sweep(mesh=mesh("x", "data")),

@@ -398,6 +398,12 @@ def test_by_default_there_are_at_most_ten_evaluations():
     assert regress("loop", eval_every=None).steps.tolist() == [3, 6, 9, 12, 15, 18, 21, 24]
 
 
+def test_evaluations_at_given_steps_are_those_of_regular_ones():
+    every, some = regress("map", eval_every=1), regress("map", eval_every=[1, 2, 5, 20])
+    assert some.steps.tolist() == [1, 2, 5, 20, 24]
+    np.testing.assert_array_equal(some.metrics["loss"], every.metrics["loss"][:, :, some.steps - 1])
+
+
 def test_what_a_listener_raises_ends_the_sweep():
     def fail(event: lrjax.SweepProgress) -> None:
         if event.step:

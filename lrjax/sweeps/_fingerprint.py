@@ -46,7 +46,7 @@ def describe_call(
     grid: Grid,
     key: Key,
     num_steps: int,
-    eval_every: int,
+    eval_every: int | list[int],
     stop: Stop | None,
     executor: object,
     mesh: Mesh | None,

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -71,7 +72,7 @@ def plan_sweep(
     key: Key,
     num_steps: int,
     num_seeds: int = 1,
-    eval_every: int | None = None,
+    eval_every: int | Sequence[int] | None = None,
     executor: Executor = "vmap",
     devices: int = 1,
     device_bytes: float | None = None,

@@ -1,9 +1,11 @@
 """From the arguments of a sweep to what it runs with: everything is checked here, before anything is compiled."""
 
 import dataclasses
+import itertools
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -157,7 +159,7 @@ def make_setup(
     key: Key,
     num_steps: int,
     num_seeds: int,
-    eval_every: int | None,
+    eval_every: int | Sequence[int] | None,
     executor: Executor,
     mesh: Mesh | None,
     directory: str | os.PathLike[str] | None,
@@ -291,9 +293,21 @@ def _check_steps(num_steps: int) -> int:
     return num_steps
 
 
-def _check_eval_every(eval_every: int | None, num_steps: int) -> int:
+def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:
+    """The interval, or the steps themselves."""
     if eval_every is None:
         return max(1, -(-num_steps // EVALUATIONS))
+    if isinstance(eval_every, Sequence) and not isinstance(eval_every, str):
+        steps = [
+            check_count(f"sweep(eval_every=...)[{index}]", step, unit="optimizer updates")
+            for index, step in enumerate(eval_every)
+        ]
+        if not steps or steps[-1] > num_steps or any(late <= early for early, late in itertools.pairwise(steps)):
+            raise ValueError(
+                f"`sweep(eval_every=...)` given as a sequence must hold increasing steps up to num_steps={num_steps}, "
+                f"got {show(list(eval_every))}."
+            )
+        return steps
     every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
     if every > num_steps:
         raise ValueError(

@@ -1,7 +1,7 @@
 """`sweep`: full trainings of many settings at once, streamed, resumable, pruned and spread over devices."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -24,7 +24,7 @@ def sweep(
     key: Key,
     num_steps: int,
     num_seeds: int = 1,
-    eval_every: int | None = None,
+    eval_every: int | Sequence[int] | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -48,8 +48,8 @@ def sweep(
       key: PRNG key. Seed s uses fold_in(key, s).
       num_steps: optimizer updates of every trial (micro-batches under `optax.MultiSteps`).
       num_seeds: draws of initial parameters, batch order and dropout keys, >= 1.
-      eval_every: updates between evaluations on the whole evaluation set; None: a tenth of the training. There is
-        always one at the end.
+      eval_every: updates between evaluations on the whole evaluation set, or the increasing steps at which to
+        evaluate; None: a tenth of the training. There is always one at the end.
       executor: "auto", "vmap", "map", "loop" or `lrjax.Chunked(k)`: how lanes run. They give the same numbers up to
         rounding; "loop" bitwise those of a loop of one jitted step, "map" too but for convolutions on a CPU.
       mesh: devices. Lanes are spread over its axis "trial" (the first, if there is none of that name), the examples
