@@ -204,8 +204,8 @@ def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: int | None = Non
 
     Raises:
       TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, or fewer than 2 points are
-        left.
+      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, fewer than 2 points are left,
+        or no step is between two finite losses.
 
     Source: fastai 2.8, `steep`.
 
@@ -217,7 +217,9 @@ def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: int | None = Non
     kept = _trim("fastai_steep", rates, values, num_steps, minimum=2)
     with np.errstate(invalid="ignore"):
         slopes = np.diff(kept.losses) / np.diff(np.log(kept.lrs))
-    return suggest(rates, values, kept.start + np.argmin(np.where(np.isfinite(slopes), slopes, np.inf)))
+    finite = np.isfinite(slopes)
+    need_points("fastai_steep", int(finite.sum()), 1, "with a finite slope")
+    return suggest(rates, values, kept.start + np.argmin(np.where(finite, slopes, np.inf)))
 
 
 def _trim(
