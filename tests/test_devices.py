@@ -1,12 +1,6 @@
 """Lanes spread over devices and over processes: the numbers of one device, and no communication between lanes."""
 
 import functools
-import json
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,6 +9,7 @@ import optax
 import pytest
 from jax.sharding import AxisType, Mesh
 from problems import regression
+from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
@@ -92,30 +87,9 @@ def on_two_processes(port: str, process: str) -> dict[str, Any]:
     return measured
 
 
-def start(devices: int, *arguments: str) -> subprocess.Popen:
-    """This file as a script, in a process of its own."""
-    settings = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(lrjax.__file__).parent.parent),
-    }
-    command = [sys.executable, "-W", "error", __file__, *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
-
-
-def finish(process: subprocess.Popen) -> dict[str, Any]:
-    try:
-        output, errors = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors[-3000:]
-    return json.loads(output.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    return finish(start(4, "on_four_devices"))
+    return finish(start(__file__, 4, "on_four_devices"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +127,8 @@ def test_lanes_never_communicate(measured):
 
 
 def test_two_processes_give_the_numbers_of_one(expected):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    processes = [start(2, "on_two_processes", port, str(index)) for index in range(2)]
-    one, other = [finish(process) for process in processes]
+    port = free_port()
+    one, other = finish(*(start(__file__, 2, "on_two_processes", port, str(index)) for index in range(2)))
     assert one == other
     assert one["devices"] == 4
     assert "one device, but the mesh spans several hosts" in one["loop"]
@@ -167,4 +138,4 @@ def test_two_processes_give_the_numbers_of_one(expected):
 
 
 if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
+    tell(globals())

@@ -1,15 +1,10 @@
 """A sweep over devices and processes: the numbers of one device, and communication along "data" only."""
 
 import functools
-import json
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +13,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import regression
+from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
@@ -176,40 +172,9 @@ def stored(mesh: Mesh, folder: str, pause: float) -> dict[str, Any]:
     return {"loss": numbers(result), "resumed_at": result.execution.resumed_at}
 
 
-def start(devices: int, *arguments: str) -> subprocess.Popen:
-    """This file as a script, in a process of its own."""
-    settings = {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(lrjax.__file__).parent.parent),
-    }
-    command = [sys.executable, "-W", "error", __file__, *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
-
-
-def finish(*processes: subprocess.Popen) -> list[dict[str, Any]]:
-    """What they measured, once all have ended."""
-    try:
-        ended = [process.communicate(timeout=400) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    for process, (_, errors) in zip(processes, ended, strict=True):
-        assert process.returncode == 0, errors[-3000:]
-    return [json.loads(output.splitlines()[-1]) for output, _ in ended]
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
-    return finish(start(8, "on_eight_devices"))[0]
+    return finish(start(__file__, 8, "on_eight_devices"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +233,7 @@ def test_halving_keeps_the_same_trials_on_a_mesh(measured):
 @pytest.fixture(scope="module")
 def two() -> list[dict[str, Any]]:
     port = free_port()
-    return finish(*(start(2, "on_two_processes", port, str(i), "", "0") for i in range(2)))
+    return finish(*(start(__file__, 2, "on_two_processes", port, str(i), "", "0") for i in range(2)))
 
 
 @pytest.mark.parametrize("name", [*EXECUTORS, "data", "data over processes"])
@@ -291,7 +256,7 @@ def test_what_several_hosts_cannot_do_is_said(two):
 
 def test_a_killed_process_ends_the_other_and_a_restart_resumes(tmp_path):
     port = free_port()
-    first, second = (start(2, "on_two_processes", port, str(i), str(tmp_path), "0.5") for i in range(2))
+    first, second = (start(__file__, 2, "on_two_processes", port, str(i), str(tmp_path), "0.5") for i in range(2))
     try:
         for line in first.stdout:
             if line.startswith("step 12"):
@@ -305,7 +270,7 @@ def test_a_killed_process_ends_the_other_and_a_restart_resumes(tmp_path):
     assert first.returncode != 0
     assert "lost contact with another process" in errors or "distributed service detected fatal errors" in errors
     port = free_port()
-    results = finish(*(start(2, "on_two_processes", port, str(i), str(tmp_path), "0") for i in range(2)))
+    results = finish(*(start(__file__, 2, "on_two_processes", port, str(i), str(tmp_path), "0") for i in range(2)))
     assert results[0]["resumed_at"] > 0
     expected = np.asarray(sweep(eval_every=3).metrics["loss"])
     for one in results:
@@ -313,4 +278,4 @@ def test_a_killed_process_ends_the_other_and_a_restart_resumes(tmp_path):
 
 
 if __name__ == "__main__":
-    print(json.dumps(globals()[sys.argv[1]](*sys.argv[2:])))
+    tell(globals())
