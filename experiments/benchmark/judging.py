@@ -1,0 +1,76 @@
+"""How good a learning rate is: its full training's score, looked up in the recorded grid."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .recording import LRS, TRUTH_SEEDS, Recording
+
+CAP = 20.0
+"""Points: what a choice can lose at most in a capped mean."""
+
+LOG_LRS = np.log10(LRS)
+
+
+class Truth(NamedTuple):
+    """What full trainings gave at every learning rate of the grid.
+
+    Attributes:
+      scores: points, mean over the truth's seeds; where a training diverged 0, or less if the score was.
+      best: the highest.
+      low, high: log10 of the ends of the best range: learning rates around the best one whose score is within
+        max(1 point, 1.5 test examples, 1 standard error) of it.
+    """
+
+    scores: np.ndarray
+    best: float
+    low: float
+    high: float
+
+    def score(self, lr: float) -> float:
+        """Interpolated in log10(lr); constant beyond the grid."""
+        return float(np.interp(np.log10(lr), LOG_LRS, self.scores))
+
+    def regret(self, lr: float) -> float:
+        """Points lost against the best learning rate of the grid; CAP's worth and more for none at all."""
+        return self.best - self.score(lr) if np.isfinite(lr) and lr > 0 else self.best
+
+    def in_range(self, lr: float) -> bool:
+        """Whether the choice lies within the best range."""
+        return bool(np.isfinite(lr) and lr > 0 and self.low - 1e-6 <= np.log10(lr) <= self.high + 1e-6)
+
+    def distance(self, lr: float) -> float:
+        """Decades from the middle of the best range, above it positive."""
+        return float(np.log10(lr) - 0.5 * (self.low + self.high)) if np.isfinite(lr) and lr > 0 else float("nan")
+
+
+TEST_EXAMPLES = {
+    "diabetes": 96,
+    "cancer": 128,
+    "wine": 58,
+    "digits": 341,
+    "news": 1000,
+    "hymenoptera": 93,
+}
+
+
+def truth_of(recording: Recording, schedule: str) -> Truth:
+    """The truth's seeds of a schedule, at the end."""
+    scores = settled(recording, schedule)[:, :TRUTH_SEEDS, -1]
+    means = scores.mean(1)
+    peak = int(np.argmax(means))
+    error = float(scores[peak].std(ddof=1) / np.sqrt(TRUTH_SEEDS))
+    examples = next(count for name, count in TEST_EXAMPLES.items() if name in recording.name)
+    enough = means >= means[peak] - max(1.0, 150.0 / examples, error)
+    low = high = peak
+    while low > 0 and enough[low - 1]:
+        low -= 1
+    while high + 1 < len(LRS) and enough[high + 1]:
+        high += 1
+    return Truth(means, float(means[peak]), float(LOG_LRS[low]), float(LOG_LRS[high]))
+
+
+def settled(recording: Recording, schedule: str) -> np.ndarray:
+    """Scores with what diverged or is worse than nothing at 0, shape (learning rates, seeds, horizons)."""
+    scores, losses = recording.score[schedule], recording.loss[schedule]
+    return np.where(np.isfinite(scores) & np.isfinite(losses), np.maximum(scores, 0.0), 0.0).astype(np.float64)

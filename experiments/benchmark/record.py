@@ -1,0 +1,49 @@
+"""Record every task of the benchmark: 33 learning rates x 8 seeds x 2 schedules, range tests, and rivals without lr.
+
+    LRJAX_DATA=... python -m experiments.benchmark.record             # all tasks; see below for the time it takes
+    LRJAX_DATA=... python -m experiments.benchmark.record --tasks mlp_digits_sgd cnn_digits_momentum --fresh
+
+Writes experiments/results/benchmark/<task>.npz after every task, and goes on from there when it is started again.
+The scripts beside this one read these files only, so that a rule is tried on all tasks in seconds.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from experiments.speed import machine
+
+from . import tasks  # noqa: F401  registers them
+from .problem import TASKS
+from .recording import CURVE_SEEDS, TRUTH_SEEDS, record, write
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark"
+
+
+def main() -> None:
+    """Record what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
+    parser.add_argument("--fresh", action="store_true", help="record again what is there")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    about = {**machine.describe_machine(), "date": machine.today()}
+    for number, name in enumerate(options.tasks, 1):
+        path = options.out / f"{name}.npz"
+        if path.exists() and not options.fresh:
+            continue
+        started = time.perf_counter()
+
+        def say(part: str, name: str = name, number: int = number) -> None:
+            print(f"[{number}/{len(options.tasks)}] {name}: {part}", file=sys.stderr, flush=True)
+
+        recording = record(TASKS[name](), num_seeds=TRUTH_SEEDS + CURVE_SEEDS, say=say, about=about)
+        write(recording, path)
+        best = recording.score["constant"][:, :TRUTH_SEEDS, -1].mean(1)
+        print(f"{name}: best score {best[best == best].max():.2f}, {time.perf_counter() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Everything that a task's rules are replayed from: trainings at 33 learning rates, range tests, rivals."""
+
+import dataclasses
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from optax import contrib
+
+import lrjax
+
+from .problem import Problem
+
+LRS = 10.0 ** (np.arange(-28, 5) / 4)
+"""1e-7 to 10 by quarter decades."""
+
+TRUTH_SEEDS, CURVE_SEEDS = 3, 5
+"""The first seeds say what the best learning rate is; rules read the others."""
+
+SHORT = (5, 10, 20, 35, 50, 70, 100)
+RANGES = ((1e-7, 10.0), (1e-8, 1.0))
+"""fastai's and torch-lr-finder's range, and Lightning's."""
+
+RANGE_STEPS = 100
+SCHEDULES = ("constant", "cosine")
+
+
+def horizons_of(steps: int) -> tuple[int, ...]:
+    """About 18 steps at which every training is evaluated; the last is its end."""
+    late = np.round(np.geomspace(100, steps, 12)).astype(int).tolist()
+    return tuple(sorted({step for step in (*SHORT, *late) if step <= steps}))
+
+
+class Rival(NamedTuple):
+    """An optimizer that needs no learning rate.
+
+    Attributes:
+      make: gets a factor of 1, which most of them take as their learning rate.
+    """
+
+    make: Callable[[Any], optax.GradientTransformation]
+
+
+RIVALS = {
+    "prodigy": Rival(contrib.prodigy),
+    "dog": Rival(contrib.dog),
+    "dowg": Rival(contrib.dowg),
+    "dadapt_adamw": Rival(contrib.dadapt_adamw),
+    "cocob": Rival(contrib.cocob),
+    "mechanize_adam": Rival(lambda factor: contrib.mechanize(optax.adam(factor))),
+    "schedule_free_adamw": Rival(lambda factor: contrib.schedule_free_adamw(2.5e-3 * factor, warmup_steps=50)),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What was measured of one task.
+
+    Attributes:
+      name, optimizer, steps: of the task.
+      baseline_loss: of the best constant predictor.
+      horizons: steps at which trainings were evaluated.
+      loss, test_loss, score, train_loss: schedule -> values, shape (learning rates, seeds, horizons).
+      initial_loss: the validation loss of every seed at learning rate 0, shape (seeds, horizons).
+      range_losses: training loss of every step of the range tests, shape (ranges, seeds, steps).
+      rivals: name -> score of the truth's seeds at the end; nan where it diverged.
+      seconds: part -> wall time.
+      about: versions and the machine.
+    """
+
+    name: str
+    optimizer: str
+    steps: int
+    baseline_loss: float
+    horizons: tuple[int, ...]
+    loss: dict[str, np.ndarray]
+    test_loss: dict[str, np.ndarray]
+    score: dict[str, np.ndarray]
+    train_loss: dict[str, np.ndarray]
+    initial_loss: np.ndarray
+    range_losses: np.ndarray
+    rivals: dict[str, np.ndarray]
+    seconds: dict[str, float]
+    about: dict[str, Any]
+
+    @property
+    def num_seeds(self) -> int:
+        """Of the truth and of the rules together."""
+        return self.initial_loss.shape[0]
+
+
+METRICS = ("loss", "test_loss", "score", "train_loss")
+
+
+def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], about: dict[str, Any]) -> Recording:
+    """Train everything."""
+    key, steps = jax.random.key(0), problem.steps
+    horizons = horizons_of(steps)
+    values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
+    seconds: dict[str, float] = {}
+    initial = np.zeros((num_seeds, len(horizons)))
+    run = functools.partial(lrjax.sweep, problem.task, key=key, num_steps=steps, eval_every=horizons)
+    for schedule in SCHEDULES:
+        say(schedule)
+        started = time.perf_counter()
+        result = run(functools.partial(_at, problem, schedule), {"learning_rate": [0.0, *LRS]}, num_seeds=num_seeds)
+        seconds[schedule] = time.perf_counter() - started
+        for metric in METRICS:
+            values[metric][schedule] = _finite_float32(result.metrics[metric][1:])
+        initial = result.metrics["loss"][0]
+    say("range tests")
+    started = time.perf_counter()
+    ramps = [lrjax.schedules.range_test_ramp(low, high, RANGE_STEPS) for low, high in RANGES]
+    tests = lrjax.sweep(
+        problem.task,
+        problem.make_optimizer,
+        lrjax.schedules.stack(ramps),
+        key=key,
+        num_steps=RANGE_STEPS,
+        num_seeds=num_seeds,
+        eval_every=1,
+    )
+    seconds["range tests"] = time.perf_counter() - started
+    started = time.perf_counter()
+    rivals = {}
+    for name, rival in RIVALS.items():
+        say(name)
+        result = run(
+            lambda factor, make=rival.make: make(factor), {"factor": [1.0]}, num_seeds=min(TRUTH_SEEDS, num_seeds)
+        )
+        rivals[name] = result.metrics["score"][0, :, -1]
+    seconds["rivals"] = time.perf_counter() - started
+    return Recording(
+        name=problem.name,
+        optimizer=problem.optimizer,
+        steps=steps,
+        baseline_loss=float(problem.task.baseline_loss or np.nan),
+        horizons=horizons,
+        initial_loss=initial,
+        range_losses=_finite_float32(tests.metrics["train_loss"]),
+        rivals=rivals,
+        seconds=seconds,
+        about=about,
+        **values,
+    )
+
+
+def _at(problem: Problem, schedule: str, learning_rate: Any) -> optax.GradientTransformation:
+    if schedule == "cosine":
+        return problem.make_optimizer(lrjax.schedules.cosine_decay(learning_rate, problem.steps))
+    return problem.make_optimizer(learning_rate)
+
+
+def _finite_float32(values: np.ndarray) -> np.ndarray:
+    """float32; what is not finite or too large is nan."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        small = values.astype(np.float32)
+    return np.where(np.isfinite(small), small, np.float32(np.nan))
+
+
+def write(recording: Recording, path: Path) -> None:
+    """To a compressed npz, whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+    for metric in METRICS:
+        arrays |= {f"{metric}.{schedule}": values for schedule, values in getattr(recording, metric).items()}
+    arrays |= {f"rivals.{name}": values for name, values in recording.rivals.items()}
+    arrays |= {"initial_loss": recording.initial_loss, "range_losses": recording.range_losses}
+    plain = ("name", "optimizer", "steps", "baseline_loss", "horizons", "seconds", "about")
+    head = json.dumps({name: getattr(recording, name) for name in plain})
+    draft = path.with_suffix(".draft")
+    with open(draft, "wb") as file:
+        np.savez_compressed(file, head=np.frombuffer(head.encode(), np.uint8), **arrays)
+    draft.replace(path)
+
+
+def read(path: Path) -> Recording:
+    """What `write` wrote."""
+    with np.load(path) as data:
+        head = json.loads(bytes(data["head"]))
+        fields: dict[str, Any] = {metric: {} for metric in (*METRICS, "rivals")}
+        for name in data.files:
+            metric, _, rest = name.partition(".")
+            if rest:
+                fields[metric][rest] = data[name]
+        return Recording(
+            **{**head, "horizons": tuple(head["horizons"])},
+            initial_loss=data["initial_loss"],
+            range_losses=data["range_losses"],
+            **fields,
+        )

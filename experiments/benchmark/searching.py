@@ -1,0 +1,157 @@
+"""The finder, replayed from a recorded table: the same window, rules, warnings and refinement, nothing trained."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+import lrjax
+from lrjax.finder._refine import FILL_ROUNDS, fill_window, first_grid, new_ones, paper_points
+
+from .judging import LOG_LRS
+from .recording import Recording
+
+Scheme = Literal["half", "fill", "quarter", "paper"]
+PAPER_ROUNDS = 10
+
+
+class Search(NamedTuple):
+    """A finder's run.
+
+    Attributes:
+      curve: what was tried.
+      window: what was found.
+      warnings: their names.
+      trials: learning rates tried.
+      updates: optimizer updates of all trials and seeds.
+    """
+
+    curve: lrjax.LossCurve
+    window: lrjax.Window
+    warnings: frozenset[str]
+    trials: int
+    updates: int
+
+
+def losses_at(recording: Recording, exponents: Sequence[float], seeds: Sequence[int], horizon: int) -> np.ndarray:
+    """Recorded validation losses of constant learning rates, shape (seeds, exponents); inf where diverged.
+
+    Between the grid's points they are interpolated in log10(lr); next to a diverged one the nearer point counts.
+    """
+    place = recording.horizons.index(horizon)
+    table = recording.loss["constant"][:, list(seeds), place].T.astype(np.float64)
+    position = (np.asarray(exponents) - LOG_LRS[0]) / (LOG_LRS[1] - LOG_LRS[0])
+    below = np.clip(np.floor(position + 1e-6).astype(int), 0, len(LOG_LRS) - 1)
+    share = np.where(np.abs(position - np.round(position)) < 1e-6, 0.0, position - below)
+    above = np.minimum(below + 1, len(LOG_LRS) - 1)
+    mixed = table[:, below] * (1 - share) + np.where(share > 0, table[:, above], 0.0) * share
+    nearer = np.where(share > 0.5, table[:, above], table[:, below])
+    values = np.where(np.isfinite(mixed), mixed, nearer)
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def curve_of(
+    recording: Recording,
+    exponents: Sequence[float],
+    seeds: Sequence[int],
+    horizon: int,
+    change: Any = None,
+) -> lrjax.LossCurve:
+    """The curve that sampling these learning rates would have given; `change(losses, initial)` alters the losses."""
+    order = sorted(exponents)
+    losses = losses_at(recording, order, seeds, horizon)
+    initial = recording.initial_loss[list(seeds), recording.horizons.index(horizon)]
+    if change is not None:
+        losses, initial = change(losses, initial, order)
+    return lrjax.LossCurve(
+        lrs=jnp.asarray(10.0 ** np.asarray(order), jnp.float32),
+        losses=jnp.asarray(losses[None], jnp.float32),
+        initial_loss=jnp.asarray(initial, jnp.float32),
+        horizons=jnp.asarray([horizon]),
+        rounds=jnp.zeros(len(order), int),
+        diverged_at=jnp.where(jnp.isfinite(jnp.asarray(losses)), -1, horizon),
+    )
+
+
+def search(
+    recording: Recording,
+    seeds: Sequence[int],
+    *,
+    horizon: int = 20,
+    scheme: Scheme = "fill",
+    literal: bool = False,
+    change: Any = None,
+    threshold: float = 0.125,
+) -> Search:
+    """One run of the finder within 1e-7 to 10."""
+    tried = [x / 4 for x in range(-28, 5)] if scheme == "quarter" else first_grid(1e-7, 10.0)
+    at = functools.partial(curve_of, recording, seeds=seeds, horizon=horizon, change=change)
+    for _ in range({"fill": FILL_ROUNDS, "paper": PAPER_ROUNDS}.get(scheme, 0)):
+        curve = at(tried)
+        window = lrjax.find_window(curve, literal=literal)
+        wanted = fill_window(tried, window) if scheme == "fill" else paper_points(curve, window, threshold)
+        more = [x for x in new_ones(wanted, tried) if LOG_LRS[0] - 1e-6 <= x <= LOG_LRS[-1] + 1e-6]
+        if not more:
+            break
+        tried = [*tried, *more]
+    return read(recording, at(tried), seeds, horizon, literal=literal)
+
+
+def read(
+    recording: Recording, curve: lrjax.LossCurve, seeds: Sequence[int], horizon: int, *, literal: bool = False
+) -> Search:
+    """The window and the warnings of a curve."""
+    window = lrjax.find_window(curve, literal=literal)
+    baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
+    warnings = frozenset(one.name.value for one in lrjax.find_warnings(curve, window, baseline_loss=baseline))
+    trials = curve.num_trials
+    return Search(curve, window, warnings, trials, trials * len(seeds) * horizon)
+
+
+DOUBTS = frozenset(
+    ("no_learning", "tiny_effect", "small_progress", "flat_basin", "multi_basin", "narrow_window", "noisy")
+)
+"""Warnings after which the two-stage rule goes on."""
+
+SECOND = 100
+DRIFT = 0.4
+
+
+class Choice(NamedTuple):
+    """A learning rate and what it cost.
+
+    Attributes:
+      lr: nan where nothing was found.
+      updates: optimizer updates.
+    """
+
+    lr: float
+    updates: int
+
+
+def two_stages(recording: Recording, seeds: Sequence[int], *, doubts: frozenset[str] = DOUBTS) -> Choice:
+    """Method 1 after 20 steps; where it is doubtful, its survivors after 100 and the horizon's correction."""
+    first = search(recording, seeds)
+    if not first.warnings & doubts:
+        return Choice(float(lrjax.midpoint(first.curve, first.window)), first.updates)
+    lrs, low, high = np.log10(np.asarray(first.curve.lrs, np.float64)), LOG_LRS[0], LOG_LRS[-1]
+    if first.window.outcome is lrjax.Outcome.found:
+        low, high = survivors(first)
+    kept = [round(4 * x) / 4 for x in lrs if low - 1e-6 <= x <= high + 1e-6]
+    updates = first.updates + len(kept) * len(seeds) * (SECOND - 20)
+    second = read(recording, curve_of(recording, kept, seeds, SECOND), seeds, SECOND)
+    if second.window.outcome is not lrjax.Outcome.found:
+        return Choice(float("nan"), updates)
+    shift = DRIFT * np.log10(recording.steps / SECOND)
+    return Choice(float(second.window.max_lr) * 10.0 ** -max(0.0, shift), updates)
+
+
+def survivors(first: Search) -> tuple[float, float]:
+    """log10 of the range that the second stage trains on: from below method 2 to the right edge of the basin."""
+    x, z = np.asarray(first.window.log10_lr), np.asarray(first.window.loss)
+    bottom = np.log10(float(first.window.max_lr))
+    right = x[(x > bottom) & np.isfinite(z) & (z > 0.75)]
+    edge = right[0] if len(right) else x[np.isfinite(z)][-1]
+    return float(np.log10(float(lrjax.half_loss(first.curve, first.window)))) - 0.25, float(edge) + 0.25
