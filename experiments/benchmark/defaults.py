@@ -1,0 +1,129 @@
+"""Which one-sweep rule should be the default? Chosen on all tasks but one, judged on that one, for every task.
+
+    python -m experiments.benchmark.defaults          # minutes; no data and no training
+
+Reads experiments/results/benchmark/*.npz; writes experiments/results/benchmark_defaults.json. A candidate is a rule, a
+horizon, a number of seeds and a shift in decades. Both schedules count. Printed: the best candidates on all tasks, the
+regret of choosing among them with the judged task left out, and each warning's worth as a reason to doubt method 1.
+"""
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrjax import WarningName
+
+from .judging import CAP, truth_of
+from .methods import RULES, seeds_of
+from .recording import CURVE_SEEDS, SCHEDULES, Recording
+from .replay import RESULTS, load
+from .searching import search
+
+HORIZONS = (5, 10, 20, 35, 50, 100)
+SEEDS = (1, 3)
+SHIFTS = (0.0, -0.2, -0.4)
+DEFAULT = ("method 1 (midpoint)", 20, 3, 0.0)
+Candidate = tuple[str, int, int, float]
+
+
+def regrets(recordings: Sequence[Recording]) -> dict[Candidate, np.ndarray]:
+    """Capped regret of every candidate, mean over runs and schedules, shape (tasks,)."""
+    candidates = list(itertools.product(RULES, HORIZONS, SEEDS, SHIFTS))
+    table = {candidate: np.zeros(len(recordings)) for candidate in candidates}
+    for place, recording in enumerate(recordings):
+        truths = [truth_of(recording, schedule) for schedule in SCHEDULES]
+        for horizon, seeds in itertools.product(HORIZONS, SEEDS):
+            found = [search(recording, seeds_of(recording, run, seeds), horizon=horizon) for run in range(CURVE_SEEDS)]
+            for rule, shift in itertools.product(RULES, SHIFTS):
+                lrs = [RULES[rule](one) * 10**shift for one in found]
+                lost = [min(truth.regret(lr), CAP) for truth in truths for lr in lrs]
+                table[rule, horizon, seeds, shift][place] = np.mean(lost)
+    return table
+
+
+def leave_one_out(table: dict[Candidate, np.ndarray], *, seeds: int) -> tuple[np.ndarray, list[Candidate]]:
+    """The regret on every task of what is best on the others, and what that was."""
+    candidates = [candidate for candidate in table if candidate[2] == seeds]
+    values = np.stack([table[candidate] for candidate in candidates])
+    chosen, lost = [], np.zeros(values.shape[1])
+    for task in range(values.shape[1]):
+        best = int(np.argmin(np.delete(values, task, axis=1).mean(axis=1)))
+        chosen.append(candidates[best])
+        lost[task] = values[best, task]
+    return lost, chosen
+
+
+def judge_warnings(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
+    """How often a warning is given, and method 1's regret with and without it."""
+    given: dict[str, list[float]] = {name.value: [] for name in WarningName}
+    absent: dict[str, list[float]] = {name.value: [] for name in WarningName}
+    for recording in recordings:
+        truth = truth_of(recording, "constant")
+        for run in range(CURVE_SEEDS):
+            found = search(recording, seeds_of(recording, run, 1))
+            lost = min(truth.regret(RULES["method 1 (midpoint)"](found)), CAP)
+            for name in given:
+                (given if name in found.warnings else absent)[name].append(lost)
+    return {
+        name: {
+            "share": len(given[name]) / (len(given[name]) + len(absent[name])),
+            "regret_with": float(np.mean(given[name])) if given[name] else 0.0,
+            "regret_without": float(np.mean(absent[name])) if absent[name] else 0.0,
+        }
+        for name in given
+    }
+
+
+def main() -> None:
+    """Replay, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    started = time.perf_counter()
+    recordings = load(options.results / "benchmark")
+    table = regrets(recordings)
+    now, report = table[DEFAULT], {}
+    for seeds in SEEDS:
+        ranking = sorted((one for one in table if one[2] == seeds), key=lambda one: table[one].mean())
+        print(f"\nBest on all {len(recordings)} tasks with {seeds} seeds; the default has {now.mean():.2f}:")
+        for candidate in ranking[:8]:
+            print(f"  {_show(candidate)}: {_paired(table[candidate], now)}")
+        lost, chosen = leave_one_out(table, seeds=seeds)
+        print(f"Left out one by one: {_paired(lost, now)}; chosen: {_count(chosen)}")
+        report[f"{seeds} seeds"] = {
+            "best": [{"candidate": _show(one), "regret": table[one].mean()} for one in ranking[:8]],
+            "left_out": {"regret": lost.mean(), "by_task": lost.tolist(), "chosen": _count(chosen)},
+        }
+    report["default"] = {"candidate": _show(DEFAULT), "regret": now.mean(), "by_task": now.tolist()}
+    report["warnings"] = judge_warnings(recordings)
+    print("\n| warning | given in | regret with | without |\n|---|---|---|---|")
+    for name, row in report["warnings"].items():
+        print(f"| {name} | {row['share']:.0%} | {row['regret_with']:.2f} | {row['regret_without']:.2f} |")
+    content = {"tasks": [recording.name for recording in recordings], **report}
+    (options.results / "benchmark_defaults.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    print(f"\n{time.perf_counter() - started:.0f} s")
+
+
+def _show(candidate: Candidate) -> str:
+    rule, horizon, seeds, shift = candidate
+    return f"{rule}, {horizon} steps, {seeds} seed{'s' * (seeds > 1)}, {shift:+.1f} decades"
+
+
+def _count(chosen: Sequence[Candidate]) -> dict[str, int]:
+    return {_show(one): chosen.count(one) for one in dict.fromkeys(chosen)}
+
+
+def _paired(values: np.ndarray, base: np.ndarray) -> str:
+    difference: Any = values - base
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return f"{values.mean():.2f} ({difference.mean():+.2f} +- {error:.2f})"
+
+
+if __name__ == "__main__":
+    main()
