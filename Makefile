@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions lint format bench clean help
+.PHONY: demo test test-slow test-versions lint format bench figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ format: $(VENV)/.lint  ## Put the sources in order.
 
 bench: $(VENV)/.bench  ## The speed of the engine, against hand-written JAX and PyTorch.
 	$(BIN)/python experiments/speed/engine.py
+
+figures: $(VENV)/.core  ## The paper's figures and docs/paper.md, from the committed results.
+	$(BIN)/python -m paper_figures
 
 clean:  ## Remove the virtual environments and what the demo wrote.
 	rm -rf $(VENV) .venv-3.* $(OUT)

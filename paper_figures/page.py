@@ -1,0 +1,112 @@
+"""The numbers of docs/paper.md, from the results: everything between its markers.
+
+    python -m paper_figures.page [--results FOLDER] [--page FILE]
+
+A block `<!-- numbers: begin NAME -->` ... `<!-- numbers: end -->` is filled by the function NAME below; what is not
+measured yet is named there with the command that measures it.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from paper_figures.results import (
+    FOLDER,
+    PLANS,
+    ROOT,
+    SHOWN,
+    NotMeasured,
+    PlanResults,
+    Results,
+    ResultsError,
+    command_of,
+)
+from paper_figures.tables import adaptive_table, cost_table, middle_table, order_table, range_table
+
+PAGE = ROOT / "docs" / "paper.md"
+BLOCK = re.compile(r"(<!-- numbers: begin (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
+
+CAPTIONS = {
+    1: "Training and validation loss of the full grid search, mean of the seeds; the rest of the grid in grey. "
+    "Triangles: above the axis; crosses: not finite.",
+    2: "One range test for each key: raw, smoothed, and what the rules of the peers suggest.",
+    3: "The step-sampled curve: every point is a training of its own.",
+    4: "The curvature of that curve, by the paper's text (finite differences) and by our default (smoothed).",
+    5: "Method 1: the middle of the window, in decades.",
+    6: "Method 2: half of the reduction.",
+    7: "Method 3: the steepest descent.",
+    8: "What each round of the paper's refinement added.",
+    9: "Accuracy after the full training against learning rate; the picks were trained as the grid was.",
+}
+
+
+def figure(number: int, results: Results) -> str:
+    """The picture, or which runs it waits for."""
+    missing = _missing(results, [SHOWN] if number < 9 else list(PLANS))
+    if missing:
+        return missing
+    picture = f"../paper_figures/images/figure_{number}"
+    model = f" {PLANS[SHOWN]}." if number < 9 else ""
+    links = f"[PDF]({picture}.pdf), [numbers]({picture}.json)"
+    caption = f"Figure {number}. {CAPTIONS[number]}{model}"
+    return f"![{caption}]({picture}.png)\n\n*{caption}* ({links})"
+
+
+def table(make: Callable[[list[PlanResults]], str], results: Results) -> str:
+    """The numbers of every plan that is measured, and which runs the others wait for."""
+    measured = [results.plan(*place) for place in PLANS if not _missing(results, [place])]
+    parts = [make(measured)] if measured else []
+    return "\n\n".join([*parts, *filter(None, [_missing(results, list(PLANS))])])
+
+
+def _missing(results: Results, places: list[tuple[str, str]]) -> str:
+    """Which plans are not measured, with the commands that measure them; empty if all are."""
+    missing: dict[str, list[str]] = {}
+    for experiment, name in places:
+        try:
+            results.plan(experiment, name)
+        except NotMeasured:
+            missing.setdefault(command_of(experiment), []).append(PLANS[experiment, name])
+    lines = [f"- {' and '.join(titles)}: `{command}`" for command, titles in missing.items()]
+    return "\n".join(["Not measured yet; the runs are to be made with", "", *lines]) if lines else ""
+
+
+BLOCKS: dict[str, Callable[[Results], str]] = {
+    **{f"figure_{number}": lambda results, number=number: figure(number, results) for number in CAPTIONS},
+    "order": lambda results: table(order_table, results),
+    "middle": lambda results: table(middle_table, results),
+    "cost": lambda results: table(cost_table, results),
+    "adaptive": lambda results: table(adaptive_table, results),
+    "range_test": lambda results: table(range_table, results),
+}
+
+
+def render(page: str, results: Results) -> str:
+    """The page with every block filled anew.
+
+    Raises:
+      ValueError: a block is unknown, missing, or there twice.
+      ResultsError: a file of results is damaged.
+    """
+    names = [match[2] for match in BLOCK.finditer(page)]
+    if sorted(names) != sorted(BLOCKS):
+        raise ValueError(f"The page must have each of the blocks {sorted(BLOCKS)} once, got {sorted(names)}.")
+    return BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match[2]](results)}\n\n{match[3]}", page)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page")
+    options = parser.parse_args(arguments)
+    try:
+        options.page.write_text(render(options.page.read_text(), Results(options.results)))
+    except ResultsError as error:
+        sys.exit(str(error))
+    print(f"Written: {options.page}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
