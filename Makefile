@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions lint format bench figures clean help
+.PHONY: demo test test-slow test-versions lint format bench reproduce figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,16 @@ format: $(VENV)/.lint  ## Put the sources in order.
 
 bench: $(VENV)/.bench  ## The speed of the engine, against hand-written JAX and PyTorch.
 	$(BIN)/python experiments/speed/engine.py
+
+reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, from the data (LRJAX_DATA) to the figures: hours.
+	$(BIN)/python -m experiments.paper.bert
+	$(BIN)/python -m experiments.paper.bart
+	$(BIN)/python -m experiments.paper.resnet
+	$(BIN)/python -m experiments.benchmark.record
+	$(BIN)/python -m experiments.benchmark.replay
+	$(BIN)/python -m experiments.benchmark.ablations
+	$(BIN)/python -m experiments.benchmark.defaults
+	$(BIN)/python -m paper_figures
 
 figures: $(VENV)/.core  ## The paper's figures and docs/paper.md, from the committed results.
 	$(BIN)/python -m paper_figures

@@ -124,8 +124,7 @@ class Sweep(Output, Model):
     log10, or 0:1:5, evenly spaced. Several --grid make a product; all --zip change together. Writes sweep.json,
     sweep.csv (one row for each trial, seed and evaluation), sweep.png and sweep_curves.png.
 
-      lrjax sweep my_model.py:task --optimizer adamw --steps 5000 --directory runs/adamw \
-          --grid learning_rate=1e-5:1e-1:17log --grid weight_decay=0,0.01,0.1
+      lrjax sweep my_model.py:task --optimizer adamw --grid learning_rate=1e-5:1e-1:17log --grid weight_decay=0,0.1
 
     Exit status: 0 a best setting was found, 1 none was, 2 wrong use, 130 interrupted.
     """

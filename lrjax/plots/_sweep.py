@@ -234,5 +234,6 @@ def _title(result: SweepResult, metric: str) -> str:
 
 def _subtitle(result: SweepResult) -> str:
     diverged = int((result.diverged_at >= 0).sum())
-    words = [f"{result.num_trials} trials x {result.num_seeds} seeds, {result.num_steps} updates"]
+    seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds > 1)}"
+    words = [f"{result.num_trials} trials x {seeds}, {result.num_steps} updates"]
     return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))

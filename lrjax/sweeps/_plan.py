@@ -53,7 +53,8 @@ class SweepPlan:
     def summary(self) -> str:
         """A few lines."""
         lines = [
-            f"{self.trials} trials x {self.seeds} seeds on {self.devices} devices: {self.lanes_per_device} lanes a "
+            f"{self.trials} trials x {self.seeds} seed{'s' * (self.seeds > 1)} on {self.devices} devices: "
+            f"{self.lanes_per_device} lanes a "
             f"device, {self.waves} wave{'s' * (self.waves > 1)}.",
             f"Memory of a device: {show_bytes(self.device_bytes)} ({show_bytes(self.fixed_bytes)} and "
             f"{show_bytes(self.lane_bytes)} for each lane). A checkpoint: {show_bytes(self.checkpoint_bytes)}.",
