@@ -170,9 +170,9 @@ CASES = {
     "executor a number": (lambda: find(TASK, executor=8), ValueError, ["got 8", "Write lrjax.Chunked(8)"]),
     "Chunked(0)": (lambda: Chunked(0), ValueError, ["`Chunked(size)`", ">= 1 (lanes)", "got 0"]),
     "mesh a list": (  # without the type checker that the tests put around the function
-        lambda: inspect.unwrap(lane_mesh)(jax.devices()),
+        lambda: inspect.unwrap(lane_mesh)("find_lr(mesh=...)", jax.devices()),
         TypeError,
-        ["jax.sharding.Mesh", "got list", "Write"],
+        ["`find_lr(mesh=...)`", "jax.sharding.Mesh", "got list", "Write"],
     ),
     # sample_losses
     "lrs 2-D": (lambda: sample(np.ones((2, 2))), ValueError, ["shape (trials,)", "got shape (2, 2)", "jnp.logspace"]),

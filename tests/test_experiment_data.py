@@ -570,7 +570,11 @@ WEIGHT_CASES = {
         FileNotFoundError,
         ["a model of the hub with model.safetensors", "'org/old'"],
     ),
-    "outside": (lambda f, s: find_weights("../x", f, base_url=s), FileNotFoundError, ["'../x'", "does not exist"]),
+    "outside": (
+        lambda f, s: find_weights("../none/x", f, base_url=s),
+        FileNotFoundError,
+        ["'../none/x'", "does not exist"],
+    ),
 }
 
 

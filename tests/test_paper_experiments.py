@@ -180,6 +180,7 @@ def test_token_scores_leave_padding_out():
     np.testing.assert_allclose(score.accuracy, 1 / 3, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_greedy_decoding_is_the_most_likely_token_again_and_again(bart):
     model, params = bart
     ids, mask = some_texts()
@@ -299,6 +300,7 @@ def plan():
     )
 
 
+@pytest.mark.slow
 def test_a_run_has_every_part_and_another_one_does_none_of_them_again(plan, tmp_path, monkeypatch, capsys):
     path = tmp_path / "paper_digits.json"
     run.run_plan(plan, Store(path, {"experiment": "digits"}), tmp_path / "work")

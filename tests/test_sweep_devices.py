@@ -20,6 +20,8 @@ from lrjax import Chunked
 from lrjax.sweeps import _engine
 from lrjax.trials import compile_program
 
+pytestmark = pytest.mark.slow  # CI runs them
+
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map"}
 SHAPES = {"8 x 1": (8, 1), "4 x 2": (4, 2), "1 x 8": (1, 8)}
 GRID = {"learning_rate": np.geomspace(1e-4, 0.03, 6), "momentum": [0.0, 0.9]}

@@ -18,7 +18,7 @@ class Peer(NamedTuple):
       rule: gets learning rates and recorded losses, and gives a learning rate.
       run: which of `RANGES`.
       smooth: the library's average of the losses so far.
-      stop: the library stops where the average is above this multiple of its lowest.
+      stop: the library stops where the average is above this multiple of its lowest; inf: never.
     """
 
     rule: Callable[[np.ndarray, np.ndarray], float]
@@ -70,7 +70,7 @@ def choose(peer: Peer, recording: Recording, seed: int) -> Choice:
     finite = np.isfinite(losses)
     count = RANGE_STEPS if finite.all() else int(np.argmin(finite))
     smoothed = peer.smooth(losses[:count]) if count else losses[:0]
-    for step in range(1, count):
+    for step in range(1, count if np.isfinite(peer.stop) else 0):
         if smoothed[step] > peer.stop * smoothed[:step].min() > 0:
             count = step + 1
             break
