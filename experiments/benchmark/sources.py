@@ -104,13 +104,13 @@ def ag_news() -> Split:
 
 @functools.cache
 def word_counts() -> Split:
-    """The news articles as counts of words, divided by their length."""
+    """The news articles as counts of words, each a vector of length 1."""
 
     def count(tokens: np.ndarray) -> np.ndarray:
         counts = np.zeros((len(tokens), VOCABULARY), np.float32)
         np.add.at(counts, (np.arange(len(tokens))[:, None], tokens), 1.0)
         counts[:, 0] = 0
-        return counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-6)
 
     return Split(*((count(x), y) for x, y in ag_news()))
 

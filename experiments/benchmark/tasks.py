@@ -123,7 +123,7 @@ def autoencoder_digits_momentum() -> lrjax.Task:
 
 @benchmark_task(optimizer="sgd", steps=500)
 def linear_news_sgd() -> lrjax.Task:
-    """Words' frequencies: small numbers, so that learning is slow at first."""
+    """A bag of words: small numbers, so that learning is slow at first."""
     return classifier(Linear(4), sources.word_counts(), batch_size=64)
 
 
