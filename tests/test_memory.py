@@ -50,7 +50,10 @@ def losses() -> np.ndarray:
     return runner_of("map").run(LRS).metrics["loss"]
 
 
-@pytest.mark.parametrize(("executor", "num_seeds"), [("vmap", 1), ("vmap", 3), ("chunked", 1)])
+@pytest.mark.parametrize(
+    ("executor", "num_seeds"),
+    [("vmap", 1), pytest.param("vmap", 3, marks=pytest.mark.slow), pytest.param("chunked", 1, marks=pytest.mark.slow)],
+)
 def test_the_prediction_from_two_and_four_lanes_is_safe_and_close(executor, num_seeds):
     runner = runner_of("vmap", optax.adamw, num_seeds)
     model = runner.memory_model(chunked=executor == "chunked")

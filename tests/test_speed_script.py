@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # CI runs them
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "experiments" / "speed" / "engine.py"
 

@@ -184,7 +184,13 @@ def resume_everywhere(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: 
 
 
 @pytest.mark.usefixtures("checkpoints")
-@pytest.mark.parametrize("options", KILLED.values(), ids=KILLED.keys())
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(options, id=name, marks=pytest.mark.slow if name == "loop, pruned" else [])
+        for name, options in KILLED.items()
+    ],
+)
 def test_a_sweep_goes_on_from_between_any_two_writes(options, tmp_path, monkeypatch):
     resume_everywhere(monkeypatch, tmp_path, num_steps=3, **options)
 
@@ -354,7 +360,13 @@ SOURCES: dict[str, Callable[[], Task]] = {
 
 
 @pytest.mark.usefixtures("checkpoints")
-@pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES.keys())
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=pytest.mark.slow if name in ("list", "Grain DataLoader") else [])
+        for name, make in SOURCES.items()
+    ],
+)
 def test_every_source_of_batches_goes_on_to_the_same_bits(make, tmp_path):
     pruned = {"num_steps": 5, "stop": SuccessiveHalving(first=3, factor=2)}
     for at in (1, 2):
