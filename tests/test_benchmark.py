@@ -164,3 +164,20 @@ def test_the_table_has_a_line_for_every_method(recording):
     for row in table:
         assert row["standard_error"] == 0
         assert 0 <= row["mean_regret"] <= 20
+
+
+COMMITTED = sorted((replay.RESULTS / "benchmark").glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_a_committed_recording_is_whole_and_can_be_replayed(path):
+    one = read(path)
+    shape = (len(LRS), one.num_seeds, len(one.horizons))
+    assert one.name == path.stem
+    assert one.horizons == horizons_of(one.steps)
+    for table in (one.loss, one.test_loss, one.score, one.train_loss):
+        assert {name: values.shape for name, values in table.items()} == dict.fromkeys(recordings.SCHEDULES, shape)
+    assert set(one.rivals) == set(RIVALS)
+    truth = truth_of(one, "constant")
+    assert truth.best > truth.scores[0]  # 1e-7 teaches nothing
+    assert replay.judge([one], [row for row in rows() if row.name == replay.AGAINST], "constant")
