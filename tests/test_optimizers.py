@@ -204,7 +204,10 @@ FAILURES = {
     "inject lbfgs": (lambda lr: optax.inject_hyperparams(optax.lbfgs)(learning_rate=lr), ["static_args"]),
     "inject adopt": (lambda lr: optax.inject_hyperparams(contrib.adopt)(learning_rate=lr), ["static_args"]),
     "inject galore": (lambda lr: optax.inject_hyperparams(contrib.galore)(learning_rate=lr), ["static_args"]),
-    "lookahead": (lambda lr: optax.lookahead(optax.sgd(lr), 2, 0.5), ["fast and slow", "fast optimizer"]),
+    "lookahead": (
+        lambda lr: optax.lookahead(optax.sgd(lr), 2, 0.5),
+        ["no more than a traced learning rate", "fast and slow", "fast optimizer"],
+    ),
     "nothing": (lambda lr: None, ["must return an Optax optimizer", "return"]),
     "the factory": (lambda lr: optax.adam, ["must return an Optax optimizer"]),
 }

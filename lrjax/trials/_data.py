@@ -85,14 +85,9 @@ def check_like_first(where: str, first: Batch, index: int, batch: Batch) -> None
     difference = compare_trees(first, batch)
     if not difference:
         return
-    only_dtypes = jax.tree.structure(first) == jax.tree.structure(batch) and all(
-        one.shape == other.shape for one, other in zip(jax.tree.leaves(first), jax.tree.leaves(batch), strict=True)
-    )
-    advice = (
-        "Cast them all to one dtype."
-        if only_dtypes
-        else "Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
-    )
+    one, other = ((jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, batch))
+    ragged = "Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
+    advice = "Cast them all to one dtype." if one == other else ragged
     raise ValueError(
         f"`{where}` must all have one structure, shape and dtype, but batch {index} differs from batch 0: "
         f"{difference}. {advice}"

@@ -131,7 +131,7 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
         if not _in_optax(error):
             raise
         raise TypeError(
-            "`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
+            f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
             f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {error} "
             f"{_hint(error)}".rstrip()
         ) from error
