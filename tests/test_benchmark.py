@@ -97,6 +97,7 @@ def _made(scores=None, losses=None, name="made_digits_sgd"):
         optimizer="sgd",
         steps=5,
         baseline_loss=1.0,
+        test_examples=341,
         horizons=(5,),
         loss={"constant": losses, "cosine": losses},
         test_loss=both,

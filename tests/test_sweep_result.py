@@ -23,14 +23,7 @@ def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
     return {"loss": loss, "fit": -jnp.sqrt(loss)}
 
 
-TASK = lrjax.Task(
-    init=REGRESSION.init,
-    loss_fn=REGRESSION.loss_fn,
-    sample_batches=REGRESSION.sample_batches,
-    batches_between=REGRESSION.batches_between,
-    eval_batches=REGRESSION.eval_batches,
-    eval_fn=eval_fn,
-)
+TASK = dataclasses.replace(REGRESSION, eval_fn=eval_fn)
 
 
 def make_optimizer(learning_rate: Any, momentum_rate: Any, level: Any = 0) -> Any:

@@ -1,5 +1,6 @@
 """Trials that end early: the others keep their bits, and those that go on are those of a literal successive halving."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -122,14 +123,7 @@ def test_trials_are_compared_by_any_metric(metric, largest):
         loss = REGRESSION.loss_fn(params, batch, KEY)
         return {"loss": loss, "smallness": -sum(jnp.abs(leaf).sum() for leaf in params.values())}
 
-    task = lrjax.Task(
-        init=REGRESSION.init,
-        loss_fn=REGRESSION.loss_fn,
-        sample_batches=REGRESSION.sample_batches,
-        batches_between=REGRESSION.batches_between,
-        eval_batches=REGRESSION.eval_batches,
-        eval_fn=eval_fn,
-    )
+    task = dataclasses.replace(REGRESSION, eval_fn=eval_fn)
     stop = SuccessiveHalving(first=6, factor=2, metric=metric, largest=largest)
     options = {"key": KEY, "num_steps": STEPS, "eval_every": 6, "executor": "loop"}
     rates = [0.003, 0.3, 0.01, 0.1, 0.03]

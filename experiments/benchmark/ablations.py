@@ -6,11 +6,8 @@ Reads experiments/results/benchmark/*.npz; writes experiments/results/benchmark_
 every part: the three methods' mean regret (capped at 20 points), the spread of their choices over seeds, and the cost.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,7 @@ import numpy as np
 from .judging import CAP, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording
-from .replay import RESULTS, load
+from .replay import load, make_parser, write_report
 from .searching import Search, search
 
 METHODS = ("method 1 (midpoint)", "method 2 (half loss)", "method 3 (steepest)", "min_lr", "max_lr")
@@ -124,18 +121,14 @@ def markdown(part: str, lines: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     """Replay, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options = make_parser(__doc__).parse_args()
     started = time.perf_counter()
     recordings = load(options.results / "benchmark")
     report: dict[str, Any] = {}
     for part, lines in variants().items():
         report[part] = {name: measure(recordings, make) for name, make in lines.items()}
         print(f"\n{markdown(part, report[part])}", flush=True)
-    content = {"tasks": [recording.name for recording in recordings], **report}
-    path = options.results / "benchmark_ablations.json"
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_report(options.results / "benchmark_ablations.json", recordings, report)
     print(f"\nmean regret (spread over seeds, decades); {len(recordings)} tasks, {time.perf_counter() - started:.0f} s")
 
 

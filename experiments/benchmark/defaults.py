@@ -7,12 +7,9 @@ horizon, a number of seeds and a shift in decades. Both schedules count. Printed
 regret of choosing among them with the judged task left out, and each warning's worth as a reason to doubt method 1.
 """
 
-import argparse
 import itertools
-import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +19,7 @@ from lrjax import WarningName
 from .judging import CAP, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, SCHEDULES, Recording
-from .replay import RESULTS, load
+from .replay import load, make_parser, write_report
 from .searching import search
 
 HORIZONS = (5, 10, 20, 35, 50, 100)
@@ -82,9 +79,7 @@ def judge_warnings(recordings: Sequence[Recording]) -> dict[str, dict[str, float
 
 def main() -> None:
     """Replay, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    options = parser.parse_args()
+    options = make_parser(__doc__).parse_args()
     started = time.perf_counter()
     recordings = load(options.results / "benchmark")
     table = regrets(recordings)
@@ -105,8 +100,7 @@ def main() -> None:
     print("\n| warning | given in | regret with | without |\n|---|---|---|---|")
     for name, row in report["warnings"].items():
         print(f"| {name} | {row['share']:.0%} | {row['regret_with']:.2f} | {row['regret_without']:.2f} |")
-    content = {"tasks": [recording.name for recording in recordings], **report}
-    (options.results / "benchmark_defaults.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_report(options.results / "benchmark_defaults.json", recordings, report)
     print(f"\n{time.perf_counter() - started:.0f} s")
 
 

@@ -44,24 +44,13 @@ class Truth(NamedTuple):
         return float(np.log10(lr) - 0.5 * (self.low + self.high)) if np.isfinite(lr) and lr > 0 else float("nan")
 
 
-TEST_EXAMPLES = {
-    "diabetes": 96,
-    "cancer": 128,
-    "wine": 58,
-    "digits": 341,
-    "news": 1000,
-    "hymenoptera": 93,
-}
-
-
 def truth_of(recording: Recording, schedule: str) -> Truth:
     """The truth's seeds of a schedule, at the end."""
     scores = settled(recording, schedule)[:, :TRUTH_SEEDS, -1]
     means = scores.mean(1)
     peak = int(np.argmax(means))
     error = float(scores[peak].std(ddof=1) / np.sqrt(TRUTH_SEEDS))
-    examples = next(count for name, count in TEST_EXAMPLES.items() if name in recording.name)
-    enough = means >= means[peak] - max(1.0, 150.0 / examples, error)
+    enough = means >= means[peak] - max(1.0, 150.0 / recording.test_examples, error)
     low = high = peak
     while low > 0 and enough[low - 1]:
         low -= 1

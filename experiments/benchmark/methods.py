@@ -12,7 +12,7 @@ from .judging import LOG_LRS
 from .peers import PEERS, choose, wittmann
 from .problem import OPTIMIZERS
 from .recording import LRS, TRUTH_SEEDS, Recording
-from .searching import Choice, Search, search, two_stages
+from .searching import Choice, Scheme, Search, search, two_stages
 
 NAN = float("nan")
 RULES: dict[str, Callable[[Search], float]] = {
@@ -48,19 +48,15 @@ def seeds_of(recording: Recording, run: int, count: int) -> tuple[int, ...]:
     return tuple(available[(run + i) % len(available)] for i in range(count))
 
 
-@functools.lru_cache(maxsize=100_000)
-def _cached(name: str, run: int, seeds: int, literal: bool, scheme: str) -> Search:
-    recording = _RECORDINGS[name]
-    return search(recording, seeds_of(recording, run, seeds), literal=literal, scheme=scheme)  # pyright: ignore
+@functools.cache
+def _search(recording: Recording, run: int, seeds: int, literal: bool, scheme: Scheme) -> Search:
+    """Once for all rules and schedules."""
+    return search(recording, seeds_of(recording, run, seeds), literal=literal, scheme=scheme)
 
 
-_RECORDINGS: dict[str, Recording] = {}
-
-
-def _ours(name: str, seeds: int, *, literal: bool = False, scheme: str = "fill") -> Callable[..., Choice]:
+def _ours(name: str, seeds: int, *, literal: bool = False, scheme: Scheme = "fill") -> Callable[..., Choice]:
     def pick(recording: Recording, schedule: str, run: int) -> Choice:
-        _RECORDINGS[recording.name] = recording
-        found = _cached(recording.name, run, seeds, literal, scheme)
+        found = _search(recording, run, seeds, literal, scheme)
         return Choice(RULES[name](found), found.updates)
 
     return pick

@@ -46,6 +46,12 @@ class Problem:
     optimizer: str
     steps: int
 
+    @property
+    def test_examples(self) -> int:
+        """Examples of the test part."""
+        chosen_by = self.task.eval_batches[0][2]
+        return int((1 - np.asarray(chosen_by)).sum())
+
     def make_optimizer(self, learning_rate: Any) -> optax.GradientTransformation:
         """The optimizer at a learning rate or a schedule."""
         return OPTIMIZERS[self.optimizer].make(learning_rate)

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -37,34 +37,26 @@ def horizons_of(steps: int) -> tuple[int, ...]:
     return tuple(sorted({step for step in (*SHORT, *late) if step <= steps}))
 
 
-class Rival(NamedTuple):
-    """An optimizer that needs no learning rate.
-
-    Attributes:
-      make: gets a factor of 1, which most of them take as their learning rate.
-    """
-
-    make: Callable[[Any], optax.GradientTransformation]
-
-
-RIVALS = {
-    "prodigy": Rival(contrib.prodigy),
-    "dog": Rival(contrib.dog),
-    "dowg": Rival(contrib.dowg),
-    "dadapt_adamw": Rival(contrib.dadapt_adamw),
-    "cocob": Rival(contrib.cocob),
-    "mechanize_adam": Rival(lambda factor: contrib.mechanize(optax.adam(factor))),
-    "schedule_free_adamw": Rival(lambda factor: contrib.schedule_free_adamw(2.5e-3 * factor, warmup_steps=50)),
+RIVALS: dict[str, Callable[[Any], optax.GradientTransformation]] = {
+    "prodigy": contrib.prodigy,
+    "dog": contrib.dog,
+    "dowg": contrib.dowg,
+    "dadapt_adamw": contrib.dadapt_adamw,
+    "cocob": contrib.cocob,
+    "mechanize_adam": lambda factor: contrib.mechanize(optax.adam(factor)),
+    "schedule_free_adamw": lambda factor: contrib.schedule_free_adamw(2.5e-3 * factor, warmup_steps=50),
 }
+"""Optimizers that need no learning rate. They get a factor of 1, which most of them take as theirs."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
     """What was measured of one task.
 
     Attributes:
       name, optimizer, steps: of the task.
       baseline_loss: of the best constant predictor.
+      test_examples: examples that the score is the mean of.
       horizons: steps at which trainings were evaluated.
       loss, test_loss, score, train_loss: schedule -> values, shape (learning rates, seeds, horizons).
       initial_loss: the validation loss of every seed at learning rate 0, shape (seeds, horizons).
@@ -78,6 +70,7 @@ class Recording:
     optimizer: str
     steps: int
     baseline_loss: float
+    test_examples: int
     horizons: tuple[int, ...]
     loss: dict[str, np.ndarray]
     test_loss: dict[str, np.ndarray]
@@ -129,11 +122,9 @@ def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], abou
     seconds["range tests"] = time.perf_counter() - started
     started = time.perf_counter()
     rivals = {}
-    for name, rival in RIVALS.items():
+    for name, make in RIVALS.items():
         say(name)
-        result = run(
-            lambda factor, make=rival.make: make(factor), {"factor": [1.0]}, num_seeds=min(TRUTH_SEEDS, num_seeds)
-        )
+        result = run(make, [1.0], num_seeds=min(TRUTH_SEEDS, num_seeds))
         rivals[name] = result.metrics["score"][0, :, -1]
     seconds["rivals"] = time.perf_counter() - started
     return Recording(
@@ -141,6 +132,7 @@ def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], abou
         optimizer=problem.optimizer,
         steps=steps,
         baseline_loss=float(problem.task.baseline_loss or np.nan),
+        test_examples=problem.test_examples,
         horizons=horizons,
         initial_loss=initial,
         range_losses=_finite_float32(tests.metrics["train_loss"]),
@@ -171,7 +163,7 @@ def write(recording: Recording, path: Path) -> None:
         arrays |= {f"{metric}.{schedule}": values for schedule, values in getattr(recording, metric).items()}
     arrays |= {f"rivals.{name}": values for name, values in recording.rivals.items()}
     arrays |= {"initial_loss": recording.initial_loss, "range_losses": recording.range_losses}
-    plain = ("name", "optimizer", "steps", "baseline_loss", "horizons", "seconds", "about")
+    plain = ("name", "optimizer", "steps", "baseline_loss", "test_examples", "horizons", "seconds", "about")
     head = json.dumps({name: getattr(recording, name) for name in plain})
     draft = path.with_suffix(".draft")
     with open(draft, "wb") as file:

@@ -26,21 +26,34 @@ AGAINST = "method 1 (midpoint)"
 
 def main() -> None:
     """Replay, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     started = time.perf_counter()
     recordings = load(options.results / "benchmark")
     chosen = [row for row in rows() if not options.quick or row.name in QUICK]
     report = {schedule: judge(recordings, chosen, schedule) for schedule in SCHEDULES}
     name = "benchmark_quick.json" if options.quick else "benchmark.json"
-    content = {"tasks": [recording.name for recording in recordings], **report}
-    (options.results / name).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_report(options.results / name, recordings, report)
     for schedule, table in report.items():
         print(f"\n### {schedule}\n")
         print(markdown(table))
     print(f"\n{len(recordings)} tasks in {time.perf_counter() - started:.0f} s")
+
+
+def make_parser(about: str | None) -> argparse.ArgumentParser:
+    """The options of a script that reads recordings."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help="folder of benchmark/*.npz, and of what is written"
+    )
+    return parser
+
+
+def write_report(path: Path, recordings: Sequence[Recording], report: dict[str, Any]) -> None:
+    """As strict JSON, with the names of the tasks."""
+    content = {"tasks": [recording.name for recording in recordings], **report}
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def load(folder: Path) -> list[Recording]:
