@@ -13,8 +13,8 @@
 Small trains on the 4,999 articles of the sample of train.csv and validates on articles of test.csv (192 and 512, drawn
 once); it is far from the paper's three epochs of 120,000. Paper: BERT-base, 128 tokens, 32 articles, the whole of both.
 
-Run time: small about 30 minutes (pretrained) and 20 (scratch) on two cores. A run that is stopped goes on where it
-was. Writes experiments/results/paper_bert.json.
+Run time of small on two cores, estimated from single updates: 30 minutes (pretrained) and 20 (scratch). A run that is
+stopped goes on where it was. Writes experiments/results/paper_bert.json.
 """
 
 import argparse
