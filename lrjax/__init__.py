@@ -3,6 +3,7 @@
 from . import range_rules as range_rules
 from . import schedules as schedules
 from ._version import __version__ as __version__
+from .finder import AutoResult as AutoResult
 from .finder import LossCurve as LossCurve
 from .finder import LRFinderResult as LRFinderResult
 from .finder import LRNotFound as LRNotFound
@@ -15,11 +16,13 @@ from .finder import SearchProgress as SearchProgress
 from .finder import Suggestions as Suggestions
 from .finder import WarningName as WarningName
 from .finder import Window as Window
+from .finder import auto as auto
 from .finder import crossing as crossing
 from .finder import find_lr as find_lr
 from .finder import find_warnings as find_warnings
 from .finder import find_window as find_window
 from .finder import half_loss as half_loss
+from .finder import lowest_for as lowest_for
 from .finder import lowest_loss as lowest_loss
 from .finder import midpoint as midpoint
 from .finder import preview_lr as preview_lr

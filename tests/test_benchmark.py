@@ -15,7 +15,7 @@ from experiments.benchmark.modules import MLP
 from experiments.benchmark.peers import PEERS, choose, wittmann
 from experiments.benchmark.problem import Problem, classifier
 from experiments.benchmark.recording import LRS, RIVALS, Recording, horizons_of, read, record, write
-from experiments.benchmark.searching import losses_at, search, two_stages
+from experiments.benchmark.searching import DOUBTS, curve_of, losses_at, search, survivors, two_stages
 from experiments.benchmark.sources import wine
 
 SEEDS = (3, 4, 5)
@@ -147,11 +147,20 @@ def test_every_peer_answers_within_its_range_or_says_nothing(name, recording):
 
 def test_two_stages_are_method_1_unless_it_is_doubted(recording):
     first = search(recording, SEEDS)
-    sure = two_stages(recording, SEEDS, doubts=frozenset())
+    assert not first.warnings & DOUBTS
+    sure = two_stages(recording, SEEDS)
     np.testing.assert_allclose(sure.lr, lrjax.midpoint(first.curve, first.window))
     assert sure.updates == first.updates
-    doubtful = two_stages(recording, SEEDS, doubts=first.warnings | {"tiny_effect"})
-    assert doubtful.updates >= first.updates
+
+
+def test_the_replayed_second_stage_is_that_of_the_library(recording):
+    """Its trials, its minimum and its correction, from the recorded losses after 100 updates."""
+    first = search(recording, SEEDS)
+    kept = survivors(first.curve, first.window)
+    choice = two_stages(recording, SEEDS, always=True)
+    assert choice.updates == first.updates + 100 * len(kept) * len(SEEDS)
+    window = lrjax.find_window(curve_of(recording, [round(4 * x) / 4 for x in kept], SEEDS, 100))
+    assert choice.lr == pytest.approx(float(window.max_lr) * (recording.steps / 100) ** -0.4, rel=1e-5)
 
 
 def test_the_table_has_a_line_for_every_method(recording):

@@ -62,8 +62,8 @@ def _ours(name: str, seeds: int, *, literal: bool = False, scheme: Scheme = "fil
     return pick
 
 
-def _auto(seeds: int) -> Callable[..., Choice]:
-    return lambda recording, schedule, run: two_stages(recording, seeds_of(recording, run, seeds))
+def _auto(seeds: int, *, always: bool) -> Callable[..., Choice]:
+    return lambda recording, schedule, run: two_stages(recording, seeds_of(recording, run, seeds), always=always)
 
 
 def _usual(recording: Recording, schedule: str, run: int) -> Choice:
@@ -126,7 +126,8 @@ def rows() -> list[Row]:
         pick = _ours(name, 1, literal=True, scheme="paper")
         table.append(Row(f"{name}, literal", "paper, literal", pick))
     for seeds in (1, 3):
-        table.append(Row("auto (two stages)", "ours", _auto(seeds), seeds=seeds))
+        table.append(Row("auto", "ours", _auto(seeds, always=False), seeds=seeds))
+        table.append(Row("auto(always=True)", "ours", _auto(seeds, always=True), seeds=seeds))
     for name, peer in PEERS.items():
         table.append(Row(name, "peer", lambda r, schedule, run, peer=peer: choose(peer, r, _seed(r, run))))
     table.append(Row("Wittmann", "peer", lambda r, schedule, run: wittmann(r, _seed(r, run))))

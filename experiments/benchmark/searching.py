@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import lrjax
+from lrjax.finder._auto import DOUBTS, SECOND_STEPS, survivors
 from lrjax.finder._refine import FILL_ROUNDS, fill_window, first_grid, new_ones, paper_points
 
 from .judging import LOG_LRS
@@ -110,15 +111,6 @@ def read(
     return Search(curve, window, warnings, trials, trials * len(seeds) * horizon)
 
 
-DOUBTS = frozenset(
-    ("no_learning", "tiny_effect", "small_progress", "flat_basin", "multi_basin", "narrow_window", "noisy")
-)
-"""Warnings after which the two-stage rule goes on."""
-
-SECOND = 100
-DRIFT = 0.4
-
-
 class Choice(NamedTuple):
     """A learning rate and what it cost.
 
@@ -131,27 +123,14 @@ class Choice(NamedTuple):
     updates: int
 
 
-def two_stages(recording: Recording, seeds: Sequence[int], *, doubts: frozenset[str] = DOUBTS) -> Choice:
-    """Method 1 after 20 steps; where it is doubtful, its survivors after 100 and the horizon's correction."""
+def two_stages(recording: Recording, seeds: Sequence[int], *, always: bool = False) -> Choice:
+    """`lrjax.auto`."""
     first = search(recording, seeds)
-    if not first.warnings & doubts:
+    if first.window.outcome is lrjax.Outcome.all_diverged or not (always or first.warnings & DOUBTS):
         return Choice(float(lrjax.midpoint(first.curve, first.window)), first.updates)
-    lrs, low, high = np.log10(np.asarray(first.curve.lrs, np.float64)), LOG_LRS[0], LOG_LRS[-1]
-    if first.window.outcome is lrjax.Outcome.found:
-        low, high = survivors(first)
-    kept = [round(4 * x) / 4 for x in lrs if low - 1e-6 <= x <= high + 1e-6]
-    updates = first.updates + len(kept) * len(seeds) * (SECOND - 20)
-    second = read(recording, curve_of(recording, kept, seeds, SECOND), seeds, SECOND)
+    kept = [round(4 * x) / 4 for x in survivors(first.curve, first.window)]
+    second = read(recording, curve_of(recording, kept, seeds, SECOND_STEPS), seeds, SECOND_STEPS)
+    updates = first.updates + second.updates
     if second.window.outcome is not lrjax.Outcome.found:
         return Choice(float("nan"), updates)
-    shift = DRIFT * np.log10(recording.steps / SECOND)
-    return Choice(float(second.window.max_lr) * 10.0 ** -max(0.0, shift), updates)
-
-
-def survivors(first: Search) -> tuple[float, float]:
-    """log10 of the range that the second stage trains on: from below method 2 to the right edge of the basin."""
-    x, z = np.asarray(first.window.log10_lr), np.asarray(first.window.loss)
-    bottom = np.log10(float(first.window.max_lr))
-    right = x[(x > bottom) & np.isfinite(z) & (z > 0.75)]
-    edge = right[0] if len(right) else x[np.isfinite(z)][-1]
-    return float(np.log10(float(lrjax.half_loss(first.curve, first.window)))) - 0.25, float(edge) + 0.25
+    return Choice(float(lrjax.lowest_for(recording.steps)(second.curve, second.window)), updates)

@@ -1,5 +1,7 @@
 """The finder: curve -> window -> rules -> warnings -> refinement -> find_lr, and the classic range test."""
 
+from ._auto import AutoResult as AutoResult
+from ._auto import auto as auto
 from ._curve import LossCurve as LossCurve
 from ._find import find_lr as find_lr
 from ._preview import Preview as Preview
@@ -13,6 +15,7 @@ from ._result import LRNotFound as LRNotFound
 from ._result import SearchInterrupted as SearchInterrupted
 from ._rules import crossing as crossing
 from ._rules import half_loss as half_loss
+from ._rules import lowest_for as lowest_for
 from ._rules import lowest_loss as lowest_loss
 from ._rules import midpoint as midpoint
 from ._rules import steepest as steepest

@@ -105,28 +105,22 @@ def find_lr(
     positive = "decades, > 0"
     threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
     with Reporter(progress) as reporter:
-        start, search = time.perf_counter(), None
+        search = None
         try:
-            reporter.stage("preparing")
-            runner = TrialRunner(
+            search = Search(
                 "find_lr",
                 task,
                 make_optimizer,
+                reporter,
+                rule,
                 key=key,
                 horizons=check_horizons("find_lr", num_steps, horizons),
                 num_seeds=num_seeds,
                 executor=executor,
                 mesh=mesh,
-                progress=reporter.advance,
+                literal=literal,
             )
-            search = _Search(task, runner, reporter, rule, key, literal=literal, start=start)
-            _check_lr_matters(search.sample(first_grid(low, high), "first grid"))
-            if extend_range:
-                search.extend_range()
-            if refine == "fill":
-                search.fill(grow=extend_range)
-            elif refine == "paper":
-                search.refine_like_the_paper(threshold)
+            search.look(low, high, extend_range=extend_range, refine=refine, threshold=threshold)
         except KeyboardInterrupt:
             told = None if search is None or search.curve is None else search.result()
             raise SearchInterrupted(told) from None
@@ -136,25 +130,59 @@ def find_lr(
     return result
 
 
-class _Search:
+class Search:
     """One search under way: what was tried, and what it says so far."""
 
     def __init__(
         self,
+        where: str,
         task: Task,
-        runner: TrialRunner,
+        make_optimizer: OptimizerFactory,
         reporter: Reporter,
         rule: Rule,
-        key: Key,
         *,
-        literal: bool,
-        start: float,
+        key: Key,
+        horizons: tuple[int, ...],
+        num_seeds: int | None,
+        executor: Executor,
+        mesh: Mesh | None,
+        literal: bool = False,
     ):
-        self.task, self.runner, self.reporter, self.rule, self.key = task, runner, reporter, rule, key
-        self.literal, self.start = literal, start
+        self.start = time.perf_counter()
+        reporter.stage("preparing")
+        self.runner = TrialRunner(
+            where,
+            task,
+            make_optimizer,
+            key=key,
+            horizons=horizons,
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            progress=reporter.advance,
+        )
+        self.task, self.reporter, self.rule, self.key, self.literal = task, reporter, rule, key, literal
         self.tried: list[float] = []
         self.curve: LossCurve | None = None
         self.rounds = 0
+
+    def look(
+        self,
+        low: float,
+        high: float,
+        *,
+        extend_range: bool = True,
+        refine: Refinement = "fill",
+        threshold: float = 0.125,
+    ) -> None:
+        """All rounds: the first grid, a wider one if it was too short, and finer ones where it matters."""
+        _check_lr_matters(self.sample(first_grid(low, high), "first grid"))
+        if extend_range:
+            self.extend_range()
+        if refine == "fill":
+            self.fill(grow=extend_range)
+        elif refine == "paper":
+            self.refine_like_the_paper(threshold)
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""

@@ -1,0 +1,220 @@
+"""The two-stage rule: when it looks twice, at what, and what it makes of it."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from definition import HALVES
+from problems import curve_from, quadratic, quadratic_loss, regression
+
+import lrjax
+from lrjax import WarningName, find_window
+from lrjax.finder._auto import survivors
+
+KEY = jax.random.key(0)
+find = functools.partial(lrjax.auto, executor="vmap")
+
+
+def test_without_doubt_it_is_find_lr():
+    known = lrjax.find_lr(regression(), optax.adam, key=KEY, executor="vmap")
+    result = find(regression(), optax.adam, key=KEY, train_steps=1000)
+    assert result.second is None
+    assert result.doubts == ()
+    assert result.last is result.first
+    assert result.lr == known.lr
+    assert result.num_updates == known.num_updates
+    np.testing.assert_array_equal(result.first.curve.losses, known.curve.losses)
+    assert "method 1 after 20 updates" in result.summary()
+
+
+def test_always_looks_twice_and_says_that_nothing_was_in_doubt():
+    result = find(regression(), optax.adam, key=KEY, train_steps=1000, always=True, num_seeds=1)
+    assert result.second is not None
+    assert result.doubts == ()
+    assert "Nothing puts method 1 in doubt and gave" in result.summary()
+
+
+@pytest.mark.parametrize("train_steps", [100, 400, 20_000])
+def test_a_doubtful_search_ends_at_the_minimum_of_the_survivors_moved_to_the_length_of_the_training(train_steps):
+    """A loss that is all offset: little progress. The survivors' curve has a closed form."""
+    result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=train_steps, num_seeds=1)
+    assert result.doubts == (WarningName.tiny_effect,)
+    assert result.second is not None
+    lrs = np.asarray(result.second.curve.lrs, np.float64)
+    assert int(result.second.curve.horizons[-1]) == 100
+    expected = np.where(lrs < 2, quadratic_loss(lrs, 100) + 1000, np.inf)
+    np.testing.assert_allclose(result.second.curve.final[0], expected, rtol=1e-5)
+    lowest = float(result.second.window.max_lr)
+    assert math.log10(result.lr / lowest) == pytest.approx(-0.4 * math.log10(train_steps / 100), abs=1e-3)
+    assert result.num_updates == 20 * result.first.num_trials + 100 * len(lrs)
+    assert set(np.round(4 * np.log10(lrs))) <= set(np.round(4 * np.log10(result.first.curve.lrs)))
+
+
+def test_a_training_shorter_than_the_second_stage_is_looked_at_to_its_end():
+    result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=40, num_seeds=1)
+    assert result.second is not None
+    assert int(result.second.curve.horizons[-1]) == 40
+    assert result.lr == float(result.second.window.max_lr)
+
+
+def test_survivors_go_from_below_half_the_reduction_to_above_the_right_edge():
+    """Down from -5 to -1 and up to +1 by lines: half of it at -3, three quarters up again at 0.5."""
+    curve = curve_from(HALVES, np.interp(HALVES, [-5, -1, 1], [1, 0, 1]))
+    kept = survivors(curve, find_window(curve))
+    tried = np.log10(np.asarray(curve.lrs, np.float64))
+    np.testing.assert_allclose(kept, tried[(tried > -3.3) & (tried < 0.8)], atol=1e-6)
+
+
+def test_survivors_of_a_curve_that_does_not_rise_go_to_its_end():
+    curve = curve_from(HALVES, np.interp(HALVES, [-5, 0], [1, 0]))
+    assert survivors(curve, find_window(curve))[-1] == pytest.approx(HALVES[-1], abs=1e-6)
+
+
+def test_where_nothing_was_learned_everything_survives():
+    curve = curve_from(HALVES, np.full(len(HALVES), 2.0))
+    assert len(survivors(curve, find_window(curve))) == len(HALVES)
+
+
+def rising(after: int) -> lrjax.Task:
+    """Learns nothing before a step: the gradient is 0 until then."""
+
+    def loss_fn(w: jax.Array, step: jax.Array, key: jax.Array) -> jax.Array:
+        return jnp.sum(w**2) * jnp.where(step >= after, 1.0, 0.0)
+
+    return lrjax.Task(
+        init=jnp.array([1.0, -2.0]),
+        loss_fn=loss_fn,
+        sample_batches=lambda key, num_steps: jnp.arange(num_steps),
+        eval_batches=[jnp.asarray(10_000)],
+    )
+
+
+def test_what_learns_only_after_the_first_stage_is_found_by_the_second():
+    result = find(rising(after=50), optax.sgd, key=KEY, train_steps=100, num_seeds=1)
+    assert result.first.outcome is lrjax.Outcome.no_learning
+    assert result.doubts == (WarningName.no_learning,)
+    assert result.outcome is lrjax.Outcome.found
+    assert 1e-2 < result.lr < 1
+    assert "in doubt (no_learning): after" not in result.summary()
+    assert "and gave" not in result.summary()
+
+
+def test_what_never_learns_is_an_error_with_the_last_stage():
+    with pytest.raises(lrjax.LRNotFound) as caught:
+        find(rising(after=500), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
+    assert int(caught.value.result.curve.horizons[-1]) == 100
+    result = find(rising(after=500), optax.sgd, key=KEY, train_steps=1000, num_seeds=1, throw=False)
+    assert math.isnan(result.lr)
+    assert repr(result) == "AutoResult(outcome=no_learning)"
+    assert result.summary().startswith(lrjax.Outcome.no_learning.value)
+
+
+def test_a_loss_that_is_not_positive_is_not_called_little_progress_and_that_is_said():
+    result = find(quadratic(offset=-1000.0), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
+    assert result.second is None
+    assert result.unjudged == (WarningName.tiny_effect, WarningName.small_progress)
+    assert "Not judged, as the loss is not positive: tiny_effect, small_progress." in result.summary()
+    positive = find(quadratic(), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
+    assert positive.unjudged == ()
+    assert "Not judged" not in positive.summary()
+
+
+def test_progress_is_measured_against_the_best_constant_predictor_where_it_is_known():
+    """The loss falls from 0.95 to about 0: no doubt; against a constant predictor that has 0.0002, there is."""
+    initial = float(quadratic_loss(np.array(0.0), 20))
+    task = quadratic()
+    assert find(task, optax.sgd, key=KEY, train_steps=1000, num_seeds=1).doubts == ()
+    known = lrjax.Task(
+        init=task.init,
+        loss_fn=task.loss_fn,
+        sample_batches=task.sample_batches,
+        eval_batches=task.eval_batches,
+        baseline_loss=1e-4 * initial,
+    )
+    assert WarningName.small_progress in find(known, optax.sgd, key=KEY, train_steps=1000, num_seeds=1).doubts
+
+
+def test_warnings_of_the_second_stage_leave_out_its_low_end():
+    result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
+    assert result.second is not None
+    names = {warning.name for warning in result.second.warnings}
+    assert WarningName.no_plateau in names  # the survivors begin at half of the reduction
+    assert {warning.name for warning in result.warnings} == names - {WarningName.no_plateau, WarningName.narrow_window}
+
+
+def test_json_gives_back_the_same(tmp_path):
+    for always in (False, True):
+        result = find(regression(), optax.adam, key=KEY, train_steps=300, always=always, num_seeds=1)
+        result.to_json(tmp_path / "auto.json")
+        again = lrjax.AutoResult.from_json(tmp_path / "auto.json")
+        assert again.lr == result.lr
+        assert again.summary() == result.summary()
+        assert again.doubts == result.doubts
+        assert (again.second is None) is (result.second is None)
+        assert again.plot().get_ylabel() == f"validation loss after {100 if always else 20} updates"
+
+
+def test_progress_and_interrupts_in_both_stages():
+    stages: list[str] = []
+
+    def stop_in(stage: str):
+        def progress(event: lrjax.SearchProgress) -> None:
+            stages.append(event.stage)
+            if event.stage == stage and event.updates:
+                raise KeyboardInterrupt
+
+        return progress
+
+    for stage in ("first grid", "refining", "survivors"):
+        with pytest.raises(lrjax.SearchInterrupted) as caught:
+            find(regression(), optax.adam, key=KEY, train_steps=300, always=True, progress=stop_in(stage))
+        told = caught.value.result
+        assert (told is None) is (stage == "first grid")
+        if told is not None:
+            assert int(told.curve.horizons[-1]) == 20
+    assert "survivors" in stages
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"train_steps": 19}, ValueError, r"`auto\(train_steps=...\)` must be a whole number >= 20 .*got 19"),
+        ({"train_steps": 1e3}, TypeError, r"`auto\(train_steps=...\)` must be a whole number.*got 1000.0.*Write 1000"),
+        ({"train_steps": None}, TypeError, r"`auto\(train_steps=...\)` must be a whole number"),
+        ({"always": 1}, TypeError, r"`auto\(always=...\)` must be True or False"),
+        ({"key": 0}, TypeError, r"`auto\(key=...\)` must be a JAX PRNG key, got the number 0"),
+        ({"min_lr": 0.0}, ValueError, r"`auto\(min_lr=...\)`"),
+        ({"num_seeds": 0}, ValueError, r"`auto\(num_seeds=...\)`"),
+        ({"executor": "pmap"}, ValueError, r"`auto\(executor=...\)`"),
+        ({"progress": "bar"}, TypeError, "`progress` must be True"),
+    ],
+)
+def test_bad_arguments_are_named(changed, error, message):
+    with pytest.raises(error, match=message):
+        find(quadratic(), optax.sgd, **{"key": KEY, "train_steps": 100, **changed})
+
+
+def test_bad_tasks_and_factories_are_named_as_this_function_s():
+    with pytest.raises(TypeError, match=r"`auto\(task=...\)`"):
+        find(None, optax.sgd, key=KEY, train_steps=100)  # pyright: ignore
+    with pytest.raises(TypeError, match=r"`auto\(make_optimizer=...\)`"):
+        find(quadratic(), optax.sgd(0.1), key=KEY, train_steps=100)  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("train_steps", "steps", "decades"), [(10, 100, 0), (100, 100, 0), (1000, 100, 0.4), (80, 20, 0.4 * math.log10(4))]
+)
+def test_lowest_for_moves_the_minimum_down_by_two_fifths_of_the_decades_left(train_steps, steps, decades):
+    curve = curve_from(HALVES, np.interp(HALVES, [-3, -1, 1], [1, 0, 1]))._replace(horizons=jnp.array([steps]))
+    window = find_window(curve)
+    for rule in (lrjax.lowest_for(train_steps), jax.jit(lrjax.lowest_for(train_steps))):
+        assert math.log10(float(window.max_lr) / float(rule(curve, window))) == pytest.approx(decades, abs=1e-4)
+
+
+def test_lowest_for_wants_a_count():
+    with pytest.raises(ValueError, match=r"`lowest_for\(train_steps\)` must be a whole number >= 1"):
+        lrjax.lowest_for(0)
