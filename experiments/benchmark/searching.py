@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import lrjax
-from lrjax.finder._auto import DOUBTS, SECOND_STEPS, survivors
+from lrjax.finder._auto import DOUBTS, SECOND_STEPS, beyond, survivors
 from lrjax.finder._refine import FILL_ROUNDS, fill_window, first_grid, new_ones, paper_points
+from lrjax.finder._rules import Rule
 
 from .judging import LOG_LRS
 from .recording import Recording
@@ -123,14 +124,28 @@ class Choice(NamedTuple):
     updates: int
 
 
-def two_stages(recording: Recording, seeds: Sequence[int], *, always: bool = False) -> Choice:
-    """`lrjax.auto`."""
+@functools.cache
+def stages(recording: Recording, seeds: tuple[int, ...]) -> tuple[Search, Search]:
+    """Both stages of `lrjax.auto`; the second costs its own updates only."""
     first = search(recording, seeds)
+    tried = [round(4 * x) / 4 for x in np.log10(np.asarray(first.curve.lrs, np.float64))]
+    kept: list[float] = []
+    more = [round(4 * x) / 4 for x in survivors(first.curve, first.window)]
+    while True:
+        kept += more
+        second = read(recording, curve_of(recording, kept, seeds, SECOND_STEPS), seeds, SECOND_STEPS)
+        more = beyond(tried, kept, frozenset(lrjax.WarningName[name] for name in second.warnings))
+        if not more:
+            return first, second
+
+
+def two_stages(recording: Recording, seeds: Sequence[int], *, always: bool = False, rule: Rule | None = None) -> Choice:
+    """`lrjax.auto`; `rule` reads the second stage's curve, by default `lrjax.lowest_for`."""
+    first, second = stages(recording, tuple(seeds))
     if first.window.outcome is lrjax.Outcome.all_diverged or not (always or first.warnings & DOUBTS):
         return Choice(float(lrjax.midpoint(first.curve, first.window)), first.updates)
-    kept = [round(4 * x) / 4 for x in survivors(first.curve, first.window)]
-    second = read(recording, curve_of(recording, kept, seeds, SECOND_STEPS), seeds, SECOND_STEPS)
     updates = first.updates + second.updates
     if second.window.outcome is not lrjax.Outcome.found:
         return Choice(float("nan"), updates)
-    return Choice(float(lrjax.lowest_for(recording.steps)(second.curve, second.window)), updates)
+    rule = lrjax.lowest_for(recording.steps) if rule is None else rule
+    return Choice(float(rule(second.curve, second.window)), updates)

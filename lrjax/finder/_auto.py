@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -69,8 +70,9 @@ def auto(
     """Find a learning rate for a training of known length, with a second look where the first is doubtful.
 
     First `find_lr`: 20 updates at about 24 learning rates, method 1. If it warns of no learning, little progress, a
-    flat, narrow, noisy or double basin, the learning rates that may still win are trained for 100 updates, and the
-    minimum of that curve is moved down to where a training of `train_steps` has it (`lrjax.lowest_for`).
+    flat, narrow, noisy or double basin, the learning rates that may still win are trained for 100 updates, more of
+    them where the best is at an end, and the minimum of that curve is moved down to where a training of `train_steps`
+    has it (`lrjax.lowest_for`).
 
     This rule is ours, not the paper's. docs/benchmark.md has what it gains over method 1 and what it costs.
 
@@ -120,7 +122,12 @@ def auto(
             doubts = tuple(warning.name for warning in first.warnings if warning.name in DOUBTS)
             if first.outcome is not Outcome.all_diverged and (doubts or always):
                 search = start_search(lowest_for(train_steps), horizons=(min(SECOND_STEPS, train_steps),))
-                search.sample(survivors(first.curve, first.window), "survivors")
+                tried = np.log10(np.asarray(first.curve.lrs, np.float64)).tolist()
+                more = survivors(first.curve, first.window)
+                while more:
+                    search.sample(more, "survivors")
+                    names = frozenset(warning.name for warning in search.warnings(search.window()))
+                    more = beyond(tried, search.tried, names)
                 second = search.result()
         except KeyboardInterrupt:
             told = search.result() if first is None and search is not None and search.curve is not None else first
@@ -158,6 +165,22 @@ def survivors(curve: LossCurve, window: Window) -> list[float]:
     low = np.log10(float(half_loss(curve, window))) - MARGIN
     high = (risen[0] if len(risen) else tried[-1]) + MARGIN
     return tried[(tried >= low - 1e-6) & (tried <= high + 1e-6)].tolist()
+
+
+def beyond(tried: Sequence[float], kept: Sequence[float], warnings: frozenset[WarningName]) -> list[float]:
+    """What the second stage trains on as well, because its best is at an end.
+
+    Args:
+      tried: exponents of the first stage.
+      kept: those of the second until now.
+      warnings: of the second until now.
+
+    Returns:
+      The next two of the first stage's beyond that end; empty where the curve rises again or nothing is left.
+    """
+    above = sorted(x for x in tried if x > max(kept) + 1e-6) if WarningName.edge_high in warnings else []
+    below = sorted((x for x in tried if x < min(kept) - 1e-6), reverse=True)
+    return [*above[:2], *(below[:2] if WarningName.edge_low in warnings else [])]
 
 
 def _unjudged(first: LRFinderResult, baseline_loss: float | None) -> tuple[WarningName, ...]:
