@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         print(f"lrjax {__version__}")
         return FOUND
-    from ._options import RangeTest, Schedules, Sweep, parse
+    from ._budget import run_search
+    from ._options import Budgeted, RangeTest, Schedules, Sweep, parse
     from ._schedules import show_schedules
     from ._sweep import run_sweep
 
@@ -60,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 status = show_schedules(options)
             elif isinstance(options, RangeTest):
                 status = _range_test(options)
+            elif isinstance(options, Budgeted):
+                with _standard_output_kept(options):
+                    told = run_search(options)
+                status = told()
             elif isinstance(options, Sweep):
                 with _standard_output_kept(options):
                     told = run_sweep(options)
@@ -248,7 +253,8 @@ def _in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    argument = r"`(?:find_lr|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
+    argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
+    words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
 

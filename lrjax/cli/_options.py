@@ -90,6 +90,36 @@ class Find(Output, Search):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Budgeted(Output, Problem):
+    """Find a learning rate for a training of known length, at a cost of so many trainings.
+
+    A coarse sweep, then rungs of a few learning rates around the minimum, each four times as long, up to a quarter of
+    the training. Prints the course before, and what was spent after. Writes lr_search.json and lr_search.png.
+
+      lrjax search my_model.py:task --train-steps 10000 --budget 1 --schedule one-cycle
+
+    Exit status: 0 a learning rate was found, 1 none was, 2 wrong use, 130 interrupted.
+    """
+
+    train_steps: Annotated[int, arg(metavar="N")]
+    """Optimizer updates of the training that the learning rate is for."""
+    budget: Annotated[float, arg(metavar="B")] = 2.0
+    """Cost of the search as a multiple of that training's; 0 is `lrjax find`."""
+    schedule: Literal[
+        "constant", "recommended", "one-cycle", "warmup-cosine", "warmup-stable-decay", "cosine", "linear"
+    ] = "constant"
+    """The schedule that the peak is computed for; recommended takes the one that suits the result."""
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: by the budget, 1 to 4)")] = None
+    """Draws of initial parameters and batches, after the sweep."""
+    executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
+    """How the copies run."""
+    directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    """Folder for checkpoints: the same command goes on where it was interrupted."""
+    dry_run: Flag = False
+    """Predict course, time and memory of the search, and do not run it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ramp(Problem):
     """How the learning rate rises."""
 
@@ -187,10 +217,11 @@ class Schedules(Output):
     """Batches in an optimizer update."""
 
 
-Options = Find | RangeTest | Sweep | Schedules
+Options = Find | Budgeted | RangeTest | Sweep | Schedules
 
 Command = (
     Annotated[Find, tyro.conf.subcommand("find")]
+    | Annotated[Budgeted, tyro.conf.subcommand("search")]
     | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Schedules, tyro.conf.subcommand("schedules")]
@@ -201,6 +232,8 @@ DESCRIPTION = """The learning-rate toolkit for JAX.
   lrjax find                                        the handwritten digits, with adam
   lrjax find my_model.py:task --optimizer adamw     your own model
   lrjax find my_model.py:task --dry-run             what that would cost
+  lrjax search my_model.py:task --train-steps 10000 --schedule one-cycle
+                                                    for a training of known length, with a budget
   lrjax range-test my_model.py:task                 the classic test, for comparison
   lrjax sweep my_model.py:task --grid learning_rate=1e-5:1e-1:17log
                                                     train to the end with every setting

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..finder import LRFinderResult, Outcome, Preview, RangeTest
+from ..search import SearchPlan, SearchResult
 from ..sweeps import SweepResult
 from ..trials import show_bytes
 from ._load import as_options
@@ -84,6 +85,12 @@ class Printer:
             self.say(test.stopped)
         self.say("One model sees all of these rates in turn, so they depend on the range. `lrjax find` does not.")
 
+    def search(self, result: SearchResult) -> None:
+        """The rungs and reasons of a search with a budget."""
+        for line in result.summary().splitlines():
+            style = "bold yellow" if line.startswith("Warning, ") else ""
+            self.say(as_options(line), "bold" if line.startswith("Learning rate ") else style)
+
     def sweep(self, rows: Sequence[Mapping[str, str]], result: SweepResult, title: str) -> None:
         """The best trials of a sweep, and what ran."""
         if rows:
@@ -117,8 +124,14 @@ class Printer:
 
     def line_to_paste(self, call: str, lr: float) -> None:
         """The optimizer in Python."""
+        self.code_to_paste(call, f"{lr:.2e}", "")
+
+    def code_to_paste(self, call: str, code: str, why: str) -> None:
+        """The optimizer in Python, with a learning rate or a schedule, and the reason for its peak."""
+        if why:
+            self.say(why)
         self.say()
-        self.say(f"    optimizer = {call.format(f'{lr:.2e}')}", "bold")
+        self.say(f"    optimizer = {call.format(code)}", "bold")
 
 
 def _table(title: str, second: str) -> Table:
@@ -165,6 +178,39 @@ def range_test_document(test: RangeTest, files: Mapping[str, Path]) -> dict[str,
         "stopped": test.stopped,
         "files": {name: str(path) for name, path in files.items()},
     }
+
+
+def search_document(result: SearchResult, optimizer: str | None, files: Mapping[str, Path]) -> dict[str, Any]:
+    """A search with a budget for machines; the JSON file has everything."""
+    return {
+        "lr": result.lr,
+        "outcome": result.outcome.name,
+        "optimizer": optimizer,
+        "interval": result.interval,
+        "train_steps": result.train_steps,
+        "budget": result.budget,
+        "cost": result.cost,
+        "num_steps": result.num_steps,
+        "rungs": [
+            {
+                "num_steps": rung.num_steps,
+                "lrs": (10.0**rung.log10_lrs).tolist(),
+                "losses": rung.losses.mean(axis=0).tolist(),
+                "seeds": len(rung.losses),
+            }
+            for rung in result.rungs
+        ],
+        "warnings": [dataclasses.asdict(warning) for warning in result.warnings],
+        "num_updates": result.num_updates,
+        "seconds": result.seconds,
+        "executor": result.execution.used,
+        "files": {name: str(path) for name, path in files.items()},
+    }
+
+
+def plan_document(plan: SearchPlan) -> dict[str, Any]:
+    """The course of a search for machines."""
+    return {**dataclasses.asdict(plan), "rungs": [rung._asdict() for rung in plan.rungs]}
 
 
 def preview_document(preview: Preview) -> dict[str, Any]:

@@ -8,4 +8,5 @@ from ._curvature import plot_curvature as plot_curvature
 from ._finder import plot_finder as plot_finder
 from ._range_test import plot_range_test as plot_range_test
 from ._schedules import plot_schedules as plot_schedules
+from ._search import plot_search as plot_search
 from ._sweep import plot_sweep as plot_sweep

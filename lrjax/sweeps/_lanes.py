@@ -173,10 +173,17 @@ def _typed(engine: Engine, settings: PyTree, rows: Rows, state: Lane) -> Lane:
 
     def type_key(shape: Any, leaf: Any) -> Any:
         if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jax.random.wrap_key_data(jnp.asarray(leaf), impl=str(jax.random.key_impl(shape)))
+            return jax.random.wrap_key_data(jnp.asarray(leaf), impl=_key_impl(shape))
         return leaf
 
     return jax.tree.map(type_key, shapes, state)
+
+
+def _key_impl(shape: Any) -> Any:
+    """How a typed PRNG key of this shape and dtype is made; `jax.random.key_impl` takes keys only."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), shape)
+    return found[0]
 
 
 class HostLanes:

@@ -1,0 +1,134 @@
+"""`lrjax search`: the search with a budget, its files, and the line of Python. Imported by `main` only."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ..finder import Outcome, SearchInterrupted
+from ..plan import peak_for, recommend
+from ..plan._recommend import code_of
+from ..plots import plot_finder, plot_search
+from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
+from ..search import SearchResult, plan_search, search_lr
+from ._load import UsageError, load_executor, load_optimizer, load_task, make_folder
+
+if TYPE_CHECKING:
+    from ._options import Budgeted
+
+FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
+    "one-cycle": lambda n: functools.partial(one_cycle, total_steps=n),
+    "warmup-cosine": lambda n: functools.partial(warmup_cosine, warmup_steps=n // 10, total_steps=n),
+    "warmup-stable-decay": lambda n: functools.partial(
+        warmup_stable_decay, warmup_steps=n // 10, stable_steps=n - n // 10 - n // 5, decay_steps=n // 5
+    ),
+    "cosine": lambda n: functools.partial(cosine_decay, decay_steps=n),
+    "linear": lambda n: functools.partial(linear_decay, end_value=0.0, transition_steps=n),
+}
+"""Name -> a function of the training's updates that gives a function of the peak."""
+
+
+def run_search(options: "Budgeted") -> Callable[[], int]:
+    """Run the search and write its files; what is returned prints the result and gives the exit status."""
+    from ._report import Printer
+
+    make_optimizer, call = load_optimizer(options.optimizer, options.optimizer_arg)
+    if not 0 <= options.seed < 2**32:
+        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {options.seed}.")
+    arguments: dict[str, Any] = {
+        "key": jax.random.key(options.seed),
+        "train_steps": options.train_steps,
+        "budget": options.budget,
+        "num_seeds": options.seeds,
+        "min_lr": options.min_lr,
+        "max_lr": options.max_lr,
+        "executor": load_executor(options.executor),
+    }
+    folder, task, interrupted = make_folder(options.out), load_task(options.task), False
+    speaks = not (options.json or options.quiet)
+    if options.dry_run or speaks:
+        plan = plan_search(task, make_optimizer, **arguments)
+        if speaks:
+            Printer().say(f"Plan\n{plan.summary()}\n")
+        if options.dry_run:
+            return lambda: _tell_plan(options, plan)
+    bar = sys.stderr.isatty() and not options.quiet
+    try:
+        result = search_lr(task, make_optimizer, **arguments, directory=options.directory, progress=bar, throw=False)
+    except SearchInterrupted as stop:
+        if not isinstance(stop.result, SearchResult):
+            raise
+        result, interrupted = stop.result, True
+    files, trouble = _write(folder, result, options)
+    return lambda: _tell(options, result, call, files, trouble, interrupted)
+
+
+def schedule_for(name: str, result: SearchResult, total_steps: int) -> tuple[str, str]:
+    """What goes where the optimizer takes a learning rate, and why; for a result that has found one."""
+    if name == "constant":
+        return f"{result.lr:.2e}", ""
+    if name == "recommended":
+        recommendation = recommend(result, total_steps)
+        return recommendation.code, recommendation.reason
+    make = SCHEDULES[name](total_steps)
+    peak = peak_for(make(1.0), result, total_steps=total_steps)
+    return code_of(make, peak), f"Its peak is {peak / result.lr:.2g} times the learning rate, by the area under it."
+
+
+def _tell_plan(options: "Budgeted", plan: Any) -> int:
+    from ._report import plan_document, print_json
+
+    if options.json:
+        print_json(plan_document(plan))
+    elif options.quiet:
+        print(plan.num_updates)
+    return FOUND
+
+
+def _tell(
+    options: "Budgeted", result: SearchResult, call: str, files: dict[str, Path], trouble: str, interrupted: bool
+) -> int:
+    """Print it."""
+    from ._report import Printer, print_json, search_document
+
+    found = result.outcome is Outcome.found
+    code, why = schedule_for(options.schedule, result, options.train_steps) if found else ("", "")
+    if options.json:
+        print_json(search_document(result, call.format(code) if found else None, files))
+    elif options.quiet:
+        if found:
+            print(f"{result.lr:.6g}")
+        else:
+            print(f"lrjax: {result.outcome.value}", file=sys.stderr)
+    else:
+        printer = Printer()
+        if interrupted:
+            printer.say("Interrupted. This is what the finished rungs tell.", "bold yellow")
+        printer.search(result)
+        printer.files(files)
+        if found:
+            printer.code_to_paste(call, code, why)
+    if trouble:
+        print(f"lrjax: {trouble}", file=sys.stderr)
+        return WRONG_USE
+    return INTERRUPTED if interrupted else FOUND if found else NOT_FOUND
+
+
+def _write(folder: Path, result: SearchResult, options: "Budgeted") -> tuple[dict[str, Path], str]:
+    """The JSON file and the picture."""
+    files: dict[str, Path] = {}
+    try:
+        result.to_json(folder / "lr_search.json")
+        files["lr_search.json"] = folder / "lr_search.json"
+        if options.plot:
+            axes = plot_search(result) if result.finder is None else plot_finder(result.finder)
+            axes.figure.savefig(folder / "lr_search.png")
+            files["lr_search.png"] = folder / "lr_search.png"
+    except OSError as error:
+        return files, f"Not everything could be written to {folder}: {error.strerror or error}."
+    return files, ""

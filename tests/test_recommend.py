@@ -1,0 +1,169 @@
+"""Which schedule is recommended, how high, in which words; and the line of code makes the same one."""
+
+import dataclasses
+import math
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from found import found
+from tiny import check_message
+
+import lrjax
+from lrjax import Recommendation, WarningName, peak_for, recommend, schedules
+
+DOUBTFUL, SURE = found(warnings=["noisy", "edge_high"]), found()
+
+
+def kind(recommendation):
+    return recommendation.schedule.func.name
+
+
+def same_schedule(one, other):
+    return jax.tree.structure(one) == jax.tree.structure(other) and jax.tree.leaves(one) == jax.tree.leaves(other)
+
+
+def three_digits(number):
+    return pytest.approx(number, rel=5.1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in WarningName if name not in ("no_learning", "all_diverged")])
+def test_any_warning_is_1cycle(name):
+    recommendation = recommend(found(warnings=[name.name]), 1000)
+    assert kind(recommendation) == "one_cycle"
+    assert f"the search warned of {name}." in recommendation.reason
+
+
+def test_no_warning_is_a_warmup_and_a_cosine():
+    recommendation = recommend(SURE, 1000)
+    assert kind(recommendation) == "warmup_cosine"
+    assert recommendation.schedule.keywords["warmup_steps"] == 100
+    assert "no warning was given" in recommendation.reason
+
+
+@pytest.mark.parametrize("lr", [0.01, jnp.float32(0.01), types.SimpleNamespace(lr=0.01)], ids=["float", "jax", "other"])
+def test_unknown_doubts_are_1cycle(lr):
+    recommendation = recommend(lr, 1000)
+    assert (kind(recommendation), recommendation.anchor) == ("one_cycle", "lr")
+    assert recommendation.peak == three_digits(peak_for(recommendation.schedule, 0.01, total_steps=1000))
+    assert "what doubts there are is not known" in recommendation.reason
+    assert "2.02 times the learning rate" in recommendation.reason
+
+
+@pytest.mark.parametrize("total", [1, 2, 19, 1000])
+@pytest.mark.parametrize("result", [DOUBTFUL, SURE, 0.01], ids=["doubtful", "sure", "a number"])
+def test_the_code_makes_the_schedule(result, total):
+    recommendation = recommend(result, total)
+    again = eval(recommendation.code, {"lrjax": lrjax})
+    assert same_schedule(again, recommendation.schedule)
+    assert recommendation.code.startswith("lrjax.schedules.")
+    assert recommendation.total_steps == total
+    assert recommendation.schedule.keywords["peak_value"] == recommendation.peak
+
+
+@pytest.mark.parametrize("total", [4, 19, 100_000])
+@pytest.mark.parametrize("result", [DOUBTFUL, SURE], ids=["doubtful", "sure"])
+def test_the_peak_is_that_of_peak_for(result, total):
+    recommendation = recommend(result, total)
+    assert recommendation.anchor == "max_lr"
+    wanted = peak_for(recommendation.schedule, result, total_steps=total, anchor="max_lr")
+    assert recommendation.peak == three_digits(wanted)
+    values = np.asarray(recommendation.schedule(np.arange(total)))
+    assert values.max() == pytest.approx(recommendation.peak, rel=1e-6)
+    assert recommendation.peak == float(f"{recommendation.peak:.3g}")
+    assert f"{wanted / 0.1:.2g} times max_lr, which is 0.1 after 20 updates" in recommendation.reason
+
+
+def test_the_numbers_of_the_study():
+    assert recommend(found(max_lr=0.2, warnings=["noisy"]), 1000).peak == pytest.approx(0.1, rel=0.05)
+    assert recommend(found(max_lr=0.2, num_steps=100, warnings=["noisy"]), 1000).peak == pytest.approx(0.32, rel=0.05)
+
+
+def test_two_stages():
+    """The last one's window; the doubts of the first count although the second may have none."""
+    last = found(max_lr=0.05, num_steps=100)
+    stages = {"first": SURE, "last": last, "lr": last.lr, "warnings": ()}
+    doubtful = recommend(types.SimpleNamespace(**stages, doubts=(WarningName.flat_basin,)), 1000)
+    assert kind(doubtful) == "one_cycle"
+    assert "warned of flat_basin." in doubtful.reason
+    assert doubtful.peak == recommend(dataclasses.replace(last, warnings=DOUBTFUL.warnings), 1000).peak
+    assert kind(recommend(types.SimpleNamespace(**stages, doubts=()), 1000)) == "warmup_cosine"
+
+
+def test_a_search_inside_the_result():
+    inside = types.SimpleNamespace(finder=DOUBTFUL, lr=0.01, warnings=())
+    assert recommend(inside, 1000).summary() == recommend(DOUBTFUL, 1000).summary()
+    alone = types.SimpleNamespace(finder=None, lr=0.01, warnings=())
+    assert (kind(recommend(alone, 1000)), recommend(alone, 1000).anchor) == ("warmup_cosine", "lr")
+
+
+def test_far_beyond_the_study_it_says_so():
+    assert "not measured" not in recommend(SURE, 2000).reason
+    far = recommend(SURE, 2001).reason
+    assert "was not measured for trainings 100 times as long as a trial" in far
+    assert "search again with num_steps=101, or use lrjax.tune_peak" in far
+    assert "not measured" not in recommend(found(num_steps=101), 2001).reason
+    assert "not measured" not in recommend(0.01, 10**6).reason
+
+
+def test_in_words():
+    recommendation = recommend(DOUBTFUL, 1000)
+    assert recommendation.summary() == (
+        "lrjax.schedules.one_cycle(0.0495, total_steps=1000)\n"
+        "1cycle, which forgives a peak that is too high, because the search warned of noisy, edge_high. The peak is "
+        "0.5 times max_lr, which is 0.1 after 20 updates."
+    )
+    assert repr(recommendation) == "Recommendation(lrjax.schedules.one_cycle(0.0495, total_steps=1000), anchor=max_lr)"
+    assert [field.name for field in dataclasses.fields(Recommendation)] == [
+        "schedule",
+        "peak",
+        "code",
+        "reason",
+        "total_steps",
+        "anchor",
+    ]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recommendation.peak = 1.0
+
+
+def test_an_optimizer_takes_it():
+    optimizer = optax.adamw(recommend(SURE, 1000).schedule)
+    params = jnp.ones(3)
+    updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+    assert np.isfinite(updates).all()
+
+
+def test_steps_in_words():
+    with schedules.Durations(batch_size=10, dataset_size=500):
+        assert recommend(SURE, "20 epochs").code == recommend(SURE, 1000).code
+
+
+CASES = {
+    "nothing found": (
+        lambda: recommend(found(outcome="all_diverged", warnings=["all_diverged"]), 1000),
+        ValueError,
+        ["`recommend(result)` must be a result that has found", "Every learning rate diverged", "Cure all_diverged"],
+    ),
+    "nothing found, without warnings": (
+        lambda: recommend(found(outcome="no_learning"), 1000),
+        ValueError,
+        ["`recommend(result)`", "No learning rate lowered", "Search again"],
+    ),
+    "no result": (lambda: recommend(None, 1000), TypeError, ["`recommend(result)`", "or a result", "got None"]),
+    "a task": (lambda: recommend(lrjax.Task, 1000), TypeError, ["`recommend(result)`", "got <class"]),
+    "lr nan": (lambda: recommend(math.nan, 1000), ValueError, ["`recommend(result)`", "> 0 and finite", "got nan"]),
+    "lr 0": (lambda: recommend(0, 1000), ValueError, ["`recommend(result)`", "got 0"]),
+    "total_steps 0": (lambda: recommend(0.1, 0), ValueError, ["`recommend(total_steps)`", ">= 1", "got 0"]),
+    "total_steps a float": (lambda: recommend(0.1, 10.0), TypeError, ["`recommend(total_steps)`", "Write 10"]),
+    "total_steps a bool": (lambda: recommend(0.1, True), TypeError, ["`recommend(total_steps)`", "got the bool"]),
+    "total_steps in words": (lambda: recommend(0.1, "9 epochs"), ValueError, ["is '9 epochs'", "Durations("]),
+    "total_steps too many": (lambda: recommend(0.1, 2**31), ValueError, ["below 2**31 steps", "jax_enable_x64"]),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "parts"), CASES.values(), ids=CASES.keys())
+def test_messages(call, error, parts):
+    check_message(call, error, parts)
