@@ -54,10 +54,12 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.replay
 	$(BIN)/python -m experiments.benchmark.ablations
 	$(BIN)/python -m experiments.benchmark.defaults
+	$(BIN)/python -m experiments.benchmark.page
 	$(BIN)/python -m paper_figures
 
-figures: $(VENV)/.core  ## The paper's figures and docs/paper.md, from the committed results.
+figures: $(VENV)/.experiments  ## The paper's figures, docs/paper.md and docs/benchmark.md, from the committed results.
 	$(BIN)/python -m paper_figures
+	$(BIN)/python -m experiments.benchmark.page
 
 clean:  ## Remove the virtual environments and what the demo wrote.
 	rm -rf $(VENV) .venv-3.* $(OUT)

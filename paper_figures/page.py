@@ -7,11 +7,12 @@ measured yet is named there with the command that measures it.
 """
 
 import argparse
-import re
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.blocks import fill
 from paper_figures.results import (
     FOLDER,
     PLANS,
@@ -26,7 +27,6 @@ from paper_figures.results import (
 from paper_figures.tables import adaptive_table, cost_table, middle_table, order_table, range_table
 
 PAGE = ROOT / "docs" / "paper.md"
-BLOCK = re.compile(r"(<!-- numbers: begin (\w+) -->\n).*?(<!-- numbers: end -->)", re.DOTALL)
 
 CAPTIONS = {
     1: "Training and validation loss of the full grid search, mean of the seeds; the rest of the grid in grey. "
@@ -90,10 +90,7 @@ def render(page: str, results: Results) -> str:
       ValueError: a block is unknown, missing, or there twice.
       ResultsError: a file of results is damaged.
     """
-    names = [match[2] for match in BLOCK.finditer(page)]
-    if sorted(names) != sorted(BLOCKS):
-        raise ValueError(f"The page must have each of the blocks {sorted(BLOCKS)} once, got {sorted(names)}.")
-    return BLOCK.sub(lambda match: f"{match[1]}\n{BLOCKS[match[2]](results)}\n\n{match[3]}", page)
+    return fill(page, {name: functools.partial(block, results) for name, block in BLOCKS.items()})
 
 
 def main(arguments: list[str] | None = None) -> None:

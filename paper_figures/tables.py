@@ -1,10 +1,10 @@
 """The tables of docs/paper.md: the paper's claims, in numbers of what was measured."""
 
-from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 
+from experiments.blocks import markdown_table
 from paper_figures.figure_2 import spread
 from paper_figures.figure_8 import adaptive_numbers
 from paper_figures.results import METHODS, NEAR_BEST, SEARCHES, Pick, PlanResults
@@ -32,7 +32,7 @@ def order_table(plans: list[PlanResults]) -> str:
         "seeds where there are several (negative: better than the grid). `=`: equal to a tenth of a point. Orders "
         "whose differences are within two standard errors are not established."
     )
-    return f"{_markdown(heads, rows)}\n\n{summary}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{summary}\n\n{note}"
 
 
 def order_of(picks: dict[str, Pick]) -> str:
@@ -68,7 +68,7 @@ def middle_table(plans: list[PlanResults]) -> str:
     note = (
         "Place: 0 is min_lr, 0.5 the midpoint, 1 max_lr, in decades. The last three columns are points below the best."
     )
-    return f"{_markdown(heads, rows)}\n\n{summary}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{summary}\n\n{note}"
 
 
 def place_in(window: tuple[float, float], lr: float) -> float:
@@ -98,7 +98,7 @@ def cost_table(plans: list[PlanResults]) -> str:
             )
     heads = ["", "search", "its trial-steps", "of the grid search", "share", "under 1 % from T =", "T here"]
     note = "A trial-step is one update of one model. T: updates of a full training; grid and seeds as in the runs."
-    return f"{_markdown(heads, rows)}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{note}"
 
 
 def adaptive_table(plans: list[PlanResults]) -> str:
@@ -117,7 +117,7 @@ def adaptive_table(plans: list[PlanResults]) -> str:
         "This compares the spacing, not the precision: the refinement never goes back to what the coarse grid got "
         "wrong, and the curvature wants evenly spaced neighbours."
     )
-    return f"{_markdown(heads, rows)}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{note}"
 
 
 def range_table(plans: list[PlanResults]) -> str:
@@ -152,7 +152,7 @@ def range_table(plans: list[PlanResults]) -> str:
         "keys: highest over lowest suggestion of one rule, the median of the rules. Between rules: on one key, of the "
         "rules that answered, the worst key. Step sampling: the midpoint of our default search."
     )
-    return f"{_markdown(heads, rows)}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{note}"
 
 
 def _best(plan: PlanResults) -> float:
@@ -170,8 +170,3 @@ def _regret(pick: Pick | None) -> str:
 
 def _lr(lr: float) -> str:
     return f"{lr:.1e}"
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

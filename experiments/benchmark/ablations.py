@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.blocks import markdown_table
+
 from .judging import CAP, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording
@@ -111,12 +113,11 @@ def measure(recordings: Sequence[Recording], make: Variant) -> dict[str, Any]:
 
 def markdown(part: str, lines: dict[str, dict[str, Any]]) -> str:
     """A table."""
-    head = " | ".join(f"{name.split(' (')[0]}" for name in METHODS)
-    rows = [f"| {part} | trials | {head} |", "|" + "---|" * (2 + len(METHODS))]
+    rows = []
     for name, line in lines.items():
         cells = [f"{line['regret'][method]:.2f} ({line['spread'][method]:.2f})" for method in METHODS]
-        rows.append(f"| {name} | {line['trials']:.1f} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append([name, f"{line['trials']:.1f}", *cells])
+    return markdown_table([part, "trials", *(method.split(" (")[0] for method in METHODS)], rows)
 
 
 def main() -> None:

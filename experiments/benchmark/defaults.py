@@ -9,18 +9,20 @@ regret of choosing among them with the judged task left out, and each warning's 
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from lrjax import WarningName
+from lrjax.finder._auto import SECOND_STEPS
+from lrjax.finder._rules import Rule
 
 from .judging import CAP, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, SCHEDULES, Recording
 from .replay import load, make_parser, write_report
-from .searching import search
+from .searching import search, two_stages
 
 HORIZONS = (5, 10, 20, 35, 50, 100)
 SEEDS = (1, 3)
@@ -44,9 +46,9 @@ def regrets(recordings: Sequence[Recording]) -> dict[Candidate, np.ndarray]:
     return table
 
 
-def leave_one_out(table: dict[Candidate, np.ndarray], *, seeds: int) -> tuple[np.ndarray, list[Candidate]]:
-    """The regret on every task of what is best on the others, and what that was."""
-    candidates = [candidate for candidate in table if candidate[2] == seeds]
+def leave_one_out(table: dict[Candidate, np.ndarray], *, seeds: int, steps: int) -> tuple[np.ndarray, list[Candidate]]:
+    """The regret on every task of what is best on the others with up to so many steps, and what that was."""
+    candidates = [candidate for candidate in table if candidate[2] == seeds and candidate[1] <= steps]
     values = np.stack([table[candidate] for candidate in candidates])
     chosen, lost = [], np.zeros(values.shape[1])
     for task in range(values.shape[1]):
@@ -54,6 +56,39 @@ def leave_one_out(table: dict[Candidate, np.ndarray], *, seeds: int) -> tuple[np
         chosen.append(candidates[best])
         lost[task] = values[best, task]
     return lost, chosen
+
+
+LAWS: dict[str, Callable[[float, float], float]] = {
+    "0": lambda steps, n: 0.0,
+    "0.2": lambda steps, n: 0.2,
+    "0.2 log10(T / n)": lambda steps, n: 0.2 * np.log10(steps / n),
+    "0.4 log10(T / n)": lambda steps, n: 0.4 * np.log10(steps / n),
+    "0.5 log10(T / 4n), at least 0": lambda steps, n: 0.5 * max(0.0, np.log10(steps / (4 * n))),
+}
+"""Decades by which the minimum of the second stage is lowered."""
+
+
+def judge_auto(recordings: Sequence[Recording], base: dict[int, np.ndarray]) -> list[dict[str, Any]]:
+    """The two-stage rule against method 1 with as many seeds, for every law."""
+    lines = []
+    for seeds, always, (law, decades) in itertools.product(SEEDS, (False, True), LAWS.items()):
+        values = []
+        for recording in recordings:
+            shift = 10.0 ** -decades(recording.steps, SECOND_STEPS)
+            rule: Rule = lambda curve, window, shift=shift: window.max_lr * shift  # noqa: E731
+            lrs = [
+                two_stages(recording, seeds_of(recording, run, seeds), always=always, rule=rule).lr
+                for run in range(CURVE_SEEDS)
+            ]
+            truths = [truth_of(recording, schedule) for schedule in SCHEDULES]
+            values.append(float(np.mean([min(truth.regret(lr), CAP) for truth in truths for lr in lrs])))
+        difference = np.asarray(values) - base[seeds]
+        error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+        lines.append(
+            {"seeds": seeds, "always": always, "law": law, "regret": float(np.mean(values)), "by_task": values}
+        )
+        lines[-1] |= {"minus_method_1": float(difference.mean()), "standard_error": error}
+    return lines
 
 
 def judge_warnings(recordings: Sequence[Recording]) -> dict[str, dict[str, float]]:
@@ -89,14 +124,24 @@ def main() -> None:
         print(f"\nBest on all {len(recordings)} tasks with {seeds} seeds; the default has {now.mean():.2f}:")
         for candidate in ranking[:8]:
             print(f"  {_show(candidate)}: {_paired(table[candidate], now)}")
-        lost, chosen = leave_one_out(table, seeds=seeds)
-        print(f"Left out one by one: {_paired(lost, now)}; chosen: {_count(chosen)}")
         report[f"{seeds} seeds"] = {
             "best": [{"candidate": _show(one), "regret": table[one].mean()} for one in ranking[:8]],
-            "left_out": {"regret": lost.mean(), "by_task": lost.tolist(), "chosen": _count(chosen)},
+            "left_out": [],
         }
+        for steps in (20, 50, 100):
+            lost, chosen = leave_one_out(table, seeds=seeds, steps=steps)
+            print(f"Up to {steps} steps, left out one by one: {_paired(lost, now)}; chosen: {_count(chosen)}")
+            report[f"{seeds} seeds"]["left_out"].append(
+                {"steps": steps, "regret": lost.mean(), "by_task": lost.tolist(), "chosen": _count(chosen)}
+            )
     report["default"] = {"candidate": _show(DEFAULT), "regret": now.mean(), "by_task": now.tolist()}
     report["warnings"] = judge_warnings(recordings)
+    report["auto"] = judge_auto(recordings, {seeds: table[(DEFAULT[0], 20, seeds, 0.0)] for seeds in SEEDS})
+    print("\n| auto | seeds | second stage | regret | - method 1 |\n|---|---|---|---|---|")
+    for line in report["auto"]:
+        when = "always" if line["always"] else "in doubt"
+        error = f"{line['minus_method_1']:+.2f} +- {line['standard_error']:.2f}"
+        print(f"| - {line['law']} | {line['seeds']} | {when} | {line['regret']:.2f} | {error} |")
     print("\n| warning | given in | regret with | without |\n|---|---|---|---|")
     for name, row in report["warnings"].items():
         print(f"| {name} | {row['share']:.0%} | {row['regret_with']:.2f} | {row['regret_without']:.2f} |")

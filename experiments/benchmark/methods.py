@@ -81,7 +81,9 @@ def full_loss(recording: Recording, schedule: str, lr: float, seed: int) -> floa
     return float(np.interp(np.log10(lr), LOG_LRS, losses))
 
 
-def _random(trainings: int, low: float, high: float) -> Callable[..., Choice]:
+def random_search(trainings: int, low: float, high: float) -> Callable[..., Choice]:
+    """So many full trainings at learning rates drawn between two, the lowest validation loss taken."""
+
     def pick(recording: Recording, schedule: str, run: int) -> Choice:
         draws = np.random.default_rng([run, trainings]).uniform(np.log10(low), np.log10(high), trainings)
         seed = _seed(recording, run)
@@ -91,7 +93,9 @@ def _random(trainings: int, low: float, high: float) -> Callable[..., Choice]:
     return pick
 
 
-def _tpe(trainings: int) -> Callable[..., Choice]:
+def tpe_search(trainings: int) -> Callable[..., Choice]:
+    """So many full trainings proposed by Optuna's TPE."""
+
     def pick(recording: Recording, schedule: str, run: int) -> Choice:
         import optuna
 
@@ -132,13 +136,15 @@ def rows() -> list[Row]:
         table.append(Row(name, "peer", lambda r, schedule, run, peer=peer: choose(peer, r, _seed(r, run))))
     table.append(Row("Wittmann", "peer", lambda r, schedule, run: wittmann(r, _seed(r, run))))
     table.append(Row("the optimizer's usual lr", "usual", _usual, runs=1))
-    table.append(Row("random, at method 1's cost", "search", _like_method_1(lambda n: _random(n, 1e-7, 10.0)), runs=20))
-    table.append(Row("TPE, at method 1's cost", "search", _like_method_1(_tpe), runs=10))
+    table.append(
+        Row("random, at method 1's cost", "search", _like_method_1(lambda n: random_search(n, 1e-7, 10.0)), runs=20)
+    )
+    table.append(Row("TPE, at method 1's cost", "search", _like_method_1(tpe_search), runs=10))
     for count in (1, 8):
-        table.append(Row(f"random, {count} trainings", "search", _random(count, 1e-7, 10.0), runs=20))
-    table.append(Row("random in 1e-5 to 1, 8 trainings", "search", _random(8, 1e-5, 1.0), runs=20))
-    table.append(Row("TPE, 8 trainings", "search", _tpe(8), runs=10))
-    table.append(Row("TPE, 20 trainings", "search", _tpe(20), runs=10))
+        table.append(Row(f"random, {count} trainings", "search", random_search(count, 1e-7, 10.0), runs=20))
+    table.append(Row("random in 1e-5 to 1, 8 trainings", "search", random_search(8, 1e-5, 1.0), runs=20))
+    table.append(Row("TPE, 8 trainings", "search", tpe_search(8), runs=10))
+    table.append(Row("TPE, 20 trainings", "search", tpe_search(20), runs=10))
     table.append(Row("grid by half decades, 17 trainings", "search", _grid(2)))
     table.append(Row("grid by quarter decades, 33 trainings", "search", _grid(1)))
     return table

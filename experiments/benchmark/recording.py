@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,15 @@ class Recording:
 METRICS = ("loss", "test_loss", "score", "train_loss")
 
 
-def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], about: dict[str, Any]) -> Recording:
-    """Train everything."""
+def record(
+    problem: Problem,
+    *,
+    num_seeds: int,
+    say: Callable[[str], None],
+    about: dict[str, Any],
+    rivals: Mapping[str, Callable[[float], optax.GradientTransformation]] | None = None,
+) -> Recording:
+    """Train everything; `rivals` are the optimizers without a learning rate, None for all."""
     key, steps = jax.random.key(0), problem.steps
     horizons = horizons_of(steps)
     values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
@@ -121,11 +128,11 @@ def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], abou
     )
     seconds["range tests"] = time.perf_counter() - started
     started = time.perf_counter()
-    rivals = {}
-    for name, make in RIVALS.items():
+    scores = {}
+    for name, make in (RIVALS if rivals is None else rivals).items():
         say(name)
         result = run(make, [1.0], num_seeds=min(TRUTH_SEEDS, num_seeds))
-        rivals[name] = result.metrics["score"][0, :, -1]
+        scores[name] = result.metrics["score"][0, :, -1]
     seconds["rivals"] = time.perf_counter() - started
     return Recording(
         name=problem.name,
@@ -136,7 +143,7 @@ def record(problem: Problem, *, num_seeds: int, say: Callable[[str], None], abou
         horizons=horizons,
         initial_loss=initial,
         range_losses=_finite_float32(tests.metrics["train_loss"]),
-        rivals=rivals,
+        rivals=scores,
         seconds=seconds,
         about=about,
         **values,

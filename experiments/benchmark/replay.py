@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.blocks import markdown_table
+
 from .judging import CAP, Truth, truth_of
 from .methods import Row, rows
 from .recording import LRS, RIVALS, SCHEDULES, Recording, read
@@ -32,10 +34,11 @@ def main() -> None:
     started = time.perf_counter()
     recordings = load(options.results / "benchmark")
     chosen = [row for row in rows() if not options.quick or row.name in QUICK]
-    report = {schedule: judge(recordings, chosen, schedule) for schedule in SCHEDULES}
+    tables = {schedule: judge(recordings, chosen, schedule) for schedule in SCHEDULES}
     name = "benchmark_quick.json" if options.quick else "benchmark.json"
-    write_report(options.results / name, recordings, report)
-    for schedule, table in report.items():
+    facts = {recording.name: _facts(recording) for recording in recordings}
+    write_report(options.results / name, recordings, {"facts": facts, **tables})
+    for schedule, table in tables.items():
         print(f"\n### {schedule}\n")
         print(markdown(table))
     print(f"\n{len(recordings)} tasks in {time.perf_counter() - started:.0f} s")
@@ -64,6 +67,20 @@ def load(folder: Path) -> list[Recording]:
     return [read(path) for path in paths]
 
 
+def _facts(recording: Recording) -> dict[str, Any]:
+    """What a task is, and the best that full trainings gave."""
+    facts: dict[str, Any] = {
+        "optimizer": recording.optimizer,
+        "steps": recording.steps,
+        "test_examples": recording.test_examples,
+        "seconds": sum(recording.seconds.values()),
+    }
+    for schedule in SCHEDULES:
+        truth = truth_of(recording, schedule)
+        facts[schedule] = {"best": truth.best, "low": 10.0**truth.low, "high": 10.0**truth.high}
+    return facts
+
+
 def judge(recordings: Sequence[Recording], chosen: Sequence[Row], schedule: str) -> list[dict[str, Any]]:
     """One mapping for each row, those of the optimizers without a learning rate included."""
     truths = [truth_of(recording, schedule) for recording in recordings]
@@ -74,7 +91,7 @@ def judge(recordings: Sequence[Recording], chosen: Sequence[Row], schedule: str)
         ]
         table.append({"name": row.name, "group": row.group, "seeds": row.seeds, **summarise(tasks), "tasks": tasks})
     for name in RIVALS:
-        tasks = [_judge_rival(recording, truth, name) for recording, truth in zip(recordings, truths, strict=True)]
+        tasks = [judge_rival(recording, truth, name) for recording, truth in zip(recordings, truths, strict=True)]
         table.append({"name": name, "group": "no lr", "seeds": 1, **summarise(tasks), "tasks": tasks})
     for row in table:
         base = next(other for other in table if other["name"] == AGAINST and other["seeds"] == row["seeds"])
@@ -105,7 +122,8 @@ def _judge_task(recording: Recording, truth: Truth, row: Row, schedule: str) -> 
     }
 
 
-def _judge_rival(recording: Recording, truth: Truth, name: str) -> dict[str, Any]:
+def judge_rival(recording: Recording, truth: Truth, name: str) -> dict[str, Any]:
+    """An optimizer without a learning rate, in the form of a row's task."""
     scores = np.nan_to_num(np.maximum(recording.rivals[name], 0.0), nan=0.0, posinf=0.0)
     regret = truth.best - float(scores.mean())
     return {
@@ -158,13 +176,25 @@ def compare(tasks: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> 
 
 
 COLUMNS = (
-    "method | seeds | regret | median | worst | in range | decades off | seed std | of grid | - method 1 | better/worse"
+    "method",
+    "seeds",
+    "regret",
+    "median",
+    "worst",
+    "in range",
+    "decades off",
+    "seed std",
+    "trial-steps",
+    "of grid",
+    "seconds",
+    "- method 1",
+    "better/worse",
 )
 
 
 def markdown(table: Sequence[dict[str, Any]]) -> str:
     """The table."""
-    lines = [f"| {COLUMNS} |", "|" + "---|" * (COLUMNS.count("|") + 1)]
+    rows = []
     for row in table:
         cells = [
             row["name"],
@@ -175,12 +205,14 @@ def markdown(table: Sequence[dict[str, Any]]) -> str:
             _show(row["share_in_range"], ".0%"),
             _show(row["mean_away"], ".2f"),
             _show(row["seed_std"], ".2f"),
+            f"{row['updates']:,.0f}",
             f"{row['of_grid']:.1%}",
+            f"{row['seconds']:.1f}",
             f"{row['minus_method_1']:+.2f} +- {row['standard_error']:.2f}",
             f"{row['better']}/{row['worse']}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown_table(COLUMNS, rows)
 
 
 def _show(value: float | None, form: str) -> str:

@@ -1,0 +1,297 @@
+"""What a search with a budget finds: regret against cost, for `lrjax.search_lr` and for what else a budget buys.
+
+    python -m experiments.benchmark.frontier               # minutes; no data and no training
+    python -m experiments.benchmark.frontier --constants   # and the constants, changed one at a time: longer
+
+Reads experiments/results/benchmark/*.npz; writes experiments/results/frontier.json. The search is the library's own
+driver on a trainer that reads the recorded losses; between recorded steps they are interpolated in log(steps). A
+budget is a multiple of the cost of one full training.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.blocks import markdown_table
+from lrjax.search._algorithm import choose, run_rungs
+from lrjax.search._course import Constants, make_course
+
+from .judging import CAP, LOG_LRS, Truth, truth_of
+from .methods import RULES, full_loss, random_search, seeds_of, tpe_search
+from .recording import CURVE_SEEDS, RIVALS, SCHEDULES, Recording
+from .replay import judge_rival, load, make_parser, write_report
+from .searching import Choice, search, two_stages
+
+BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+HALF_DECADES = tuple(float(x) for x in LOG_LRS[::2])
+
+
+class Table:
+    """A trainer that looks losses up.
+
+    Args:
+      recording: of the task.
+      seeds: which of its seeds stand for 0, 1, ...
+    """
+
+    def __init__(self, recording: Recording, seeds: Sequence[int]):
+        self._recording, self._seeds = recording, list(seeds)
+
+    def train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> np.ndarray:
+        """Recorded losses, shape (seeds, exponents); inf where diverged."""
+        places = [int(np.argmin(np.abs(LOG_LRS - x))) for x in exponents]
+        losses = self._recording.loss["constant"][places][:, self._seeds[:num_seeds]].astype(np.float64)
+        return self._at(losses, num_steps).T
+
+    def initial_loss(self, num_seeds: int, num_steps: int) -> np.ndarray:
+        """Recorded losses at learning rate 0, shape (seeds,)."""
+        return self._at(self._recording.initial_loss[self._seeds[:num_seeds]].astype(np.float64), num_steps)
+
+    def _at(self, values: np.ndarray, num_steps: int) -> np.ndarray:
+        """Between the two recorded numbers of steps; what diverges between them has diverged."""
+        horizons = np.log(self._recording.horizons)
+        right = int(np.clip(np.searchsorted(horizons, math.log(num_steps) - 1e-9), 1, len(horizons) - 1))
+        share = np.clip((math.log(num_steps) - horizons[right - 1]) / (horizons[right] - horizons[right - 1]), 0, 1)
+        mixed = (1 - share) * values[..., right - 1] + (share * values[..., right] if share > 0 else 0.0)
+        return np.where(np.isfinite(mixed), mixed, np.inf)
+
+
+def budgeted(recording: Recording, run: int, budget: float, constants: Constants | None = None) -> Choice:
+    """`lrjax.search_lr`."""
+    course = make_course(train_steps=recording.steps, budget=budget, constants=constants)
+    baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
+    table = Table(recording, seeds_of(recording, run, CURVE_SEEDS))
+    rungs = list(run_rungs(table, course, baseline_loss=baseline))
+    return Choice(10.0 ** choose(rungs, course).log10_lr, rungs[-1].spent)
+
+
+def halving(recording: Recording, run: int, budget: float) -> Choice:
+    """Successive halving on half decades (from a budget of 8 on, quarters): the better half trains twice as long."""
+    lanes = list(HALF_DECADES if budget < 8 else map(float, LOG_LRS))
+    table, spent, before = Table(recording, seeds_of(recording, run, 1)), 0, 0
+    counts = [len(lanes)]
+    while counts[-1] > 1:
+        counts.append(math.ceil(counts[-1] / 2))
+    lengths = [2**i for i in range(len(counts) - 1)]  # the last one is the choice
+    cost = sum(
+        count * (length - shorter) for count, length, shorter in zip(counts[:-1], lengths, [0, *lengths], strict=False)
+    )
+    first = max(5.0, budget * recording.steps / cost)
+    for count, length in zip(counts[1:], lengths, strict=True):
+        steps = min(int(first * length), recording.steps)
+        losses = table.train(lanes, 1, steps)[0]
+        spent += len(lanes) * (steps - before)
+        lanes, before = [lanes[i] for i in sorted(np.argsort(losses, kind="stable")[:count])], steps
+    return Choice(10.0 ** lanes[0], spent)
+
+
+def full_grid(recording: Recording, run: int, budget: float) -> Choice:
+    """As many full trainings as the budget has, evenly over 1e-7 to 10, chosen by the final validation loss."""
+    count = max(1, round(budget))
+    exponents = np.linspace(-7, 1, count + 2)[1:-1]
+    seed = seeds_of(recording, run, 1)[0]
+    losses = [full_loss(recording, "constant", 10.0**x, seed) for x in exponents]
+    return Choice(float(10.0 ** exponents[int(np.argmin(losses))]), count * recording.steps)
+
+
+Way = Callable[[Recording, int, float], Choice]
+WAYS: dict[str, tuple[Way, float, int]] = {
+    "search_lr": (budgeted, 0.0, CURVE_SEEDS),
+    "successive halving": (halving, 0.0, CURVE_SEEDS),
+    "random, full trainings": (lambda r, run, b: random_search(round(b), 1e-7, 10.0)(r, "constant", run), 1.0, 20),
+    "random in 1e-5 to 1, full trainings": (
+        lambda r, run, b: random_search(round(b), 1e-5, 1.0)(r, "constant", run),
+        1.0,
+        20,
+    ),
+    "TPE, full trainings": (lambda r, run, b: tpe_search(round(b))(r, "constant", run), 1.0, 10),
+    "grid, full trainings": (full_grid, 1.0, CURVE_SEEDS),
+}
+"""Name -> (how, smallest budget, runs)."""
+
+
+def fixed(recording: Recording, run: int, seeds: int) -> Choice:
+    """The paper's method 1, which knows no budget."""
+    found = search(recording, seeds_of(recording, run, seeds))
+    return Choice(RULES["method 1 (midpoint)"](found), found.updates)
+
+
+def _auto(recording: Recording, run: int, *, seeds: int, always: bool) -> Choice:
+    return two_stages(recording, seeds_of(recording, run, seeds), always=always)
+
+
+def measure(
+    recordings: Sequence[Recording], way: Callable[[Recording, int], Choice], runs: int
+) -> list[dict[str, Any]]:
+    """For every task: regret by schedule, share in range, cost in trainings, means over the runs."""
+    tasks = []
+    for recording in recordings:
+        choices = [way(recording, run) for run in range(runs)]
+        lrs = [choice.lr for choice in choices]
+        task: dict[str, Any] = {
+            "task": recording.name,
+            "cost": float(np.mean([choice.updates for choice in choices])) / recording.steps,
+        }
+        for schedule in SCHEDULES:
+            truth: Truth = truth_of(recording, schedule)
+            regrets = [truth.regret(lr) for lr in lrs]
+            task[schedule] = {
+                "regret": float(np.mean(np.minimum(regrets, CAP))),
+                "worst": float(np.max(regrets)),
+                "in_range": float(np.mean([truth.in_range(lr) for lr in lrs])),
+            }
+        tasks.append(task)
+    return tasks
+
+
+def variants() -> dict[str, Constants]:
+    """The constants, changed one at a time."""
+    plain = Constants()
+    changed: dict[str, dict[str, Any]] = {
+        "as they are": {},
+        "no correction": {"drift": 0.0},
+        "drift 0.3": {"drift": 0.3},
+        "drift 0.7": {"drift": 0.7},
+        "settled from T / 10 on": {"settled": 0.1},
+        "settled from T / 2 on": {"settled": 0.5},
+        "rungs 2 times longer": {"growth": 2.0},
+        "rungs 8 times longer": {"growth": 8.0},
+        "up to T / 8": {"longest": ((0.0, 0.125), (8.0, 0.25))},
+        "up to T": {"longest": ((0.0, 1.0),)},
+        "first rung +-0.5": {"first_window": 0.5},
+        "first rung +-1.25": {"first_window": 1.25},
+        "later rungs +-0.25": {"window": 0.25},
+        "no edges": {"edges": 0},
+        "no longer sweep": {"started": -math.inf},
+        "one seed": {"seeds": ((0.0, 1),)},
+        "two seeds from 2 on": {"seeds": ((0.0, 1), (2.0, 2), (8.0, 4))},
+    }
+    return {name: dataclasses.replace(plain, **values) for name, values in changed.items()}
+
+
+def left_out(table: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """The regret on every task of the variant that is best on the others, and how often each was."""
+    names, values = list(table), np.stack(list(table.values()))
+    best = [int(np.argmin(np.delete(values, task, axis=1).mean(axis=1))) for task in range(values.shape[1])]
+    counts = {names[index]: best.count(index) for index in dict.fromkeys(best)}
+    return values[best, np.arange(values.shape[1])], counts
+
+
+def regrets(tasks: Sequence[dict[str, Any]]) -> np.ndarray:
+    """Of every task, the mean of both schedules."""
+    return np.asarray([np.mean([task[schedule]["regret"] for schedule in SCHEDULES]) for task in tasks])
+
+
+def judge_constants(recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Each constant's worth at each budget, and what choosing them with the judged task left out gives."""
+    report: dict[str, Any] = {}
+    for budget in BUDGETS:
+        table = {
+            name: regrets(
+                measure(recordings, lambda r, run, c=constants, b=budget: budgeted(r, run, b, c), CURVE_SEEDS)
+            )
+            for name, constants in variants().items()
+        }
+        lost, chosen = left_out(table)
+        now = table["as they are"]
+        report[f"{budget:g}"] = {
+            "left_out": {"regret": float(lost.mean()), **_paired(lost, now), "chosen": chosen},
+            "variants": {name: {"regret": float(one.mean()), **_paired(one, now)} for name, one in table.items()},
+        }
+        print(f"budget {budget:g}: {now.mean():.2f}, left out {lost.mean():.2f} {chosen}", flush=True)
+    return report
+
+
+def _paired(values: np.ndarray, base: np.ndarray) -> dict[str, float]:
+    difference = values - base
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
+    return {"difference": float(difference.mean()), "standard_error": float(error)}
+
+
+def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
+    """A line for every way and budget."""
+    lines: list[dict[str, Any]] = []
+
+    def add(name: str, budget: float | None, tasks: list[dict[str, Any]]) -> None:
+        lines.append({"name": name, "budget": budget, "tasks": tasks})
+
+    for seeds in (1, 3):
+        tasks = measure(recordings, lambda r, run, s=seeds: fixed(r, run, s), CURVE_SEEDS)
+        add(f"method 1, {seeds} seed{'s' * (seeds > 1)}", None, tasks)
+    for seeds, always in itertools.product((1, 3), (False, True)):
+        name = f"auto{'(always=True)' * always}, {seeds} seed{'s' * (seeds > 1)}"
+        add(name, None, measure(recordings, functools.partial(_auto, seeds=seeds, always=always), CURVE_SEEDS))
+    for name, (way, least, runs) in WAYS.items():
+        for budget in BUDGETS:
+            if budget >= least:
+                add(name, budget, measure(recordings, lambda r, run, w=way, b=budget: w(r, run, b), runs))
+    for name in RIVALS if all(set(RIVALS) <= set(recording.rivals) for recording in recordings) else ():
+        tasks = []
+        for recording in recordings:
+            task: dict[str, Any] = {"task": recording.name, "cost": 0.0}
+            for schedule in SCHEDULES:
+                rival = judge_rival(recording, truth_of(recording, schedule), name)
+                task[schedule] = {"regret": rival["regret"], "worst": rival["worst"], "in_range": None}
+            tasks.append(task)
+        add(name, None, tasks)
+    base, generous = regrets(lines[0]["tasks"]), regrets(lines[1]["tasks"])
+    for line in lines:
+        values = regrets(line["tasks"])
+        line["mean_regret"], line["median_regret"] = float(values.mean()), float(np.median(values))
+        line["cost"] = float(np.mean([task["cost"] for task in line["tasks"]]))
+        line["worst"] = max(task[schedule]["worst"] for task in line["tasks"] for schedule in SCHEDULES)
+        shares = [task[one]["in_range"] for task in line["tasks"] for one in SCHEDULES]
+        line["share_in_range"] = None if None in shares else float(np.mean(shares))
+        line["standard_error_of_mean"] = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+        line["minus_method_1"] = _paired(values, base)
+        line["minus_method_1_with_3_seeds"] = _paired(values, generous)
+    return lines
+
+
+def markdown(lines: Sequence[dict[str, Any]]) -> str:
+    """The table."""
+    heads = ["", "budget", "cost", "regret", "median", "worst", "in range", "- method 1", "- method 1, 3 seeds"]
+    rows = []
+    for line in lines:
+        one, three = line["minus_method_1"], line["minus_method_1_with_3_seeds"]
+        rows.append(
+            [
+                line["name"],
+                "" if line["budget"] is None else f"{line['budget']:g}",
+                f"{line['cost']:.2f}",
+                f"{line['mean_regret']:.2f}",
+                f"{line['median_regret']:.2f}",
+                f"{line['worst']:.1f}",
+                "" if line["share_in_range"] is None else f"{line['share_in_range']:.0%}",
+                f"{one['difference']:+.2f} ± {one['standard_error']:.2f}",
+                f"{three['difference']:+.2f} ± {three['standard_error']:.2f}",
+            ]
+        )
+    return markdown_table(heads, rows)
+
+
+def main() -> None:
+    """Replay, write, print."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--folder", default="benchmark", help='of the recordings, in the results: "benchmark", "long"')
+    parser.add_argument("--constants", action="store_true", help="also every constant, changed one at a time")
+    options = parser.parse_args()
+    started = time.perf_counter()
+    recordings = load(options.results / options.folder)
+    name = "frontier" if options.folder == "benchmark" else f"frontier_{options.folder}"
+    lines = frontier(recordings)
+    print(markdown(lines), flush=True)
+    write_report(options.results / f"{name}.json", recordings, {"lines": lines})
+    if options.constants:
+        write_report(options.results / f"{name}_constants.json", recordings, judge_constants(recordings))
+    print(f"\n{len(recordings)} tasks in {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The numbers of docs/benchmark.md, from the results: everything between its markers.
+
+    python -m experiments.benchmark.page
+
+Reads experiments/results/benchmark.json, benchmark_ablations.json and benchmark_defaults.json.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.blocks import fill, markdown_table
+
+from . import tasks  # noqa: F401  registers them
+from .ablations import markdown as ablation_table
+from .problem import TASKS
+from .replay import AGAINST, RESULTS, markdown
+
+PAGE = RESULTS.parent.parent / "docs" / "benchmark.md"
+METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
+Row = dict[str, Any]
+
+
+class Benchmark:
+    """The committed results.
+
+    Args:
+      folder: of the three files.
+    """
+
+    def __init__(self, folder: Path):
+        self.replay, self.ablations, self.defaults = (
+            json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations", "_defaults")
+        )
+
+    def row(self, name: str, *, schedule: str = "constant", seeds: int | None = None, group: str = "") -> Row:
+        """One method's line."""
+        return next(
+            row
+            for row in self.replay[schedule]
+            if row["name"] == name and seeds in (None, row["seeds"]) and row["group"].endswith(group)
+        )
+
+    def tasks(self) -> str:
+        """What was trained, and what the best learning rate gave."""
+        rows = []
+        for name, facts in self.replay["facts"].items():
+            about = (TASKS[name].__doc__ or "").removesuffix(".")
+            best = [f"{facts[schedule]['best']:.1f}" for schedule in ("constant", "cosine")]
+            ranges = f"{facts['constant']['low']:.0e} to {facts['constant']['high']:.0e}"
+            rows.append([f"`{name}`", about, facts["optimizer"], str(facts["steps"]), *best, ranges])
+        heads = ["task", "", "optimizer", "updates", "best score, constant lr", "cosine", "best range, constant lr"]
+        return markdown_table(heads, rows)
+
+    def table(self, schedule: str) -> str:
+        """Every method."""
+        return markdown(self.replay[schedule])
+
+    def order(self) -> str:
+        """Paired differences of the three methods, and how often each order came out."""
+        heads, rows = ["", "tasks x schedules", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
+        for title, seeds, literal in (
+            ("smoothed, one seed", 1, False),
+            ("smoothed, three seeds", 3, False),
+            ("the paper's text, one seed", 1, True),
+        ):
+            regrets = {number: self._regrets(name, seeds, literal=literal) for number, name in METHODS.items()}
+            pairs = [(regrets[a] - regrets[b]) for a, b in (("2", "1"), ("3", "1"), ("3", "2"))]
+            one, two, three = (np.round(regrets[number], 1) for number in METHODS)
+            counts = [(one <= np.minimum(two, three)), (one <= two) & (two <= three), (one <= three) & (three <= two)]
+            rows.append([title, str(len(one)), *map(_paired, pairs), *(str(int(count.sum())) for count in counts)])
+        return markdown_table(heads, rows)
+
+    def _regrets(self, name: str, seeds: int, *, literal: bool) -> np.ndarray:
+        """Of every task and schedule."""
+        name, group = (f"{name}, literal", "literal") if literal else (name, "paper")
+        lines = [self.row(name, schedule=one, seeds=seeds, group=group) for one in ("constant", "cosine")]
+        return np.asarray([task["regret"] for line in lines for task in line["tasks"]])
+
+    def middle(self) -> str:
+        """How far the window's points lie from the middle of the best range."""
+        heads = ["", "schedule", "decades off, signed", "without the sign", "in the best range", "mean regret"]
+        rows = []
+        for schedule in ("constant", "cosine"):
+            for name in ("min_lr", "method 1 (midpoint)", "max_lr"):
+                line = self.row(name, schedule=schedule, seeds=3)
+                signed = np.asarray([task["distance"] for task in line["tasks"] if task["distance"] is not None])
+                rows.append(
+                    [name, schedule, _paired(signed), f"{line['mean_away']:.2f}", f"{line['share_in_range']:.0%}"]
+                )
+                rows[-1].append(f"{line['mean_regret']:.2f}")
+        return markdown_table(heads, rows)
+
+    def cost(self) -> str:
+        """Trial-steps of the searches, and the length of training from which they are under 1 % of a grid search."""
+        heads = ["", "seeds", "trial-steps", "of a 33-lr grid search here", "under 1 % of it from T =", "seconds here"]
+        rows = []
+        for name, seeds in ((AGAINST, 1), (AGAINST, 3), ("auto", 3), ("auto(always=True)", 3)):
+            line = self.row(name, seeds=seeds)
+            steps, share = line["updates"], line["of_grid"]
+            length = int(np.ceil(steps / (0.01 * 33)))
+            rows.append([name, str(seeds), f"{steps:,.0f}", f"{share:.1%}", f"{length:,}", f"{line['seconds']:.1f}"])
+        return markdown_table(heads, rows)
+
+    def scatter(self) -> str:
+        """How far the choice moves with the seed."""
+        names = ["method 1 (midpoint)", "method 2 (half loss)", "method 3 (steepest)", "min_lr", "max_lr"]
+        rows = [["step sampling", name, _spread(self.row(name, seeds=1))] for name in names]
+        peers = [row for row in self.replay["constant"] if row["group"] == "peer"]
+        for row in sorted(peers, key=lambda row: row["seed_std"]):
+            rows.append(["range test" if row["name"] != "Wittmann" else "resets", row["name"], _spread(row)])
+        return markdown_table(["", "rule", "standard deviation over seeds, decades: mean (median) of the tasks"], rows)
+
+    def ablated(self) -> str:
+        """One table for every part."""
+        parts = {name: lines for name, lines in self.ablations.items() if name != "tasks"}
+        return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
+
+    def best_default(self) -> str:
+        """Leave-one-task-out, and the best rules on all tasks."""
+        lines = [f"The default is {self.defaults['default']['candidate']}: {self.defaults['default']['regret']:.2f}.\n"]
+        heads, rows = ["one seed", "regret", "three seeds", "regret"], []
+        for one, three in zip(self.defaults["1 seeds"]["best"], self.defaults["3 seeds"]["best"], strict=True):
+            rows.append([one["candidate"], f"{one['regret']:.2f}", three["candidate"], f"{three['regret']:.2f}"])
+        lines.append(markdown_table(heads, rows))
+        now = np.asarray(self.defaults["default"]["by_task"])
+        lines.append("\nChosen on all other tasks, up to a number of steps, and judged on the one left out:\n")
+        rows = []
+        for seeds, word in (("1 seeds", "one seed"), ("3 seeds", "three seeds")):
+            for left in self.defaults[seeds]["left_out"]:
+                chosen = "; ".join(f"{name} ({count})" for name, count in left["chosen"].items())
+                difference = _paired(np.asarray(left["by_task"]) - now)
+                rows.append([word, str(left["steps"]), f"{left['regret']:.2f}", difference, chosen])
+        lines.append(markdown_table(["", "steps, at most", "regret", "- the default", "chosen (times)"], rows))
+        return "\n".join(lines)
+
+    def two_stages(self) -> str:
+        """The two-stage rule, by law."""
+        heads, rows = ["the minimum is lowered by", "seeds", "second stage", "regret", "- method 1"], []
+        for line in self.defaults["auto"]:
+            when = "always" if line["always"] else "in doubt"
+            difference = f"{line['minus_method_1']:+.2f} ± {line['standard_error']:.2f}"
+            rows.append([line["law"], str(line["seeds"]), when, f"{line['regret']:.2f}", difference])
+        return markdown_table(heads, rows)
+
+    def warned(self) -> str:
+        """What each warning says about method 1."""
+        heads = ["warning", "given in", "method 1's regret with it", "without it"]
+        rows = [
+            [f"`{name}`", f"{row['share']:.0%}", f"{row['regret_with']:.2f}", f"{row['regret_without']:.2f}"]
+            for name, row in self.defaults["warnings"].items()
+            if row["share"] > 0
+        ]
+        never = [f"`{name}`" for name, row in self.defaults["warnings"].items() if not row["share"]]
+        return f"{markdown_table(heads, rows)}\n\nNever given: {', '.join(never)}."
+
+
+def _paired(differences: np.ndarray) -> str:
+    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return f"{differences.mean():+.2f} ± {error:.2f}"
+
+
+def _spread(row: Row) -> str:
+    values = [task["std"] for task in row["tasks"] if task["std"] is not None]
+    return f"{np.mean(values):.2f} ({np.median(values):.2f})"
+
+
+def render(page: str, folder: Path) -> str:
+    """The page with every block filled anew."""
+    results = Benchmark(folder)
+    return fill(
+        page,
+        {
+            "tasks": results.tasks,
+            "constant": lambda: results.table("constant"),
+            "cosine": lambda: results.table("cosine"),
+            "order": results.order,
+            "middle": results.middle,
+            "cost": results.cost,
+            "scatter": results.scatter,
+            "ablations": results.ablated,
+            "defaults": results.best_default,
+            "two_stages": results.two_stages,
+            "warnings": results.warned,
+        },
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fill the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page")
+    options = parser.parse_args(arguments)
+    options.page.write_text(render(options.page.read_text(), options.results))
+
+
+if __name__ == "__main__":
+    main()

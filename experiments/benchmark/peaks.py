@@ -1,0 +1,198 @@
+"""What `lrjax.peak_for` is worth: regret of many schedules at its peak, at the learning rate itself, and refitted.
+
+    python -m experiments.benchmark.peaks             # seconds to minutes; no data and no training
+
+Reads experiments/results/families/*.npz and the recordings of the same tasks; writes experiments/results/peaks.json.
+Regret is what a schedule loses against its own best peak, in points, at most 20 in means. Between trained peaks scores
+are interpolated; beyond them the nearest counts.
+"""
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.blocks import markdown_table
+from lrjax.plan._peak import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
+
+from .families import FAMILIES, OFFSETS, Trained, read_trained
+from .judging import CAP
+from .methods import RULES, seeds_of
+from .recording import CURVE_SEEDS, Recording, read
+from .replay import make_parser, write_report
+from .searching import search, two_stages
+
+POWERS = np.arange(0.0, 1.31, 0.05)
+WARMTHS = np.arange(0.0, 0.41, 0.02)
+
+
+class Case(NamedTuple):
+    """A task's schedules.
+
+    Attributes:
+      trained: what full trainings gave.
+      scores: means over the seeds, what diverged at 0, shape (families, peaks).
+      recording: of the same task, for the finder.
+      area: log10(1 / mean of the multipliers), shape (families,).
+      low: 1 where the schedule starts low, shape (families,).
+    """
+
+    trained: Trained
+    scores: np.ndarray
+    recording: Recording
+    area: np.ndarray
+    low: np.ndarray
+
+    def regret(self, family: int, log10_peak: float) -> float:
+        """At most 20; all of it for no peak."""
+        scores = self.scores[family]
+        if not np.isfinite(log10_peak):
+            return CAP
+        lost = float(scores.max() - np.interp(log10_peak, self.trained.log10_peaks, scores))
+        return min(lost, CAP)
+
+
+def case_of(trained: Trained, recording: Recording) -> Case:
+    """Put together."""
+    alive = np.isfinite(trained.score) & np.isfinite(trained.loss)
+    scores = np.where(alive, np.maximum(trained.score, 0.0), 0.0).mean(-1)
+    area = -np.log10(trained.multipliers.mean(1))
+    low = np.asarray([float(starts_low(m)) for m in trained.multipliers])
+    return Case(trained, scores, recording, area, low)
+
+
+def centre(case: Case) -> float:
+    """log10 of the best constant learning rate."""
+    return float(case.trained.log10_peaks[int(np.argmin(np.abs(OFFSETS)))])
+
+
+def surface(cases: Sequence[Case]) -> np.ndarray:
+    """Regret from the best constant lr for all constants, shape (powers, warmths, tasks, families)."""
+    values = np.zeros((len(POWERS), len(WARMTHS), len(cases), len(FAMILIES)))
+    for (i, power), (j, warmth) in itertools.product(enumerate(POWERS), enumerate(WARMTHS)):
+        for t, case in enumerate(cases):
+            shifts = power * case.area + warmth * case.low
+            values[i, j, t] = [case.regret(f, centre(case) + shift) for f, shift in enumerate(shifts)]
+    return values
+
+
+def left_out(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Regret with the constants that are best on the other tasks and schedules, and those constants."""
+    tasks, families = values.shape[2:]
+    lost, chosen = np.zeros((tasks, families)), np.zeros((tasks, families, 2))
+    for t, f in np.ndindex(tasks, families):
+        rest = np.delete(np.delete(values, t, axis=2), f, axis=3).mean(axis=(2, 3))
+        i, j = np.unravel_index(int(np.argmin(rest)), rest.shape)
+        lost[t, f], chosen[t, f] = values[i, j, t, f], (POWERS[i], WARMTHS[j])
+    return lost, chosen
+
+
+def ours(case: Case) -> np.ndarray:
+    """Decades from lr to peak, by `lrjax.peak_for`, shape (families,)."""
+    return AREA_POWER * case.area + np.log10(WARM_FACTOR) * case.low
+
+
+def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
+    """Regret of every schedule at peaks from a real search, shape (tasks, families)."""
+    names = ("method 1, as it is", "method 1, the rule", "auto, as it is", "auto, the rule")
+    names += ("max_lr after 20, the rule", "max_lr after 100, the rule")
+    table = {name: np.zeros((len(cases), len(FAMILIES))) for name in names}
+    for t, case in enumerate(cases):
+        for run in range(CURVE_SEEDS):
+            seeds = seeds_of(case.recording, run, 1)
+            first, longer = search(case.recording, seeds), search(case.recording, seeds, horizon=100)
+            one = RULES["method 1 (midpoint)"](first)
+            two = two_stages(case.recording, seeds).lr
+            ends = [
+                lr_of_max_lr_at(float(found.window.max_lr), steps, case.trained.steps)
+                for found, steps in ((first, 20), (longer, 100))
+            ]
+            for f, shift in enumerate(ours(case)):
+                places = (one, one * 10**shift, two, two * 10**shift, *(end * 10**shift for end in ends))
+                for name, lr in zip(names, places, strict=True):
+                    table[name][t, f] += case.regret(f, float(np.log10(lr))) / CURVE_SEEDS
+    return table
+
+
+def judge(cases: Sequence[Case]) -> dict[str, Any]:
+    """Everything, for the report."""
+    values = surface(cases)
+    plain = values[0, 0]
+    fixed = np.asarray([[case.regret(f, centre(case) + s) for f, s in enumerate(ours(case))] for case in cases])
+    refitted, chosen = left_out(values)
+    found = from_finders(cases)
+    low = cases[0].low.astype(bool)
+    report: dict[str, Any] = {
+        "families": list(FAMILIES),
+        "starts_low": low.tolist(),
+        "mean_area": [float(np.mean([case.area[f] for case in cases])) for f in range(len(FAMILIES))],
+        "multiplier": [float(10 ** ours(cases[0])[f]) for f in range(len(FAMILIES))],
+        "best_shift": [
+            float(np.mean([case.trained.log10_peaks[np.argmax(case.scores[f])] - centre(case) for case in cases]))
+            for f in range(len(FAMILIES))
+        ],
+        "constants_left_out": {"power": float(chosen[..., 0].mean()), "warm": float(chosen[..., 1].mean())},
+        "ways": {},
+    }
+    ways = {"best constant lr, as it is": plain, "best constant lr, the rule": fixed}
+    ways |= {"best constant lr, the rule refitted without task and schedule": refitted, **found}
+    for name, lost in ways.items():
+        base = plain if name.startswith("best") else found["method 1, as it is"]
+        report["ways"][name] = {
+            "regret": float(lost.mean()),
+            "by_family": lost.mean(0).tolist(),
+            "by_task": lost.mean(1).tolist(),
+            "minus_as_it_is": _paired(lost[:, 1:].mean(1) - base[:, 1:].mean(1)),
+            "low_start_minus_as_it_is": _paired(lost[:, low].mean(1) - base[:, low].mean(1)),
+            "better": int((lost[:, 1:].mean(1) < base[:, 1:].mean(1) - 0.1).sum()),
+            "worse": int((lost[:, 1:].mean(1) > base[:, 1:].mean(1) + 0.1).sum()),
+        }
+    return report
+
+
+def _paired(differences: np.ndarray) -> list[float]:
+    """Mean and standard error over the tasks."""
+    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return [float(differences.mean()), float(error)]
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """Two tables: the ways, and the schedules."""
+    rows = []
+    for name, way in report["ways"].items():
+        plus = " ± ".join([f"{way['minus_as_it_is'][0]:+.2f}", f"{way['minus_as_it_is'][1]:.2f}"])
+        low = " ± ".join([f"{way['low_start_minus_as_it_is'][0]:+.2f}", f"{way['low_start_minus_as_it_is'][1]:.2f}"])
+        rows.append([name, f"{way['regret']:.2f}", plus, low, f"{way['better']}/{way['worse']}"])
+    heads = ["peak from", "regret", "- as it is, without constant", "those that start low", "tasks better/worse"]
+    ways, lines = report["ways"], []
+    shown = [name for name in ways if not name.startswith("auto")]
+    for f, family in enumerate(report["families"]):
+        start = "low" if report["starts_low"][f] else "high"
+        lines.append([family, start, f"{report['best_shift'][f]:+.2f}", f"{report['multiplier'][f]:.2f}"])
+        lines[-1] += [f"{ways[name]['by_family'][f]:.2f}" for name in shown]
+    return "\n\n".join(
+        [
+            markdown_table(heads, rows),
+            markdown_table(["schedule", "starts", "best peak, decades above", "the rule's factor", *shown], lines),
+        ]
+    )
+
+
+def main() -> None:
+    """Judge, write, print."""
+    options = make_parser(__doc__).parse_args()
+    started = time.perf_counter()
+    paths = sorted((options.results / "families").glob("*.npz"))
+    if not paths:
+        raise SystemExit("No trainings with schedules. Make them: python -m experiments.benchmark.families")
+    cases = [case_of(read_trained(path), read(options.results / "benchmark" / path.name)) for path in paths]
+    report = judge(cases)
+    print(markdown(report))
+    write_report(options.results / "peaks.json", [case.recording for case in cases], report)
+    print(f"\n{len(cases)} tasks in {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
