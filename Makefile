@@ -54,11 +54,14 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.replay
 	$(BIN)/python -m experiments.benchmark.ablations
 	$(BIN)/python -m experiments.benchmark.defaults
+	$(BIN)/python -m experiments.benchmark.frontier
+	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
 	$(BIN)/python -m paper_figures
 
 figures: $(VENV)/.experiments  ## The paper's figures, docs/paper.md and docs/benchmark.md, from the committed results.
 	$(BIN)/python -m paper_figures
+	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
 
 clean:  ## Remove the virtual environments and what the demo wrote.

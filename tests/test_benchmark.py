@@ -1,14 +1,15 @@
 """The selector benchmark: what is replayed from a table is what the finder does, and choices are judged rightly."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
 import pytest
 
 import lrjax
-from experiments.benchmark import recording as recordings
 from experiments.benchmark import page, replay
+from experiments.benchmark import recording as recordings
 from experiments.benchmark.judging import settled, truth_of
 from experiments.benchmark.methods import rows
 from experiments.benchmark.modules import MLP
@@ -210,17 +211,19 @@ def test_the_committed_table_comes_from_the_committed_recordings(schedule):
 
 
 def test_all_committed_reports_are_of_the_committed_recordings():
-    for name in ("benchmark", "benchmark_ablations", "benchmark_defaults"):
+    for name in ("benchmark", "benchmark_ablations", "benchmark_defaults", "frontier"):
         report = json.loads((replay.RESULTS / f"{name}.json").read_text())
-        assert report["tasks"] == [path.stem for path in COMMITTED], f"run experiments.{name.replace('_', '.')}"
+        assert report["tasks"] == [path.stem for path in COMMITTED], f"replay anew: {name}.json"
 
 
-def test_the_committed_page_is_up_to_date():
-    text = page.PAGE.read_text()
-    assert text == page.render(text, replay.RESULTS), "run `python -m experiments.benchmark.page`"
+@pytest.mark.parametrize("name", page.PAGES)
+def test_a_committed_page_is_up_to_date(name):
+    text = (page.DOCS / name).read_text()
+    again = page.render(text, page.Benchmark(replay.RESULTS), page.PAGES[name])
+    assert text == again, "run `python -m experiments.benchmark.page`"
 
 
 def test_a_page_with_a_mistyped_block_is_refused():
-    text = page.PAGE.read_text().replace("begin warnings", "begin warning")
-    with pytest.raises(ValueError, match="must have each of the blocks .*'warnings'.* once, got .*'warning'"):
-        page.render(text, replay.RESULTS)
+    text = (page.DOCS / "benchmark.md").read_text().replace("begin warnings", "begin warning")
+    with pytest.raises(ValueError, match=r"must have each of the blocks .*'warnings'.* once, got .*'warning'"):
+        page.render(text, page.Benchmark(replay.RESULTS), page.PAGES["benchmark.md"])

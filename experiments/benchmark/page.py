@@ -1,8 +1,8 @@
-"""The numbers of docs/benchmark.md, from the results: everything between its markers.
+"""The numbers of docs/benchmark.md and docs/findings.md, from the results: everything between their markers.
 
     python -m experiments.benchmark.page
 
-Reads experiments/results/benchmark.json, benchmark_ablations.json and benchmark_defaults.json.
+Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json and frontier.json.
 """
 
 import argparse
@@ -17,10 +17,11 @@ from experiments.blocks import fill, markdown_table
 
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
+from .frontier import markdown as frontier_table
 from .problem import TASKS
 from .replay import AGAINST, RESULTS, markdown
 
-PAGE = RESULTS.parent.parent / "docs" / "benchmark.md"
+DOCS = RESULTS.parent.parent / "docs"
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
 Row = dict[str, Any]
 
@@ -29,26 +30,27 @@ class Benchmark:
     """The committed results.
 
     Args:
-      folder: of the three files.
+      folder: of the four files.
     """
 
     def __init__(self, folder: Path):
-        self.replay, self.ablations, self.defaults = (
+        self.replayed, self.ablated, self.defaults = (
             json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations", "_defaults")
         )
+        self.budgets = json.loads((folder / "frontier.json").read_text())["lines"]
 
     def row(self, name: str, *, schedule: str = "constant", seeds: int | None = None, group: str = "") -> Row:
         """One method's line."""
         return next(
             row
-            for row in self.replay[schedule]
+            for row in self.replayed[schedule]
             if row["name"] == name and seeds in (None, row["seeds"]) and row["group"].endswith(group)
         )
 
     def tasks(self) -> str:
         """What was trained, and what the best learning rate gave."""
         rows = []
-        for name, facts in self.replay["facts"].items():
+        for name, facts in self.replayed["facts"].items():
             about = (TASKS[name].__doc__ or "").removesuffix(".")
             best = [f"{facts[schedule]['best']:.1f}" for schedule in ("constant", "cosine")]
             ranges = f"{facts['constant']['low']:.0e} to {facts['constant']['high']:.0e}"
@@ -56,13 +58,17 @@ class Benchmark:
         heads = ["task", "", "optimizer", "updates", "best score, constant lr", "cosine", "best range, constant lr"]
         return markdown_table(heads, rows)
 
-    def table(self, schedule: str) -> str:
-        """Every method."""
-        return markdown(self.replay[schedule])
+    def constant(self) -> str:
+        """Every method, judged at a constant learning rate."""
+        return markdown(self.replayed["constant"])
+
+    def cosine(self) -> str:
+        """Every method, judged at a decayed one."""
+        return markdown(self.replayed["cosine"])
 
     def order(self) -> str:
         """Paired differences of the three methods, and how often each order came out."""
-        heads, rows = ["", "tasks x schedules", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
+        heads, rows = ["", "tasks", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
         for title, seeds, literal in (
             ("smoothed, one seed", 1, False),
             ("smoothed, three seeds", 3, False),
@@ -76,10 +82,10 @@ class Benchmark:
         return markdown_table(heads, rows)
 
     def _regrets(self, name: str, seeds: int, *, literal: bool) -> np.ndarray:
-        """Of every task and schedule."""
+        """Of every task, the mean of both schedules."""
         name, group = (f"{name}, literal", "literal") if literal else (name, "paper")
         lines = [self.row(name, schedule=one, seeds=seeds, group=group) for one in ("constant", "cosine")]
-        return np.asarray([task["regret"] for line in lines for task in line["tasks"]])
+        return np.mean([[task["regret"] for task in line["tasks"]] for line in lines], axis=0)
 
     def middle(self) -> str:
         """How far the window's points lie from the middle of the best range."""
@@ -110,14 +116,19 @@ class Benchmark:
         """How far the choice moves with the seed."""
         names = ["method 1 (midpoint)", "method 2 (half loss)", "method 3 (steepest)", "min_lr", "max_lr"]
         rows = [["step sampling", name, _spread(self.row(name, seeds=1))] for name in names]
-        peers = [row for row in self.replay["constant"] if row["group"] == "peer"]
+        peers = [row for row in self.replayed["constant"] if row["group"] == "peer"]
         for row in sorted(peers, key=lambda row: row["seed_std"]):
             rows.append(["range test" if row["name"] != "Wittmann" else "resets", row["name"], _spread(row)])
         return markdown_table(["", "rule", "standard deviation over seeds, decades: mean (median) of the tasks"], rows)
 
-    def ablated(self) -> str:
+    def refinement(self) -> str:
+        """The paper's refinement and even grids."""
+        parts = {name: self.ablated[name] for name in ("paper's refinement, literal", "grid")}
+        return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
+
+    def ablations(self) -> str:
         """One table for every part."""
-        parts = {name: lines for name, lines in self.ablations.items() if name != "tasks"}
+        parts = {name: lines for name, lines in self.ablated.items() if name != "tasks"}
         return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
 
     def best_default(self) -> str:
@@ -147,7 +158,11 @@ class Benchmark:
             rows.append([line["law"], str(line["seeds"]), when, f"{line['regret']:.2f}", difference])
         return markdown_table(heads, rows)
 
-    def warned(self) -> str:
+    def frontier(self) -> str:
+        """Every way to spend a budget."""
+        return frontier_table(self.budgets)
+
+    def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
         rows = [
@@ -169,34 +184,31 @@ def _spread(row: Row) -> str:
     return f"{np.mean(values):.2f} ({np.median(values):.2f})"
 
 
-def render(page: str, folder: Path) -> str:
-    """The page with every block filled anew."""
-    results = Benchmark(folder)
-    return fill(
-        page,
-        {
-            "tasks": results.tasks,
-            "constant": lambda: results.table("constant"),
-            "cosine": lambda: results.table("cosine"),
-            "order": results.order,
-            "middle": results.middle,
-            "cost": results.cost,
-            "scatter": results.scatter,
-            "ablations": results.ablated,
-            "defaults": results.best_default,
-            "two_stages": results.two_stages,
-            "warnings": results.warned,
-        },
-    )
+def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
+    """A page with every block filled anew; each is a method of `Benchmark`."""
+    return fill(page, {name: getattr(results, name) for name in blocks})
+
+
+PAGES = {
+    "benchmark.md": (
+        *("tasks", "constant", "cosine", "order", "middle", "scatter", "cost", "ablations", "best_default"),
+        *("two_stages", "frontier", "warnings"),
+    ),
+    "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
+}
+"""Page -> its blocks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fill the page."""
+    """Fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the pages")
     options = parser.parse_args(arguments)
-    options.page.write_text(render(options.page.read_text(), options.results))
+    results = Benchmark(options.results)
+    for name, blocks in PAGES.items():
+        path = options.docs / name
+        path.write_text(render(path.read_text(), results, blocks))
 
 
 if __name__ == "__main__":

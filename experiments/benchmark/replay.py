@@ -54,9 +54,9 @@ def make_parser(about: str | None) -> argparse.ArgumentParser:
 
 
 def write_report(path: Path, recordings: Sequence[Recording], report: dict[str, Any]) -> None:
-    """As strict JSON, with the names of the tasks."""
+    """As strict JSON on one line, with the names of the tasks."""
     content = {"tasks": [recording.name for recording in recordings], **report}
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    path.write_text(json.dumps(content, allow_nan=False) + "\n")
 
 
 def load(folder: Path) -> list[Recording]:

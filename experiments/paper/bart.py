@@ -12,8 +12,9 @@ are taken from the 7,600 of test.csv: all but 512, and those 512, drawn once. Ti
 the paper's midpoint and at the best learning rate of the grid. Paper: BART-base (6 + 6 layers of width 768, 24,000
 tokens), trained on train.csv where that has titles.
 
-Run time of small on two cores, estimated from single updates: 20 minutes. A run that is stopped goes on where it was.
-Writes experiments/results/paper_bart.json.
+Small took 34 minutes on one core of a busy machine. Expected: 12 % of the tokens right at best, at 1e-3, and titles
+that say nothing yet (ROUGE-L 0.01): 200 updates teach which tokens are frequent. A run that is stopped goes on where it
+was. Writes experiments/results/paper_bart.json.
 """
 
 import argparse

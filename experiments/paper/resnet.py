@@ -9,9 +9,9 @@ validate. Small: a quarter of ResNet18's channels (16 in the first stage), 128x1
 updates (6.7 epochs), three seeds; grid from 1e-4 to 10. At 128 pixels the last stage has 4x4, larger than its kernels.
 Paper: all channels, 224x224 pixels, 25 epochs of batches of 4, which is the tutorial's training.
 
-Small took 50 minutes on one core of a busy machine. Expected: 63 % at best (54 % of the validation part are bees), and that from 1e-4 to 1e-2
-alike, so that the picks differ by less than their errors. A run that is stopped goes on where it was. Writes
-experiments/results/paper_resnet.json.
+Small took 50 minutes on one core of a busy machine. Expected: 63 % at best (54 % of the validation part are bees), from
+1e-4 to 1e-2 alike within 1 point, so that the picks differ by less than their errors. A run that is stopped goes on
+where it was. Writes experiments/results/paper_resnet.json.
 """
 
 import argparse
