@@ -1,5 +1,6 @@
 """The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both."""
 
+from . import experimental as experimental
 from . import range_rules as range_rules
 from . import schedules as schedules
 from ._version import __version__ as __version__
@@ -11,6 +12,7 @@ from .finder import LRWarning as LRWarning
 from .finder import Outcome as Outcome
 from .finder import Preview as Preview
 from .finder import RangeTest as RangeTest
+from .finder import RefindResult as RefindResult
 from .finder import SearchInterrupted as SearchInterrupted
 from .finder import SearchProgress as SearchProgress
 from .finder import Suggestions as Suggestions
@@ -27,6 +29,7 @@ from .finder import lowest_loss as lowest_loss
 from .finder import midpoint as midpoint
 from .finder import preview_lr as preview_lr
 from .finder import range_test as range_test
+from .finder import refind_lr as refind_lr
 from .finder import sample_losses as sample_losses
 from .finder import steepest as steepest
 from .plan import PeakNotFound as PeakNotFound

@@ -16,7 +16,7 @@ from experiments.benchmark.modules import MLP
 from experiments.benchmark.peers import PEERS, choose, wittmann
 from experiments.benchmark.problem import Problem, classifier
 from experiments.benchmark.recording import LRS, RIVALS, Recording, horizons_of, read, record, write
-from experiments.benchmark.searching import DOUBTS, curve_of, losses_at, search, survivors, two_stages
+from experiments.benchmark.searching import DOUBTS, curve_of, losses_at, search, stages, survivors, two_stages
 from experiments.benchmark.sources import wine
 
 SEEDS = (3, 4, 5)
@@ -154,12 +154,15 @@ def test_two_stages_are_method_1_unless_it_is_doubted(recording):
 
 
 def test_the_replayed_second_stage_is_that_of_the_library(recording):
-    """Its trials, its minimum and its correction, from the recorded losses after 100 updates."""
-    first = search(recording, SEEDS)
+    """Its trials, those beyond an end, its minimum and its correction, from the recorded losses after 100 updates."""
+    first, second = stages(recording, SEEDS)
     kept = survivors(first.curve, first.window)
+    tried = np.round(4 * np.asarray(second.curve.log10_lrs)) / 4
+    assert set(np.round(4 * np.asarray(kept)) / 4) <= set(tried)
+    assert second.trials == len(kept) or max(tried) > max(kept) + 0.2 or min(tried) < min(kept) - 0.2
+    window = lrjax.find_window(curve_of(recording, tried, SEEDS, 100))
     choice = two_stages(recording, SEEDS, always=True)
-    assert choice.updates == first.updates + 100 * len(kept) * len(SEEDS)
-    window = lrjax.find_window(curve_of(recording, [round(4 * x) / 4 for x in kept], SEEDS, 100))
+    assert choice.updates == first.updates + 100 * second.trials * len(SEEDS)
     assert choice.lr == pytest.approx(float(window.max_lr), rel=1e-5)  # 120 updates are settled after 100
 
 

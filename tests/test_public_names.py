@@ -55,6 +55,7 @@ NAMES = [
     "auto",
     "crossing",
     "current_hyperparams",
+    "experimental",
     "find_lr",
     "find_warnings",
     "find_window",
@@ -81,7 +82,7 @@ NAMES = [
     "zipped",
 ]
 
-MODULES = ("range_rules", "schedules")
+MODULES = ("experimental", "range_rules", "schedules")
 
 # room -> the rooms it may import; `_types`, `_checks` and `_version` are everybody's
 ARROWS = {
@@ -92,6 +93,7 @@ ARROWS = {
     "sweeps": {"trials", "plots"},
     "plan": {"finder", "schedules", "trials"},
     "search": {"finder", "sweeps", "trials", "plots"},
+    "experimental": {"finder", "schedules", "trials"},
     "demos": {"trials"},
     "plots": {"finder", "range_rules", "schedules", "search", "sweeps"},
     "cli": {"finder", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},

@@ -10,6 +10,8 @@ from ._progress import SearchProgress as SearchProgress
 from ._range_test import RangeTest as RangeTest
 from ._range_test import Suggestions as Suggestions
 from ._range_test import range_test as range_test
+from ._refind import RefindResult as RefindResult
+from ._refind import refind_lr as refind_lr
 from ._result import LRFinderResult as LRFinderResult
 from ._result import LRNotFound as LRNotFound
 from ._result import SearchInterrupted as SearchInterrupted

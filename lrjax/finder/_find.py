@@ -14,14 +14,14 @@ from jax.sharding import Mesh
 from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
 from .._types import Key, OptimizerFactory
 from .._version import __version__
-from ..trials import Executor, Task, TrialRunner
+from ..trials import Checkpoint, Executor, Task, TrialRunner
 from ._curve import LossCurve
 from ._progress import ProgressCallback, Reporter
 from ._refine import FILL_ROUNDS, extend, fill_window, first_grid, new_ones, paper_points
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._rules import METHODS, Rule, midpoint
 from ._sample import check_horizons, sample_round
-from ._warnings import LRWarning, find_warnings
+from ._warnings import LRWarning, WarningName, find_warnings
 from ._window import Outcome, Window, find_window
 
 Refinement = Literal["fill", "paper"] | None
@@ -147,6 +147,8 @@ class Search:
         executor: Executor,
         mesh: Mesh | None,
         literal: bool = False,
+        low_end: bool = True,
+        checkpoint: Checkpoint | None = None,
     ):
         self.start = time.perf_counter()
         reporter.stage("preparing")
@@ -160,8 +162,10 @@ class Search:
             executor=executor,
             mesh=mesh,
             progress=reporter.advance,
+            checkpoint=checkpoint,
         )
-        self.task, self.reporter, self.rule, self.key, self.literal = task, reporter, rule, key, literal
+        self.where, self.task, self.reporter = where, task, reporter
+        self.rule, self.key, self.literal, self.low_end = rule, key, literal, low_end
         self.tried: list[float] = []
         self.curve: LossCurve | None = None
         self.rounds = 0
@@ -176,13 +180,17 @@ class Search:
         threshold: float = 0.125,
     ) -> None:
         """All rounds: the first grid, a wider one if it was too short, and finer ones where it matters."""
-        _check_lr_matters(self.sample(first_grid(low, high), "first grid"))
+        self.scan(low, high)
         if extend_range:
             self.extend_range()
         if refine == "fill":
             self.fill(grow=extend_range)
         elif refine == "paper":
             self.refine_like_the_paper(threshold)
+
+    def scan(self, low: float, high: float) -> None:
+        """The first grid."""
+        _check_lr_matters(self.where, self.sample(first_grid(low, high), "first grid"))
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
@@ -197,6 +205,11 @@ class Search:
     def window(self) -> Window:
         assert self.curve is not None
         return find_window(self.curve, literal=self.literal)
+
+    def wanted(self) -> Window:
+        """The window around which to try more; without its low end where no rule reads that."""
+        window = self.window()
+        return window if self.low_end else window._replace(min_lr=window.max_lr)
 
     def warnings(self, window: Window) -> tuple[LRWarning, ...]:
         assert self.curve is not None
@@ -213,9 +226,9 @@ class Search:
         """Half decades beyond the ends, while the curve asks for them."""
         first = (min(self.tried), max(self.tried))
         while True:
-            window = self.window()
-            names = frozenset(warning.name for warning in self.warnings(window))
-            more = new_ones(extend(self.tried, first, window, names), self.tried)
+            names = frozenset(warning.name for warning in self.warnings(self.window()))
+            names -= frozenset() if self.low_end else {WarningName.no_plateau}
+            more = new_ones(extend(self.tried, first, self.wanted(), names), self.tried)
             if not more:
                 return
             self.sample(more, "wider range")
@@ -224,8 +237,7 @@ class Search:
         """Quarter decades around the window, again while the window moves; over the whole range if there is none."""
         low, high = (min(self.tried), max(self.tried)) if not grow else (-np.inf, np.inf)
         for _ in range(FILL_ROUNDS):
-            window = self.window()
-            more = [x for x in fill_window(self.tried, window) if low <= x <= high]
+            more = [x for x in fill_window(self.tried, self.wanted()) if low <= x <= high]
             if not more:
                 return
             self.sample(more, "refining")
@@ -284,13 +296,13 @@ class Search:
         return float(np.asarray(pick))
 
 
-def _check_lr_matters(curve: LossCurve) -> None:
+def _check_lr_matters(where: str, curve: LossCurve) -> None:
     """Raise if the learning rates learned something, but all of them the same."""
     losses, initial = np.asarray(curve.final), np.asarray(curve.initial_loss)[:, None]
     moved = np.abs(losses - initial) > 1e-3 * np.abs(initial)
     if curve.num_trials > 2 and moved.all() and (losses == losses[:, :1]).all() and np.isfinite(losses).all():
         raise ValueError(
-            f"`find_lr(make_optimizer=...)` must use its argument, but all {curve.num_trials} learning rates from "
+            f"`{where}(make_optimizer=...)` must use its argument, but all {curve.num_trials} learning rates from "
             f"{float(curve.lrs[0]):.1e} to {float(curve.lrs[-1]):.1e} gave the same loss, {losses[0, 0]:.4g}. "
             "Pass it on: lambda lr: optax.sgd(lr, momentum=0.9)."
         )

@@ -152,6 +152,7 @@ _REASONS = {
     "half_loss": "half of the reduction of the loss is reached",
     "steepest": "the loss falls fastest here",
     "lowest_loss": "the trial with the lowest loss",
+    "smoothed_minimum": "the lowest loss, smoothed",
     "lowest_for": "the lowest loss, moved down to the training's length",
 }
 

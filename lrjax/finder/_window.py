@@ -38,6 +38,7 @@ class Outcome(enum.Enum):
     found = "A learning rate was found."
     no_learning = "No learning rate lowered the validation loss below that of the untouched parameters."
     all_diverged = "Every learning rate diverged."
+    nothing_to_gain = "No learning rate lowers the validation loss enough to be worth a change."
 
 
 _OUTCOMES = tuple(Outcome)

@@ -3,6 +3,8 @@
 from ._auto import choose as choose
 from ._auto import seconds_of as seconds_of
 from ._auto import step_facts as step_facts
+from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import check_checkpoint as check_checkpoint
 from ._data import check_prefix as check_prefix
 from ._data import compare_trees as compare_trees
 from ._data import stack_leaves as stack_leaves

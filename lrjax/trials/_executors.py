@@ -297,7 +297,7 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
 
 def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """The loss after each horizon at learning rate 0, where only the model state moves, shape (horizons,)."""
-    spec, state, losses = _without_optimizer(spec), _untouched(data), []
+    spec, state, losses = _without_optimizer(spec, data), _untouched(data), []
     for step in range(spec.horizons[-1]):
         state = _observe(spec, state, data)
         if step + 1 in spec.horizons:
@@ -307,14 +307,16 @@ def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np
 
 def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """The loss of the initial parameters and state."""
-    spec = _without_optimizer(spec)
+    spec = _without_optimizer(spec, data)
     return np.asarray(evaluate_on_host(spec, _untouched(data), data, evaluation)["loss"])
 
 
 def _untouched(data: SeedData) -> TrialState:
-    """A state whose optimizer has none: what is evaluated are the initial parameters themselves."""
-    return TrialState(data.params, data.model_state, (), jnp.asarray(np.int32(0)), jnp.asarray(np.int32(-1)))
+    """A state whose optimizer has none, unless a checkpoint's: what is evaluated are the parameters themselves."""
+    opt_state = () if data.opt_state is None else data.opt_state
+    return TrialState(data.params, data.model_state, opt_state, jnp.asarray(np.int32(0)), jnp.asarray(np.int32(-1)))
 
 
-def _without_optimizer(spec: TrialSpec) -> TrialSpec:
-    return dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=None)
+def _without_optimizer(spec: TrialSpec, data: SeedData) -> TrialSpec:
+    eval_params = None if data.opt_state is None else spec.eval_params
+    return dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=eval_params)

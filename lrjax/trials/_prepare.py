@@ -1,5 +1,6 @@
 """From a task to what the executors take: seeds drawn, batches read, everything checked once."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 
 from .._checks import check_count, path_of
 from .._types import Batch, Key, OptimizerFactory, Params, PyTree
+from ._checkpoint import Checkpoint
 from ._data import EvalSet, check_prefix, compare_trees, make_eval_set
 from ._executors import observe_on_host, untouched_loss
 from ._seeds import draw_seeds
@@ -74,6 +76,7 @@ def prepare(
     key: Key,
     horizons: tuple[int, ...],
     num_seeds: int | None,
+    checkpoint: Checkpoint | None = None,
 ) -> Experiment:
     """Draw parameters and batches of every seed and check them.
 
@@ -84,6 +87,7 @@ def prepare(
       key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
       horizons: increasing numbers of steps; the last is the training's length.
       num_seeds: None: 3, or as many as the data allow.
+      checkpoint: where every trial of every seed starts, instead of from the task's own parameters.
 
     Returns:
       The experiment.
@@ -92,6 +96,10 @@ def prepare(
       TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
     """
     num_steps = horizons[-1]
+    opt_state, lr_leaves = None, ()
+    if checkpoint is not None:
+        params, model_state, opt_state, lr_leaves = checkpoint
+        task = dataclasses.replace(task, init=lambda key: (params, model_state) if task.has_state else params)
     drawn, trainable = draw_seeds(task, key, _count_seeds(where, task, num_steps, num_seeds))
     seeds = []
     for index, seed in enumerate(drawn):
@@ -100,7 +108,8 @@ def prepare(
             check_prefix(task.sample_batches, seed.data_key, batches, num_steps)
         check_batches_finite(batches)
         first_step = jnp.asarray(np.int32(0))
-        seeds.append(SeedData(seed.params, seed.frozen, seed.model_state, batches, first_step, seed.train_key))
+        start = (seed.params, seed.frozen, seed.model_state)
+        seeds.append(SeedData(*start, batches, first_step, seed.train_key, opt_state))
         difference = compare_trees(seeds[0].batches, batches)
         if difference:
             raise ValueError(
@@ -109,7 +118,7 @@ def prepare(
             )
     evaluation = make_evaluation(task, key, seeds[0].batches)
     return Experiment(
-        spec=make_spec(task, make_optimizer, trainable, horizons),
+        spec=dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves),
         seeds=tuple(seeds),
         evaluation=evaluation,
         dtype=hyperparameter_dtype(seeds[0].params),

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from .._types import Array, Key, OptimizerFactory, PyTree
 from ._auto import Choice, choose, seconds_of, step_facts
+from ._checkpoint import Checkpoint
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
 from ._executors import Chunked, Executor, Program, check_executor, compile_program, run_on_host
@@ -77,6 +78,7 @@ class TrialRunner:
       executor: how to run the lanes.
       mesh: devices over whose first axis (or axis "trial") the lanes are spread; None: all local devices.
       progress: called with the number of updates done since the last call.
+      checkpoint: where new lanes start, instead of from the task's own parameters.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class TrialRunner:
         executor: Executor = "auto",
         mesh: Mesh | None = None,
         progress: Callable[[int], None] | None = None,
+        checkpoint: Checkpoint | None = None,
     ):
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
@@ -98,7 +101,7 @@ class TrialRunner:
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.experiment: Experiment = prepare(
-            where, task, make_optimizer, key=key, horizons=horizons, num_seeds=num_seeds
+            where, task, make_optimizer, key=key, horizons=horizons, num_seeds=num_seeds, checkpoint=checkpoint
         )
         self.reference: Reference = measure_reference(self.experiment)
         self.progress = progress or (lambda updates: None)

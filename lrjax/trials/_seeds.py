@@ -81,17 +81,17 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
             f"{show(type(made).__name__)}. A model without a state is described by `Task`."
         )
     params, model_state = made
-    return _checked_params(params), _strong(to_arrays("Task(init=...)[1]", model_state))
+    return _checked_params(params), strengthen(to_arrays("Task(init=...)[1]", model_state))
 
 
-def _strong(tree: PyTree) -> PyTree:
+def strengthen(tree: PyTree) -> PyTree:
     """Arrays without weak types (as `jnp.full(3, 0.5)` has): a step would take them away, and compile again."""
 
-    def strengthen(leaf: Any) -> Any:
+    def strong(leaf: Any) -> Any:
         weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
         return jax.lax.convert_element_type(leaf, leaf.dtype) if weak else leaf
 
-    return jax.tree.map(strengthen, tree)
+    return jax.tree.map(strong, tree)
 
 
 def _checked_params(params: Params) -> Params:
@@ -112,7 +112,7 @@ def _checked_params(params: Params) -> Params:
                 f"`Task(init=...)` must give a pytree of arrays, got the function {show(leaf)} at {path_of(path)}. "
                 "Keep functions out of the parameters (for Equinox: eqx.partition(model, eqx.is_array))."
             )
-    params = _strong(to_arrays("Task(init=...)", params))
+    params = strengthen(to_arrays("Task(init=...)", params))
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             raise TypeError(

@@ -25,6 +25,7 @@ class TrialSpec:
       has_state: whether `loss_fn` threads a model state.
       trainable: for every leaf of the parameters, in tree order, whether it trains.
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
+      lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
     """
 
     loss_fn: Callable[..., Any]
@@ -34,6 +35,7 @@ class TrialSpec:
     has_state: bool
     trainable: tuple[bool, ...]
     horizons: tuple[int, ...]
+    lr_leaves: tuple[int, ...] = ()
 
 
 class SeedData(NamedTuple):
@@ -46,6 +48,7 @@ class SeedData(NamedTuple):
       batches: training batches, leading step axis, of steps first_step, first_step + 1, ...
       first_step: the step that batches[0] belongs to.
       key: the dropout key of step t is fold_in(key, t).
+      opt_state: a checkpoint's, from which every trial starts; None: the optimizer's first state.
     """
 
     params: Params
@@ -54,6 +57,7 @@ class SeedData(NamedTuple):
     batches: Batch
     first_step: Int[Array, ""]
     key: Key
+    opt_state: PyTree = None
 
 
 class EvalData(NamedTuple):
@@ -112,6 +116,10 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     """The state before step 0."""
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
+    if data.opt_state is not None:
+        own, treedef = jax.tree.flatten(opt_state)
+        kept = enumerate(jax.tree.leaves(data.opt_state))
+        opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
     return TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
 
 

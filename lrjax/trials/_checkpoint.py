@@ -1,0 +1,160 @@
+"""A checkpoint that trials start from, checked against the task and the optimizer that it must be of."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import describe, name_of, path_of, show
+from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
+from ._data import to_arrays
+from ._optimizer import build_optimizer
+from ._seeds import draw_seeds, strengthen
+from ._task import Task
+from ._trial import join_params, split_params
+
+_PROBES = (1e-4, 1e-2, 1.0)
+"""Learning rates that show which leaves of an optimizer's state hold them."""
+
+
+class Checkpoint(NamedTuple):
+    """Where trials start, instead of from the task's own parameters.
+
+    Attributes:
+      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
+      opt_state: of the parameters that train.
+      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
+        own: those of `optax.inject_hyperparams`.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    lr_leaves: tuple[int, ...]
+
+
+def check_checkpoint(
+    where: str,
+    task: Task,
+    make_optimizer: OptimizerFactory,
+    *,
+    key: Key,
+    params: Params,
+    opt_state: PyTree,
+    model_state: ModelState | None,
+) -> Checkpoint:
+    """The checkpoint as strong JAX arrays.
+
+    Raises:
+      TypeError, ValueError: it is not of this task and optimizer; the message names the first leaf that differs.
+    """
+    if task.has_state and model_state is None:
+        raise ValueError(
+            f"`{where}(model_state=...)` is needed for a stateful task, got None. Give the checkpoint's BatchNorm "
+            "statistics and the like."
+        )
+    if not task.has_state and model_state is not None:
+        raise ValueError(
+            f"`{where}(model_state=...)` must be None for a task without a state, got {show(model_state)}. "
+            "A model with a state is described by `Task.stateful`."
+        )
+    (seed,), trainable = draw_seeds(task, key, 1)
+    params = _like(f"{where}(params=...)", join_params(seed.params, seed.frozen), params, _OF_THE_TASK)
+    if task.has_state:
+        model_state = _like(f"{where}(model_state=...)", seed.model_state, model_state, _OF_THE_TASK)
+    train, frozen = split_params(params, trainable)
+    lr = jax.ShapeDtypeStruct((), jnp.float32)
+    made = jax.eval_shape(lambda lr, train: build_optimizer(make_optimizer, lr).init(train), lr, train)
+    lr_leaves = tuple(index for index, holds in enumerate(jax.device_get(_holds_lr(make_optimizer, train))) if holds)
+    _check_one_number(where, make_optimizer, made, lr_leaves)
+    rule = f"a state of {name_of(make_optimizer)} for these parameters"
+    what = _Rule(rule, "Give what its update returned; restore a saved one into make_optimizer(lr).init(params).")
+    paths = tuple(path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(frozen))
+    opt_state = _like(f"{where}(opt_state=...)", made, opt_state, what, any_dtype=lr_leaves, ignored=paths)
+    return Checkpoint(params, model_state if task.has_state else (), opt_state, lr_leaves)
+
+
+class _Rule(NamedTuple):
+    """What a tree must be, and what to do where it is not."""
+
+    rule: str
+    remedy: str
+
+
+_OF_THE_TASK = _Rule("like that of Task(init=...)", "Is it of another model? Restore a saved one into the task's own.")
+
+
+def _like(
+    where: str,
+    expected: PyTree,
+    given: PyTree,
+    what: _Rule,
+    *,
+    any_dtype: tuple[int, ...] = (),
+    ignored: tuple[str, ...] = (),
+) -> PyTree:
+    """The leaves of one tree in the structure of another, found by their paths.
+
+    Args:
+      where: the argument's name, for messages.
+      expected: arrays or their shapes.
+      given: the tree that must be like it.
+      what: for messages.
+      any_dtype: positions of leaves whose dtype does not matter.
+      ignored: ends of the paths of leaves that may be there in addition: an optimizer of all parameters has moments
+        of the frozen ones too.
+
+    Returns:
+      Strong arrays.
+
+    Raises:
+      ValueError: a leaf is missing, of another shape or dtype, or too many.
+    """
+    wanted = _by_path(expected)
+    found = _by_path(strengthen(to_arrays(where, given)))
+    problem = ""
+    for index, (path, leaf) in enumerate(wanted.items()):
+        if path not in found:
+            problem = f"{path}, {describe(leaf)}, is missing"
+        elif found[path].shape != leaf.shape or (found[path].dtype != leaf.dtype and index not in any_dtype):
+            problem = f"{path} is {describe(found[path])} instead of {describe(leaf)}"
+        if problem:
+            break
+    else:
+        extra = next((path for path in found if path not in wanted and not path.endswith(ignored or "\0")), None)
+        problem = f"{extra}, {describe(found[extra])}, is too much" if extra is not None else ""
+    if problem:
+        raise ValueError(f"`{where}` must be {what.rule}, but {problem}. {what.remedy}")
+    return jax.tree.structure(expected).unflatten([found[path] for path in wanted])
+
+
+def _by_path(tree: PyTree) -> dict[str, Any]:
+    return {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _holds_lr(make_optimizer: OptimizerFactory, train: Params) -> list[Bool[jax.Array, ""]]:
+    """For every leaf of the optimizer's first state, whether it depends on the learning rate."""
+    first, *others = [jax.tree.leaves(build_optimizer(make_optimizer, jnp.float32(lr)).init(train)) for lr in _PROBES]
+    return [
+        jnp.asarray([jnp.any(_differ(leaf, other[index])) for other in others]).any()
+        for index, leaf in enumerate(first)
+    ]
+
+
+def _differ(one: Any, other: Any) -> Any:
+    return (one != other) & ~((one != one) & (other != other))  # nan is like nan
+
+
+def _check_one_number(where: str, make_optimizer: OptimizerFactory, state: PyTree, lr_leaves: tuple[int, ...]) -> None:
+    """Raise where the learning rate is not one number in the state but became many."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    for path, leaf in (leaves[index] for index in lr_leaves):
+        if leaf.shape != () or not jnp.issubdtype(leaf.dtype, np.floating):
+            raise ValueError(
+                f"`{where}(make_optimizer=...)` must ask for its learning rate at every update, but "
+                f"{name_of(make_optimizer)} makes {describe(leaf)} of it at {path_of(path)} of its first state, which "
+                "training changes (optax.rprop does). Such an optimizer has a learning rate at the start only."
+            )
