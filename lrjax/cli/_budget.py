@@ -126,7 +126,7 @@ def _write(folder: Path, result: SearchResult, options: "Budgeted") -> tuple[dic
         result.to_json(folder / "lr_search.json")
         files["lr_search.json"] = folder / "lr_search.json"
         if options.plot:
-            axes = plot_search(result) if result.finder is None else plot_finder(result.finder)
+            axes: Any = plot_search(result) if result.finder is None else plot_finder(result.finder)
             axes.figure.savefig(folder / "lr_search.png")
             files["lr_search.png"] = folder / "lr_search.png"
     except OSError as error:
