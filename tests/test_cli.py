@@ -275,7 +275,7 @@ def test_executors_by_name(words, executor):
 
 BAD = {
     "no subcommand": ((), "Missing subcommand"),
-    "unknown subcommand": (("fnd",), "Available subcommands: find, range-test"),
+    "unknown subcommand": (("fnd",), "Available subcommands: find, search"),
     "unknown option": (("find", "--mn-lr", "1"), "--min-lr"),
     "number expected": (("find", "--min-lr", "small"), "could not convert string to float: 'small'"),
     "unknown rule": (("find", "--rule", "best"), "half_loss"),

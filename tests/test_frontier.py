@@ -64,6 +64,7 @@ def test_every_schedule_has_a_peak_of_1_and_all_its_steps():
     assert (table >= 0).all()
 
 
+@pytest.mark.slow
 def test_a_row_of_the_table_trains_as_the_schedule_does(tmp_path):
     """One lane of the sweep over all schedules, against a training with the cosine itself."""
     task = classifier(MLP(3, (8,)), wine(), batch_size=16)

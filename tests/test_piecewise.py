@@ -23,6 +23,8 @@ PART = TOTAL // 20
 REGRESSION = regression()
 train = functools.partial(piecewise, key=KEY, lr=LR, train_steps=TOTAL, executor="map")
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def trained() -> PiecewiseResult:

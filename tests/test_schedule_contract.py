@@ -14,6 +14,8 @@ from schedule_cases import CASES, END, PEAK, steps_of
 from lrjax import schedules
 from lrjax.demos import digits
 
+pytestmark = pytest.mark.slow
+
 STEPS = np.array([0, 1, 7, 12, 13, 39, 40, 41, 42, 60, 81, 82, 123, 500])
 ONE_OF_EACH = {case.make(20).func.name: name for name, case in reversed(CASES.items())}
 """A case for every function that makes a schedule."""

@@ -30,6 +30,8 @@ from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
 from lrjax.sweeps import _run, _store
 from lrjax.sweeps._engine import Engine
 
+pytestmark = pytest.mark.slow
+
 LRS = [0.01, 0.1, 0.3, 1e20]  # the last one diverges
 STEPS, EVERY = 6, 2
 HALVING = SuccessiveHalving(first=2, factor=2)
