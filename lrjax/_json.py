@@ -10,13 +10,49 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 VERSION = 1
+
+
+class JsonResult:
+    """A result, a dataclass, that a file keeps without loss."""
+
+    _FORMAT: ClassVar[str]
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write everything to a strict JSON file, losslessly; numbers not finite are the strings "inf", "-inf", "nan".
+
+        Args:
+          path: file to write; its folder must exist.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
+        write_json(path, self._FORMAT, self)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a result that `to_json` wrote.
+
+        Args:
+          path: the file.
+
+        Returns:
+          An equal result.
+
+        Raises:
+          ValueError: the file is no such result, damaged, or of a newer version.
+          OSError: the file cannot be read.
+        """
+        return read_json(path, cls._FORMAT, cls, cls._check)
+
+    def _check(self) -> None:
+        """Raise ValueError where the values that were read do not fit together."""
 
 
 def write_json(path: str | os.PathLike[str], name: str, value: Any) -> None:

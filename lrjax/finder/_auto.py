@@ -4,14 +4,13 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_flag, check_key, check_lr_range
-from .._json import read_json, write_json
+from .._json import JsonResult
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
 from ._curve import LossCurve, check_shapes
@@ -24,8 +23,6 @@ from ._window import Outcome, Window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMAT = "lrjax.AutoResult"
 
 FIRST_STEPS, SECOND_STEPS = 20, 100
 
@@ -193,7 +190,7 @@ def _unjudged(first: LRFinderResult, baseline_loss: float | None) -> tuple[Warni
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AutoResult:
+class AutoResult(JsonResult):
     """What the two-stage rule found.
 
     Attributes:
@@ -205,6 +202,8 @@ class AutoResult:
       unjudged: warnings that could not be judged, because they are shares of the loss and the loss is not positive.
       seconds: wall time of both.
     """
+
+    _FORMAT = "lrjax.AutoResult"
 
     train_steps: int
     first: LRFinderResult
@@ -276,40 +275,12 @@ class AutoResult:
         """
         return self.last.plot(ax)
 
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write the result to a file, losslessly.
-
-        Args:
-          path: file to write; its folder must exist.
-
-        Raises:
-          OSError: the file cannot be written.
-        """
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "AutoResult":
-        """Read a result that `to_json` wrote.
-
-        Args:
-          path: the file.
-
-        Returns:
-          An equal result.
-
-        Raises:
-          ValueError: the file is no such result, or of a newer version.
-          OSError: the file cannot be read.
-        """
-        return read_json(path, FORMAT, cls, _check_stages)
+    def _check(self) -> None:
+        for stage in filter(None, (self.first, self.second)):
+            check_shapes("curve", stage.curve)
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"AutoResult(outcome={self.outcome.name})"
         names = ", ".join(warning.name for warning in self.warnings)
         return f"AutoResult(lr={self.lr:.3g}, stages={1 if self.second is None else 2}, warnings=[{names}])"
-
-
-def _check_stages(result: AutoResult) -> None:
-    for stage in filter(None, (result.first, result.second)):
-        check_shapes("curve", stage.curve)

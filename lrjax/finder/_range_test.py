@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -11,15 +10,13 @@ import numpy as np
 
 from .. import range_rules
 from .._checks import check_choice, check_count, check_key, check_lr_range, check_number
-from .._json import read_json, write_json
+from .._json import JsonResult
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMAT = "lrjax.RangeTest"
 
 
 class Suggestions(NamedTuple):
@@ -35,7 +32,7 @@ class Suggestions(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RangeTest:
+class RangeTest(JsonResult):
     """The history of one training with a rising learning rate.
 
     It confounds the learning rate with the step, the batch and everything before: `lrjax.find_lr` does not.
@@ -51,6 +48,8 @@ class RangeTest:
       mode: "exponential" or "linear".
       stopped: why it ended early, in a sentence, or None.
     """
+
+    _FORMAT = "lrjax.RangeTest"
 
     lrs: Float[np.ndarray, " steps"]
     losses: Float[np.ndarray, " steps"]
@@ -132,20 +131,10 @@ class RangeTest:
 
         return plot_range_test(self, ax=ax)
 
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write the history to a file, losslessly; see `LRFinderResult.to_json`."""
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "RangeTest":
-        """Read what `to_json` wrote; see `LRFinderResult.from_json`."""
-        return read_json(path, FORMAT, cls, _check_lengths)
-
-
-def _check_lengths(test: RangeTest) -> None:
-    lengths = {len(test.lrs), len(test.losses), len(test.smoothed)}
-    if len(lengths) > 1:
-        raise ValueError(f"lrs, losses and smoothed must be equally long, got {sorted(lengths)}")
+    def _check(self) -> None:
+        lengths = {len(self.lrs), len(self.losses), len(self.smoothed)}
+        if len(lengths) > 1:
+            raise ValueError(f"lrs, losses and smoothed must be equally long, got {sorted(lengths)}")
 
 
 _RULES = (

@@ -1,14 +1,13 @@
 """A search in mid-training: every learning rate goes on from a checkpoint, its optimizer's state included. Ours."""
 
 import dataclasses
-from os import PathLike
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_lr_range
-from .._json import read_json, write_json
+from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import Executor, Task, check_checkpoint, check_factory, check_task
 from ._curve import LossCurve, check_shapes
@@ -20,8 +19,6 @@ from ._window import Outcome, Window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-FORMAT = "lrjax.RefindResult"
 
 SHARE = 0.05
 """Part of the whole training that every learning rate trains on for."""
@@ -162,7 +159,7 @@ def _check_place(step: object, train_steps: object) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RefindResult:
+class RefindResult(JsonResult):
     """What a search in mid-training found.
 
     Attributes:
@@ -172,6 +169,8 @@ class RefindResult:
         for a stateful task after as many steps at learning rate 0; `search.lr` is the minimum even where `found` is
         False because it is not low enough.
     """
+
+    _FORMAT = "lrjax.RefindResult"
 
     step: int
     train_steps: int
@@ -253,32 +252,8 @@ class RefindResult:
         """
         return dataclasses.replace(self.search, outcome=self.outcome, warnings=self.warnings).plot(ax)
 
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write the result to a file, losslessly.
-
-        Args:
-          path: file to write; its folder must exist.
-
-        Raises:
-          OSError: the file cannot be written.
-        """
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "RefindResult":
-        """Read a result that `to_json` wrote.
-
-        Args:
-          path: the file.
-
-        Returns:
-          An equal result.
-
-        Raises:
-          ValueError: the file is no such result, or of a newer version.
-          OSError: the file cannot be read.
-        """
-        return read_json(path, FORMAT, cls, lambda result: check_shapes("curve", result.search.curve))
+    def _check(self) -> None:
+        check_shapes("curve", self.search.curve)
 
     def __repr__(self) -> str:
         if not self.found:

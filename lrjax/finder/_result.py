@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._json import read_json, write_json
+from .._json import JsonResult
 from ..trials import Execution, show_bytes
 from ._curve import LossCurve, check_shapes
 from ._warnings import LRWarning
@@ -16,11 +15,9 @@ from ._window import Outcome, Window
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = "lrjax.LRFinderResult"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LRFinderResult:
+class LRFinderResult(JsonResult):
     """The outcome of a search for a learning rate.
 
     Attributes:
@@ -39,6 +36,8 @@ class LRFinderResult:
       execution: how the trials were run, and what did not go as asked.
       fingerprint: versions, shapes, key and backend: what to compare when two results differ.
     """
+
+    _FORMAT = "lrjax.LRFinderResult"
 
     lr: float
     interval: tuple[float, float] | None
@@ -110,32 +109,8 @@ class LRFinderResult:
 
         return plot_finder(self, ax=ax)
 
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write the result to a file, losslessly; non-finite numbers are the strings "inf", "-inf", "nan".
-
-        Args:
-          path: file to write; its folder must exist.
-
-        Raises:
-          OSError: the file cannot be written.
-        """
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "LRFinderResult":
-        """Read a result that `to_json` wrote.
-
-        Args:
-          path: the file.
-
-        Returns:
-          An equal result.
-
-        Raises:
-          ValueError: the file is no such result, or of a newer version.
-          OSError: the file cannot be read.
-        """
-        return read_json(path, FORMAT, cls, lambda result: check_shapes("curve", result.curve))
+    def _check(self) -> None:
+        check_shapes("curve", self.curve)
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._json import read_json, write_json
+from .._json import JsonResult
 from ..finder import LRFinderResult, LRNotFound, Outcome, SearchInterrupted
 from ..trials import Execution, show_bytes
 from ._rung import SearchRung
@@ -16,11 +15,9 @@ from ._warnings import SearchWarning
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FORMAT = "lrjax.SearchResult"
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchResult:
+class SearchResult(JsonResult):
     """The outcome of a search with a budget.
 
     Attributes:
@@ -43,6 +40,8 @@ class SearchResult:
       execution: how the lanes were run, and what did not go as asked.
       fingerprint: versions, shapes and checksums: what to compare when two results differ.
     """
+
+    _FORMAT = "lrjax.SearchResult"
 
     lr: float
     interval: tuple[float, float] | None
@@ -138,32 +137,14 @@ class SearchResult:
 
         return plot_search(self, ax=ax)
 
-    def to_json(self, path: str | PathLike[str]) -> None:
-        """Write the result to a file, losslessly; non-finite numbers are the strings "inf", "-inf", "nan".
-
-        Args:
-          path: file to write; its folder must exist.
-
-        Raises:
-          OSError: the file cannot be written.
-        """
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | PathLike[str]) -> "SearchResult":
-        """Read a result that `to_json` wrote.
-
-        Args:
-          path: the file.
-
-        Returns:
-          An equal result.
-
-        Raises:
-          ValueError: the file is no such result, or of a newer version.
-          OSError: the file cannot be read.
-        """
-        return read_json(path, FORMAT, cls, _check)
+    def _check(self) -> None:
+        """Raise unless the rungs' arrays fit together."""
+        for number, rung in enumerate(self.rungs):
+            wanted = (len(rung.initial_loss), len(rung.log10_lrs))
+            if rung.losses.shape != wanted:
+                raise ValueError(f"rung {number} needs losses of shape {wanted}, got {rung.losses.shape}")
+        if self.finder is None and not 0 <= self.rung < len(self.rungs):
+            raise ValueError(f"rung must be one of {len(self.rungs)}, got {self.rung}")
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
@@ -177,16 +158,6 @@ class SearchResult:
 
 def _count(count: int, what: str) -> str:
     return f"one {what}" if count == 1 else f"{count} {what}s"
-
-
-def _check(result: SearchResult) -> None:
-    """Raise unless the rungs' arrays fit together."""
-    for number, rung in enumerate(result.rungs):
-        wanted = (len(rung.initial_loss), len(rung.log10_lrs))
-        if rung.losses.shape != wanted:
-            raise ValueError(f"rung {number} needs losses of shape {wanted}, got {rung.losses.shape}")
-    if result.finder is None and not 0 <= result.rung < len(result.rungs):
-        raise ValueError(f"rung must be one of {len(result.rungs)}, got {result.rung}")
 
 
 class NoLRFound(LRNotFound):

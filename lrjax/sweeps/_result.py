@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .._checks import check_count, check_flag, show
-from .._json import read_json, write_json
+from .._json import JsonResult
 from .._types import Float, Int
 from ._engine import SweepExecution
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
-
-FORMAT = "lrjax-sweep-result"
 
 LOWER_IS_BETTER = ("loss", "train_loss")
 
@@ -43,7 +41,7 @@ class BestTrial(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepResult:
+class SweepResult(JsonResult):
     """What a sweep measured. Crosses no program: a frozen dataclass of NumPy arrays.
 
     Attributes:
@@ -58,6 +56,8 @@ class SweepResult:
       num_steps: updates of a trial that was not stopped.
       execution: how it was run.
     """
+
+    _FORMAT = "lrjax-sweep-result"
 
     names: tuple[tuple[str, ...], ...]
     shape: tuple[int, ...]
@@ -185,18 +185,18 @@ class SweepResult:
             data[name] = ((*dims, "seed"), getattr(self, name).reshape(*self.shape, self.num_seeds))
         return arrays.Dataset(data, coords=coordinates, attrs={"num_steps": self.num_steps})
 
-    def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to a strict JSON file, without loss; non-finite numbers are strings."""
-        write_json(path, FORMAT, self)
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> "SweepResult":
-        """Read what `to_json` wrote.
-
-        Raises:
-          ValueError: it is no such file, or damaged.
-        """
-        return read_json(path, FORMAT, cls, _check)
+    def _check(self) -> None:
+        trials, seeds = self.diverged_at.shape
+        for name, values in self.metrics.items():
+            if values.shape != (trials, seeds, len(self.steps)):
+                raise ValueError(f"{name} has shape {values.shape}")
+        for name, values in self.columns.items():
+            if values.shape != (trials,):
+                raise ValueError(f"{name} has shape {values.shape}")
+        if int(np.prod(self.shape)) != trials or len(self.names) != len(self.shape):
+            raise ValueError(f"the grid has shape {self.shape}")
+        if not isinstance(self.columns, Mapping):
+            raise ValueError("columns are no mapping")
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the tidy table to a Parquet file.
@@ -252,20 +252,6 @@ class SweepInterrupted(KeyboardInterrupt):
     def __init__(self, message: str, result: SweepResult):
         super().__init__(message)
         self.result = result
-
-
-def _check(result: SweepResult) -> None:
-    trials, seeds = result.diverged_at.shape
-    for name, values in result.metrics.items():
-        if values.shape != (trials, seeds, len(result.steps)):
-            raise ValueError(f"{name} has shape {values.shape}")
-    for name, values in result.columns.items():
-        if values.shape != (trials,):
-            raise ValueError(f"{name} has shape {values.shape}")
-    if int(np.prod(result.shape)) != trials or len(result.names) != len(result.shape):
-        raise ValueError(f"the grid has shape {result.shape}")
-    if not isinstance(result.columns, Mapping):
-        raise ValueError("columns are no mapping")
 
 
 def _need(module: str, call: str) -> Any:
