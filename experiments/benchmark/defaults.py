@@ -18,7 +18,7 @@ from lrjax import WarningName
 from lrjax.finder._auto import SECOND_STEPS
 from lrjax.finder._rules import Rule
 
-from .judging import CAP, truth_of
+from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, SCHEDULES, Recording
 from .replay import load, make_parser, write_report
@@ -83,11 +83,11 @@ def judge_auto(recordings: Sequence[Recording], base: dict[int, np.ndarray]) -> 
             truths = [truth_of(recording, schedule) for schedule in SCHEDULES]
             values.append(float(np.mean([min(truth.regret(lr), CAP) for truth in truths for lr in lrs])))
         difference = np.asarray(values) - base[seeds]
-        error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+        mean, error = mean_and_error(difference)
         lines.append(
             {"seeds": seeds, "always": always, "law": law, "regret": float(np.mean(values)), "by_task": values}
         )
-        lines[-1] |= {"minus_method_1": float(difference.mean()), "standard_error": error}
+        lines[-1] |= {"minus_method_1": mean, "standard_error": error}
     return lines
 
 
@@ -159,9 +159,8 @@ def _count(chosen: Sequence[Candidate]) -> dict[str, int]:
 
 
 def _paired(values: np.ndarray, base: np.ndarray) -> str:
-    difference: Any = values - base
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return f"{values.mean():.2f} ({difference.mean():+.2f} +- {error:.2f})"
+    mean, error = mean_and_error(values - base)
+    return f"{values.mean():.2f} ({mean:+.2f} +- {error:.2f})"
 
 
 if __name__ == "__main__":

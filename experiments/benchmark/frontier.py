@@ -22,7 +22,7 @@ from experiments.blocks import markdown_table
 from lrjax.search._algorithm import choose, run_rungs
 from lrjax.search._course import Constants, make_course
 
-from .judging import CAP, LOG_LRS, Truth, truth_of
+from .judging import CAP, LOG_LRS, Truth, mean_and_error, truth_of
 from .methods import RULES, full_loss, random_search, seeds_of, tpe_search
 from .recording import CURVE_SEEDS, RIVALS, SCHEDULES, Recording
 from .replay import judge_rival, load, make_parser, write_report
@@ -209,9 +209,7 @@ def judge_constants(recordings: Sequence[Recording]) -> dict[str, Any]:
 
 
 def _paired(values: np.ndarray, base: np.ndarray) -> dict[str, float]:
-    difference = values - base
-    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
-    return {"difference": float(difference.mean()), "standard_error": float(error)}
+    return dict(zip(("difference", "standard_error"), mean_and_error(values - base), strict=True))
 
 
 def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
@@ -243,12 +241,12 @@ def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
     base, generous = regrets(lines[0]["tasks"]), regrets(lines[1]["tasks"])
     for line in lines:
         values = regrets(line["tasks"])
-        line["mean_regret"], line["median_regret"] = float(values.mean()), float(np.median(values))
+        line["mean_regret"], line["standard_error_of_mean"] = mean_and_error(values)
+        line["median_regret"] = float(np.median(values))
         line["cost"] = float(np.mean([task["cost"] for task in line["tasks"]]))
         line["worst"] = max(task[schedule]["worst"] for task in line["tasks"] for schedule in SCHEDULES)
         shares = [task[one]["in_range"] for task in line["tasks"] for one in SCHEDULES]
         line["share_in_range"] = None if None in shares else float(np.mean(shares))
-        line["standard_error_of_mean"] = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
         line["minus_method_1"] = _paired(values, base)
         line["minus_method_1_with_3_seeds"] = _paired(values, generous)
     return lines

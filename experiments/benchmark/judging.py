@@ -12,6 +12,12 @@ CAP = 20.0
 LOG_LRS = np.log10(LRS)
 
 
+def mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    """The mean over the tasks and its standard error, 0 for one task."""
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return float(values.mean()), float(error)
+
+
 class Truth(NamedTuple):
     """What full trainings gave at every learning rate of the grid.
 

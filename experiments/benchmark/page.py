@@ -18,6 +18,7 @@ from experiments.blocks import fill, markdown_table
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
 from .frontier import markdown as frontier_table
+from .judging import mean_and_error
 from .problem import TASKS
 from .replay import AGAINST, RESULTS, markdown
 
@@ -175,8 +176,8 @@ class Benchmark:
 
 
 def _paired(differences: np.ndarray) -> str:
-    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
-    return f"{differences.mean():+.2f} ± {error:.2f}"
+    mean, error = mean_and_error(differences)
+    return f"{mean:+.2f} ± {error:.2f}"
 
 
 def _spread(row: Row) -> str:

@@ -18,7 +18,7 @@ from experiments.blocks import markdown_table
 from lrjax.plan._peak import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
 
 from .families import FAMILIES, OFFSETS, Trained, read_trained
-from .judging import CAP
+from .judging import CAP, mean_and_error
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording, read
 from .replay import make_parser, write_report
@@ -144,18 +144,12 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
             "regret": float(lost.mean()),
             "by_family": lost.mean(0).tolist(),
             "by_task": lost.mean(1).tolist(),
-            "minus_as_it_is": _paired(lost[:, 1:].mean(1) - base[:, 1:].mean(1)),
-            "low_start_minus_as_it_is": _paired(lost[:, low].mean(1) - base[:, low].mean(1)),
+            "minus_as_it_is": mean_and_error(lost[:, 1:].mean(1) - base[:, 1:].mean(1)),
+            "low_start_minus_as_it_is": mean_and_error(lost[:, low].mean(1) - base[:, low].mean(1)),
             "better": int((lost[:, 1:].mean(1) < base[:, 1:].mean(1) - 0.1).sum()),
             "worse": int((lost[:, 1:].mean(1) > base[:, 1:].mean(1) + 0.1).sum()),
         }
     return report
-
-
-def _paired(differences: np.ndarray) -> list[float]:
-    """Mean and standard error over the tasks."""
-    error = differences.std(ddof=1) / np.sqrt(len(differences)) if len(differences) > 1 else 0.0
-    return [float(differences.mean()), float(error)]
 
 
 def markdown(report: dict[str, Any]) -> str:

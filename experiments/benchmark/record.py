@@ -4,7 +4,7 @@
     LRJAX_DATA=... python -m experiments.benchmark.record --tasks mlp_digits_sgd cnn_digits_momentum --fresh
 
 Writes experiments/results/benchmark/<task>.npz after every task, and goes on from there when it is started again. The
-tasks recorded so far took 1 to 27 minutes each on one core. Beside other programs give each process a core of its own
+tasks recorded so far took 1 to 40 minutes each on one core of a busy machine. Beside other programs give each its own
 (`taskset -c 0 python -m ...`): XLA's threads wait for each other, and an MLP on a table took 9 minutes with two cores
 that were busy, another one with one core to itself 76 seconds.
 The scripts beside this one read these files only, so that a rule is tried on all tasks in seconds.

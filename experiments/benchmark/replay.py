@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.blocks import markdown_table
 
-from .judging import CAP, Truth, truth_of
+from .judging import CAP, Truth, mean_and_error, truth_of
 from .methods import Row, rows
 from .recording import LRS, RIVALS, SCHEDULES, Recording, read
 
@@ -166,9 +166,9 @@ def compare(tasks: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> 
     """Paired difference of the capped regrets: mean, standard error, tasks better and worse by over 0.1 points."""
     pairs = zip(tasks, base, strict=True)
     differences = np.asarray([task["regret"] - other["regret"] for task, other in pairs])
-    error = float(differences.std(ddof=1) / np.sqrt(len(differences))) if len(differences) > 1 else 0.0
+    mean, error = mean_and_error(differences)
     return {
-        "minus_method_1": float(differences.mean()),
+        "minus_method_1": mean,
         "standard_error": error,
         "better": int((differences < -0.1).sum()),
         "worse": int((differences > 0.1).sum()),

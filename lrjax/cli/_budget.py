@@ -6,20 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from ..finder import Outcome, SearchInterrupted
 from ..plan import peak_for, recommend
 from ..plan._recommend import code_of
 from ..plots import plot_finder, plot_search
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ..search import SearchResult, plan_search, search_lr
-from ._load import UsageError, load_executor, load_optimizer, load_task, make_folder
+from ._load import load_executor, load_key, load_optimizer, load_task, make_folder
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, write_result
 
 if TYPE_CHECKING:
     from ._options import Budgeted
-
-FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
     "one-cycle": lambda n: functools.partial(one_cycle, total_steps=n),
@@ -38,10 +35,8 @@ def run_search(options: "Budgeted") -> Callable[[], int]:
     from ._report import Printer
 
     make_optimizer, call = load_optimizer(options.optimizer, options.optimizer_arg)
-    if not 0 <= options.seed < 2**32:
-        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {options.seed}.")
     arguments: dict[str, Any] = {
-        "key": jax.random.key(options.seed),
+        "key": load_key(options.seed),
         "train_steps": options.train_steps,
         "budget": options.budget,
         "num_seeds": options.seeds,
@@ -64,7 +59,8 @@ def run_search(options: "Budgeted") -> Callable[[], int]:
         if not isinstance(stop.result, SearchResult):
             raise
         result, interrupted = stop.result, True
-    files, trouble = _write(folder, result, options)
+    pictures = {"lr_search.png": lambda: plot_search(result) if result.finder is None else plot_finder(result.finder)}
+    files, trouble = write_result(folder / "lr_search.json", result, pictures if options.plot else {})
     return lambda: _tell(options, result, call, files, trouble, interrupted)
 
 
@@ -101,10 +97,7 @@ def _tell(
     if options.json:
         print_json(search_document(result, call.format(code) if found else None, files))
     elif options.quiet:
-        if found:
-            print(f"{result.lr:.6g}")
-        else:
-            print(f"lrjax: {result.outcome.value}", file=sys.stderr)
+        print(f"{result.lr:.6g}") if found else complain(result.outcome.value)
     else:
         printer = Printer()
         if interrupted:
@@ -114,21 +107,6 @@ def _tell(
         if found:
             printer.code_to_paste(call, code, why)
     if trouble:
-        print(f"lrjax: {trouble}", file=sys.stderr)
+        complain(trouble)
         return WRONG_USE
     return INTERRUPTED if interrupted else FOUND if found else NOT_FOUND
-
-
-def _write(folder: Path, result: SearchResult, options: "Budgeted") -> tuple[dict[str, Path], str]:
-    """The JSON file and the picture."""
-    files: dict[str, Path] = {}
-    try:
-        result.to_json(folder / "lr_search.json")
-        files["lr_search.json"] = folder / "lr_search.json"
-        if options.plot:
-            axes: Any = plot_search(result) if result.finder is None else plot_finder(result.finder)
-            axes.figure.savefig(folder / "lr_search.png")
-            files["lr_search.png"] = folder / "lr_search.png"
-    except OSError as error:
-        return files, f"Not everything could be written to {folder}: {error.strerror or error}."
-    return files, ""

@@ -17,9 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jax
 import optax
 import optax.contrib
 
+from .._types import Key
 from ..trials import Chunked, Executor, Task
 
 
@@ -246,3 +248,10 @@ def _names_in(module: ModuleType) -> str:
         if isinstance(value, Task) or (inspect.isfunction(value) and value.__module__ == module.__name__)
     ]
     return f" It has {', '.join(names[:8])}." if names else ""
+
+
+def load_key(seed: int) -> Key:
+    """The PRNG key of --seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {seed}.")
+    return jax.random.key(seed)

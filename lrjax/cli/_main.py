@@ -7,23 +7,27 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-
 from .. import finder
-from .._types import Key
 from .._version import __version__
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
 from ..plots import plot_curvature, plot_finder, plot_range_test
 from ..trials import Task
-from ._load import UsageError, as_options, load_executor, load_optimizer, load_task, make_folder, read_horizons
+from ._load import (
+    UsageError,
+    as_options,
+    load_executor,
+    load_key,
+    load_optimizer,
+    load_task,
+    make_folder,
+    read_horizons,
+)
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, write_result
 
 if TYPE_CHECKING:
     from ._options import Find, Options, RangeTest
-
-FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,13 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_USE
     except KeyboardInterrupt:
-        _complain("Interrupted before there was a result.")
+        complain("Interrupted before there was a result.")
         return INTERRUPTED
     except Exception as error:
         if options.debug:
             traceback.print_exc()
         else:
-            _complain(str(error) if isinstance(options, Schedules) and str(error) else _in_words(error))
+            complain(str(error) if isinstance(options, Schedules) and str(error) else _in_words(error))
         return WRONG_USE
 
 
@@ -97,11 +101,11 @@ def _find(options: "Find") -> int:
         result, interrupted = _search(options, load_task(options.task), make_optimizer, arguments)
     found = result.outcome is Outcome.found
     pictures = {"lr_finder.png": lambda: plot_finder(result), "lr_curvature.png": lambda: plot_curvature(result)}
-    files, trouble = _write(folder / "lr_finder.json", result, pictures if options.plot else {})
+    files, trouble = write_result(folder / "lr_finder.json", result, pictures if options.plot else {})
     if options.json:
         print_json(result_document(result, call, files))
     elif options.quiet:
-        print(f"{result.lr:.6g}") if found else _complain(result.outcome.value)
+        print(f"{result.lr:.6g}") if found else complain(result.outcome.value)
     else:
         printer = Printer()
         if interrupted:
@@ -111,7 +115,7 @@ def _find(options: "Find") -> int:
         if found:
             printer.line_to_paste(call, result.lr)
     if trouble:
-        _complain(trouble)
+        complain(trouble)
         return WRONG_USE
     return INTERRUPTED if interrupted else FOUND if found else NOT_FOUND
 
@@ -119,7 +123,7 @@ def _find(options: "Find") -> int:
 def _arguments(options: "Find") -> dict[str, Any]:
     """What `find_lr` and `preview_lr` both take."""
     return {
-        "key": _key(options.seed),
+        "key": load_key(options.seed),
         "num_steps": options.steps,
         "num_seeds": options.seeds,
         "min_lr": options.min_lr,
@@ -128,12 +132,6 @@ def _arguments(options: "Find") -> dict[str, Any]:
         "executor": load_executor(options.executor),
         "horizons": read_horizons(options.horizons),
     }
-
-
-def _key(seed: int) -> Key:
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {seed}.")
-    return jax.random.key(seed)
 
 
 def _search(
@@ -180,7 +178,7 @@ def _range_test(options: "RangeTest") -> int:
         test = range_test(
             load_task(options.task),
             make_optimizer,
-            key=_key(options.seed),
+            key=load_key(options.seed),
             min_lr=options.min_lr,
             max_lr=options.max_lr,
             num_steps=options.steps,
@@ -189,13 +187,13 @@ def _range_test(options: "RangeTest") -> int:
             stop_factor=None if options.stop_factor == math.inf else options.stop_factor,
         )
     pictures = {"range_test.png": lambda: plot_range_test(test)}
-    files, trouble = _write(folder / "range_test.json", test, pictures if options.plot else {})
+    files, trouble = write_result(folder / "range_test.json", test, pictures if options.plot else {})
     lrs = test.suggestions().lrs
     lr = lrs.get("steepest_log" if options.suggest == "all" else options.suggest)
     if options.json:
         print_json(range_test_document(test, files))
     elif options.quiet:
-        print(f"{lr:.6g}") if lr is not None else _complain("No learning rate was found.")
+        print(f"{lr:.6g}") if lr is not None else complain("No learning rate was found.")
     else:
         printer = Printer()
         printer.range_test(test, options.suggest, _title(options))
@@ -203,27 +201,13 @@ def _range_test(options: "RangeTest") -> int:
         if lr is not None:
             printer.line_to_paste(call, lr)
     if trouble:
-        _complain(trouble)
+        complain(trouble)
         return WRONG_USE
     return NOT_FOUND if lr is None else FOUND
 
 
 def _title(options: "Find | RangeTest") -> str:
     return f"{options.task or 'handwritten digits'}, {options.optimizer}"
-
-
-def _write(document: Path, value: Any, pictures: dict[str, Callable[[], Any]]) -> tuple[dict[str, Path], str]:
-    """Write the JSON file and the pictures beside it; return what was written, and what went wrong if anything did."""
-    files: dict[str, Path] = {}
-    try:
-        value.to_json(document)
-        files[document.name] = document
-        for name, draw in pictures.items():
-            draw().figure.savefig(document.parent / name)
-            files[name] = document.parent / name
-    except OSError as error:
-        return files, f"Not everything could be written to {document.parent}: {error.strerror or error}."
-    return files, ""
 
 
 @contextlib.contextmanager
@@ -257,7 +241,3 @@ def _in_words(error: Exception) -> str:
     words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
-
-
-def _complain(words: str) -> None:
-    print(f"lrjax: {words}", file=sys.stderr)

@@ -21,12 +21,11 @@ from ..sweeps import (
     sweep,
     zipped,
 )
-from ._load import UsageError, load_executor, load_factory, load_task, make_folder
+from ._load import UsageError, load_executor, load_factory, load_key, load_task, make_folder
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE
 
 if TYPE_CHECKING:
     from ._options import Sweep
-
-FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 SHOWN = 5
 """Trials in the printed table."""
@@ -38,8 +37,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
         jax.distributed.initialize()
     grid = read_grid(options.grid, options.zip)
     function, path, fixed = load_factory(options.optimizer, options.optimizer_arg)
-    if not 0 <= options.seed < 2**32:
-        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {options.seed}.")
+    key = load_key(options.seed)
     folder = make_folder(options.out)
     interrupted = False
 
@@ -53,7 +51,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
             load_task(options.task),
             functools.partial(function, **fixed) if fixed else function,
             grid,
-            key=jax.random.key(options.seed),
+            key=key,
             num_steps=options.steps,
             num_seeds=options.seeds,
             eval_every=options.eval_every,

@@ -12,7 +12,7 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
-from .._types import Key, OptimizerFactory
+from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ..trials import Checkpoint, Executor, Task, TrialRunner
 from ._curve import LossCurve
@@ -190,7 +190,8 @@ class Search:
 
     def scan(self, low: float, high: float) -> None:
         """The first grid."""
-        _check_lr_matters(self.where, self.sample(first_grid(low, high), "first grid"))
+        curve = self.sample(first_grid(low, high), "first grid")
+        check_lr_matters(self.where, *map(np.asarray, (curve.lrs, curve.final, curve.initial_loss)))
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
@@ -296,14 +297,18 @@ class Search:
         return float(np.asarray(pick))
 
 
-def _check_lr_matters(where: str, curve: LossCurve) -> None:
-    """Raise if the learning rates learned something, but all of them the same."""
-    losses, initial = np.asarray(curve.final), np.asarray(curve.initial_loss)[:, None]
-    moved = np.abs(losses - initial) > 1e-3 * np.abs(initial)
-    if curve.num_trials > 2 and moved.all() and (losses == losses[:, :1]).all() and np.isfinite(losses).all():
+def check_lr_matters(
+    where: str,
+    lrs: Float[np.ndarray, " trials"],
+    losses: Float[np.ndarray, "seeds trials"],
+    initial_loss: Float[np.ndarray, " seeds"],
+) -> None:
+    """Raise if the learning rates learned something, but all of them the same; `lrs` in increasing order."""
+    moved = np.abs(losses - initial_loss[:, None]) > 1e-3 * np.abs(initial_loss[:, None])
+    if len(lrs) > 2 and moved.all() and (losses == losses[:, :1]).all() and np.isfinite(losses).all():
         raise ValueError(
-            f"`{where}(make_optimizer=...)` must use its argument, but all {curve.num_trials} learning rates from "
-            f"{float(curve.lrs[0]):.1e} to {float(curve.lrs[-1]):.1e} gave the same loss, {losses[0, 0]:.4g}. "
+            f"`{where}(make_optimizer=...)` must use its argument, but all {len(lrs)} learning rates from "
+            f"{lrs[0]:.1e} to {lrs[-1]:.1e} gave the same loss, {losses[0, 0]:.4g}. "
             "Pass it on: lambda lr: optax.sgd(lr, momentum=0.9)."
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..finder._refine import first_grid, new_ones
+from ..finder._rules import DRIFT, SETTLED
 
 TOLERANCE = 1e-6
 """Exponents closer than this are equal."""
@@ -44,8 +45,8 @@ class Constants:
     edges: int = 3
     longest: tuple[tuple[float, float], ...] = ((0.0, 0.25), (8.0, 0.5))
     seeds: tuple[tuple[float, int], ...] = ((0.0, 1), (4.0, 2), (8.0, 4))
-    drift: float = 0.5
-    settled: float = 0.25
+    drift: float = DRIFT
+    settled: float = SETTLED
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

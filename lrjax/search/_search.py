@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from .._types import Key, OptimizerFactory
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, SearchProgress, find_lr
+from ..finder._find import check_lr_matters
 from ..finder._progress import Reporter
 from ..trials import Executor, Task
 from ._algorithm import Trainer, choose, interval_of, run_rungs
@@ -17,7 +18,7 @@ from ._fingerprint import describe_search, difference, fingerprint
 from ._lanes import LaneTrainer
 from ._result import BudgetInterrupted, NoLRFound, SearchResult
 from ._rung import SearchRung
-from ._setup import Setup, check_course, check_lr_matters, make_setup
+from ._setup import Setup, check_course, make_setup
 from ._store import Remembered, SearchStore
 from ._warnings import search_warnings
 
@@ -125,7 +126,7 @@ class _Search:
         try:
             for rung in run_rungs(self.trainer, self.course, baseline_loss=self.setup.task.baseline_loss):
                 if not rungs:
-                    check_lr_matters("search_lr", self.setup.spec.make_optimizer, rung.losses, rung.initial_loss)
+                    check_lr_matters("search_lr", 10.0**rung.log10_lrs, rung.losses, rung.initial_loss)
                 rungs.append(rung)
         except KeyboardInterrupt:
             raise BudgetInterrupted(self.result(rungs) if rungs else None, self._how_to_go_on()) from None

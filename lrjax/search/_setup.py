@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range, check_number, name_of
+from .._checks import check_count, check_key, check_lr_range, check_number
 from .._types import Float, Key, OptimizerFactory
 from ..trials import (
     EvalData,
@@ -130,20 +129,6 @@ def make_setup(
         untouched_loss=reference.untouched_loss,
         stochastic=reference.stochastic,
     )
-
-
-def check_lr_matters(
-    where: str, make_optimizer: Any, losses: Float[np.ndarray, "seeds trials"], initial: Float[np.ndarray, " seeds"]
-) -> None:
-    """Raise if the sweep's learning rates learned something, but all of them the same."""
-    moved = np.abs(losses - initial[:, None]) > 1e-3 * np.abs(initial[:, None])
-    count = losses.shape[1]
-    if count > 2 and np.isfinite(losses).all() and moved.all() and (losses == losses[:, :1]).all():
-        raise ValueError(
-            f"`{where}(make_optimizer=...)` must use its argument, but all {count} learning rates of the sweep gave "
-            f"{name_of(make_optimizer)} the same loss, {losses[0, 0]:.4g}. Pass it on: "
-            "lambda lr: optax.sgd(lr, momentum=0.9)."
-        )
 
 
 def _check_batches(where: str, task: Task) -> None:
