@@ -14,7 +14,7 @@ import pytest
 from jax import lax
 
 import lrjax
-from experiments.paper import run
+from experiments.paper import budgets, run
 from experiments.paper.models.bart import Bart, decode_greedily, score_tokens
 from experiments.paper.models.bert import Classifier, Encoder, bert_from_safetensors, encoder_of, with_weights
 from experiments.paper.models.resnet import ResNet18, check_image_size
@@ -360,3 +360,26 @@ def test_a_cut_off_file_is_refused_and_numbers_that_are_not_finite_are_words(tmp
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ValueError, match="must be a file of results"):
         Store(path, {})
+
+
+@pytest.mark.slow
+def test_a_budgets_pick_is_trained_on_the_grids_seeds_and_set_beside_its_best(plan, tmp_path):
+    plan = dataclasses.replace(plan, num_steps=24, eval_every=24)
+    part = budgets.spend(plan, 2.0, tmp_path / "work")
+    assert part["cost"] == part["trial_steps"] / 24 <= 17 * 5 / 24  # the shortest sweep is more than two trainings
+    params, _ = run.train(plan.task, adam, part["lr"], num_steps=24)
+    losses = [plan.task.eval_fn(params, batch)["loss"] for batch in plan.task.eval_batches]
+    np.testing.assert_allclose(np.mean(losses), part["trained"]["metrics"]["loss"][0][0][-1], rtol=1e-4)
+
+    store = Store(tmp_path / "paper_budgets.json", {})
+    store.begin("bart_titles", plan.describe())
+    store.part("bart_titles", "2", lambda: part)
+    best = {"lr": 0.1, "accuracy": [0.5, 0.7], "mean": 0.6}
+    midpoint = {"search": "finder_default", "name": "midpoint", "lr": 0.01, "accuracy": [0.4, 0.6], "mean": 0.5}
+    summary = {"best_on_grid": best, "at_picks": [midpoint], "cost": {"finder_default": {"trial_steps": 12}}}
+    (tmp_path / "paper_bart.json").write_text(json.dumps({"plans": {"titles": {"summary": summary}}}))
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in budgets.markdown(tmp_path).splitlines()[2:]]
+    assert [row[1] for row in rows] == ["grid search", "0", "2"]
+    assert rows[1][2:] == ["0.50", "1.0e-02", "50.0%", "10.0 ± 0.0"]
+    accuracy = np.asarray(part["trained"]["metrics"]["accuracy"])[0, :, -1]
+    assert float(rows[2][5].split(" ")[0]) == pytest.approx(100 * (0.6 - accuracy.mean()), abs=0.06)

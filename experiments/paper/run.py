@@ -119,7 +119,7 @@ def run_experiment(name: str, plans: Mapping[str, Callable[[], Plan]], options: 
     unknown = sorted(set(options.only or ()) - set(plans))
     if unknown:
         raise ValueError(f"`--only` must be of {', '.join(plans)}, got {', '.join(unknown)}.")
-    chosen = [_smaller(make(), options) for plan, make in plans.items() if plan in (options.only or plans)]
+    chosen = [smaller(make(), options) for plan, make in plans.items() if plan in (options.only or plans)]
     if options.one_step:
         for plan in chosen:
             say(f"{name}/{plan.name}: {try_one_step(plan)}")
@@ -135,7 +135,7 @@ def run_experiment(name: str, plans: Mapping[str, Callable[[], Plan]], options: 
     say(f"Written: {options.out}")
 
 
-def _smaller(plan: Plan, options: argparse.Namespace) -> Plan:
+def smaller(plan: Plan, options: argparse.Namespace) -> Plan:
     """The plan with fewer steps, lrs (around the middle of the grid) and seeds, where asked for."""
     if options.steps:
         plan = dataclasses.replace(
@@ -266,11 +266,11 @@ def _picks(done: Mapping[str, Any]) -> list[tuple[str, str, float]]:
 def summarise(plan: Plan, done: Mapping[str, Any]) -> dict[str, Any]:
     """Accuracy at the picks beside the best of the grid, and what the searches cost of it."""
     grid = done["grid"]
-    means = _final(grid, "accuracy").mean(axis=1)
+    means = final_scores(grid, "accuracy").mean(axis=1)
     best = int(np.argmax(means))
     at_picks = []
     for pick in done["picks"]["picks"]:
-        values = _final(done["picks"], "accuracy")[done["picks"]["lrs"].index(pick["lr"])]
+        values = final_scores(done["picks"], "accuracy")[done["picks"]["lrs"].index(pick["lr"])]
         regret = 100 * float(means[best] - values.mean())
         at_picks.append({**pick, "accuracy": values, "mean": float(values.mean()), "regret_points": regret})
     per_step = len(plan.lrs) * plan.num_seeds
@@ -284,13 +284,17 @@ def summarise(plan: Plan, done: Mapping[str, Any]) -> dict[str, Any]:
         for name in ("finder_paper", "finder_default")
     }
     return {
-        "best_on_grid": {"lr": plan.lrs[best], "accuracy": _final(grid, "accuracy")[best], "mean": float(means[best])},
+        "best_on_grid": {
+            "lr": plan.lrs[best],
+            "accuracy": final_scores(grid, "accuracy")[best],
+            "mean": float(means[best]),
+        },
         "at_picks": at_picks,
         "cost": {**costs, "grid": {"trial_steps": grid["trial_steps"], "seconds": grid["seconds"]}},
     }
 
 
-def _final(part: Mapping[str, Any], metric: str) -> np.ndarray:
+def final_scores(part: Mapping[str, Any], metric: str) -> np.ndarray:
     """A metric after the last step, (lrs, seeds); of a model that diverged as bad as can be."""
     values = np.asarray(part["metrics"][metric], float)[:, :, -1]  # "nan" and "inf" are numbers to NumPy
     return np.nan_to_num(np.where(np.asarray(part["diverged_at"]) >= 0, 0.0, values), posinf=0.0, neginf=0.0)
