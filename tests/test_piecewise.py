@@ -102,6 +102,13 @@ def test_the_cost_is_counted():
     jax.tree.map(np.testing.assert_array_equal, result.params, trained().params)
 
 
+def test_the_executor_is_chosen_where_none_is_named():
+    result = train(REGRESSION, lambda schedule: optax.sgd(schedule, momentum=0.5), executor="auto")
+    assert result.execution.requested == "auto"
+    assert result.execution.used in ("vmap", "map", "loop")
+    assert result.loss < result.initial_loss
+
+
 @pytest.mark.parametrize("executor", ["vmap", "map"])
 def test_two_programs_train_everything(executor):
     before = _compile.cache_info().misses

@@ -9,7 +9,7 @@ are interpolated; beyond them the nearest counts.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from experiments.blocks import markdown_table
 from lrjax.plan._peak import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
 
 from .families import FAMILIES, OFFSETS, Trained, read_trained
-from .judging import CAP, mean_and_error
+from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording, read
 from .replay import make_parser, write_report
@@ -63,18 +63,30 @@ def case_of(trained: Trained, recording: Recording) -> Case:
     return Case(trained, scores, recording, area, low)
 
 
-def centre(case: Case) -> float:
+def best_constant(case: Case) -> float:
     """log10 of the best constant learning rate."""
     return float(case.trained.log10_peaks[int(np.argmin(np.abs(OFFSETS)))])
 
 
-def surface(cases: Sequence[Case]) -> np.ndarray:
-    """Regret from the best constant lr for all constants, shape (powers, warmths, tasks, families)."""
+def middle_of_range(case: Case) -> float:
+    """log10 of the middle of the range of constant learning rates that are as good."""
+    truth = truth_of(case.recording, "constant")
+    return 0.5 * (truth.low + truth.high)
+
+
+ANCHORS: dict[str, Callable[[Case], float]] = {
+    "best constant lr": best_constant,
+    "middle of its range": middle_of_range,
+}
+
+
+def surface(cases: Sequence[Case], anchor: Callable[[Case], float]) -> np.ndarray:
+    """Regret from an anchor for all constants, shape (powers, warmths, tasks, families)."""
     values = np.zeros((len(POWERS), len(WARMTHS), len(cases), len(FAMILIES)))
     for (i, power), (j, warmth) in itertools.product(enumerate(POWERS), enumerate(WARMTHS)):
         for t, case in enumerate(cases):
             shifts = power * case.area + warmth * case.low
-            values[i, j, t] = [case.regret(f, centre(case) + shift) for f, shift in enumerate(shifts)]
+            values[i, j, t] = [case.regret(f, anchor(case) + shift) for f, shift in enumerate(shifts)]
     return values
 
 
@@ -118,11 +130,14 @@ def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
 
 def judge(cases: Sequence[Case]) -> dict[str, Any]:
     """Everything, for the report."""
-    values = surface(cases)
-    plain = values[0, 0]
-    fixed = np.asarray([[case.regret(f, centre(case) + s) for f, s in enumerate(ours(case))] for case in cases])
-    refitted, chosen = left_out(values)
     found = from_finders(cases)
+    known, constants = {}, {}
+    for name, anchor in ANCHORS.items():
+        values = surface(cases, anchor)
+        refitted, chosen = left_out(values)
+        constants[name] = {"power": float(chosen[..., 0].mean()), "warm": float(chosen[..., 1].mean())}
+        fixed = np.asarray([[case.regret(f, anchor(case) + s) for f, s in enumerate(ours(case))] for case in cases])
+        known |= {f"{name}, as it is": values[0, 0], f"{name}, the rule": fixed, f"{name}, refitted": refitted}
     low = cases[0].low.astype(bool)
     report: dict[str, Any] = {
         "families": list(FAMILIES),
@@ -130,18 +145,21 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         "mean_area": [float(np.mean([case.area[f] for case in cases])) for f in range(len(FAMILIES))],
         "multiplier": [float(10 ** ours(cases[0])[f]) for f in range(len(FAMILIES))],
         "best_shift": [
-            float(np.mean([case.trained.log10_peaks[np.argmax(case.scores[f])] - centre(case) for case in cases]))
+            float(
+                np.mean([case.trained.log10_peaks[np.argmax(case.scores[f])] - best_constant(case) for case in cases])
+            )
             for f in range(len(FAMILIES))
         ],
-        "constants_left_out": {"power": float(chosen[..., 0].mean()), "warm": float(chosen[..., 1].mean())},
+        "refitted": constants,
         "ways": {},
     }
-    ways = {"best constant lr, as it is": plain, "best constant lr, the rule": fixed}
-    ways |= {"best constant lr, the rule refitted without task and schedule": refitted, **found}
+    ways = {**known, **found}
     for name, lost in ways.items():
-        base = plain if name.startswith("best") else found["method 1, as it is"]
+        anchor = next((one for one in ANCHORS if name.startswith(one)), "method 1")
+        base = ways[f"{anchor}, as it is"]
         report["ways"][name] = {
             "regret": float(lost.mean()),
+            "median": float(np.median(lost.mean(1))),
             "by_family": lost.mean(0).tolist(),
             "by_task": lost.mean(1).tolist(),
             "minus_as_it_is": mean_and_error(lost[:, 1:].mean(1) - base[:, 1:].mean(1)),
@@ -158,10 +176,19 @@ def markdown(report: dict[str, Any]) -> str:
     for name, way in report["ways"].items():
         plus = " ± ".join([f"{way['minus_as_it_is'][0]:+.2f}", f"{way['minus_as_it_is'][1]:.2f}"])
         low = " ± ".join([f"{way['low_start_minus_as_it_is'][0]:+.2f}", f"{way['low_start_minus_as_it_is'][1]:.2f}"])
-        rows.append([name, f"{way['regret']:.2f}", plus, low, f"{way['better']}/{way['worse']}"])
-    heads = ["peak from", "regret", "- as it is, without constant", "those that start low", "tasks better/worse"]
+        rows.append(
+            [name, f"{way['regret']:.2f}", f"{way['median']:.2f}", plus, low, f"{way['better']}/{way['worse']}"]
+        )
+    heads = [
+        "peak from",
+        "regret",
+        "median",
+        "- as it is, without constant",
+        "those that start low",
+        "tasks better/worse",
+    ]
     ways, lines = report["ways"], []
-    shown = [name for name in ways if not name.startswith("auto")]
+    shown = [name for name in ways if not name.startswith(("auto", "best")) and not name.endswith("refitted")]
     for f, family in enumerate(report["families"]):
         start = "low" if report["starts_low"][f] else "high"
         lines.append([family, start, f"{report['best_shift'][f]:+.2f}", f"{report['multiplier'][f]:.2f}"])

@@ -357,13 +357,13 @@ class TrialRunner:
                 _choices.pop(next(iter(_choices)))
             hosts = self.mesh is not None and spans_hosts(self.mesh)
             measure = None if hosts else lambda executors: self._measure(executors, lanes)
-            _choices[known] = choose(self._facts, device.platform, self.width, measure)
+            _choices[known] = choose(lambda: self._facts(lanes), device.platform, self.width, measure)
         self.executor, self.execution.reason = _choices[known]
         self.execution.predicted_bytes = 0  # of what was only measured
 
-    def _facts(self) -> tuple[bool, float]:
-        scalar = jax.ShapeDtypeStruct((), self.experiment.dtype)
-        return step_facts(self.experiment.spec, scalar, self.experiment.seeds[0])
+    def _facts(self, lanes: PyTree) -> tuple[bool, float]:
+        lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], self.experiment.dtype), lanes)
+        return step_facts(self.experiment.spec, lane, self.experiment.seeds[0])
 
     def _measure(self, executors: list[Executor], lanes: PyTree) -> list[float]:
         """Seconds that a lane takes for one seed, on the programs that would run; infinite if one would not fit."""
