@@ -16,6 +16,7 @@ import lrjax
 from lrjax import Recommendation, WarningName, peak_for, recommend, schedules
 
 DOUBTFUL, SURE = found(warnings=["noisy", "edge_high"]), found()
+LONG = found(num_steps=100)
 
 
 def kind(recommendation):
@@ -65,20 +66,23 @@ def test_the_code_makes_the_schedule(result, total):
 
 
 @pytest.mark.parametrize("total", [4, 19, 100_000])
-@pytest.mark.parametrize("result", [DOUBTFUL, SURE], ids=["doubtful", "sure"])
-def test_the_peak_is_that_of_peak_for(result, total):
+@pytest.mark.parametrize(("result", "anchor"), [(DOUBTFUL, "lr"), (SURE, "lr"), (LONG, "max_lr")])
+def test_the_peak_is_that_of_peak_for_by_the_windows_end_only_after_long_trials(result, anchor, total):
     recommendation = recommend(result, total)
-    assert recommendation.anchor == "max_lr"
-    wanted = peak_for(recommendation.schedule, result, total_steps=total, anchor="max_lr")
+    assert recommendation.anchor == anchor
+    wanted = peak_for(recommendation.schedule, result, total_steps=total, anchor=anchor)
     assert recommendation.peak == three_digits(wanted)
     values = np.asarray(recommendation.schedule(np.arange(total)))
     assert values.max() == pytest.approx(recommendation.peak, rel=1e-6)
     assert recommendation.peak == float(f"{recommendation.peak:.3g}")
-    assert f"{wanted / 0.1:.2g} times max_lr, which is 0.1 after 20 updates" in recommendation.reason
+    if anchor == "max_lr":
+        assert f"{wanted / 0.1:.2g} times max_lr, which is 0.1 after 100 updates" in recommendation.reason
+    else:
+        assert f"{wanted / result.lr:.3g} times the learning rate" in recommendation.reason
+        assert "A search of 100 updates instead of 20 would tell it better." in recommendation.reason
 
 
-def test_the_numbers_of_the_study():
-    assert recommend(found(max_lr=0.2, warnings=["noisy"]), 1000).peak == pytest.approx(0.1, rel=0.05)
+def test_after_100_updates_1cycle_goes_above_max_lr():
     assert recommend(found(max_lr=0.2, num_steps=100, warnings=["noisy"]), 1000).peak == pytest.approx(0.32, rel=0.05)
 
 
@@ -100,23 +104,23 @@ def test_a_search_inside_the_result():
     assert (kind(recommend(alone, 1000)), recommend(alone, 1000).anchor) == ("warmup_cosine", "lr")
 
 
-def test_far_beyond_the_study_it_says_so():
-    assert "not measured" not in recommend(SURE, 2000).reason
-    far = recommend(SURE, 2001).reason
-    assert "was not measured for trainings 100 times as long as a trial" in far
-    assert "search again with num_steps=101, or use lrjax.tune_peak" in far
-    assert "not measured" not in recommend(found(num_steps=101), 2001).reason
+def test_far_beyond_what_was_measured_it_says_so():
+    assert "not measured" not in recommend(LONG, 2000).reason
+    far = recommend(LONG, 4000).reason
+    assert "was not measured for trainings 40 times as long as a trial" in far
+    assert "search again with num_steps=200, or use lrjax.tune_peak" in far
+    assert "not measured" not in recommend(found(num_steps=200), 4000).reason
     assert "not measured" not in recommend(0.01, 10**6).reason
 
 
 def test_in_words():
-    recommendation = recommend(DOUBTFUL, 1000)
+    recommendation = recommend(found(warnings=["noisy", "edge_high"], num_steps=100), 1000)
     assert recommendation.summary() == (
-        "lrjax.schedules.one_cycle(0.0495, total_steps=1000)\n"
-        "1cycle, which forgives a peak that is too high, because the search warned of noisy, edge_high. The peak is "
-        "0.5 times max_lr, which is 0.1 after 20 updates."
+        f"lrjax.schedules.one_cycle({recommendation.peak:.3g}, total_steps=1000)\n"
+        "1cycle, which too high a peak harms least of those that warm up, because the search warned of noisy, "
+        "edge_high. The peak is 1.6 times max_lr, which is 0.1 after 100 updates."
     )
-    assert repr(recommendation) == "Recommendation(lrjax.schedules.one_cycle(0.0495, total_steps=1000), anchor=max_lr)"
+    assert repr(recommendation) == f"Recommendation({recommendation.code}, anchor=max_lr)"
     assert [field.name for field in dataclasses.fields(Recommendation)] == [
         "schedule",
         "peak",

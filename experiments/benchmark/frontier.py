@@ -28,7 +28,7 @@ from .recording import CURVE_SEEDS, RIVALS, SCHEDULES, Recording
 from .replay import judge_rival, load, make_parser, write_report
 from .searching import Choice, search, two_stages
 
-BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 HALF_DECADES = tuple(float(x) for x in LOG_LRS[::2])
 
 
@@ -164,8 +164,9 @@ def variants() -> dict[str, Constants]:
         "rungs 8 times longer": {"growth": 8.0},
         "up to T / 8": {"longest": ((0.0, 0.125), (8.0, 0.25))},
         "up to T": {"longest": ((0.0, 1.0),)},
-        "first rung +-0.5": {"first_window": 0.5},
-        "first rung +-1.25": {"first_window": 1.25},
+        "first rung +-0.75": {"first_window": ((0.0, 0.75),)},
+        "first rung +-1.25": {"first_window": ((0.0, 1.25),)},
+        "first rung +-1.75": {"first_window": ((0.0, 1.75),)},
         "later rungs +-0.25": {"window": 0.25},
         "no edges": {"edges": 0},
         "no longer sweep": {"started": -math.inf},

@@ -35,7 +35,7 @@ from . import tasks  # noqa: F401  registers them
 from .families import FAMILIES, read_trained
 from .judging import CAP, mean_and_error
 from .methods import RULES, seeds_of
-from .peaks import Case, best_constant, case_of, from_finders
+from .peaks import Case, below_any, best_constant, case_of, from_finders
 from .problem import TASKS, Problem
 from .recording import read
 from .replay import RESULTS
@@ -209,6 +209,7 @@ def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]]) -> st
     """`piecewise` beside single trainings."""
     tops = np.asarray([case.scores.max() for case in cases])
     names, found = list(FAMILIES), from_finders(cases)
+    best = below_any(cases, np.zeros((len(cases), len(FAMILIES))))
     ways = {
         "piecewise, 6.2 trainings": [
             np.mean([min(t - x, CAP) for x in one["piecewise"]]) for t, one in zip(tops, told, strict=True)
@@ -219,11 +220,9 @@ def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]]) -> st
         ("cosine", "method 1, the rule"),
         ("1cycle", "max_lr after 100, the rule"),
     ):
-        f = names.index(family)
-        gap = tops - np.asarray([case.scores[f].max() for case in cases])
-        ways[f"one {family}, {way}"] = np.minimum(gap + found[way][:, f], CAP)
+        ways[f"one {family}, {way}"] = below_any(cases, found[way])[:, names.index(family)]
     for family in ("cosine", "1cycle"):
-        ways[f"{family} at its best peak of 8"] = tops - [case.scores[names.index(family)].max() for case in cases]
+        ways[f"{family} at its best peak of 8"] = best[:, names.index(family)]
     base = np.asarray(ways["piecewise, 6.2 trainings"])
     rows = []
     for name, lost in ways.items():

@@ -54,10 +54,15 @@ class Case(NamedTuple):
         return min(lost, CAP)
 
 
+def points(trained: Trained) -> np.ndarray:
+    """Scores, of what diverged or is worse than nothing 0, shape (families, peaks, seeds)."""
+    alive = np.isfinite(trained.score) & np.isfinite(trained.loss)
+    return np.where(alive, np.maximum(trained.score, 0.0), 0.0)
+
+
 def case_of(trained: Trained, recording: Recording) -> Case:
     """Put together."""
-    alive = np.isfinite(trained.score) & np.isfinite(trained.loss)
-    scores = np.where(alive, np.maximum(trained.score, 0.0), 0.0).mean(-1)
+    scores = points(trained).mean(-1)
     area = -np.log10(trained.multipliers.mean(1))
     low = np.asarray([float(starts_low(m)) for m in trained.multipliers])
     return Case(trained, scores, recording, area, low)
@@ -78,6 +83,20 @@ ANCHORS: dict[str, Callable[[Case], float]] = {
     "best constant lr": best_constant,
     "middle of its range": middle_of_range,
 }
+
+
+def tuned(case: Case) -> np.ndarray:
+    """Score of every schedule at the peak that is best for the other two seeds, shape (families,)."""
+    table = points(case.trained)
+    seeds = range(table.shape[-1])
+    best = [np.argmax(np.delete(table, seed, axis=-1).mean(-1), axis=-1) for seed in seeds]
+    return np.mean([table[np.arange(len(table)), best[seed], seed] for seed in seeds], axis=0)
+
+
+def too_high(case: Case) -> np.ndarray:
+    """What every schedule loses half a decade above its best peak, or at the highest trained, shape (families,)."""
+    best = case.trained.log10_peaks[np.argmax(case.scores, axis=1)]
+    return np.asarray([case.regret(f, x + 0.5) for f, x in enumerate(best)])
 
 
 def surface(cases: Sequence[Case], anchor: Callable[[Case], float]) -> np.ndarray:
@@ -138,7 +157,7 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         constants[name] = {"power": float(chosen[..., 0].mean()), "warm": float(chosen[..., 1].mean())}
         fixed = np.asarray([[case.regret(f, anchor(case) + s) for f, s in enumerate(ours(case))] for case in cases])
         known |= {f"{name}, as it is": values[0, 0], f"{name}, the rule": fixed, f"{name}, refitted": refitted}
-    low = cases[0].low.astype(bool)
+    low, scores = cases[0].low.astype(bool), np.asarray([tuned(case) for case in cases])
     report: dict[str, Any] = {
         "families": list(FAMILIES),
         "starts_low": low.tolist(),
@@ -150,7 +169,14 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
             )
             for f in range(len(FAMILIES))
         ],
+        "gain_over_constant": [mean_and_error(one) for one in (scores - scores[:, :1]).T],
+        "median_gain": np.median(scores - scores[:, :1], axis=0).tolist(),
+        "three_times_too_high": np.mean([too_high(case) for case in cases], axis=0).tolist(),
         "refitted": constants,
+        "below_any": {
+            name: below_any(cases, lost).mean(0).tolist()
+            for name, lost in {"best peak": np.zeros_like(found["auto, the rule"]), **found}.items()
+        },
         "ways": {},
     }
     ways = {**known, **found}
@@ -170,8 +196,14 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
     return report
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """Two tables: the ways, and the schedules."""
+def below_any(cases: Sequence[Case], lost: np.ndarray) -> np.ndarray:
+    """Points below the best that any schedule reached, from the regrets of each, shape (tasks, families)."""
+    tops = np.asarray([case.scores.max(axis=1) for case in cases])
+    return np.minimum(tops.max(axis=1, keepdims=True) - tops + lost, CAP)
+
+
+def markdown(report: dict[str, Any]) -> dict[str, str]:
+    """Name -> table: the ways, the schedules, and both together."""
     rows = []
     for name, way in report["ways"].items():
         plus = " ± ".join([f"{way['minus_as_it_is'][0]:+.2f}", f"{way['minus_as_it_is'][1]:.2f}"])
@@ -192,13 +224,19 @@ def markdown(report: dict[str, Any]) -> str:
     for f, family in enumerate(report["families"]):
         start = "low" if report["starts_low"][f] else "high"
         lines.append([family, start, f"{report['best_shift'][f]:+.2f}", f"{report['multiplier'][f]:.2f}"])
+        gain, error = report["gain_over_constant"][f]
+        lines[-1] += [f"{gain:+.2f} ± {error:.2f}", f"{report['median_gain'][f]:+.2f}"]
+        lines[-1] += [f"{report['three_times_too_high'][f]:.1f}"]
         lines[-1] += [f"{ways[name]['by_family'][f]:.2f}" for name in shown]
-    return "\n\n".join(
-        [
-            markdown_table(heads, rows),
-            markdown_table(["schedule", "starts", "best peak, decades above", "the rule's factor", *shown], lines),
-        ]
-    )
+    columns = ["schedule", "starts", "best peak, decades above", "the rule's factor", "points above constant"]
+    columns += ["median", "3 times too high loses"]
+    whole = report["below_any"]
+    both = [[family, *(f"{values[f]:.2f}" for values in whole.values())] for f, family in enumerate(report["families"])]
+    return {
+        "ways": markdown_table(heads, rows),
+        "schedules": markdown_table([*columns, *shown], lines),
+        "together": markdown_table(["schedule", *whole], both),
+    }
 
 
 def main() -> None:
@@ -210,7 +248,7 @@ def main() -> None:
         raise SystemExit("No trainings with schedules. Make them: python -m experiments.benchmark.families")
     cases = [case_of(read_trained(path), read(options.results / "benchmark" / path.name)) for path in paths]
     report = judge(cases)
-    print(markdown(report))
+    print("\n\n".join(markdown(report).values()))
     write_report(options.results / "peaks.json", [case.recording for case in cases], report)
     print(f"\n{len(cases)} tasks in {time.perf_counter() - started:.0f} s")
 

@@ -49,7 +49,7 @@ def run_rungs(trainer: Trainer, course: Course, *, baseline_loss: float | None =
     while (steps := account.longer_sweep(rung, baseline_loss)) is not None:
         rung = account.sweep(steps)
         yield rung
-    grid, decades = course.coarse, constants.first_window
+    grid, decades = course.coarse, course.first_window
     while rung.found and rung.num_steps < course.longest:
         lanes = near(grid, rung.minimum, decades, constants.fewest)
         wanted = min(int(constants.growth * rung.num_steps), course.longest)

@@ -24,7 +24,8 @@ class Constants:
       extend: how many times longer an extended sweep is.
       growth: how many times longer each rung is than the one before.
       least_growth: a rung that the budget makes shorter than this is not run.
-      first_window, window: decades on either side of the minimum that the first rung and later ones train.
+      first_window: (budget, decades) pairs: how far on either side of the sweep's minimum the first rung trains.
+      window: the same for later rungs, at any budget.
       fewest: learning rates of a rung, at least.
       edges: learning rates that may be added beyond a rung's ends.
       longest: (budget, share of T) pairs: from which budget on how long a trial may become.
@@ -39,7 +40,7 @@ class Constants:
     extend: float = 2.0
     growth: float = 4.0
     least_growth: float = 1.2
-    first_window: float = 0.75
+    first_window: tuple[tuple[float, float], ...] = ((0.0, 0.75), (2.0, 1.25))
     window: float = 0.5
     fewest: int = 3
     edges: int = 3
@@ -80,6 +81,11 @@ class Course:
         return max(1, int(_from_budget(self.constants.longest, self.budget) * self.train_steps))
 
     @property
+    def first_window(self) -> float:
+        """Decades on either side of the sweep's minimum that the first rung trains."""
+        return _from_budget(self.constants.first_window, self.budget)
+
+    @property
     def first_steps(self) -> int:
         """Updates of the sweep, before it is extended."""
         few, many = self.constants.sweep_steps
@@ -92,7 +98,7 @@ class Course:
     def widest(self) -> int:
         """Learning rates that a rung trains together, at most."""
         constants = self.constants
-        first = max(len(near(self.coarse, x, constants.first_window, constants.fewest)) for x in _centres(self.coarse))
+        first = max(len(near(self.coarse, x, self.first_window, constants.fewest)) for x in _centres(self.coarse))
         later = max(len(near(self.fine, x, constants.window, constants.fewest)) for x in _centres(self.fine))
         return max(first, later)
 
