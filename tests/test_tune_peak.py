@@ -52,8 +52,7 @@ def test_the_lowest_loss_of_the_closed_form_wins(name):
     sane = losses < 1e3
     np.testing.assert_allclose(tuned.curve.final[0, sane], losses[sane], rtol=1e-3, atol=1e-6)
     assert tuned.compressed_peak == PEAKS[losses.argmin()]
-    assert tuned.correction == pytest.approx(1.0 if name == "one cycle" else 10**0.4)
-    assert tuned.corrected == (name != "one cycle")
+    assert tuned.correction == pytest.approx(10**0.4)
     assert tuned.peak == pytest.approx(tuned.compressed_peak / tuned.correction)
     assert float(tuned.schedule(60)) == pytest.approx(float(family(tuned.peak, 200)(60)), rel=1e-6)
     assert (tuned.num_steps, tuned.train_steps, tuned.warnings) == (20, 200, ())
@@ -65,8 +64,7 @@ def test_the_correction_follows_the_steps_that_were_run(horizon, num_steps):
     assert tuned.num_steps == num_steps
     assert tuned.curve.horizons.tolist() == [num_steps]
     assert tuned.correction == pytest.approx((200 / num_steps) ** 0.4)
-    assert ("divided by" in tuned.reason) == tuned.corrected == (horizon < 1)
-    assert "starts low" not in tuned.reason
+    assert ("divided by" in tuned.reason) == (horizon < 1)
 
 
 def test_after_a_search_the_curve_is_that_of_sample_losses():
@@ -91,7 +89,7 @@ def test_after_a_search_the_curve_is_that_of_sample_losses():
     np.testing.assert_array_equal(tuned.curve.lrs, wanted.lrs)
     mean = np.mean(wanted.final - wanted.initial_loss[:, None], axis=0)
     assert 0 < mean.argmin() < len(peaks) - 1
-    assert tuned.peak == peaks[int(mean.argmin())]
+    assert tuned.compressed_peak == peaks[int(mean.argmin())]
     assert "mean of 2 seeds" in tuned.reason
     assert (tuned.execution.used, events[-1].stage) == ("map", "compressed runs")
     assert events[-1].updates == events[-1].planned == len(peaks) * 2 * 20
@@ -141,8 +139,7 @@ def test_the_edges_warn(peaks, name):
     tuned = tune(schedules.one_cycle, peaks=peaks)
     assert [warning.name for warning in tuned.warnings] == [name]
     which, direction = ("highest", "higher") if name == "edge_high" else ("lowest", "lower")
-    assert f"The {which} peak tried, {tuned.peak:.1e}, has the lowest loss." in tuned.summary()
-    assert tuned.reason.endswith(" The schedule starts low: it is taken as it is.")
+    assert f"The {which} peak tried, {tuned.compressed_peak:.1e}, has the lowest loss." in tuned.summary()
     assert f"Try {direction} peaks" in tuned.warnings[0].remedy
 
 
@@ -176,8 +173,7 @@ def test_the_first_stage_of_two_has_the_whole_window():
 def test_in_words(tuned):
     assert tuned.reason == (
         f"Of 5 peaks from 5.0e-02 to 1.3e+01, {tuned.compressed_peak:.2e} had the lowest validation loss after 20 "
-        "updates (10 % of 200), one seed. The schedule does not start low: for the whole training it is divided by "
-        "2.51."
+        "updates (10 % of 200), one seed. For the whole training it is divided by 2.51."
     )
     lines = tuned.summary().splitlines()
     assert lines[0] == f"Peak {tuned.peak:.2e}."

@@ -3,9 +3,11 @@
     LRJAX_DATA=... taskset -c 0 python -m experiments.benchmark.live     # minutes a task; goes on where it stopped
     python -m experiments.benchmark.live --print                         # the tables again
 
-Reads the recordings of the benchmark and experiments/results/families/*.npz; writes experiments/results/live.json.
+Reads the recordings of the benchmark, experiments/results/families/*.npz and, for the tables, peaks.json; writes
+experiments/results/live.json.
 - tune_peak: 1cycle, cosine, and warmup, stable, decay; nine peaks, three a decade, around the paper's method 1, in a
-  tenth of the updates; two keys. Its regret is that of the schedule at the peak it chose, against the schedule's best.
+  tenth of the updates; two keys. Its regret is that of the schedule at the peak it chose, against the schedule's best;
+  the results hold the peak of the compressed runs, before it is divided for the whole training.
 - refind_lr: at 10, 50 and 95 % of a training at the best constant learning rate, and at 25 % of one at a tenth of it.
   The training then goes on twice, with what was found and as before: the gain is the difference of their scores.
 - piecewise: whole runs, started at the paper's method 1; two keys. All regrets of its table are against the best score
@@ -14,6 +16,7 @@ Reads the recordings of the benchmark and experiments/results/families/*.npz; wr
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -30,12 +33,13 @@ from experiments.blocks import markdown_table
 from experiments.paper.store import Store
 from experiments.speed import machine
 from lrjax import schedules as s
+from lrjax.plan._peak import DRIFT
 
 from . import tasks  # noqa: F401  registers them
 from .families import FAMILIES, read_trained
 from .judging import CAP, mean_and_error
 from .methods import RULES, seeds_of
-from .peaks import Case, below_any, best_constant, case_of, from_finders
+from .peaks import Case, below_any, best_constant, case_of
 from .problem import TASKS, Problem
 from .recording import read
 from .replay import RESULTS
@@ -68,7 +72,7 @@ def method_1(case: Case, run: int) -> float:
 
 
 def tune(problem: Problem, case: Case) -> dict[str, Any]:
-    """Family -> log10 of the peak that compressed runs choose, for every key; nan where they found none."""
+    """Family -> log10 of the peak that is best in compressed runs, for every key; nan where none was."""
     told: dict[str, Any] = {}
     for name, family in TUNED.items():
         chosen = []
@@ -86,7 +90,7 @@ def tune(problem: Problem, case: Case) -> dict[str, Any]:
             except lrjax.PeakNotFound:
                 chosen.append(float("nan"))
             else:
-                chosen.append(float(np.log10(tuned.peak)))
+                chosen.append(float(np.log10(tuned.compressed_peak)))
         told[name] = chosen
     return told
 
@@ -168,23 +172,30 @@ def run_piecewise(problem: Problem, case: Case) -> list[float]:
     return told
 
 
-def tuned_table(cases: Sequence[Case], told: Sequence[dict[str, Any]]) -> str:
-    """`tune_peak` beside `peak_for`."""
-    names, rows, found = list(FAMILIES), [], from_finders(cases)
-    for family in TUNED:
+def regrets_from_finders(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """What peaks computed from a search lose, from peaks.json: way -> shape (tasks, families)."""
+    report = json.loads(path.read_text())
+    rows = [report["tasks"].index(name) for name in names]
+    return {way: np.asarray(table)[rows] for way, table in report["from_finders"].items()}
+
+
+def tuned_table(cases: Sequence[Case], told: Sequence[dict[str, Any]], found: dict[str, np.ndarray]) -> str:
+    """`tune_peak` beside `peak_for`, with and without its correction."""
+    names, rows = list(FAMILIES), []
+    for family, (word, shift) in itertools.product(TUNED, {"as it is": 0.0, "divided by 2.5": -DRIFT}.items()):
         f = names.index(family)
         lost = np.asarray(
             [
-                np.mean([case.regret(f, float(x)) for x in one["tune_peak"][family]])
+                np.mean([case.regret(f, float(x) + shift) for x in one["tune_peak"][family]])
                 for case, one in zip(cases, told, strict=True)
             ]
         )
-        row = [family, f"{lost.mean():.2f}", f"{np.median(lost):.2f}"]
+        row = [family, word, f"{lost.mean():.2f}", f"{np.median(lost):.2f}"]
         for way in ("method 1, the rule", "max_lr after 100, the rule"):
             row.append("{:+.2f} ± {:.2f}".format(*mean_and_error(lost - found[way][:, f])))
         rows.append(row)
-    heads = ["schedule", "regret", "median", "- peak_for after method 1", "- peak_for after max_lr(100)"]
-    return markdown_table(heads, rows)
+    heads = ["schedule", "best compressed peak", "regret", "median", "- peak_for after method 1"]
+    return markdown_table([*heads, "- peak_for after max_lr(100)"], rows)
 
 
 def refound_table(told: Sequence[dict[str, Any]]) -> str:
@@ -205,10 +216,9 @@ def refound_table(told: Sequence[dict[str, Any]]) -> str:
     return markdown_table(heads, rows)
 
 
-def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]]) -> str:
+def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]], found: dict[str, np.ndarray]) -> str:
     """`piecewise` beside single trainings."""
-    tops = np.asarray([case.scores.max() for case in cases])
-    names, found = list(FAMILIES), from_finders(cases)
+    tops, names = np.asarray([case.scores.max() for case in cases]), list(FAMILIES)
     best = below_any(cases, np.zeros((len(cases), len(FAMILIES))))
     ways = {
         "piecewise, 6.2 trainings": [
@@ -232,22 +242,24 @@ def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]]) -> st
     return markdown_table(["", "regret", "median", "- piecewise"], rows)
 
 
-def tables(results: Path, families: Path | None = None) -> dict[str, str]:
+def tables(results: Path) -> dict[str, str]:
     """Name -> table, from the results."""
     plans = json.loads((results / "live.json").read_text())["plans"]
-    folder = families or results / "families"
     out = {}
     for part in ("tune_peak", "refind", "piecewise"):
         names = [name for name in sorted(plans) if part in plans[name]["parts"]]
         told = [{part: _plain(plans[name]["parts"][part])} for name in names]
         cases = [
-            case_of(read_trained(folder / f"{name}.npz"), read(results / "benchmark" / f"{name}.npz")) for name in names
+            case_of(read_trained(results / "families" / f"{name}.npz"), read(results / "benchmark" / f"{name}.npz"))
+            for name in names
         ]
-        out[part] = {
-            "tune_peak": lambda cases=cases, told=told: tuned_table(cases, told),
-            "refind": lambda told=told: refound_table(told),
-            "piecewise": lambda cases=cases, told=told: piecewise_table(cases, told),
-        }[part]()
+        found = regrets_from_finders(results / "peaks.json", names)
+        if part == "tune_peak":
+            out[part] = tuned_table(cases, told, found)
+        elif part == "refind":
+            out[part] = refound_table(told)
+        else:
+            out[part] = piecewise_table(cases, told, found)
     return out
 
 

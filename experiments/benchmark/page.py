@@ -2,10 +2,12 @@
 
     python -m experiments.benchmark.page
 
-Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json and frontier.json.
+Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
+frontier_long.json, peaks.json, live.json (with the trainings in families/) and paper_budgets.json.
 """
 
 import argparse
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from experiments.blocks import fill, markdown_table
+from experiments.paper import budgets
 
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
 from .frontier import markdown as frontier_table
 from .judging import mean_and_error
+from .live import tables as live_tables
+from .peaks import markdown as peak_tables
 from .problem import TASKS
 from .replay import AGAINST, RESULTS, markdown
 
@@ -31,14 +36,18 @@ class Benchmark:
     """The committed results.
 
     Args:
-      folder: of the four files.
+      folder: of the results.
     """
 
     def __init__(self, folder: Path):
         self.replayed, self.ablated, self.defaults = (
             json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations", "_defaults")
         )
-        self.budgets = json.loads((folder / "frontier.json").read_text())["lines"]
+        self.budgets, self.long = (
+            json.loads((folder / f"frontier{part}.json").read_text())["lines"] for part in ("", "_long")
+        )
+        self.peaks = peak_tables(json.loads((folder / "peaks.json").read_text()))
+        self._folder = folder
 
     def row(self, name: str, *, schedule: str = "constant", seeds: int | None = None, group: str = "") -> Row:
         """One method's line."""
@@ -163,6 +172,42 @@ class Benchmark:
         """Every way to spend a budget."""
         return frontier_table(self.budgets)
 
+    def long_trainings(self) -> str:
+        """The same for trainings of 20,000 updates."""
+        return frontier_table(self.long)
+
+    def models(self) -> str:
+        """What every budget picks for the paper's models."""
+        return budgets.markdown(self._folder)
+
+    def peak_ways(self) -> str:
+        """From a learning rate to the peak of a schedule."""
+        return self.peaks["ways"]
+
+    def peak_schedules(self) -> str:
+        """The same, by schedule."""
+        return self.peaks["schedules"]
+
+    def peak_together(self) -> str:
+        """Every schedule with every peak, against the best of all."""
+        return self.peaks["together"]
+
+    def tuned_peaks(self) -> str:
+        """`tune_peak`."""
+        return self._live["tune_peak"]
+
+    def refound(self) -> str:
+        """`refind_lr`."""
+        return self._live["refind"]
+
+    def piecewise(self) -> str:
+        """`experimental.piecewise`."""
+        return self._live["piecewise"]
+
+    @functools.cached_property
+    def _live(self) -> dict[str, str]:
+        return live_tables(self._folder)
+
     def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
@@ -193,7 +238,8 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 PAGES = {
     "benchmark.md": (
         *("tasks", "constant", "cosine", "order", "middle", "scatter", "cost", "ablations", "best_default"),
-        *("two_stages", "frontier", "warnings"),
+        *("two_stages", "frontier", "long_trainings", "models", "peak_ways", "peak_schedules", "peak_together"),
+        *("tuned_peaks", "refound", "piecewise", "warnings"),
     ),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }

@@ -173,6 +173,7 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         "median_gain": np.median(scores - scores[:, :1], axis=0).tolist(),
         "three_times_too_high": np.mean([too_high(case) for case in cases], axis=0).tolist(),
         "refitted": constants,
+        "from_finders": {name: np.round(lost, 4).tolist() for name, lost in found.items()},
         "below_any": {
             name: below_any(cases, lost).mean(0).tolist()
             for name, lost in {"best peak": np.zeros_like(found["auto, the rule"]), **found}.items()
