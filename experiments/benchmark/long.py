@@ -21,7 +21,7 @@ from .replay import RESULTS
 
 STEPS = 20_000
 SEEDS = 7
-LONG = ("logistic_cancer_sgd", "logistic_digits_adagrad", "mlp_digits_sgd", "mlp_digits_adam")
+LONG = ("logistic_cancer_sgd", "logistic_digits_adagrad", "mlp_digits_sgd")
 
 
 def main() -> None:
