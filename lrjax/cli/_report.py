@@ -49,6 +49,11 @@ class Printer:
         """One paragraph, wrapped on a terminal only."""
         self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
 
+    def notice(self, text: str) -> None:
+        """What must not be overlooked; nothing for no text."""
+        if text:
+            self.say(text, "bold yellow")
+
     def result(self, result: LRFinderResult, title: str) -> None:
         """The table of a search, and its reasons."""
         table = _table(title, "learning rate")
