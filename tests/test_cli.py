@@ -429,7 +429,11 @@ def test_interrupted_before_the_first_round(find, folder, monkeypatch):
 
     monkeypatch.setattr(lrjax.finder._find, "sample_round", interrupt)
     status, out, err = find()
-    assert (status, out, err) == (130, "", "lrjax: Interrupted before there was a result. The same command begins anew.\n")
+    assert (status, out, err) == (
+        130,
+        "",
+        "lrjax: Interrupted before there was a result. The same command begins anew.\n",
+    )
     assert not list((folder / "lrjax-out").iterdir())
 
 

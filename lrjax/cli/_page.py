@@ -51,10 +51,11 @@ def options_of(command: type) -> tuple[Option, ...]:
 def _docstrings(part: type) -> dict[str, str]:
     """Attribute -> the string below it, of this class alone."""
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(part)))
+    pairs: Any = itertools.pairwise(tree.body[0].body)
     return {
         field.target.id: " ".join(text.value.value.split())
-        for field, text in itertools.pairwise(tree.body[0].body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+        for field, text in pairs
+        if hasattr(field, "annotation") and isinstance(text, ast.Expr)
     }
 
 

@@ -65,7 +65,8 @@ def _completion(words: Sequence[str]) -> str:
     script = io.StringIO()
     with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
         _read(["--tyro-print-completion", words[0]])
-    return script.getvalue().rstrip()
+    # Where it has nothing to say, as for my_model.py:task, the shell completes the names of files.
+    return script.getvalue().rstrip().replace("complete -F", "complete -o default -F").replace(" --no-files", "")
 
 
 def _overview() -> str:
