@@ -1,13 +1,12 @@
 """From the words of the command line to the options of a subcommand, or to a page. Imported by `main` only."""
 
-import contextlib
 import difflib
-import io
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import tyro
 
+from ._completion import SHELLS, completion
 from ._load import UsageError, did_you_mean
 from ._options import EXAMPLES, Command, Options
 from ._page import Option, command_page, options_of, overview_page, summary_of
@@ -15,8 +14,6 @@ from ._page import Option, command_page, options_of, overview_page, summary_of
 COMMANDS: dict[str, type] = {one.__metadata__[0].name: one.__origin__ for one in get_args(Command)}
 MAIN = ("find", "search", "sweep")
 """The commands that one needs."""
-
-SHELLS = ("bash", "zsh", "fish")
 
 NUMBERS = {int: "a whole number", float: "a number"}
 
@@ -49,24 +46,15 @@ def parse(words: Sequence[str]) -> Options:
     if words[0] not in COMMANDS:
         raise UsageError(_no_command(words[0]))
     _check(words[0], COMMANDS[words[0]], words[1:])
-    return _read(words)
-
-
-def _read(words: Sequence[str]) -> Options:
     config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
     return tyro.cli(Command, prog="lrjax", args=words, config=config)
 
 
 def _completion(words: Sequence[str]) -> str:
-    """The script, which tyro makes and prints."""
     if len(words) != 1 or words[0] not in SHELLS:
         got = " ".join(words) or "nothing"
         raise UsageError(f"`--print-completion` must be followed by {_and(SHELLS, 'or')}, got {got}.")
-    script = io.StringIO()
-    with contextlib.redirect_stdout(script), contextlib.suppress(SystemExit):
-        _read(["--tyro-print-completion", words[0]])
-    # Where it has nothing to say, as for my_model.py:task, the shell completes the names of files.
-    return script.getvalue().rstrip().replace("complete -F", "complete -o default -F").replace(" --no-files", "")
+    return completion(words[0], COMMANDS, {name: options_of(command) for name, command in COMMANDS.items()})
 
 
 def _overview() -> str:
