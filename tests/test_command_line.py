@@ -31,6 +31,10 @@ TASKS = """
         )
 
     task = make()
+    rows = jnp.ones((64, 1))
+    arrays = lrjax.Task.from_arrays(
+        lambda key: jnp.ones(2), loss_fn, train=rows, validation=rows, batch_size=8, eval_batch_size=64
+    )
 
     def missing_key(w, batch, key):
         return jnp.sum(w["weights"])
@@ -211,9 +215,13 @@ LOOKUP = {
     ),
     "factory that fails": (
         ("find", "tasks.py:task", "--optimizer", "tasks.py:picky"),
-        "RuntimeError at tasks.py:20: the settings are missing",
+        "RuntimeError at tasks.py:24: the settings are missing",
     ),
-    "loss that fails": (("find", "tasks.py:keyed"), "KeyError at tasks.py:15: 'weights'"),
+    "loss that fails": (("find", "tasks.py:keyed"), "KeyError at tasks.py:19: 'weights'"),
+    "task that cannot be carried on": (
+        ("sweep", "tasks.py:task", "--grid", "learning_rate=1,2", "--steps", "2"),
+        "`MODULE:TASK` must give batches from any step on",
+    ),
     "grid of an unknown argument": (
         ("sweep", "tasks.py:task", "--grid", "learning_rat=1,2", "--steps", "2"),
         "learning_rat",
@@ -321,7 +329,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_ctrl_c_leaves_a_result_and_says_how_to_go_on(name, run, tmp_path):
     words, document, kind = RUNS[name]
-    (tmp_path / "paused.py").write_text(f"from tasks import task\n{HOOKS[name]}\n{PAUSE}")
+    (tmp_path / "paused.py").write_text(f"from tasks import arrays as task\n{HOOKS[name]}\n{PAUSE}")
     running = process(name, "paused.py:task", *words, cwd=tmp_path)
     assert running.stderr.readline() == "ready\n"
     running.send_signal(signal.SIGINT)

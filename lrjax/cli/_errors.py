@@ -23,7 +23,8 @@ def in_words(error: Exception) -> str:
     argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
     words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
-    return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))
+    words = re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words)
+    return as_options(words.replace("`--task`", "`MODULE:TASK`"))
 
 
 def _not_ours(error: Exception, words: str) -> str:
