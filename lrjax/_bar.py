@@ -46,7 +46,7 @@ class _NotebookLine:
     """One line in a notebook, rewritten in place; rich would ask for ipywidgets."""
 
     def __init__(self) -> None:
-        from IPython.display import display
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
 
         self._handle: Any = display(_html("preparing"), raw=True, display_id=True)
         self._next = 0.0

@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,8 @@ def _picture(draw: Callable[[], "Axes"], alt: str) -> str:
     """The picture inside the page, on white; a sentence in its place where it cannot be drawn."""
     buffer = io.BytesIO()
     try:
-        draw().figure.savefig(buffer, format="png", dpi=110)
+        figure: Any = draw().figure
+        figure.savefig(buffer, format="png", dpi=110)
     except Exception as error:  # a notebook must show the result whatever matplotlib says
         return f"<div><i>No picture: {html.escape(f'{type(error).__name__}: {error}')}</i></div>"
     data = base64.b64encode(buffer.getvalue()).decode()

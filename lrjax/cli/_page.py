@@ -53,7 +53,7 @@ def _docstrings(part: type) -> dict[str, str]:
     tree: Any = ast.parse(textwrap.dedent(inspect.getsource(part)))
     pairs: Any = itertools.pairwise(tree.body[0].body)
     return {
-        field.target.id: " ".join(text.value.value.split())
+        field.target.id: " ".join(ast.literal_eval(text.value).split())
         for field, text in pairs
         if hasattr(field, "annotation") and isinstance(text, ast.Expr)
     }
