@@ -274,7 +274,7 @@ def test_executors_by_name(words, executor):
 # Wrong use. Every message says what was wrong, what was got and what to do.
 
 BAD = {
-    "no subcommand": ((), "`lrjax` needs a command: find, search, range-test, sweep and schedules."),
+    "no subcommand": ((), "`lrjax` needs a command: find, search, range-test, sweep"),
     "unknown subcommand": (("fnd",), "`lrjax` has no command 'fnd'. Did you mean find?"),
     "unknown option": (("find", "--mn-lr", "1"), "`lrjax find` has no option --mn-lr. Did you mean --min-lr LR?"),
     "number expected": (("find", "--min-lr", "small"), "`--min-lr` must be a number, got 'small'."),

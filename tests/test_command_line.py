@@ -184,7 +184,7 @@ LOOKUP = {
         ("--optimizer", "sgd", "find"),
         "`lrjax` has no option --optimizer. A command comes first",
     ),
-    "nothing alike": (("xyzzy",), "It has find, search, range-test, sweep and schedules."),
+    "nothing alike": (("xyzzy",), "It has find, search, range-test, sweep"),
     "transposed command": (("sreach",), "Did you mean search?"),
     "shortened command": (("range",), "Did you mean range-test?"),
     "transposed option": (
