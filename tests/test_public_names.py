@@ -86,12 +86,12 @@ MODULES = ("experimental", "range_rules", "schedules")
 
 # room -> the rooms it may import; `_types`, `_checks` and `_version` are everybody's
 ARROWS = {
-    "schedules": set(),
+    "schedules": {"plots"},
     "trials": set(),
     "range_rules": set(),
     "finder": {"trials", "range_rules", "plots"},
     "sweeps": {"trials", "plots"},
-    "plan": {"finder", "schedules", "trials"},
+    "plan": {"finder", "plots", "schedules", "trials"},
     "search": {"finder", "sweeps", "trials", "plots"},
     "experimental": {"finder", "schedules", "trials"},
     "demos": {"trials"},

@@ -13,7 +13,7 @@ from ..plots import plot_finder, plot_search
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ..search import SearchResult, plan_search, search_lr
 from ._load import load_executor, load_key, load_optimizer, load_task, make_folder
-from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, write_result
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
 
 if TYPE_CHECKING:
     from ._options import Budgeted
@@ -94,14 +94,16 @@ def _tell(
 
     found = result.outcome is Outcome.found
     code, why = schedule_for(options.schedule, result, options.train_steps) if found else ("", "")
+    notice = interruption("what the finished rungs tell", files, options.directory) if interrupted else ""
+    if notice and (options.json or options.quiet):
+        complain(notice)
     if options.json:
         print_json(search_document(result, call.format(code) if found else None, files))
     elif options.quiet:
         print(f"{result.lr:.6g}") if found else complain(result.outcome.value)
     else:
         printer = Printer()
-        if interrupted:
-            printer.say("Interrupted. This is what the finished rungs tell.", "bold yellow")
+        printer.notice(notice)
         printer.search(result)
         printer.files(files)
         if found:

@@ -146,7 +146,7 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
     short = sorted({path.rpartition(".")[2] for path in known})
     raise UsageError(
         f"`--optimizer` must be an optimizer of optax or optax.contrib, or MODULE:FUNCTION, got {name!r}."
-        + _did_you_mean(name, short)
+        + did_you_mean(name, short)
     )
 
 
@@ -157,7 +157,7 @@ def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[
     parameters = inspect.signature(function).parameters
     known = list(parameters)[1:]
     if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        raise UsageError(f"`--optimizer-arg` {key!r} is not an argument of {path}.{_did_you_mean(key, known)}")
+        raise UsageError(f"`--optimizer-arg` {key!r} is not an argument of {path}.{did_you_mean(key, known)}")
     try:
         return key, ast.literal_eval(text)
     except (ValueError, SyntaxError):
@@ -178,7 +178,7 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
     except AttributeError:
         raise UsageError(
             f"`{what}` must name something in {place}, got {name!r}."
-            + (_did_you_mean(name, list(vars(module))) or _names_in(module))
+            + (did_you_mean(name, list(vars(module))) or _names_in(module))
         ) from None
 
 
@@ -235,7 +235,8 @@ def _needed_arguments(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
-def _did_you_mean(name: str, known: list[str]) -> str:
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence with what is spelt alike, after a space; empty if nothing is."""
     close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
     return f" Did you mean {' or '.join(close)}?" if close else ""
 

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +13,9 @@ from .._version import __version__
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
 from ..plots import plot_curvature, plot_finder, plot_range_test
 from ..trials import Task
+from ._errors import in_words
 from ._load import (
     UsageError,
-    as_options,
     load_executor,
     load_key,
     load_optimizer,
@@ -24,7 +23,7 @@ from ._load import (
     make_folder,
     read_horizons,
 )
-from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, write_result
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
 
 if TYPE_CHECKING:
     from ._options import Find, Options, RangeTest
@@ -50,15 +49,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         print(f"lrjax {__version__}")
         return FOUND
+    from ._page import print_page
+    from ._parse import page_for, parse
+
+    try:
+        page = page_for(words)
+        if page is not None:
+            print(page) if words[0] == "--print-completion" else print_page(page)
+            return FOUND
+        options = parse(words)
+    except UsageError as error:
+        complain(str(error))
+        return WRONG_USE
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else WRONG_USE
+    return _run(options)
+
+
+def _run(options: "Options") -> int:
+    """Run a command; the exit status, whatever happens."""
     from ._budget import run_search
-    from ._options import Budgeted, RangeTest, Schedules, Sweep, parse
+    from ._options import Budgeted, RangeTest, Schedules, Sweep
     from ._schedules import show_schedules
     from ._sweep import run_sweep
 
-    try:
-        options = parse(words)
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else WRONG_USE
     try:
         with _search_path_restored():
             if isinstance(options, Schedules):
@@ -81,13 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return WRONG_USE
     except KeyboardInterrupt:
-        complain("Interrupted before there was a result.")
+        directory = getattr(options, "directory", None)
+        complain(interruption("", {}, directory, resumable=hasattr(options, "directory")))
         return INTERRUPTED
     except Exception as error:
         if options.debug:
             traceback.print_exc()
         else:
-            complain(str(error) if isinstance(options, Schedules) and str(error) else _in_words(error))
+            complain(str(error) if isinstance(options, Schedules) and str(error) else in_words(error))
         return WRONG_USE
 
 
@@ -102,14 +117,16 @@ def _find(options: "Find") -> int:
     found = result.outcome is Outcome.found
     pictures = {"lr_finder.png": lambda: plot_finder(result), "lr_curvature.png": lambda: plot_curvature(result)}
     files, trouble = write_result(folder / "lr_finder.json", result, pictures if options.plot else {})
+    notice = interruption("what the finished rounds tell", files, resumable=False) if interrupted else ""
+    if notice and (options.json or options.quiet):
+        complain(notice)
     if options.json:
         print_json(result_document(result, call, files))
     elif options.quiet:
         print(f"{result.lr:.6g}") if found else complain(result.outcome.value)
     else:
         printer = Printer()
-        if interrupted:
-            printer.say("Interrupted. This is what the finished rounds tell.", "bold yellow")
+        printer.notice(notice)
         printer.result(result, _title(options))
         printer.files(files)
         if found:
@@ -175,8 +192,36 @@ def _range_test(options: "RangeTest") -> int:
         raise UsageError(f"`--suggest` must be all or one of {', '.join(PEERS)}, got {options.suggest!r}.")
     folder = make_folder(options.out)
     with _standard_output_kept(options):
+        test, interrupted = _ramp(options, load_task(options.task), make_optimizer)
+    pictures = {"range_test.png": lambda: plot_range_test(test)}
+    files, trouble = write_result(folder / "range_test.json", test, pictures if options.plot else {})
+    lrs = test.suggestions().lrs
+    lr = lrs.get("steepest_log" if options.suggest == "all" else options.suggest)
+    notice = interruption("the history until then", files, resumable=False) if interrupted else ""
+    if notice and (options.json or options.quiet):
+        complain(notice)
+    if options.json:
+        print_json(range_test_document(test, files))
+    elif options.quiet:
+        print(f"{lr:.6g}") if lr is not None else complain("No learning rate was found.")
+    else:
+        printer = Printer()
+        printer.notice(notice)
+        printer.range_test(test, options.suggest, _title(options))
+        printer.files(files)
+        if lr is not None:
+            printer.line_to_paste(call, lr)
+    if trouble:
+        complain(trouble)
+        return WRONG_USE
+    return INTERRUPTED if interrupted else NOT_FOUND if lr is None else FOUND
+
+
+def _ramp(options: "RangeTest", task: Task, make_optimizer: Callable[[Any], Any]) -> tuple[Any, bool]:
+    """The range test, and whether it was interrupted."""
+    try:
         test = range_test(
-            load_task(options.task),
+            task,
             make_optimizer,
             key=load_key(options.seed),
             min_lr=options.min_lr,
@@ -186,24 +231,11 @@ def _range_test(options: "RangeTest") -> int:
             smoothing=options.smoothing,
             stop_factor=None if options.stop_factor == math.inf else options.stop_factor,
         )
-    pictures = {"range_test.png": lambda: plot_range_test(test)}
-    files, trouble = write_result(folder / "range_test.json", test, pictures if options.plot else {})
-    lrs = test.suggestions().lrs
-    lr = lrs.get("steepest_log" if options.suggest == "all" else options.suggest)
-    if options.json:
-        print_json(range_test_document(test, files))
-    elif options.quiet:
-        print(f"{lr:.6g}") if lr is not None else complain("No learning rate was found.")
-    else:
-        printer = Printer()
-        printer.range_test(test, options.suggest, _title(options))
-        printer.files(files)
-        if lr is not None:
-            printer.line_to_paste(call, lr)
-    if trouble:
-        complain(trouble)
-        return WRONG_USE
-    return NOT_FOUND if lr is None else FOUND
+        return test, False
+    except SearchInterrupted as stop:
+        if stop.result is None:
+            raise
+        return stop.result, True
 
 
 def _title(options: "Find | RangeTest") -> str:
@@ -228,16 +260,3 @@ def _search_path_restored() -> Iterator[None]:
         yield
     finally:
         sys.path[:] = before
-
-
-def _in_words(error: Exception) -> str:
-    """An error as one would like to read it on a command line, options named as they are there."""
-    words = str(error).strip()
-    if isinstance(error, UsageError):
-        return words
-    if not words.startswith("`"):
-        return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
-    words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
-    words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
-    return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))

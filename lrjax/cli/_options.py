@@ -18,7 +18,8 @@ class Model:
     ] = None
     """A module or a .py file, and in it a lrjax.Task or a function without arguments that returns one."""
     optimizer: Annotated[str, arg(metavar="NAME")] = "adam"
-    """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one."""
+    """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one that
+    returns an optimizer."""
     optimizer_arg: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
     """A further argument of the optimizer, for example weight_decay=0.1."""
     seed: Annotated[int, arg(metavar="N")] = 0
@@ -27,10 +28,10 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem(Model):
-    """What is trained, and over which range."""
+    """Which learning rates are tried."""
 
     min_lr: Annotated[float, arg(metavar="LR")] = 1e-7
-    """Lowest learning rate."""
+    """Lowest learning rate, > 0."""
     max_lr: Annotated[float, arg(metavar="LR")] = 10.0
     """Highest learning rate."""
 
@@ -46,7 +47,7 @@ class Output:
     json: Flag = False
     """Print the result as JSON, and nothing else, on standard output."""
     quiet: Flag = False
-    """Print the learning rate and nothing else."""
+    """Print the answer alone, in one line."""
     debug: Flag = False
     """Show the traceback of an error."""
 
@@ -64,15 +65,15 @@ class Search(Problem):
     rule: Literal["midpoint", "half_loss", "steepest", "lowest_loss"] = "midpoint"
     """Which method chooses."""
     refine: Literal["fill", "paper", "none"] = "fill"
-    """Quarter decades around the window, the paper's midpoints, or the first grid alone."""
+    """What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."""
     extend_range: Flag = True
     """Keep to the range given, even if it is too short."""
     horizons: Annotated[str, arg(metavar="N,N,...", help_behavior_hint="(default: none)")] = ""
-    """Further numbers of updates at which to read the curve, for the drift of the optimum."""
+    """Further numbers of updates after which to read the curve, to see how the best learning rate moves."""
     literal: Flag = False
     """The paper's finite differences instead of the smoothed curve."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
-    """How the copies run."""
+    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
     dry_run: Flag = False
     """Predict the cost of the search, and do not run it."""
 
@@ -85,21 +86,17 @@ class Find(Output, Search):
     same batches, and reads the validation losses as a curve: where it begins to fall, where it is lowest, and the
     learning rate between them. Writes lr_finder.json, lr_finder.png and lr_curvature.png.
 
+      lrjax find my_model.py:task --optimizer adamw --optimizer-arg weight_decay=0.1
+
+    Ctrl-C keeps what the finished rounds tell.
+
     Exit status: 0 a learning rate was found, 1 none was, 2 wrong use, 130 interrupted.
     """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Budgeted(Output, Problem):
-    """Find a learning rate for a training of known length, at a cost of so many trainings.
-
-    A coarse sweep, then rungs of a few learning rates around the minimum, each four times as long, up to a quarter of
-    the training. Prints the course before, and what was spent after. Writes lr_search.json and lr_search.png.
-
-      lrjax search my_model.py:task --train-steps 10000 --budget 1 --schedule one-cycle
-
-    Exit status: 0 a learning rate was found, 1 none was, 2 wrong use, 130 interrupted.
-    """
+class Course(Problem):
+    """How long, and at what cost."""
 
     train_steps: Annotated[int, arg(metavar="N")]
     """Optimizer updates of the training that the learning rate is for."""
@@ -112,7 +109,7 @@ class Budgeted(Output, Problem):
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: by the budget, 1 to 4)")] = None
     """Draws of initial parameters and batches, after the sweep."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
-    """How the copies run."""
+    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
     directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder for checkpoints: the same command goes on where it was interrupted."""
     dry_run: Flag = False
@@ -120,11 +117,26 @@ class Budgeted(Output, Problem):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Budgeted(Output, Course):
+    """Find a learning rate for a training of known length, at a cost of so many trainings.
+
+    A coarse sweep, then rungs of a few learning rates around the minimum, each four times as long, up to a quarter of
+    the training. Prints the course before, and what was spent after. Writes lr_search.json and lr_search.png.
+
+      lrjax search my_model.py:task --train-steps 10000 --schedule one-cycle
+
+    With --directory, the same command goes on after Ctrl-C; without, Ctrl-C keeps what the finished rungs tell.
+
+    Exit status: 0 a learning rate was found, 1 none was, 2 wrong use, 130 interrupted.
+    """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ramp(Problem):
     """How the learning rate rises."""
 
     steps: Annotated[int, arg(metavar="N")] = 100
-    """Steps of the ramp."""
+    """Optimizer updates of the ramp."""
     mode: Literal["exponential", "linear"] = "exponential"
     """How the learning rate rises."""
     smoothing: Annotated[float, arg(metavar="WEIGHT")] = 0.98
@@ -132,7 +144,7 @@ class Ramp(Problem):
     stop_factor: Annotated[float, arg(metavar="FACTOR")] = 4.0
     """Stop where the loss has risen by so many times what it had fallen; inf goes on to the end."""
     suggest: Annotated[str, arg(metavar="RULE")] = "all"
-    """The rule to follow, or all."""
+    """The rule to follow, by its name in the table, or all."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,17 +159,8 @@ class RangeTest(Output, Ramp):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sweep(Output, Model):
-    """Train the model to the end with every setting of a grid, many settings at once.
-
-    Values are written as a list, 0,0.01,0.1, or as a range with a number of points: 1e-5:1:25log, evenly spaced in
-    log10, or 0:1:5, evenly spaced. Several --grid make a product; all --zip change together. Writes sweep.json,
-    sweep.csv (one row for each trial, seed and evaluation), sweep.png and sweep_curves.png.
-
-      lrjax sweep my_model.py:task --optimizer adamw --grid learning_rate=1e-5:1e-1:17log --grid weight_decay=0,0.1
-
-    Exit status: 0 a best setting was found, 1 none was, 2 wrong use, 130 interrupted.
-    """
+class Grid(Model):
+    """Which settings, and for how long."""
 
     grid: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=VALUES", help_behavior_hint="")] = ()
     """Values of one argument of the optimizer."""
@@ -176,7 +179,7 @@ class Sweep(Output, Model):
     stop: Annotated[str, arg(metavar="none|diverged|halving:FIRST[:FACTOR]")] = "diverged"
     """Which trials end early: none, those that diverged, or by successive halving all but the best."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
-    """How the copies run."""
+    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
     directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder for checkpoints: the same command goes on where it was interrupted."""
     distributed: Flag = False
@@ -184,18 +187,25 @@ class Sweep(Output, Model):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Schedules(Output):
-    """List the learning-rate schedules, or look at one: `lrjax schedules plot NAME key=value ...`.
+class Sweep(Output, Grid):
+    """Train the model to the end with every setting of a grid, many settings at once.
 
-    Without a word, lists them with their arguments. `plot` draws one, describes its phases, and says what is probably
-    wrong with it. NAME may be the path of a JSON file that lrjax.schedules.to_spec wrote. A schedule inside another is
-    written as JSON. Numbers of steps may be durations: "3 epochs", 10%, "1e9 tokens".
+    Values are written as a list, 0,0.01,0.1, or as a range with a number of points: 1e-5:1:25log, evenly spaced in
+    log10, or 0:1:5, evenly spaced. Several --grid make a product; all --zip change together. Writes sweep.json,
+    sweep.csv (one row for each trial, seed and evaluation), sweep.png and sweep_curves.png.
 
-      lrjax schedules plot warmup_cosine peak_value=0.1 warmup_steps=5% total_steps="90 epochs" \\
-          --batch-size 128 --dataset-size 50000
+      lrjax sweep my_model.py:task --optimizer adamw \\
+          --grid learning_rate=1e-5:1e-1:17log --grid weight_decay=0,0.1
 
-    Exit status: 0 done, 2 wrong use.
+    With --directory, the same command goes on after Ctrl-C; without, Ctrl-C keeps what was measured.
+
+    Exit status: 0 a best setting was found, 1 none was, 2 wrong use, 130 interrupted.
     """
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Look:
+    """What is looked at."""
 
     words: Annotated[
         Positional[tuple[str, ...]], arg(metavar="[plot NAME [KEY=VALUE ...]]", help_behavior_hint="")
@@ -217,6 +227,21 @@ class Schedules(Output):
     """Batches in an optimizer update."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Schedules(Output, Look):
+    """List the learning-rate schedules, or draw and describe one.
+
+    Without a word, lists them with their arguments. `plot` draws one, describes its phases, and says what is probably
+    wrong with it. NAME may be the path of a JSON file that lrjax.schedules.to_spec wrote. A schedule inside another is
+    written as JSON. Numbers of steps may be durations: "3 epochs", 10%, "1e9 tokens".
+
+      lrjax schedules plot warmup_cosine peak_value=0.1 warmup_steps=5% \\
+          total_steps="90 epochs" --batch-size 128 --dataset-size 50000
+
+    Exit status: 0 done, 2 wrong use.
+    """
+
+
 Options = Find | Budgeted | RangeTest | Sweep | Schedules
 
 Command = (
@@ -227,26 +252,15 @@ Command = (
     | Annotated[Schedules, tyro.conf.subcommand("schedules")]
 )
 
-DESCRIPTION = """The learning-rate toolkit for JAX.
-
-  lrjax find                                        the handwritten digits, with adam
-  lrjax find my_model.py:task --optimizer adamw     your own model
-  lrjax find my_model.py:task --dry-run             what that would cost
-  lrjax search my_model.py:task --train-steps 10000 --schedule one-cycle
-                                                    for a training of known length, with a budget
-  lrjax range-test my_model.py:task                 the classic test, for comparison
-  lrjax sweep my_model.py:task --grid learning_rate=1e-5:1e-1:17log
-                                                    train to the end with every setting
-  lrjax schedules                                   list the schedules, and how to draw one
-  lrjax --version                                   print the version
+EXAMPLES = """\
+lrjax find                                      the shipped digits, with adam
+lrjax find my_model.py:task --optimizer adamw   your own model
+lrjax find my_model.py:task --dry-run           what that would cost
+lrjax search my_model.py:task --train-steps 10000 --schedule one-cycle
+                                                ends with the line to paste
+lrjax sweep my_model.py:task --grid learning_rate=1e-5:1e-1:17log
+                                                train to the end with each
+lrjax range-test my_model.py:task               the classic test, to compare
+lrjax schedules plot one_cycle peak_value=0.1 total_steps=1000
+                                                a picture and its phases
 """
-
-
-def parse(arguments: list[str]) -> Options:
-    """Read the command line.
-
-    Raises:
-      SystemExit: 0 after the help text, 2 after an error.
-    """
-    config = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
-    return tyro.cli(Command, prog="lrjax", description=DESCRIPTION, args=arguments, config=config)

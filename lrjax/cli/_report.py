@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ METHODS = {
     "lowest_loss": "trial with the lowest loss",
 }
 
+PIPED = 120
+"""Columns of a table in a file."""
+
 PEERS = {
     "steepest_log": "lrjax: steepest per decade",
     "fastai_valley": "fastai: valley (its default)",
@@ -44,14 +48,22 @@ class Printer:
 
     def __init__(self) -> None:
         self.console = Console(file=sys.stdout, highlight=False, markup=False)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = PIPED
 
     def say(self, text: str = "", style: str = "") -> None:
         """One paragraph, wrapped on a terminal only."""
         self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
 
+    def notice(self, text: str) -> None:
+        """What must not be overlooked; nothing for no text."""
+        if text:
+            self.say(text, "bold yellow")
+
     def result(self, result: LRFinderResult, title: str) -> None:
         """The table of a search, and its reasons."""
-        table = _table(title, "learning rate")
+        self.say(title, "bold")
+        table = _table("learning rate")
         if result.outcome is Outcome.found:
             for name, lr in ({result.rule: result.lr} | dict(result.selections)).items():
                 chosen = name == result.rule
@@ -74,7 +86,8 @@ class Printer:
     def range_test(self, test: RangeTest, chosen: str, title: str) -> None:
         """What the rules say of a range test, and why some are silent."""
         lrs, refusals = test.suggestions()
-        table = _table(title, "learning rate")
+        self.say(title, "bold")
+        table = _table("learning rate")
         for name in (*lrs, *refusals):
             if chosen in (name, "all"):
                 lr = f"{lrs[name]:.2e}" if name in lrs else "none"
@@ -94,9 +107,8 @@ class Printer:
     def sweep(self, rows: Sequence[Mapping[str, str]], result: SweepResult, title: str) -> None:
         """The best trials of a sweep, and what ran."""
         if rows:
-            table = Table(title=f"{title}: the best trials", title_justify="left", title_style="bold")
-            for name in rows[0]:
-                table.add_column(name, no_wrap=True)
+            self.say(f"{title}: the best trials", "bold")
+            table = Table(*rows[0])
             for place, row in enumerate(rows):
                 table.add_row(*row.values(), style=None if place else "bold")
             self.console.print(table)
@@ -109,7 +121,8 @@ class Printer:
 
     def schedules(self, schedules: Mapping[str, tuple[str, str]]) -> None:
         """Names with their arguments, and the first line of each docstring."""
-        table = Table(title="lrjax.schedules", title_justify="left", title_style="bold", show_header=False)
+        self.say("lrjax.schedules", "bold")
+        table = Table(show_header=False)
         table.add_column("", no_wrap=True, style="bold")
         table.add_column("")
         for name, (arguments, docstring) in schedules.items():
@@ -134,8 +147,8 @@ class Printer:
         self.say(f"    optimizer = {call.format(code)}", "bold")
 
 
-def _table(title: str, second: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+def _table(second: str) -> Table:
+    table = Table()
     table.add_column("")
     table.add_column(second, no_wrap=True)
     table.add_column("")

@@ -130,6 +130,8 @@ def _show(options: "Schedules", name: str, schedule: Schedule, total: int) -> No
         )
         return
     if options.quiet:
+        for path in files.values():
+            print(path)
         return
     printer = Printer()
     printer.say(str(description))

@@ -13,6 +13,24 @@ def complain(words: str) -> None:
     print(f"lrjax: {words}", file=sys.stderr)
 
 
+def interruption(told: str, files: dict[str, Path], directory: str | None = None, *, resumable: bool = True) -> str:
+    """What Ctrl-C left, where it lies, and how to go on.
+
+    Args:
+      told: what it is, as in "what was measured until then"; "" if there is nothing.
+      files: what was written, the document first.
+      directory: the folder of checkpoints; None without.
+      resumable: whether the command has an option for such a folder.
+    """
+    when = "." if told else " before there was a result."
+    kept = f"{told[0].upper()}{told[1:]} is in {next(iter(files.values()))}." if files else ""
+    if directory is not None:
+        how = f"The same command goes on with what is in {directory}."
+    else:
+        how = "The same command begins anew" + ("; with --directory FOLDER it would go on." if resumable else ".")
+    return " ".join(filter(None, [f"Interrupted{when}", kept, how]))
+
+
 def write_result(document: Path, value: Any, pictures: dict[str, Callable[[], Any]]) -> tuple[dict[str, Path], str]:
     """Write the JSON file and the pictures beside it; return what was written, and what went wrong if anything did."""
     files: dict[str, Path] = {}

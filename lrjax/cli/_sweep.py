@@ -22,7 +22,7 @@ from ..sweeps import (
     zipped,
 )
 from ._load import UsageError, load_executor, load_factory, load_key, load_task, make_folder
-from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption
 
 if TYPE_CHECKING:
     from ._options import Sweep
@@ -190,14 +190,16 @@ def _tell(
         if best is None
         else _call(path, fixed, {name: best.settings[name] for names in result.names for name in names})
     )
+    notice = interruption("what was measured until then", files, options.directory) if interrupted else ""
+    if notice and (options.json or options.quiet):
+        complain(notice)
     if options.json:
         print_json(_document(options, result, best, call, files))
     elif options.quiet:
         print(call if best is not None else why, file=sys.stdout if best is not None else sys.stderr)
     else:
         printer = Printer()
-        if interrupted:
-            printer.say("Interrupted. This is what was measured until then.", "bold yellow")
+        printer.notice(notice)
         printer.sweep(_table(result, options), result, f"{options.task or 'handwritten digits'}, {options.optimizer}")
         if why:
             printer.say(why, "bold yellow")
@@ -206,7 +208,7 @@ def _tell(
             printer.say()
             printer.say(f"    optimizer = {call}", "bold")
     if trouble:
-        print(f"lrjax: {trouble}", file=sys.stderr)
+        complain(trouble)
         return WRONG_USE
     return INTERRUPTED if interrupted else FOUND if best is not None else NOT_FOUND
 

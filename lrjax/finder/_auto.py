@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_flag, check_key, check_lr_range
+from .._html import Shown
 from .._json import JsonResult
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
@@ -190,7 +191,7 @@ def _unjudged(first: LRFinderResult, baseline_loss: float | None) -> tuple[Warni
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AutoResult(JsonResult):
+class AutoResult(JsonResult, Shown):
     """What the two-stage rule found.
 
     Attributes:

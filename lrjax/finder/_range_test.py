@@ -14,6 +14,7 @@ from .._json import JsonResult
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
+from ._result import SearchInterrupted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -154,6 +155,21 @@ def _is_fastai(rule: Callable[..., Suggestion]) -> bool:
     return getattr(rule, "__name__", "").startswith("fastai_") and hasattr(range_rules, rule.__name__)
 
 
+class RampInterrupted(SearchInterrupted):
+    """Ctrl-C during a range test.
+
+    Attributes:
+      result: the history until then; None if there is none yet.
+    """
+
+    result: RangeTest | None
+
+    def __init__(self, result: RangeTest | None):
+        told = "no step was done" if result is None else f"{len(result.lrs)} steps were done"
+        KeyboardInterrupt.__init__(self, f"The range test was interrupted; {told}.")
+        self.result = result
+
+
 def range_test(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -191,6 +207,7 @@ def range_test(
 
     Raises:
       TypeError, ValueError: bad arguments; the message says what was wrong.
+      SearchInterrupted: Ctrl-C; `.result` is the history until then, None before the first step.
 
     Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
 
@@ -219,17 +236,23 @@ def range_test(
     lrs = low * (high / low) ** share if mode == "exponential" else low + share * (high - low)
     lrs[-1] = high
     data, metrics, metric_steps, losses, stopped = experiment.seeds[0], [], [], [], None
-    ramp = (jnp.asarray(lr, experiment.dtype) for lr in lrs)
-    for step, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
-        losses.append(float(loss))
-        stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
-        if stopped is not None:
-            break
-        if eval_every is not None and (step + 1) % eval_every == 0:
-            metric_steps.append(step)
-            metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
+    ramp, interrupted = (jnp.asarray(lr, experiment.dtype) for lr in lrs), False
+    try:
+        for step, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
+            losses.append(float(loss))
+            stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
+            if stopped is not None:
+                break
+            if eval_every is not None and (step + 1) % eval_every == 0:
+                metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
+                metric_steps.append(step)
+    except KeyboardInterrupt:
+        if not losses:
+            raise RampInterrupted(None) from None
+        stopped, interrupted = f"It was interrupted after step {len(losses) - 1}.", True
+    metrics = metrics[: len(metric_steps)]
     names = metrics[0] if metrics else ()
-    return RangeTest(
+    test = RangeTest(
         lrs=lrs[: len(losses)],
         losses=np.asarray(losses),
         smoothed=range_rules.debiased_ema(losses, smoothing),
@@ -240,6 +263,9 @@ def range_test(
         mode=mode,
         stopped=stopped,
     )
+    if interrupted:
+        raise RampInterrupted(test)
+    return test
 
 
 def _why_stop(losses: Float[np.ndarray, " steps"], smoothing: float, factor: float | None) -> str | None:

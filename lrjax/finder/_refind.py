@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_lr_range
+from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import Executor, Task, check_checkpoint, check_factory, check_task
@@ -159,7 +160,7 @@ def _check_place(step: object, train_steps: object) -> tuple[int, int]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RefindResult(JsonResult):
+class RefindResult(JsonResult, Shown):
     """What a search in mid-training found.
 
     Attributes:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._html import Shown
 from .._json import JsonResult
 from ..trials import Execution, show_bytes
 from ._curve import LossCurve, check_shapes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LRFinderResult(JsonResult):
+class LRFinderResult(JsonResult, Shown):
     """The outcome of a search for a learning rate.
 
     Attributes:

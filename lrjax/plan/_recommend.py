@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from .._html import block, preformatted, sentence
 from .._types import Schedule, StepCount
 from ..finder import LRFinderResult
 from ..schedules import one_cycle, warmup_cosine
@@ -40,6 +41,12 @@ class Recommendation:
     def summary(self) -> str:
         """The code and the reason."""
         return f"{self.code}\n{self.reason}"
+
+    def _repr_html_(self) -> str:
+        from ..plots import plot_schedules
+
+        said = preformatted(self.code) + sentence(self.reason)
+        return block(said, lambda: plot_schedules(self.schedule, self.total_steps), self.code)
 
     def __repr__(self) -> str:
         return f"Recommendation({self.code}, anchor={self.anchor})"

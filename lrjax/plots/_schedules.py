@@ -77,6 +77,17 @@ def plot_schedules(
     return ax
 
 
+def draw_course(course: Sequence[tuple[int, float]]) -> "Axes":
+    """A schedule from some of its values, in a new figure."""
+    ax, points = new_axes(), np.asarray(course, np.float64)
+    ax.plot(points[:, 0], points[:, 1], color=INK, linewidth=1.6)
+    ax.set(xlabel="step (optimizer updates)", ylabel="learning rate", xlim=(0, max(points[-1, 0], 1)))
+    if (points[:, 1] >= 0).all():
+        ax.set_ylim(bottom=0)
+    tidy(ax)
+    return ax
+
+
 def _draw_momentum(ax: "Axes", named: dict[str, Schedule], steps: np.ndarray) -> list[Any]:
     right = ax.twinx()
     for name, schedule in named.items():

@@ -11,12 +11,16 @@ from jax.tree_util import Partial
 
 from .._checks import describe as describe_array
 from .._checks import show
+from .._html import block, preformatted
 from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
 from ._bind import Core
 
 MAX_SAMPLES = 200_000
 """Up to so many steps every one is looked at; a longer training is sampled evenly."""
+
+COURSE = 300
+"""Steps kept for a picture, and the edges of the phases."""
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -53,6 +57,7 @@ class Description:
       area: sum of the lr over all updates: the distance that SGD with gradients of norm 1 could go.
       sparkline: the course in one line of text.
       sampled: whether only a part of the steps was looked at.
+      course: (step, lr) at some hundred steps, those where phases begin and end among them: enough for a picture.
     """
 
     total_steps: int
@@ -63,6 +68,15 @@ class Description:
     area: float
     sparkline: str
     sampled: bool
+    course: tuple[tuple[int, float], ...]
+
+    def _repr_html_(self) -> str:
+        from ..plots._schedules import draw_course
+
+        return block(preformatted(str(self)), lambda: draw_course(self.course), f"{self.total_steps:,} steps")
+
+    def __repr__(self) -> str:
+        return f"Description(total_steps={self.total_steps}, peak={self.peak:.4g}, phases={len(self.phases)})"
 
     def __str__(self) -> str:
         lines = [
@@ -111,16 +125,27 @@ def describe(schedule: Schedule, total_steps: StepCount) -> Description:
     values = evaluate("describe(schedule)", schedule, steps)
     last = evaluate("describe(schedule)", schedule, np.array([round(total * part / 4) for part in range(5)]))
     peak = int(np.nanargmax(values)) if not np.isnan(values).all() else 0
+    phases = tuple(phases_of(steps, values, total)[:50])
     return Description(
         total_steps=total,
-        phases=tuple(phases_of(steps, values, total)[:50]),
+        phases=phases,
         peak=float(values[peak]),
         peak_step=int(steps[peak]),
         values={f"{25 * part}%": float(value) for part, value in enumerate(last)},
         area=float(np.mean(values) * total),
         sparkline=sparkline(values),
         sampled=len(steps) < total,
+        course=_course(steps, values, [edge for phase in phases for edge in (phase.start, phase.stop - 1)]),
     )
+
+
+def _course(
+    steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], edges: list[int]
+) -> tuple[tuple[int, float], ...]:
+    """Some of the steps with their values, evenly, and those at the edges."""
+    evenly = np.linspace(0, len(steps) - 1, min(len(steps), COURSE)).astype(np.int64)
+    places = np.unique(np.concatenate([evenly, np.searchsorted(steps, edges).clip(0, len(steps) - 1)]).astype(np.int64))
+    return tuple((int(steps[place]), float(values[place])) for place in places)
 
 
 def known_steps(where: str, total_steps: Any) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._html import Shown
 from .._json import JsonResult
 from ..finder import LRFinderResult, LRNotFound, Outcome, SearchInterrupted
 from ..trials import Execution, show_bytes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchResult(JsonResult):
+class SearchResult(JsonResult, Shown):
     """The outcome of a search with a budget.
 
     Attributes:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .._checks import check_count, check_flag, show
+from .._html import Shown
 from .._json import JsonResult
 from .._types import Float, Int
 from ._engine import SweepExecution
@@ -41,7 +42,7 @@ class BestTrial(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepResult(JsonResult):
+class SweepResult(JsonResult, Shown):
     """What a sweep measured. Crosses no program: a frozen dataclass of NumPy arrays.
 
     Attributes:
@@ -228,6 +229,12 @@ class SweepResult(JsonResult):
         settings = ", ".join(f"{name}={_short(value)}" for name, value in best.settings.items())
         spread = f" +- {best.std:.2g}" if np.isfinite(best.std) else ""
         return "\n".join([*lines, f"Best: {settings} with loss {best.value:.5g}{spread}."])
+
+    def __repr__(self) -> str:
+        return (
+            f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, num_steps={self.num_steps}, "
+            f"metrics=[{', '.join(self.metrics)}], diverged={int((self.diverged_at >= 0).sum())})"
+        )
 
     def _measured(self) -> np.ndarray:
         """Which evaluations took place."""

@@ -1,0 +1,341 @@
+"""The words of the command line: help, completion, mistakes and what is meant by them, Ctrl-C in a real process."""
+
+import inspect
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from test_cli import process
+
+import lrjax
+from lrjax.cli import _errors, main
+from lrjax.cli._options import Budgeted, Find, RangeTest, Sweep
+from lrjax.cli._page import options_of
+from lrjax.cli._parse import COMMANDS
+
+TASKS = """
+    import jax, jax.numpy as jnp, optax, lrjax
+
+    def loss_fn(w, batch, key):
+        return jnp.sum(w**2) / 2
+
+    def make(loss=loss_fn, init=jnp.ones(2)):
+        return lrjax.Task(
+            init=init, loss_fn=loss, sample_batches=lambda key, n: jnp.zeros((n, 1)), eval_batches=[jnp.zeros(1)]
+        )
+
+    task = make()
+    rows = jnp.ones((64, 1))
+    arrays = lrjax.Task.from_arrays(
+        lambda key: jnp.ones(2), loss_fn, train=rows, validation=rows, batch_size=8, eval_batch_size=64
+    )
+
+    def missing_key(w, batch, key):
+        return jnp.sum(w["weights"])
+
+    keyed = make(missing_key, {"w": jnp.ones(2)})
+
+    def picky(lr):
+        raise RuntimeError("the settings are missing")
+
+    def wordy(lr):
+        raise RuntimeError("\\n".join(f"line {number}" for number in range(100)))
+
+    def not_an_optimizer(lr):
+        return 3
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command in a folder with a module of tasks: exit status, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks.py").write_text(textwrap.dedent(TASKS))
+
+    def run(*words):
+        return main([str(word) for word in words]), *capsys.readouterr()
+
+    yield run
+    sys.modules.pop("tasks", None)
+
+
+# Help.
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("help",), *((name, "--help") for name in COMMANDS)])
+def test_every_page_fits_80_columns_without_colours(words, run):
+    status, out, err = run(*words)
+    assert (status, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "\x1b" not in out
+    assert "\N{NO-BREAK SPACE}" not in out
+    assert "None" not in out
+
+
+def test_a_page_is_as_narrow_as_the_terminal(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for words in (("--help",), ("find", "--help")):
+        rows = [line for line in run(*words)[1].splitlines() if not line.lstrip().startswith("lrjax ")]
+        assert max(map(len, rows)) <= 80
+    assert max(map(len, rows)) <= 60
+
+
+def test_colours_only_where_they_are_wanted(run, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b[1m" in run("--help")[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", run("--help")[1])
+
+
+def test_the_first_page_names_every_command_and_the_three_that_one_needs(run):
+    out = run("--help")[1]
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} ", out, flags=re.MULTILINE)
+    first = out[out.index("The three that you need") : out.index("And:")]
+    assert re.findall(r"^  (\S+)  ", first, flags=re.MULTILINE) == ["find", "search", "sweep"]
+    assert "--print-completion" in out
+    assert "--version" in out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_page_has_every_option_once_with_its_default(name, run):
+    out = run(name, "--help")[1]
+    for option in options_of(COMMANDS[name]):
+        row = rf"^  {re.escape(f'{option.name} {option.metavar}'.strip())}(?= |$)"
+        assert len(re.findall(row, out, flags=re.MULTILINE)) == 1, option
+    assert out.index("What is printed and written:") > out.index("Usage: lrjax " + name)
+    assert out.rstrip().splitlines()[-1].endswith(("interrupted.", "use."))
+
+
+NAMES = {"steps": "num_steps", "seeds": "num_seeds"}
+CLI_ALONE = {"optimizer", "seed", "task", "optimizer_arg", "out", "plot", "json", "quiet", "debug", "dry_run"}
+
+
+@pytest.mark.parametrize(
+    ("command", "function"),
+    [
+        (Find, lrjax.find_lr),
+        (Budgeted, lrjax.search_lr),
+        (RangeTest, lrjax.range_test),
+        (Sweep, lrjax.sweep),
+    ],
+)
+def test_defaults_are_those_of_the_library(command, function):
+    parameters, compared = inspect.signature(function).parameters, []
+    for field in command.__dataclass_fields__.values():
+        name = NAMES.get(field.name, field.name)
+        if field.name in CLI_ALONE or name not in parameters or isinstance(field.default, str):
+            continue
+        want = parameters[name].default
+        if want is not inspect.Parameter.empty and not (field.default == () or field.name in ("steps", "progress")):
+            assert field.default == want, field.name
+            compared.append(name)
+    assert compared
+
+
+def test_steps_of_find_and_the_range_test_are_the_librarys():
+    for command, function in ((Find, lrjax.find_lr), (RangeTest, lrjax.range_test)):
+        assert (
+            command.__dataclass_fields__["steps"].default == inspect.signature(function).parameters["num_steps"].default
+        )
+
+
+# Completion.
+
+
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "complete -o default -F"), ("zsh", "#compdef lrjax"), ("fish", "complete -c lrjax")]
+)
+def test_completion_scripts_are_printed(shell, word, run):
+    status, out, err = run("--print-completion", shell)
+    assert (status, err) == (0, "")
+    assert word in out
+    for name in COMMANDS:
+        assert name in out
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_commands_options_and_choices(run, tmp_path):
+    (tmp_path / "completion.bash").write_text(run("--print-completion", "bash")[1])
+    script = """
+        source completion.bash
+        function=$(complete -p lrjax | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); $function; echo "${COMPREPLY[*]}"; }
+        try lrjax fin
+        try lrjax find --min
+        try lrjax find --rule half
+        try lrjax find my_mod
+    """
+    told = subprocess.run(["bash", "--norc", "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines() == ["find", "--min-lr", "half_loss", ""]
+
+
+# Mistakes, and what is meant in all likelihood.
+
+LOOKUP = {
+    "task without command": (("tasks.py:task",), "Did you mean lrjax find tasks.py:task?"),
+    "option before command": (
+        ("--optimizer", "sgd", "find"),
+        "`lrjax` has no option --optimizer. A command comes first",
+    ),
+    "nothing alike": (("xyzzy",), "It has find, search, range-test, sweep"),
+    "transposed command": (("sreach",), "Did you mean search?"),
+    "shortened command": (("range",), "Did you mean range-test?"),
+    "transposed option": (
+        ("sweep", "--gird", "a=1"),
+        "`lrjax sweep` has no option --gird. Did you mean --grid NAME=VALUES?",
+    ),
+    "shortened option": (("find", "--opt", "sgd"), "Did you mean --optimizer NAME?"),
+    "option of another command": (("find", "--budget", "1"), "has no option --budget, which belongs to lrjax search."),
+    "option like none": (("find", "--xyzzy"), "`lrjax find --help` lists those that it has."),
+    "short option": (("find", "-s", "3"), "`lrjax find` has no option -s."),
+    "schedule's argument as an option": (
+        ("schedules", "plot", "one_cycle", "--peak_value", "0.1"),
+        "Write an argument of the schedule as peak_value=0.1.",
+    ),
+    "required option": (("search", "tasks.py:task"), "`lrjax search` needs --train-steps N."),
+    "value left out": (("find", "--min-lr"), "`--min-lr` needs a value, LR, got nothing."),
+    "option for a value": (("find", "--min-lr", "--json"), "`--min-lr` needs a value, LR, got the option --json."),
+    "value for a flag": (("find", "--json=yes"), "`--json` takes no value, got 'yes'."),
+    "exponent for a count": (("search", "--train-steps", "1e4"), "a whole number, got '1e4'. Write 10000."),
+    "part of a step": (("find", "--steps", "2.5"), "`--steps` must be a whole number, got '2.5'.\n"),
+    "misspelt choice": (("find", "--rule", "midpont"), "got 'midpont'. Did you mean midpoint?"),
+    "two tasks": (("find", "a.py:b", "c.py:d"), "`lrjax find` takes one MODULE:TASK, got 'a.py:b' and 'c.py:d'."),
+    "no shell": (("--print-completion",), "must be followed by bash, zsh or fish, got nothing."),
+    "unknown shell": (("--print-completion", "tcsh"), "must be followed by bash, zsh or fish, got tcsh."),
+    "no optimizer made": (
+        ("find", "tasks.py:task", "--optimizer", "tasks.py:not_an_optimizer"),
+        "Did it forget its `return`?",
+    ),
+    "factory that fails": (
+        ("find", "tasks.py:task", "--optimizer", "tasks.py:picky"),
+        "RuntimeError at tasks.py:24: the settings are missing",
+    ),
+    "loss that fails": (("find", "tasks.py:keyed"), "KeyError at tasks.py:19: 'weights'"),
+    "task that cannot be carried on": (
+        ("sweep", "tasks.py:task", "--grid", "learning_rate=1,2", "--steps", "2"),
+        "`MODULE:TASK` must give batches from any step on",
+    ),
+    "grid of an unknown argument": (
+        ("sweep", "tasks.py:task", "--grid", "learning_rat=1,2", "--steps", "2"),
+        "learning_rat",
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), LOOKUP.values(), ids=LOOKUP.keys())
+def test_a_mistake_is_explained_without_a_traceback(words, message, run):
+    status, out, err = run(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith("lrjax: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert "╭" not in err
+
+
+def test_underscores_and_equals_signs_are_understood(run):
+    status, out, err = run(
+        "find", "tasks.py:task", "--min_lr=1e-3", "--max-lr=1", "--seeds=1", "--steps=2", "--dry-run"
+    )
+    assert (status, err) == (0, "")
+    assert "first grid" in out
+
+
+def test_long_errors_are_cut_and_debug_has_all(run):
+    words = ("find", "tasks.py:task", "--optimizer", "tasks.py:wordy")
+    err = run(*words)[2]
+    assert len(err.splitlines()) == _errors.LINES + 1
+    assert err.endswith("Add --debug to see the rest of it, and the traceback.\n")
+    assert "line 99" in run(*words, "--debug")[2]
+
+
+def test_a_library_is_not_the_users_file():
+    try:
+        json.loads("{")
+    except ValueError as error:
+        place = _errors.user_place(error)
+    assert place.startswith("test_command_line.py:")
+
+
+# Ctrl-C.
+
+
+def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path):
+    whole, calls = lrjax.finder._range_test._why_stop, []
+
+    def interrupt(*arguments):
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    monkeypatch.setattr(lrjax.finder._range_test, "_why_stop", interrupt)
+    words = ("range-test", "tasks.py:task", "--optimizer", "sgd", "--no-plot")
+    status, out, _ = run(*words)
+    assert status == 130
+    assert out.startswith("Interrupted. The history until then is in lrjax-out")
+    test = lrjax.RangeTest.from_json(tmp_path / "lrjax-out" / "range_test.json")
+    assert (len(test.lrs), test.stopped) == (7, "It was interrupted after step 6.")
+    calls.clear()
+    status, out, err = run(*words, "--json")
+    assert (status, json.loads(out)["steps"]) == (130, 7)
+    assert err.startswith("lrjax: Interrupted. ")
+
+
+HOOKS = {
+    "find": "import lrjax.finder._find as place; name, when = 'sample_round', 2",
+    "search": "from lrjax.search._lanes import LaneTrainer as place; name, when = 'train', 2",
+    "sweep": "from lrjax.sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
+    "range-test": "import lrjax.finder._range_test as place; name, when = '_why_stop', 9",
+}
+"""Where each command waits for Ctrl-C: at the second round, rung or evaluation, or the ninth step."""
+
+PAUSE = """
+calls, whole = [], getattr(place, name)
+
+
+def wait(*arguments, **options):
+    calls.append(1)
+    if len(calls) == when:
+        import sys, time
+        print("ready", file=sys.stderr, flush=True)
+        time.sleep(600)
+    return whole(*arguments, **options)
+
+
+setattr(place, name, wait)
+"""
+
+CHEAP = ("--optimizer", "sgd", "--executor", "map", "--no-plot")
+RUNS = {
+    "find": ((*CHEAP, "--seeds", "1", "--steps", "3"), "lr_finder.json", lrjax.LRFinderResult),
+    "search": ((*CHEAP, "--train-steps", "200", "--budget", "1"), "lr_search.json", lrjax.SearchResult),
+    "sweep": (
+        (*CHEAP, "--grid", "learning_rate=0.01,0.1", "--steps", "20", "--eval-every", "5"),
+        "sweep.json",
+        lrjax.SweepResult,
+    ),
+    "range-test": (("--optimizer", "sgd", "--no-plot"), "range_test.json", lrjax.RangeTest),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_ctrl_c_leaves_a_result_and_says_how_to_go_on(name, run, tmp_path):
+    words, document, kind = RUNS[name]
+    (tmp_path / "paused.py").write_text(f"from tasks import arrays as task\n{HOOKS[name]}\n{PAUSE}")
+    running = process(name, "paused.py:task", *words, cwd=tmp_path)
+    assert running.stderr.readline() == "ready\n"
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate()
+    assert (running.returncode, err) == (130, "")
+    told = re.search(r"Interrupted\. .* is in (\S+)\. The same command begins anew", out)
+    assert told is not None
+    assert told[1] == os.path.join("lrjax-out", document)
+    kind.from_json(tmp_path / told[1])
