@@ -11,7 +11,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = "paper_figures/images"
-MATH = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+MATH = re.compile(r'(\$?)<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\2>\1', re.DOTALL)
+"""A dollar beside it is what is left of `$$` within a paragraph."""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -32,7 +33,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Mathematics as MathML, which browsers draw without a script."""
-    return MATH.sub(lambda match: to_mathml(html.unescape(match[2]), display=match[1] == "div"), content)
+    return MATH.sub(lambda match: to_mathml(html.unescape(match[3]), display=bool(match[1]) or match[2] == "div"), content)
 
 
 def to_mathml(latex: str, *, display: bool) -> str:

@@ -82,6 +82,10 @@ def _simulated(w: jax.Array, batch: Any) -> jax.Array:
     return (w - 1.0) ** 2 / 2 + 0.15 * x
 
 
+def _opposite(w: jax.Array, batch: Any) -> jax.Array:
+    return (w + 1.0) ** 2 / 2
+
+
 SHAPES: dict[str, Shape] = {
     "good": Shape(None, lambda: find(digits(), optimizer=optax.adam)),
     "tiny_effect": Shape(
@@ -97,7 +101,7 @@ SHAPES: dict[str, Shape] = {
     "multi_basin": Shape(lrjax.WarningName.multi_basin, lambda: find(task_of(0.0, _phase), num_steps=1)),
     "noisy": Shape(lrjax.WarningName.noisy, lambda: find(task_of(0.0, _slope, eval_fn=_simulated))),
     "all_diverged": Shape(lrjax.WarningName.all_diverged, lambda: find(bowl((1e18, 1e18)))),
-    "no_learning": Shape(lrjax.WarningName.no_learning, lambda: find(bowl((1.0, 0.1), (0.0, 0.0)))),
+    "no_learning": Shape(lrjax.WarningName.no_learning, lambda: find(task_of(0.0, _slope, eval_fn=_opposite))),
 }
 
 
