@@ -1,6 +1,6 @@
-"""Whether every link of the built site leads somewhere, and nothing in it is fetched from another host.
+"""Whether every link of the built site leads somewhere, nothing is fetched from another host, and no LaTeX is left.
 
-    python -m docs_site.check                            # reads site/
+python -m docs_site.check                            # reads site/
 """
 
 import sys
@@ -15,20 +15,24 @@ FETCHED = {"img", "script", "iframe", "source", "video", "audio", "embed", "use"
 
 
 class Page(HTMLParser):
-    """The anchors of a page, the addresses that it links to, and those that it fetches."""
+    """The anchors of a page, the addresses that it links to, those that it fetches, and whether LaTeX is left."""
 
     def __init__(self, text: str):
         super().__init__()
         self.anchors: set[str] = {"", "top"}
         self.links: list[str] = []
         self.fetched: list[str] = []
+        self.latex = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Take in one element."""
         given = {name: value or "" for name, value in attrs}
+        self.latex |= "arithmatex" in given.get("class", "").split()
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
-        fetches = tag in FETCHED or (tag == "link" and given.get("rel", "") not in ("canonical", "next", "prev", "edit"))
+        fetches = tag in FETCHED or (
+            tag == "link" and given.get("rel", "") not in ("canonical", "next", "prev", "edit")
+        )
         for name in ("href", "src", "xlink:href", "poster", "data"):
             if name in given:
                 (self.fetched if fetches else self.links).append(given[name])
@@ -39,6 +43,8 @@ def problems_of(site: Path) -> Iterator[str]:
     pages = {path: Page(path.read_text()) for path in sorted(site.rglob("*.html"))}
     for path, page in pages.items():
         where = path.relative_to(site)
+        if page.latex:
+            yield f"{where} has mathematics that stayed LaTeX"
         for address in page.fetched:
             if urlsplit(address).netloc:
                 yield f"{where} fetches {address}"

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # MkDocs loads this file by its path
+
+from docs_site.notebooks import page_of  # noqa: E402
+
 OUTSIDE = "paper_figures/images"
 MATH = re.compile(r'(\$?)<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\2>\1', re.DOTALL)
 """A dollar beside it is what is left of `$$` within a paragraph."""
@@ -33,30 +38,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_page_content(content: str, **_: Any) -> str:
     """Mathematics as MathML, which browsers draw without a script."""
-    return MATH.sub(lambda match: to_mathml(html.unescape(match[3]), display=bool(match[1]) or match[2] == "div"), content)
+    return MATH.sub(_to_mathml, content)
 
 
-def to_mathml(latex: str, *, display: bool) -> str:
-    """A formula of LaTeX as MathML."""
-    return convert(latex, display="block" if display else "inline")
-
-
-def page_of(notebook: dict[str, Any]) -> str:
-    """A notebook as Markdown: its text, its code, and what the code printed and drew."""
-    parts = []
-    for cell in notebook["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            parts.append(source)
-        elif cell["cell_type"] == "code" and source.strip():
-            parts += [f"```python\n{source}\n```", *map(_shown, cell["outputs"])]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _shown(output: dict[str, Any]) -> str:
-    """One output: a picture if it has one, else its text."""
-    data = output.get("data", {})
-    if "image/png" in data:
-        return f"![output](data:image/png;base64,{''.join(data['image/png']).strip()})"
-    text = "".join(output.get("text", data.get("text/plain", ""))).rstrip()
-    return f"```text\n{text}\n```" if text else ""
+def _to_mathml(match: re.Match[str]) -> str:
+    return convert(html.unescape(match[3]), display="block" if match[1] or match[2] == "div" else "inline")

@@ -1,6 +1,6 @@
 """The pictures of docs/how.md, from runs on the handwritten digits.
 
-    python -m paper_figures.guide                        # half a minute; writes docs/images/guide_*.png
+python -m paper_figures.guide                        # half a minute; writes docs/images/guide_*.png
 """
 
 from pathlib import Path

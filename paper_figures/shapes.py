@@ -88,13 +88,9 @@ def _opposite(w: jax.Array, batch: Any) -> jax.Array:
 
 SHAPES: dict[str, Shape] = {
     "good": Shape(None, lambda: find(digits(), optimizer=optax.adam)),
-    "tiny_effect": Shape(
-        lrjax.WarningName.tiny_effect, lambda: find(bowl((1.0, 1e-5), (1.0, 3000.0)))
-    ),
+    "tiny_effect": Shape(lrjax.WarningName.tiny_effect, lambda: find(bowl((1.0, 1e-5), (1.0, 3000.0)))),
     "small_progress": Shape(lrjax.WarningName.small_progress, lambda: find(bowl((1.0, 1e-4), (1.0, 300.0)))),
-    "no_plateau": Shape(
-        lrjax.WarningName.no_plateau, lambda: find(bowl((1.0, 0.1)), min_lr=0.03, extend_range=False)
-    ),
+    "no_plateau": Shape(lrjax.WarningName.no_plateau, lambda: find(bowl((1.0, 0.1)), min_lr=0.03, extend_range=False)),
     "edge_high": Shape(lrjax.WarningName.edge_high, lambda: find(task_of((1.0, 0.0), _direction))),
     "flat_basin": Shape(lrjax.WarningName.flat_basin, lambda: find(bowl((1.0, 0.5)), num_steps=200)),
     "narrow_window": Shape(lrjax.WarningName.narrow_window, lambda: find(task_of((0.1, 0.1, 0.1), _saddle))),

@@ -1,4 +1,4 @@
-"""The numbers of docs/benchmark.md, docs/findings.md and docs/choosing.md, from the results: everything between their markers.
+"""The numbers of docs/benchmark.md, findings.md and choosing.md, from the results: everything between their markers.
 
     python -m experiments.benchmark.page
 
@@ -172,7 +172,13 @@ class Benchmark:
             lines = [self.row(name, schedule=one, seeds=seeds, group="") for one in ("constant", "cosine")]
             regrets = [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
             rows.append([call, *regrets, f"{lines[0]['seed_std']:.2f}", f"{lines[0]['updates']:,.0f}"])
-        heads = ["call", "points lost at a constant lr", "with a cosine to 0", "scatter between keys, decades", "updates"]
+        heads = [
+            "call",
+            "points lost at a constant lr",
+            "with a cosine to 0",
+            "scatter between keys, decades",
+            "updates",
+        ]
         return markdown_table(heads, rows)
 
     def rules(self) -> str:
