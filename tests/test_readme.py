@@ -9,7 +9,12 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
-RUNNING = [page for page in PAGES[1:] if "```python\n" in page.read_text()]
+LONG = {"choosing.md", "contributing.md", "recipes.md", "start.md"}
+RUNNING = [
+    pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=str(page.relative_to(DOCS)))
+    for page in PAGES[1:]
+    if "```python\n" in page.read_text()
+]
 
 
 def blocks_of(page):
@@ -31,7 +36,7 @@ def test_the_readmes_code_runs(capsys, tmp_path, monkeypatch):
     assert 1e-4 < scope["result"].lr < 1.0
 
 
-@pytest.mark.parametrize("page", RUNNING, ids=lambda page: str(page.relative_to(DOCS)))
+@pytest.mark.parametrize("page", RUNNING)
 def test_the_pages_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page)
