@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions lint format bench reproduce figures clean help
+.PHONY: demo test test-slow test-versions lint format bench docs docs-serve reproduce figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,13 @@ format: $(VENV)/.lint  ## Put the sources in order.
 bench: $(VENV)/.bench  ## The speed of the engine, against hand-written JAX and PyTorch.
 	$(BIN)/python experiments/speed/engine.py
 
+docs: $(VENV)/.docs  ## The site, from docs/ and the docstrings, into site/: strict, checked, without a network.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m docs_site.check
+
+docs-serve: $(VENV)/.docs  ## The site at http://127.0.0.1:8000, rebuilt as you write.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --livereload
+
 reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, from the data (LRJAX_DATA) to the figures: hours.
 	$(BIN)/python -m experiments.paper.bert
 	$(BIN)/python -m experiments.paper.bart
@@ -59,10 +66,13 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.page
 	$(BIN)/python -m paper_figures
 
-figures: $(VENV)/.experiments  ## The paper's figures, docs/paper.md and docs/benchmark.md, from the committed results.
+figures: $(VENV)/.experiments  ## The pictures and numbers of the pages: from the committed results, the guide's from short runs.
 	$(BIN)/python -m paper_figures
 	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
+	$(BIN)/python paper_figures/schedules.py
+	$(BIN)/python -m paper_figures.guide
+	$(BIN)/python -m paper_figures.shapes
 
 clean:  ## Remove the virtual environments and what the demo wrote.
-	rm -rf $(VENV) .venv-3.* $(OUT)
+	rm -rf $(VENV) .venv-3.* $(OUT) site

@@ -1,13 +1,15 @@
-"""The gallery of all schedules, for the README.
+"""The gallery of all schedules, for the README, and each of them alone, for docs/gallery.md.
 
     python paper_figures/schedules.py                    # a few seconds
 
-Writes docs/images/schedules.png. Every panel is one function of lrjax.schedules over 100 steps.
+Writes docs/images/schedules.png and docs/images/schedules/. Every panel is one function of lrjax.schedules over 100
+steps.
 """
 
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -15,6 +17,7 @@ from lrjax import schedules as s
 from lrjax.plots import plot_schedules
 
 OUT = Path(__file__).parents[1] / "docs/images/schedules.png"
+SINGLE = OUT.with_suffix("")
 
 COOLDOWNS = ("sqrt", "linear", "cosine", "square", "mirror_cosine", "exponential")
 
@@ -66,6 +69,10 @@ PANELS: dict[str, Any] = {
     "shift": s.shift(s.cosine_decay(1.0, 60), 30),
     "stretch": s.stretch(s.step_decay(1.0, 0.5, 10), 30, 100),
     "repeat": s.repeat(s.warmup_cosine(1.0, warmup_steps=5, total_steps=25), 25, times=3),
+    "extend": {
+        name: s.extend(s.warmup_stable_decay(1.0, warmup_steps=5, stable_steps=35, decay_steps=20), more)
+        for name, more in (("before", 0), ("extended by 40", 40))
+    },
     "cooldown_from": s.cooldown_from(s.inverse_sqrt_decay(1.0, warmup_steps=5, timescale=20), 70, 30),
 }
 
@@ -73,25 +80,38 @@ PANELS: dict[str, Any] = {
 def main() -> None:
     columns = 4
     rows = -(-len(PANELS) // columns)
-    figure = Figure(figsize=(11, 1.45 * rows), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 1.45 * rows)
     axes = figure.subplots(rows, columns, sharex=True).flat
-    for ax, (name, shown) in zip(axes, PANELS.items(), strict=False):
-        plot_schedules(shown if isinstance(shown, dict) else {name: shown}, 100, ax=ax)
-        if isinstance(shown, dict):
-            crowded = len(shown) > 3
-            place = {"loc": (0.1, 0.02), "fontsize": 5} if crowded else {"fontsize": 6.5}
-            ax.legend(**place, framealpha=0.7, edgecolor="none", handlelength=2.0, borderpad=0.2, labelspacing=0.3)
-        else:
-            ax.get_legend().remove()
+    for ax, name in zip(axes, PANELS, strict=False):
+        draw(ax, name)
         ax.set_title(name, loc="left", fontsize=9, fontfamily="monospace")
-        ax.set(xlabel="", ylabel="")
-        ax.tick_params(labelsize=7)
-        if "momentum" in name:
-            ax.set_ylim(0.75, 1.0)
-        else:
-            ax.set_ylim(-0.04, 1.08)
     figure.savefig(OUT)
+    SINGLE.mkdir(exist_ok=True)
+    for name in PANELS:
+        figure = _figure(4.2, 1.9)
+        draw(figure.subplots(), name)
+        figure.savefig(SINGLE / f"{name}.png")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw(ax: Axes, name: str) -> None:
+    """One panel, without a title."""
+    shown = PANELS[name]
+    plot_schedules(shown if isinstance(shown, dict) else {name: shown}, 100, ax=ax)
+    if isinstance(shown, dict):
+        crowded = len(shown) > 3
+        place = {"loc": (0.1, 0.02), "fontsize": 5} if crowded else {"fontsize": 6.5}
+        ax.legend(**place, framealpha=0.7, edgecolor="none", handlelength=2.0, borderpad=0.2, labelspacing=0.3)
+    else:
+        ax.get_legend().remove()
+    ax.set(xlabel="", ylabel="")
+    ax.tick_params(labelsize=7)
+    ax.set_ylim(*((0.75, 1.0) if "momentum" in name else (-0.04, 1.08)))
 
 
 if __name__ == "__main__":

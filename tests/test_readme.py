@@ -1,16 +1,25 @@
 """The code of the README and of the pages runs as it stands, in the order in which it stands."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+DOCS = README.parent / "docs"
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
+LONG = {"choosing.md", "contributing.md", "recipes.md", "start.md"}
+RUNNING = [
+    pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=str(page.relative_to(DOCS)))
+    for page in PAGES[1:]
+    if "```python\n" in page.read_text()
+]
 
 
 def blocks_of(page):
-    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    fences = re.findall(r"^( *)```python\n(.*?)^\1```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, block in fences]
 
 
 def run(page):
@@ -27,7 +36,7 @@ def test_the_readmes_code_runs(capsys, tmp_path, monkeypatch):
     assert 1e-4 < scope["result"].lr < 1.0
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", RUNNING)
 def test_the_pages_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(page)
@@ -38,7 +47,7 @@ def test_first_example_is_short():
     assert len(lines) <= 15
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(README.parent)))
 def test_links_point_at_files(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target

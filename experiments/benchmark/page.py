@@ -1,4 +1,4 @@
-"""The numbers of docs/benchmark.md and docs/findings.md, from the results: everything between their markers.
+"""The numbers of docs/benchmark.md, findings.md and choosing.md, from the results: everything between their markers.
 
     python -m experiments.benchmark.page
 
@@ -208,6 +208,34 @@ class Benchmark:
     def _live(self) -> dict[str, str]:
         return live_tables(self._folder)
 
+    def calls(self) -> str:
+        """What each way to search loses and costs."""
+        names = [(AGAINST, 1, "`find_lr(num_seeds=1)`"), (AGAINST, 3, "`find_lr`, three seeds")]
+        names += [(name, 3, f"`{name}`, three seeds") for name in ("auto", "auto(always=True)")]
+        rows = []
+        for name, seeds, call in names:
+            lines = [self.row(name, schedule=one, seeds=seeds, group="") for one in ("constant", "cosine")]
+            regrets = [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
+            rows.append([call, *regrets, f"{lines[0]['seed_std']:.2f}", f"{lines[0]['updates']:,.0f}"])
+        heads = [
+            "call",
+            "points lost at a constant lr",
+            "with a cosine to 0",
+            "scatter between keys, decades",
+            "updates",
+        ]
+        return markdown_table(heads, rows)
+
+    def rules(self) -> str:
+        """What each rule loses, with three seeds."""
+        names = {METHODS["1"]: "`midpoint`, the default", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
+        names |= {"max_lr": "the window's `max_lr`", "min_lr": "the window's `min_lr`"}
+        rows = []
+        for name, rule in names.items():
+            lines = [self.row(name, schedule=one, seeds=3) for one in ("constant", "cosine")]
+            rows.append([rule, *(f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines)])
+        return markdown_table(["rule", "points lost at a constant lr", "with a cosine to 0"], rows)
+
     def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
@@ -241,6 +269,7 @@ PAGES = {
         *("two_stages", "frontier", "long_trainings", "models", "peak_ways", "peak_schedules", "peak_together"),
         *("tuned_peaks", "refound", "piecewise", "warnings"),
     ),
+    "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }
 """Page -> its blocks."""
