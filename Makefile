@@ -61,7 +61,13 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.replay
 	$(BIN)/python -m experiments.benchmark.ablations
 	$(BIN)/python -m experiments.benchmark.defaults
-	$(BIN)/python -m experiments.benchmark.frontier
+	$(BIN)/python -m experiments.benchmark.frontier --constants
+	$(BIN)/python -m experiments.benchmark.long
+	$(BIN)/python -m experiments.benchmark.frontier --folder long
+	$(BIN)/python -m experiments.benchmark.families
+	$(BIN)/python -m experiments.benchmark.peaks
+	$(BIN)/python -m experiments.benchmark.live
+	$(BIN)/python -m experiments.paper.budgets
 	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
 	$(BIN)/python -m paper_figures
