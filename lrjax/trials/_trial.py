@@ -26,6 +26,8 @@ class TrialSpec:
       trainable: for every leaf of the parameters, in tree order, whether it trains.
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
       lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
+      step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
+        returns the function that puts lr into the state. None: gradient and optimizer.
     """
 
     loss_fn: Callable[..., Any]
@@ -36,6 +38,7 @@ class TrialSpec:
     trainable: tuple[bool, ...]
     horizons: tuple[int, ...]
     lr_leaves: tuple[int, ...] = ()
+    step_fn: Callable[[PyTree, Batch], PyTree] | None = None
 
 
 class SeedData(NamedTuple):
@@ -114,6 +117,9 @@ def join_params(train: Params, frozen: Params) -> Params:
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     """The state before step 0."""
+    if spec.step_fn is not None:
+        put_lr = spec.make_optimizer(hyperparameters)
+        return TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
     if data.opt_state is not None:
@@ -138,8 +144,11 @@ def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data
 def update_with_loss(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
 ) -> tuple[TrialState, Float[Array, ""]]:
-    """`train_step`, and the training loss before the update."""
+    """`train_step`, and the training loss before the update (nan for a step of one's own, which tells none)."""
     batch, key = batch_and_key(state, data)
+    if spec.step_fn is not None:
+        params = _call("step", spec.step_fn, state.params, batch)
+        return state._replace(params=params, step=state.step + 1), jnp.float32(jnp.nan)
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
