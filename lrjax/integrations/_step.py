@@ -88,7 +88,7 @@ def task_of_step(
     _check_function("step", step, _STEP)
     _check_function("evaluate", evaluate, "evaluate(state) -> loss")
     _check_function("set_lr", set_lr, "set_lr(state, lr) -> state")
-    draw = state if callable(state) and jax.tree.leaves(state) == [state] else None
+    draw = state if callable(state) and any(leaf is state for leaf in jax.tree.leaves(state)) else None
     if draw is not None:
         _check_function("state", draw, "state(key) -> state")
     first = state if draw is None else draw(key)

@@ -95,7 +95,7 @@ def strengthen(tree: PyTree) -> PyTree:
 
 
 def _checked_params(params: Params) -> Params:
-    if inspect.isgenerator(params) or callable(params):
+    if inspect.isgenerator(params) or (callable(params) and any(leaf is params for leaf in jax.tree.leaves(params))):
         raise TypeError(
             f"`Task(init=...)` must give a pytree of arrays, got {show(params)}. "
             "Did init return a module or a function instead of its parameters?"
