@@ -49,8 +49,8 @@ def optimizer_factory(optimizer: keras.optimizers.Optimizer) -> OptimizerFactory
     for name in ("amsgrad", "use_ema", "loss_scale_factor", "gradient_accumulation_steps"):
         if getattr(optimizer, name, None):
             raise ValueError(
-                f"`{where}` must leave out {name}, got {name}={getattr(optimizer, name)!r}, for which there is no equal "
-                "here. Pass make_optimizer=lambda lr: ..., an Optax optimizer that stands for it."
+                f"`{where}` must leave out {name}, got {name}={getattr(optimizer, name)!r}, for which there is no "
+                "equal here. Pass make_optimizer=lambda lr: ..., an Optax optimizer that stands for it."
             )
     excluded = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
     if optimizer.weight_decay and any(getattr(optimizer, name, None) for name in excluded):

@@ -97,9 +97,7 @@ def linen_task(
     return build_task(_TASK, init if variables is None else _pair(variables), loss_fn, eval_fn, options)
 
 
-def train_state_with_lr(
-    state: TrainState, make_optimizer: OptimizerFactory, lr: ScalarLike | Schedule
-) -> TrainState:
+def train_state_with_lr(state: TrainState, make_optimizer: OptimizerFactory, lr: ScalarLike | Schedule) -> TrainState:
     """The TrainState with an optimizer of this learning rate, ready to train.
 
     Args:
@@ -186,6 +184,6 @@ class _Explained:
         if isinstance(error, flax.errors.InvalidRngError):
             raise ValueError(
                 f"`{_TASK}` calls the model without a random stream that it asks for. Name those of training in "
-                "rngs=(\"dropout\", ...); in evaluation it must need none: give eval_arguments={...: ...} that turn "
+                'rngs=("dropout", ...); in evaluation it must need none: give eval_arguments={...: ...} that turn '
                 f"dropout off. Flax says: {error}"
             ) from error

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,8 @@ def nnx_task(
       >>> from lrjax.integrations.flax import nnx_task
       >>> x, y = np.ones((40, 3), np.float32), np.ones(40, np.float32)
       >>> task = nnx_task(
-      ...     nnx.Linear(3, 1, rngs=nnx.Rngs(0)), lambda model, batch: jnp.mean((model(batch[0])[:, 0] - batch[1]) ** 2),
+      ...     nnx.Linear(3, 1, rngs=nnx.Rngs(0)),
+      ...     lambda model, batch: jnp.mean((model(batch[0])[:, 0] - batch[1]) ** 2),
       ...     train=(x[:32], y[:32]), validation=(x[32:], y[32:]), batch_size=8,
       ... )
       >>> sorted(task.init[0])
@@ -63,7 +64,9 @@ def nnx_task(
     split = _Split(wrt)
     params, _, state, graphdef, streams = split(first)
     if not jax.tree.leaves(nnx.state(first, wrt)):
-        raise ValueError(f"`{_TASK}(wrt=...)` must name variables of the module, got {show(wrt)}, of which it has none.")
+        raise ValueError(
+            f"`{_TASK}(wrt=...)` must name variables of the module, got {show(wrt)}, of which it has none."
+        )
     options = {"trainable": split.mask(first), **options}
 
     def loss_of(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Any, ModelState]:
@@ -162,7 +165,7 @@ def _read(model: Any) -> tuple[Callable[[Key], nnx.Module] | None, nnx.Module]:
     made = model(jax.random.key(0))
     if not isinstance(made, nnx.Module):
         raise TypeError(f"{wanted}, but {name_of(model)} made {show(made)}. For linen see linen_task.")
-    return model, made
+    return cast(Callable[[Key], nnx.Module], model), made
 
 
 def _ordered(loss_fn: Callable[..., Any]) -> Callable[[nnx.Module, Batch, nnx.Rngs | None], Any]:
@@ -177,8 +180,8 @@ def _ordered(loss_fn: Callable[..., Any]) -> Callable[[nnx.Module, Batch, nnx.Rn
         signature.bind(*range(2 + (takes and names.index("rngs") <= 2)))
     except TypeError:
         raise TypeError(
-            f"`{where}` must be `{_LOSS}`, got `{name_of(loss_fn)}{signature}`. If it takes the parts of a batch, write "
-            "lambda model, batch: loss(model, *batch)."
+            f"`{where}` must be `{_LOSS}`, got `{name_of(loss_fn)}{signature}`. If it takes the parts of a batch, "
+            "write lambda model, batch: loss(model, *batch)."
         ) from None
     if not takes:
         return lambda model, batch, rngs: loss_fn(model, batch)

@@ -1,7 +1,7 @@
 """The search for those who have a training step of their own, and no loss function that lrjax could differentiate."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,7 @@ def _stream(batches: Any) -> BatchStream:
             f"`{where}` must be an iterable of batches or a function of the epoch that returns one, got "
             f"{show(batches)} ({type(batches).__name__})."
         )
-    return BatchStream(where, batches)
+    return BatchStream(where, cast(Any, batches))
 
 
 def _find_mold(step: Callable[..., Any], state: PyTree, stream: BatchStream, set_lr: Callable[..., Any]) -> Mold:

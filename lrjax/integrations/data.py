@@ -1,7 +1,7 @@
 """Loaders of other libraries as batches, where plain iteration is not enough.
 
-`lrjax.Task.from_batches` iterates over torch's DataLoader, tf.data, Grain and generators as they are. `epochs` is for the
-rest: columns of dicts, Hugging Face datasets (whose iteration gives single rows), tensors that NumPy cannot read.
+`lrjax.Task.from_batches` iterates over torch's DataLoader, tf.data, Grain and generators as they are. `epochs` is for
+the rest: columns of dicts, Hugging Face datasets (whose iteration gives single rows), tensors that NumPy cannot read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ def epochs(
 
     Raises:
       TypeError: a `loader` that is no iterable or can be read only once, a missing or needless `batch_size`.
-      KeyError: a batch without one of the columns.
+      ValueError: a batch without one of the columns.
 
     Examples:
       >>> import numpy as np
@@ -85,8 +85,9 @@ def _rows(dataset: Any, batch_size: int, seed: int | None) -> Iterable[Any]:
 
 def _told(loader: Any, epoch: int) -> Iterable[Any]:
     for owner in (loader, getattr(loader, "sampler", None)):
-        if hasattr(owner, "set_epoch"):
-            owner.set_epoch(epoch)
+        tell = getattr(owner, "set_epoch", None)
+        if tell is not None:
+            tell(epoch)
     return loader
 
 
@@ -94,7 +95,7 @@ def _pick(batch: Any, columns: Sequence[str]) -> tuple[Any, ...]:
     missing = [name for name in columns if name not in batch] if hasattr(batch, "keys") else list(columns)
     if missing:
         there = list(batch) if hasattr(batch, "keys") else type(batch).__name__
-        raise KeyError(f"`{_WHERE}(columns=...)` names {missing[0]!r}, but a batch has {there}.")
+        raise ValueError(f"`{_WHERE}(columns=...)` names {missing[0]!r}, but a batch has {there}.")
     return tuple(batch[name] for name in columns)
 
 

@@ -1,7 +1,6 @@
 """Keras 3 on the JAX backend: the learning rate of a compiled model."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -131,7 +130,7 @@ def task(
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             inputs, targets = batch
             loss = model.compute_loss(inputs, targets, model(inputs, training=training), training=training)
-        return loss, [scope.get_current_value(variable) for variable in others]
+        return cast(Array, loss), [scope.get_current_value(variable) for variable in others]
 
     def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Array, ModelState]:
         state = list(state)
@@ -252,12 +251,11 @@ def _arrays(tree: PyTree) -> Any:
 
 
 def _length(where: str, x: PyTree, y: PyTree) -> int:
-    counts = [np.shape(leaf)[:1] for leaf in jax.tree.leaves((x, y))]
-    if len(set(counts)) != 1 or counts[0] == ():
-        raise ValueError(
-            f"`{where}` must have as many targets as inputs, along the first axis, got {[len(c) and c[0] for c in counts]}."
-        )
-    return counts[0][0]
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves((x, y))]
+    counts = {shape[:1] for shape in shapes}
+    if len(counts) != 1 or () in counts:
+        raise ValueError(f"`{where}` must have as many targets as inputs, got the shapes {shapes}.")
+    return shapes[0][0]
 
 
 def _build_loss(model: Any, example: tuple[PyTree, PyTree]) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +144,7 @@ def _functions(pair: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
             f"`{_PAIR}(pair=...)` must be a pair of functions (init, apply), got {show(pair)} ({type(pair).__name__}). "
             "For Haiku write haiku.transform(forward)."
         )
-    return found
+    return cast(Any, found)
 
 
 def _form(apply: Callable[..., Any]) -> tuple[bool, bool, bool]:

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +118,7 @@ def join_params(train: Params, frozen: Params) -> Params:
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     """The state before step 0."""
     if spec.step_fn is not None:
-        put_lr = spec.make_optimizer(hyperparameters)
+        put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
         return TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
