@@ -27,4 +27,4 @@ def step(state, batch):
 real, noise = jax.random.normal(jax.random.key(0), (2, 60, 64))
 set_lr = lambda state, lr: optax.tree_utils.tree_set(state, learning_rate=lr)
 evaluate = lambda state: jnp.sum((state["params"]["generator"] - jnp.array([3.0, 0.5])) ** 2)
-result = lrjax.integrations.find_lr_for_step(step, state, zip(3 + real / 2, noise), evaluate, set_lr)
+result = lrjax.integrations.find_lr_for_step(step, state, list(zip(3 + real / 2, noise)), evaluate, set_lr)

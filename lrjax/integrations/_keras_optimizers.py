@@ -128,7 +128,7 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
         zeros = jax.tree.map(jnp.zeros_like, params)
         return _AdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(grads: Params, state: _AdamState, params: Params = None) -> tuple[Params, _AdamState]:
+    def update(grads: Params, state: Any, params: Params = None, /) -> tuple[Params, _AdamState]:
         first = jax.tree.map(lambda m, g: m + (g - m) * (1 - b1), state.first, grads)
         second = jax.tree.map(lambda v, g: v + (jnp.square(g) - v) * (1 - b2), state.second, grads)
         step = (state.count + 1).astype(jnp.float32)

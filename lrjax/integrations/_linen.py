@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import flax.errors
 import jax
@@ -92,7 +92,8 @@ def linen_task(
         assert module is not None
         arguments = jax.tree.map(jnp.asarray, arguments_of(inputs, first_batch(_TASK, options)))
         keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(("params", *rngs))}
-        return _pair(module.init(keys, *arguments, **settings[False]))
+        made: Any = module.init(keys, *arguments, **cast(Any, settings[False]))
+        return _pair(made)
 
     return build_task(_TASK, init if variables is None else _pair(variables), loss_fn, eval_fn, options)
 

@@ -10,7 +10,7 @@ import numpy as np
 from .._checks import check_key, check_signature, name_of, show
 from .._types import Array, Batch, Key, PyTree
 from ..finder import LRFinderResult, find_lr
-from ..trials import BatchStream, Task, check_scalar, strengthen, to_arrays
+from ..trials import BatchStream, Task, call_traced, check_scalar, strengthen, to_arrays
 from ._mold import Mold
 
 _WHERE = "find_lr_for_step"
@@ -160,14 +160,14 @@ def _trace(
 
     def once(arrays: tuple[Array, ...], lr: Array, batch: Batch) -> tuple[Any, Any]:
         nonlocal more
-        begun = set_lr(mold.join(arrays), lr)
+        begun = call_traced("set_lr", set_lr, mold.join(arrays), lr)
         if jax.tree.structure(begun) != mold.treedef:
             raise ValueError(
                 f"`{_WHERE}(set_lr=...)` must return a state of the structure it was given, {mold.treedef}, got "
                 f"{jax.tree.structure(begun)}." + (" Did it forget its `return`?" if begun is None else "")
             )
         more = mold.moved(begun)
-        after = _state_of(mold, step(begun, batch))
+        after = _state_of(mold, call_traced("step", step, begun, batch))
         more |= mold.moved(after)
         return strengthen(mold.split(begun)), mold.split(after)
 
@@ -211,7 +211,7 @@ def _numbers(leaf: Any) -> np.ndarray:
 
 def _check_evaluate(mold: Mold, evaluate: Callable[..., Any], arrays: tuple[Array, ...]) -> None:
     def loss_of(arrays: tuple[Array, ...]) -> Array:
-        told = evaluate(mold.join(arrays))
+        told = call_traced("evaluate", evaluate, mold.join(arrays))
         if isinstance(told, dict) and "loss" not in told:
             raise ValueError(f'`{_WHERE}(evaluate=...)` must return a loss or a dict with "loss", got {list(told)}.')
         return check_scalar(f"{_WHERE}(evaluate=...)(state)", told["loss"] if isinstance(told, dict) else told)

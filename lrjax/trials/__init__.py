@@ -52,6 +52,7 @@ from ._trial import EvalData as EvalData
 from ._trial import SeedData as SeedData
 from ._trial import TrialSpec as TrialSpec
 from ._trial import TrialState as TrialState
+from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
 from ._trial import evaluate as evaluate
 from ._trial import init_trial as init_trial

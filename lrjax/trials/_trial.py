@@ -147,7 +147,7 @@ def update_with_loss(
     """`train_step`, and the training loss before the update (nan for a step of one's own, which tells none)."""
     batch, key = batch_and_key(state, data)
     if spec.step_fn is not None:
-        params = _call("step", spec.step_fn, state.params, batch)
+        params = call_traced("step", spec.step_fn, state.params, batch)
         return state._replace(params=params, step=state.step + 1), jnp.float32(jnp.nan)
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
@@ -220,7 +220,7 @@ def evaluate_batch(
         metrics: Any = {"loss": call_loss(spec, params, model_state, batch, key)[0]}
     else:
         arguments = (params, model_state, batch) if spec.has_state else (params, batch)
-        metrics = _call("eval_fn", spec.eval_fn, *arguments)
+        metrics = call_traced("eval_fn", spec.eval_fn, *arguments)
     if not isinstance(metrics, dict):
         metrics = {"loss": metrics}
     if "loss" not in metrics or not all(isinstance(name, str) for name in metrics):
@@ -310,8 +310,8 @@ def call_loss(
 ) -> tuple[Array, ModelState]:
     """The loss and the new model state, checked."""
     if not spec.has_state:
-        return check_scalar("loss_fn(...)", _call("loss_fn", spec.loss_fn, params, batch, key)), model_state
-    result = _call("loss_fn", spec.loss_fn, params, model_state, batch, key)
+        return check_scalar("loss_fn(...)", call_traced("loss_fn", spec.loss_fn, params, batch, key)), model_state
+    result = call_traced("loss_fn", spec.loss_fn, params, model_state, batch, key)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(
             f"`loss_fn` of a stateful task must return (loss, model_state), got {show(result)}. "
@@ -333,7 +333,7 @@ def call_loss(
     return check_scalar("loss_fn(...)[0]", loss), new_state
 
 
-def _call(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the user's function; say so where it is not made for tracing."""
     try:
         return function(*arguments)
