@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions lint format bench reproduce figures clean help
+.PHONY: demo test test-slow test-versions test-integrations lint format bench reproduce figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ test-slow: $(VENV)/.test  ## The tests marked slow.
 
 test-versions:  ## The suite on every other supported Python at hand, each with the newest JAX it can have.
 	@sh tests/versions.sh
+
+test-integrations:  ## Every integration against its library, each in an environment of its own.
+	@PYTHON=$(PYTHON) sh tests/integrations.sh
 
 lint: $(VENV)/.lint  ## Style and types.
 	$(BIN)/ruff check .
@@ -65,4 +68,4 @@ figures: $(VENV)/.experiments  ## The paper's figures, docs/paper.md and docs/be
 	$(BIN)/python -m experiments.benchmark.page
 
 clean:  ## Remove the virtual environments and what the demo wrote.
-	rm -rf $(VENV) .venv-3.* $(OUT)
+	rm -rf $(VENV) .venv-* $(OUT)

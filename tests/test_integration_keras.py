@@ -97,7 +97,7 @@ def test_a_schedule_is_followed_saved_and_replaced(tmp_path):
     see = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
     )
-    lrjax_keras.set_lr(model, lrjax.schedules.linear_decay(0.08, 8))
+    lrjax_keras.set_lr(model, lrjax.schedules.linear_decay(0.08, 0.0, 8))
     model.fit(X[:64], Y[:64], batch_size=16, verbose=0, callbacks=[see])
     np.testing.assert_allclose(rates, [0.07, 0.06, 0.05, 0.04], rtol=1e-5)
     model.save(tmp_path / "net.keras")
@@ -159,7 +159,11 @@ CASES = {
     ),
     "no targets": (lambda: untouched(y=None), TypeError, ["(y=...)", "got None"]),
     "validation_data no pair": (lambda: untouched(validation_data=X), TypeError, ["(validation_data=...)", "(x, y)"]),
-    "validation_split 1": (lambda: untouched(validation_split=1), ValueError, ["(validation_split=...)", "> 0 and < 1"]),
+    "validation_split 1": (
+        lambda: untouched(validation_split=1),
+        ValueError,
+        ["(validation_split=...)", "> 0 and < 1"],
+    ),
     "an optimizer of another class": (
         lambda: untouched(model=net(K.Nadam())),
         TypeError,
@@ -190,7 +194,12 @@ def test_another_backend_is_refused():
     environment = os.environ | {"KERAS_BACKEND": "numpy"}
     root = Path(lrjax.__file__).parent.parent
     output = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True, cwd=root, env=environment
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=root,
+        env=environment,
     )
     assert "got the backend 'numpy'" in output.stdout
     assert "KERAS_BACKEND=jax" in output.stdout

@@ -226,7 +226,9 @@ INTEGRATIONS = {
 def test_public_integrations_are_these_and_name_every_argument(name):
     module = _integration(name)
     own = {key: value for key, value in vars(module).items() if key[0] != "_" and not inspect.ismodule(value)}
-    own = {key: value for key, value in own.items() if f"{module.__package__}." in str(getattr(value, "__module__", ""))}
+    own = {
+        key: value for key, value in own.items() if f"{module.__package__}." in str(getattr(value, "__module__", ""))
+    }
     assert sorted(own) == INTEGRATIONS[name]
     for value in filter(inspect.isfunction, own.values()):
         section = value.__doc__.split("Args:")[1].split("Raises:")[0]

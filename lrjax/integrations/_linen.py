@@ -182,6 +182,11 @@ class _Explained:
                 f"`{_TASK}` lacks a collection of the model. Give all that model.init returned as variables=..., or a "
                 f"TrainState with a field for it (batch_stats). Flax says: {error}"
             ) from error
+        if isinstance(error, flax.errors.ModifyScopeVariableError):
+            raise ValueError(
+                f"`{_TASK}` calls the model in evaluation as if it trained: it writes into a collection. Give "
+                f"eval_arguments={{...: ...}}, the flags that turn this off. Flax says: {error}"
+            ) from error
         if isinstance(error, flax.errors.InvalidRngError):
             raise ValueError(
                 f"`{_TASK}` calls the model without a random stream that it asks for. Name those of training in "

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import linen, nnx
 
 from .._checks import check_callable, name_of, show
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
@@ -159,7 +159,7 @@ def _read(model: Any) -> tuple[Callable[[Key], nnx.Module] | None, nnx.Module]:
     if isinstance(model, nnx.Module):
         return None, model
     wanted = f"`{_TASK}(model=...)` must be an nnx module or a function of a key that makes one"
-    if isinstance(model, type) or not callable(model):
+    if isinstance(model, (type, linen.Module)) or not callable(model):
         hint = "Make an instance: Model(rngs=nnx.Rngs(0))." if isinstance(model, type) else "For linen see linen_task."
         raise TypeError(f"{wanted}, got {show(model)}. {hint}")
     made = model(jax.random.key(0))
