@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from tiny import check_message
-from toy_data import BATCHES, DATA, KEY, X, Y, curve, same, steps_of
+from toy_data import BATCHES, DATA, X, Y, curve, same, steps_of
 
 import lrjax
 

@@ -169,7 +169,7 @@ CASES = {
         ["float32[1] at ['w'] instead of float32[2]"],
     ),
     "a step that branches": (
-        call(step=lambda s, b: s if s["w"][0] > 0 else s),
+        call(step=lambda s, b: s if s["w"][0] > 0 else W),
         TypeError,
         ["`step` must be made of jax.numpy operations", "test_integration_step.py"],
     ),

@@ -1,4 +1,4 @@
-"""The parts of docs/integrations.md that need an ecosystem run where it is installed; the others run in test_readme.py."""
+"""The blocks of docs/integrations.md that need an ecosystem run where it is; the others run in test_readme.py."""
 
 import re
 
