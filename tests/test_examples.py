@@ -36,7 +36,7 @@ def _parameter(name):
     )
 
 
-@pytest.mark.parametrize("name", map(_parameter, EXAMPLES))
+@pytest.mark.parametrize("name", [_parameter(name) for name in EXAMPLES])
 def test_the_example_finds_a_learning_rate(name, capsys):
     if name in NEEDS:
         with warnings.catch_warnings():

@@ -122,7 +122,7 @@ def test_an_nnx_trial_is_the_training_written_by_hand():
     copy = nnx.clone(model)
     optimizer = nnx.Optimizer(copy, optax.sgd(0.1), wrt=nnx.Param)
     for batch, key in steps_of(task):
-        nnx.reseed(copy, default=jax.random.fold_in(key, 0))
+        nnx.reseed(copy, default=key)
         grads = nnx.grad(nnx_loss, has_aux=True)(copy, batch)[0]
         optimizer.update(copy, grads)
     copy.eval()

@@ -128,13 +128,13 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
         zeros = jax.tree.map(jnp.zeros_like, params)
         return _AdamState(jnp.zeros((), jnp.int32), zeros, zeros)
 
-    def update(grads: Params, state: Any, params: Params = None, /) -> tuple[Params, _AdamState]:
-        first = jax.tree.map(lambda m, g: m + (g - m) * (1 - b1), state.first, grads)
-        second = jax.tree.map(lambda v, g: v + (jnp.square(g) - v) * (1 - b2), state.second, grads)
+    def update(updates: Params, state: Any, params: Params = None) -> tuple[Params, _AdamState]:
+        first = jax.tree.map(lambda m, g: m + (g - m) * (1 - b1), state.first, updates)
+        second = jax.tree.map(lambda v, g: v + (jnp.square(g) - v) * (1 - b2), state.second, updates)
         step = (state.count + 1).astype(jnp.float32)
         scale = jnp.sqrt(1 - b2**step) / (1 - b1**step)
-        updates = jax.tree.map(lambda m, v: m * scale.astype(m.dtype) / (jnp.sqrt(v) + eps), first, second)
-        return updates, _AdamState(state.count + 1, first, second)
+        scaled = jax.tree.map(lambda m, v: m * scale.astype(m.dtype) / (jnp.sqrt(v) + eps), first, second)
+        return scaled, _AdamState(state.count + 1, first, second)
 
     return optax.GradientTransformation(init, update)
 

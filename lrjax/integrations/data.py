@@ -33,7 +33,7 @@ def epochs(
       loader: any iterable of batches that can be read again: torch's DataLoader (also with tensors on a GPU, in
         bfloat16 or with gradients), tf.data, Grain; or a Hugging Face dataset.
       columns: names of the parts of batches that are dicts: the batch becomes a tuple of them, in this order. None:
-        batches stay as they are.
+        batches stay as they are, but a list becomes a tuple.
       batch_size: examples in a batch, for a Hugging Face dataset; None for all others.
       shuffle: of a Hugging Face dataset, whether every epoch has its own order.
 
@@ -73,7 +73,11 @@ def epochs(
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         batches: Iterable[Any] = _rows(loader, size, epoch if shuffle else None) if rows else _told(loader, epoch)
         for batch in batches:
-            yield jax.tree.map(_to_numpy, batch if columns is None else _pick(batch, columns))
+            if columns is not None:
+                batch = _pick(batch, columns)
+            elif isinstance(batch, list):
+                batch = tuple(batch)  # as torch's loader gives them; (x, y) for evaluation must be of one structure
+            yield jax.tree.map(_to_numpy, batch)
 
     return epoch_batches
 
