@@ -1,5 +1,6 @@
 """Keras 3 on the JAX backend: the learning rate of a compiled model."""
 
+import json
 from typing import Any, cast
 
 import jax
@@ -192,12 +193,12 @@ class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule of lrjax or Optax as Keras takes it; saved as its spec (`lrjax.schedules.to_spec`).
 
     Args:
-      schedule: a function of the step, or the spec of one of `lrjax.schedules`.
+      schedule: a function of the step, or the spec of one of `lrjax.schedules` as JSON.
     """
 
-    def __init__(self, schedule: Schedule | dict[str, Any]):
+    def __init__(self, schedule: Schedule | str):
         super().__init__()
-        self.schedule = schedule if callable(schedule) else from_spec(schedule)
+        self.schedule = from_spec(json.loads(schedule)) if isinstance(schedule, str) else schedule
 
     def __call__(self, step: Any) -> Array:
         """The learning rate of a step."""
@@ -205,7 +206,7 @@ class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """The spec, for `keras.saving`; a schedule of another library has none, and the error says so."""
-        return {"schedule": to_spec(self.schedule)}
+        return {"schedule": json.dumps(to_spec(self.schedule))}
 
 
 def _check_compiled(where: str, model: object) -> None:
