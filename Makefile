@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions lint format bench docs docs-serve reproduce figures clean help
+.PHONY: demo test test-slow test-versions test-integrations lint format bench docs docs-serve reproduce figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ test-slow: $(VENV)/.test  ## The tests marked slow.
 
 test-versions:  ## The suite on every other supported Python at hand, each with the newest JAX it can have.
 	@sh tests/versions.sh
+
+test-integrations:  ## Every integration against its library, each in an environment of its own.
+	@PYTHON=$(PYTHON) sh tests/integrations.sh
 
 lint: $(VENV)/.lint  ## Style and types.
 	$(BIN)/ruff check .
@@ -81,4 +84,4 @@ figures: $(VENV)/.experiments  ## The pictures and numbers of the pages: from th
 	$(BIN)/python -m paper_figures.shapes
 
 clean:  ## Remove the virtual environments and what the demo wrote.
-	rm -rf $(VENV) .venv-3.* $(OUT) site
+	rm -rf $(VENV) .venv-* $(OUT) site

@@ -1,6 +1,7 @@
 """The public surface: names, imports, docstrings and the arrows between the rooms."""
 
 import ast
+import importlib
 import inspect
 import subprocess
 import sys
@@ -95,6 +96,7 @@ ARROWS = {
     "search": {"finder", "sweeps", "trials", "plots"},
     "experimental": {"finder", "schedules", "trials"},
     "demos": {"trials"},
+    "integrations": {"finder", "schedules", "trials"},
     "plots": {"finder", "range_rules", "schedules", "search", "sweeps"},
     "cli": {"finder", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},
 }
@@ -198,10 +200,44 @@ def test_rooms_import_only_what_they_may(path):
 
 
 def test_importing_lrjax_imports_nothing_heavy():
-    heavy = ["matplotlib", "flax", "tyro", "rich", "torch", "orbax", "pandas", "xarray"]
+    heavy = ["matplotlib", "flax", "equinox", "keras", "haiku", "tyro", "rich", "torch", "orbax", "pandas", "xarray"]
     code = f"import sys, lrjax; print([m for m in {heavy} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
     assert output.stdout.strip() == "[]"
+
+
+def test_the_integrations_room_imports_no_ecosystem():
+    code = "import sys, lrjax.integrations as i; print([m for m in ('flax', 'equinox', 'keras') if m in sys.modules], "
+    code += "[n for n in vars(i) if n[0] != '_'])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    assert output.stdout.strip() == "[] ['find_lr_for_step']"
+
+
+INTEGRATIONS = {
+    "flax": ["linen_task", "nnx_task", "optimizer_with_lr", "train_state_with_lr"],
+    "equinox": ["task"],
+    "keras": ["LRSchedule", "find_lr", "optimizer_factory", "set_lr", "task"],
+    "plain": ["loss_task", "pair_task"],
+    "data": ["epochs"],
+}
+
+
+@pytest.mark.parametrize("name", INTEGRATIONS)
+def test_public_integrations_name_every_argument(name):
+    module = _integration(name)
+    own = {key: value for key in INTEGRATIONS[name] if (value := getattr(module, key))}
+    for value in filter(inspect.isfunction, own.values()):
+        section = value.__doc__.split("Args:")[1].split("Raises:")[0]
+        for argument in inspect.signature(value).parameters:
+            assert f"{argument}:" in section, f"{value.__name__}: {argument}"
+        assert ">>>" in value.__doc__
+
+
+def _integration(name):
+    try:
+        return importlib.import_module(f"lrjax.integrations.{name}")
+    except ImportError as error:
+        pytest.skip(f"{name} is not installed: {error}")
 
 
 def test_importing_lrjax_starts_no_backend():

@@ -8,6 +8,7 @@ from ._checkpoint import check_checkpoint as check_checkpoint
 from ._data import check_prefix as check_prefix
 from ._data import compare_trees as compare_trees
 from ._data import stack_leaves as stack_leaves
+from ._data import to_arrays as to_arrays
 from ._devices import agree_on_least as agree_on_least
 from ._devices import lane_axis as lane_axis
 from ._devices import lane_mesh as lane_mesh
@@ -43,12 +44,16 @@ from ._runner import Execution as Execution
 from ._runner import TrialRunner as TrialRunner
 from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds
+from ._seeds import strengthen as strengthen
+from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task
 from ._trial import EvalData as EvalData
 from ._trial import SeedData as SeedData
 from ._trial import TrialSpec as TrialSpec
 from ._trial import TrialState as TrialState
+from ._trial import call_traced as call_traced
+from ._trial import check_scalar as check_scalar
 from ._trial import evaluate as evaluate
 from ._trial import init_trial as init_trial
 from ._trial import train_step as train_step

@@ -11,7 +11,7 @@ from .._checks import check_count, path_of
 from .._types import Batch, Key, OptimizerFactory, Params, PyTree
 from ._checkpoint import Checkpoint
 from ._data import EvalSet, check_prefix, compare_trees, make_eval_set
-from ._executors import observe_on_host, untouched_loss
+from ._executors import observe_on_host, run_on_host, untouched_loss
 from ._seeds import draw_seeds
 from ._task import Task
 from ._trial import EvalData, SeedData, TrialSpec
@@ -56,7 +56,8 @@ class Reference(NamedTuple):
     """The losses that a trial is measured against, one for each seed.
 
     Attributes:
-      initial_loss: after the last horizon at learning rate 0 for a stateful task, else of the untouched parameters.
+      initial_loss: after the last horizon at learning rate 0 for a stateful task or a step of one's own, else of the
+        untouched parameters.
       horizon_losses: the same after every horizon, shape (horizons, seeds).
       untouched_loss: of the untouched parameters and state.
       stochastic: whether two keys give different evaluation losses.
@@ -139,6 +140,7 @@ def make_spec(
         has_state=task.has_state,
         trainable=trainable,
         horizons=horizons,
+        step_fn=task.step_fn,
     )
 
 
@@ -172,14 +174,15 @@ def measure_reference(experiment: Experiment) -> Reference:
             "no learning rate can be measured against it."
         )
     initial = np.tile(untouched, (len(spec.horizons), 1))
-    if spec.has_state:
-        observed = [observe_on_host(spec, data, evaluation) for data in experiment.seeds]
+    if spec.has_state or spec.step_fn is not None:
+        observe = observe_on_host if spec.step_fn is None else _follow_without_lr
+        observed = [observe(spec, data, evaluation) for data in experiment.seeds]
         initial = np.stack(observed, axis=1).astype(np.float64)
         if not np.isfinite(initial).all():
             row, seed = np.argwhere(~np.isfinite(initial))[0]
             raise ValueError(
                 f"The validation loss after {spec.horizons[row]} steps at learning rate 0 must be finite, got "
-                f"{initial[row, seed]} for seed {seed}: the model state that loss_fn returns goes bad by itself."
+                f"{initial[row, seed]} for seed {seed}: {_WITHOUT_LR[spec.step_fn is None]}"
             )
     stochastic = False
     if spec.eval_fn is None:
@@ -187,6 +190,18 @@ def measure_reference(experiment: Experiment) -> Reference:
         again = untouched_loss(spec, experiment.seeds[0], other)
         stochastic = bool(np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0]))))
     return Reference(initial[-1], initial, untouched, stochastic)
+
+
+_WITHOUT_LR = {
+    True: "the model state that loss_fn returns goes bad by itself.",
+    False: "can set_lr put 0 into the state? Every learning rate is measured against what the step does without one.",
+}
+
+
+def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
+    """`observe_on_host` for a step of one's own, which may move more than its learning rate does."""
+    zero = jnp.zeros((), hyperparameter_dtype(data.params))
+    return np.asarray(run_on_host(spec, zero, None, data, evaluation)[0].metrics["loss"])
 
 
 def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:

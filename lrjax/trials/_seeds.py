@@ -95,7 +95,7 @@ def strengthen(tree: PyTree) -> PyTree:
 
 
 def _checked_params(params: Params) -> Params:
-    if inspect.isgenerator(params) or callable(params):
+    if inspect.isgenerator(params) or (callable(params) and any(leaf is params for leaf in jax.tree.leaves(params))):
         raise TypeError(
             f"`Task(init=...)` must give a pytree of arrays, got {show(params)}. "
             "Did init return a module or a function instead of its parameters?"
@@ -123,7 +123,9 @@ def _checked_params(params: Params) -> Params:
 
 
 def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
-    """For every leaf, whether it is floating and the task lets it train."""
+    """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
+    if task.step_fn is not None:
+        return (True,) * len(jax.tree.leaves(params))
     floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
     if not any(floating):
         raise ValueError(

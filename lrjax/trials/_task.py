@@ -43,6 +43,9 @@ class Task:
       max_seeds: the most seeds the data allow, or None for no bound.
       arrays: what `from_arrays` draws from, or the list of `from_batches`; lets a sweep notice
         that its data changed. None: unknown.
+      step_fn: `step_fn(state, batch) -> state`, a whole update of one's own instead of gradient and optimizer; see
+        `lrjax.integrations.find_lr_for_step`. The state stands in the place of the parameters, and
+        `make_optimizer(lr)` returns the function that puts lr into it. None: gradient and optimizer.
 
     Raises:
       TypeError: a function is not callable or takes other arguments; the message shows both signatures.
@@ -72,6 +75,7 @@ class Task:
     has_state: bool = False
     stream: BatchStream | None = dataclasses.field(default=None, repr=False)
     arrays: PyTree = dataclasses.field(default=None, repr=False)
+    step_fn: Callable[[PyTree, Batch], PyTree] | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         state = "model_state, " if self.has_state else ""
@@ -89,6 +93,8 @@ class Task:
         if self.batches_between is not None:
             wanted = "batches_between(key, start, stop) -> batches"
             _check_signature(f"{where}(batches_between=...)", self.batches_between, wanted)
+        if self.step_fn is not None:
+            _check_signature(f"{where}(step_fn=...)", self.step_fn, "step_fn(state, batch) -> state")
         if callable(self.init):
             wanted = "init(key) -> (params, model_state)" if self.has_state else "init(key) -> params"
             _check_signature(f"{where}(init=...)", self.init, wanted)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ class TrialSpec:
       trainable: for every leaf of the parameters, in tree order, whether it trains.
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
       lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
+      step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
+        returns the function that puts lr into the state. None: gradient and optimizer.
     """
 
     loss_fn: Callable[..., Any]
@@ -36,6 +38,7 @@ class TrialSpec:
     trainable: tuple[bool, ...]
     horizons: tuple[int, ...]
     lr_leaves: tuple[int, ...] = ()
+    step_fn: Callable[[PyTree, Batch], PyTree] | None = None
 
 
 class SeedData(NamedTuple):
@@ -114,6 +117,9 @@ def join_params(train: Params, frozen: Params) -> Params:
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     """The state before step 0."""
+    if spec.step_fn is not None:
+        put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
+        return TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
     if data.opt_state is not None:
@@ -138,8 +144,11 @@ def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data
 def update_with_loss(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
 ) -> tuple[TrialState, Float[Array, ""]]:
-    """`train_step`, and the training loss before the update."""
+    """`train_step`, and the training loss before the update (nan for a step of one's own, which tells none)."""
     batch, key = batch_and_key(state, data)
+    if spec.step_fn is not None:
+        params = call_traced("step", spec.step_fn, state.params, batch)
+        return state._replace(params=params, step=state.step + 1), jnp.float32(jnp.nan)
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -211,7 +220,7 @@ def evaluate_batch(
         metrics: Any = {"loss": call_loss(spec, params, model_state, batch, key)[0]}
     else:
         arguments = (params, model_state, batch) if spec.has_state else (params, batch)
-        metrics = _call("eval_fn", spec.eval_fn, *arguments)
+        metrics = call_traced("eval_fn", spec.eval_fn, *arguments)
     if not isinstance(metrics, dict):
         metrics = {"loss": metrics}
     if "loss" not in metrics or not all(isinstance(name, str) for name in metrics):
@@ -301,8 +310,8 @@ def call_loss(
 ) -> tuple[Array, ModelState]:
     """The loss and the new model state, checked."""
     if not spec.has_state:
-        return check_scalar("loss_fn(...)", _call("loss_fn", spec.loss_fn, params, batch, key)), model_state
-    result = _call("loss_fn", spec.loss_fn, params, model_state, batch, key)
+        return check_scalar("loss_fn(...)", call_traced("loss_fn", spec.loss_fn, params, batch, key)), model_state
+    result = call_traced("loss_fn", spec.loss_fn, params, model_state, batch, key)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise TypeError(
             f"`loss_fn` of a stateful task must return (loss, model_state), got {show(result)}. "
@@ -324,7 +333,7 @@ def call_loss(
     return check_scalar("loss_fn(...)[0]", loss), new_state
 
 
-def _call(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call the user's function; say so where it is not made for tracing."""
     try:
         return function(*arguments)

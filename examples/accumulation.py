@@ -1,0 +1,29 @@
+"""Gradient accumulation: optax.MultiSteps. num_steps counts micro-batches: 4 of them make one update of the weights."""
+
+import jax
+import jax.numpy as jnp
+import lrjax
+import optax
+from lrjax.demos import load_digits
+
+images, labels = load_digits()
+data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
+
+
+def init(key):
+    one, two = jax.random.split(key)
+    return {"w": 0.2 * jax.random.normal(one, (64, 32)), "v": 0.2 * jax.random.normal(two, (32, 10))}
+
+
+def loss_fn(params, batch, key):
+    logits = jnp.tanh(batch[0] @ params["w"]) @ params["v"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
+
+
+def make_optimizer(lr):
+    return optax.MultiSteps(optax.adam(lr), every_k_schedule=4)
+
+
+task = lrjax.Task.from_arrays(init, loss_fn, **data)
+result = lrjax.find_lr(task, make_optimizer, key=jax.random.key(0), num_seeds=1, num_steps=4 * 10)
+print(result.summary())

@@ -1,0 +1,219 @@
+"""The search for those who have a training step of their own, and no loss function that lrjax could differentiate."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_key, check_signature, name_of, show
+from .._types import Array, Batch, Key, PyTree
+from ..finder import LRFinderResult, find_lr
+from ..trials import BatchStream, Task, call_traced, check_scalar, strengthen, to_arrays
+from ._mold import Mold
+
+_WHERE = "find_lr_for_step"
+_STEP = "step(state, batch) -> state or (state, aux)"
+_PROBES = (1e-3, 1.0)
+"""Learning rates that show whether set_lr does anything."""
+
+
+def find_lr_for_step(
+    step: Callable[[PyTree, Batch], Any],
+    state: PyTree | Callable[[Key], PyTree],
+    batches: Iterable[Batch] | Callable[[int], Iterable[Batch]],
+    evaluate: Callable[[PyTree], Any],
+    set_lr: Callable[[PyTree, Array], PyTree],
+    *,
+    key: Key | None = None,
+    **options: Any,
+) -> LRFinderResult:
+    """Find a learning rate for any training step: several losses, several optimizers, an update of your own.
+
+    Every learning rate has its own copy of the state and runs `step` on the same batches; then `evaluate` is read. All
+    copies run in one compiled program, as in `lrjax.find_lr`. They are measured against the copy with learning rate 0,
+    so whatever else the step moves (another network, BatchNorm's statistics) does not count.
+
+    Args:
+      step: `step(state, batch) -> state`, or `-> (state, aux)`; made of JAX operations, as for `jax.jit`. It keeps the
+        structure, shapes and dtypes of the state.
+      state: any pytree: a TrainState, a tuple (params, opt_state, key), modules with functions among their leaves. It
+        is not modified. Or `state(key) -> state`: then the seeds start from different ones.
+      batches: as `train_batches` of `lrjax.Task.from_batches`: an iterable, or a function of the epoch. Seed s trains
+        on the batches s * num_steps to (s + 1) * num_steps - 1.
+      evaluate: `evaluate(state) -> loss`, the validation loss, or a dict with "loss" and other metrics.
+      set_lr: `set_lr(state, lr) -> state`: called once, before step 0, with a traced lr; also with 0.
+      key: PRNG key; None: `jax.random.key(0)`. It matters only if `state` is a function of a key: dropout keys and the
+        like belong to the state.
+      **options: further arguments of `lrjax.find_lr`: `num_steps`, `num_seeds`, `min_lr`, `rule`, `executor`, ...
+
+    Returns:
+      The result, as of `lrjax.find_lr`. `set_lr(state, result.lr)` is the state to train from.
+
+    Raises:
+      LRNotFound: nothing was found; `.result` holds the curve.
+      TypeError, ValueError: bad arguments; the message says what was wrong and what to do.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, numpy as np, lrjax
+      >>> def step(state, batch):  # gradient descent with a momentum of one's own
+      ...     grad = jax.grad(lambda w: jnp.mean((batch @ w - 1.0) ** 2))(state["w"])
+      ...     speed = 0.5 * state["speed"] + grad
+      ...     return {"w": state["w"] - state["lr"] * speed, "speed": speed, "lr": state["lr"]}
+      >>> x = np.random.default_rng(0).normal(1.0, 1.0, (60, 8, 2)).astype(np.float32)
+      >>> state = {"w": jnp.zeros(2), "speed": jnp.zeros(2), "lr": 0.0}
+      >>> result = lrjax.integrations.find_lr_for_step(
+      ...     step, state, list(x), lambda state: jnp.mean((x[0] @ state["w"] - 1.0) ** 2),
+      ...     lambda state, lr: state | {"lr": lr},
+      ... )
+      >>> 1e-2 < result.lr < 1.0
+      True
+    """
+    key = jax.random.key(0) if key is None else check_key(f"{_WHERE}(key=...)", key)
+    task, put_lr = task_of_step(step, state, batches, evaluate, set_lr, key=key)
+    return find_lr(task, put_lr, key=key, **options)
+
+
+def task_of_step(
+    step: Callable[[PyTree, Batch], Any],
+    state: PyTree | Callable[[Key], PyTree],
+    batches: Iterable[Batch] | Callable[[int], Iterable[Batch]],
+    evaluate: Callable[[PyTree], Any],
+    set_lr: Callable[[PyTree, Array], PyTree],
+    *,
+    key: Key,
+) -> tuple[Task, Callable[[Array], Any]]:
+    """The task of a training step, whose parameters are the state's arrays, and what puts an lr into them."""
+    _check_function("step", step, _STEP)
+    _check_function("evaluate", evaluate, "evaluate(state) -> loss")
+    _check_function("set_lr", set_lr, "set_lr(state, lr) -> state")
+    draw = state if callable(state) and any(leaf is state for leaf in jax.tree.leaves(state)) else None
+    if draw is not None:
+        _check_function("state", draw, "state(key) -> state")
+    first = state if draw is None else draw(key)
+    stream = _stream(batches)
+    mold = _find_mold(step, first, stream, set_lr)
+    arrays = to_arrays(f"{_WHERE}(state=...)", mold.split(first))
+    _check_set_lr(mold, set_lr, arrays)
+    _check_evaluate(mold, evaluate, arrays)
+
+    def loss_fn(arrays: PyTree, batch: Batch, key: Key) -> Any:
+        return evaluate(mold.join(arrays))
+
+    def put_lr(lr: Array) -> Callable[[PyTree], PyTree]:
+        return lambda arrays: strengthen(mold.split(set_lr(mold.join(arrays), lr)))
+
+    loss_fn.__qualname__, put_lr.__qualname__ = name_of(evaluate), name_of(set_lr)
+    task = Task(
+        init=arrays if draw is None else lambda key: mold.split(draw(key)),
+        loss_fn=loss_fn,
+        sample_batches=lambda key, num_steps: stream.between(0, num_steps),
+        eval_batches=[np.zeros(1, np.float32)],  # evaluate has its own
+        eval_fn=lambda arrays, batch: evaluate(mold.join(arrays)),
+        stream=stream,
+        step_fn=lambda arrays, batch: mold.split(_state_of(mold, step(mold.join(arrays), batch))),
+    )
+    return task, put_lr
+
+
+def _check_function(name: str, function: object, wanted: str) -> None:
+    signature = check_signature(f"{_WHERE}({name}=...)", function, wanted)
+    if signature is not None:
+        raise TypeError(f"`{_WHERE}({name}=...)` must be `{wanted}`, got `{name_of(function)}{signature}`.")
+
+
+def _stream(batches: Any) -> BatchStream:
+    where = f"{_WHERE}(batches=...)"
+    if isinstance(batches, dict) or hasattr(batches, "shape"):
+        raise TypeError(
+            f"`{where}` must be an iterable of batches, got {type(batches).__name__} (one batch?). Put batches into a "
+            "list; for an array with a leading step axis, list(array)."
+        )
+    if not callable(batches) and not hasattr(batches, "__iter__"):
+        raise TypeError(
+            f"`{where}` must be an iterable of batches or a function of the epoch that returns one, got "
+            f"{show(batches)} ({type(batches).__name__})."
+        )
+    return BatchStream(where, cast(Any, batches))
+
+
+def _find_mold(step: Callable[..., Any], state: PyTree, stream: BatchStream, set_lr: Callable[..., Any]) -> Mold:
+    """Which leaves of the state a program carries: arrays, and the Python numbers that set_lr or step change."""
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stream.between(0, 1))
+    numbers: frozenset[int] = frozenset()
+    while True:
+        mold = Mold.of(state, numbers)
+        if not jax.tree.leaves(state):
+            raise ValueError(f"`{_WHERE}(state=...)` must be a pytree of arrays, got {show(state)}, which holds none.")
+        more = _trace(step, state, mold, batch, set_lr)
+        if not more:
+            return mold
+        numbers |= more
+
+
+def _trace(
+    step: Callable[..., Any], state: PyTree, mold: Mold, batch: Batch, set_lr: Callable[..., Any]
+) -> frozenset[int]:
+    """Run set_lr and step once on shapes, checking what they return; the fixed numbers that they change."""
+    more: frozenset[int] = frozenset()
+
+    def once(arrays: tuple[Array, ...], lr: Array, batch: Batch) -> tuple[Any, Any]:
+        nonlocal more
+        begun = call_traced("set_lr", set_lr, mold.join(arrays), lr)
+        if jax.tree.structure(begun) != mold.treedef:
+            raise ValueError(
+                f"`{_WHERE}(set_lr=...)` must return a state of the structure it was given, {mold.treedef}, got "
+                f"{jax.tree.structure(begun)}." + (" Did it forget its `return`?" if begun is None else "")
+            )
+        more = mold.moved(begun)
+        after = _state_of(mold, call_traced("step", step, begun, batch))
+        more |= mold.moved(after)
+        return strengthen(mold.split(begun)), mold.split(after)
+
+    arrays = to_arrays(f"{_WHERE}(state=...)", mold.split(state))
+    begun, after = jax.eval_shape(once, strengthen(arrays), jax.ShapeDtypeStruct((), jnp.float32), batch)
+    difference = mold.difference(begun, after)
+    if difference and not more:
+        raise ValueError(
+            f"`{_WHERE}(step=...)` must keep the shapes and dtypes of the state, but it returns {difference}. "
+            "Cast it back: a loop carries one type."
+        )
+    return more
+
+
+def _state_of(mold: Mold, returned: Any) -> PyTree:
+    """The state in what step returned."""
+    if jax.tree.structure(returned) == mold.treedef:
+        return returned
+    if isinstance(returned, tuple) and len(returned) == 2 and jax.tree.structure(returned[0]) == mold.treedef:
+        return returned[0]
+    raise ValueError(
+        f"`{_WHERE}(step=...)` must be `{_STEP}`, with the state's structure, {mold.treedef}, got "
+        f"{jax.tree.structure(returned)}." + (" Did it forget its `return`?" if returned is None else "")
+    )
+
+
+def _check_set_lr(mold: Mold, set_lr: Callable[..., Any], arrays: tuple[Array, ...]) -> None:
+    low, high = (mold.split(set_lr(mold.join(arrays), jnp.float32(lr))) for lr in _PROBES)
+    if all(np.array_equal(_numbers(one), _numbers(other)) for one, other in zip(low, high, strict=True)):
+        raise ValueError(
+            f"`{_WHERE}(set_lr=...)` must put the learning rate into the state, but {name_of(set_lr)} returns the same "
+            f"state for {_PROBES[0]:g} and {_PROBES[1]:g}. The step must read it from there too: a number that was "
+            "given to an Optax optimizer is fixed; write optax.inject_hyperparams(optax.adam)(learning_rate=...)."
+        )
+
+
+def _numbers(leaf: Any) -> np.ndarray:
+    typed_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if typed_key else leaf)
+
+
+def _check_evaluate(mold: Mold, evaluate: Callable[..., Any], arrays: tuple[Array, ...]) -> None:
+    def loss_of(arrays: tuple[Array, ...]) -> Array:
+        told = call_traced("evaluate", evaluate, mold.join(arrays))
+        if isinstance(told, dict) and "loss" not in told:
+            raise ValueError(f'`{_WHERE}(evaluate=...)` must return a loss or a dict with "loss", got {list(told)}.')
+        return check_scalar(f"{_WHERE}(evaluate=...)(state)", told["loss"] if isinstance(told, dict) else told)
+
+    jax.eval_shape(loss_of, arrays)

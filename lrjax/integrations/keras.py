@@ -1,0 +1,268 @@
+"""Keras 3 on the JAX backend: the learning rate of a compiled model."""
+
+import json
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._checks import check_key, check_number, show
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, Schedule
+from ..finder import LRFinderResult
+from ..finder import find_lr as _find_lr
+from ..schedules import constant, from_spec, to_spec
+from ..trials import Task
+
+try:
+    import keras
+except ImportError as error:
+    missing = "Install it: pip install 'lrjax[keras]'" if error.name == "keras" else f"Its backend failed: {error}."
+    raise ImportError(
+        f"`lrjax.integrations.keras` needs Keras 3 on the JAX backend. {missing} Set KERAS_BACKEND=jax before the "
+        "first import of keras."
+    ) from error
+if keras.backend.backend() != "jax":
+    raise ImportError(
+        "`lrjax.integrations.keras` needs Keras on the JAX backend, got the backend "
+        f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=jax before the first import of keras."
+    )
+
+from ._keras_optimizers import optimizer_factory as optimizer_factory
+
+
+def find_lr(
+    model: keras.Model,
+    x: PyTree,
+    y: PyTree,
+    *,
+    key: Key | None = None,
+    make_optimizer: OptimizerFactory | None = None,
+    validation_data: tuple[PyTree, PyTree] | None = None,
+    validation_split: float = 0.2,
+    batch_size: int = 32,
+    **options: Any,
+) -> LRFinderResult:
+    """Find the learning rate of a compiled Keras model.
+
+    Uses the model's own loss and the class and arguments of its optimizer, not its learning rate. The model, its
+    weights, its optimizer and its metrics stay as they are. See `lrjax.find_lr` for what the search does.
+
+    Args:
+      model: built and compiled, on the JAX backend.
+      x: inputs, leading axis = examples; also a list or dict of arrays.
+      y: targets.
+      key: PRNG key of batches and dropout; None: `jax.random.key(0)`.
+      make_optimizer: an Optax factory in place of the model's optimizer.
+      validation_data: `(x, y)` for validation.
+      validation_split: without it, the last part of the data, as `model.fit` takes it.
+      batch_size: examples in a training batch.
+      **options: further arguments of `lrjax.find_lr`.
+
+    Returns:
+      The result; `set_lr(model, result.lr)` puts it into the model's optimizer.
+
+    Raises:
+      LRNotFound: nothing was found; `.result` holds the curve.
+      TypeError, ValueError: no compiled and built model, an optimizer without an equal in Optax, data that do not
+        match; the message says what to do.
+
+    Examples:
+      >>> import keras, numpy as np
+      >>> from lrjax.integrations.keras import find_lr, set_lr
+      >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+      >>> model.compile("sgd", "mse")
+      >>> x = np.random.default_rng(0).normal(size=(400, 3)).astype("float32")
+      >>> result = find_lr(model, x, x.sum(axis=1, keepdims=True), executor="map")
+      >>> set_lr(model, result.lr)
+    """
+    data = {"validation_data": validation_data, "validation_split": validation_split, "batch_size": batch_size}
+    made = task(model, x, y, **data)
+    factory = optimizer_factory(model.optimizer) if make_optimizer is None else make_optimizer
+    key = jax.random.key(0) if key is None else check_key("keras.find_lr(key=...)", key)
+    return _find_lr(made, factory, key=key, **options)
+
+
+def task(
+    model: keras.Model,
+    x: PyTree,
+    y: PyTree,
+    *,
+    validation_data: tuple[PyTree, PyTree] | None = None,
+    validation_split: float = 0.2,
+    batch_size: int = 32,
+    **options: Any,
+) -> Task:
+    """A task from a compiled Keras model, for `lrjax.search_lr`, `lrjax.sweep` and the like.
+
+    Args:
+      model: built and compiled, on the JAX backend. All trials start from its weights; it is not modified.
+      x: inputs, leading axis = examples; also a list or dict of arrays.
+      y: targets.
+      validation_data: `(x, y)` for validation.
+      validation_split: without it, the last part of the data, as `model.fit` takes it.
+      batch_size: examples in a training batch.
+      **options: further fields of `lrjax.Task`.
+
+    Returns:
+      A stateful `Task`, whose parameters are the trainable variables in the model's order and whose state the others.
+      The seed generators of dropout layers are seeded anew at every step.
+
+    Raises:
+      TypeError, ValueError: as `find_lr`.
+
+    Examples:
+      >>> import keras, numpy as np
+      >>> from lrjax.integrations import keras as lrjax_keras
+      >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+      >>> model.compile("sgd", "mse")
+      >>> task = lrjax_keras.task(model, np.ones((100, 3)), np.ones((100, 1)))
+      >>> len(task.init[0])
+      2
+    """
+    _check_model("keras.task(model=...)", model)
+    train, validation = _split("keras.task", x, y, validation_data, validation_split)
+    trainable, others = model.trainable_variables, model.non_trainable_variables
+    generators = [index for index, variable in enumerate(others) if variable.name == "seed_generator_state"]
+    _build_loss(model, jax.tree.map(lambda leaf: leaf[:1], validation))
+
+    def run(params: Params, state: ModelState, batch: Batch, training: bool) -> tuple[Array, ModelState]:
+        mapping = [*zip(trainable, params, strict=True), *zip(others, state, strict=True)]
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
+            inputs, targets = batch
+            loss = model.compute_loss(inputs, targets, model(inputs, training=training), training=training)
+        return cast(Array, loss), [scope.get_current_value(variable) for variable in others]
+
+    def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Array, ModelState]:
+        state = list(state)
+        for index in generators:
+            state[index] = jax.random.bits(jax.random.fold_in(key, index), (2,), jnp.uint32).astype(state[index].dtype)
+        return run(params, state, batch, training=True)
+
+    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Array:
+        return run(params, state, batch, training=False)[0]
+
+    values = ([jnp.asarray(one.value) for one in part] for part in (trainable, others))
+    return Task.from_arrays(
+        tuple(values),
+        loss_fn,
+        eval_fn=eval_fn,
+        train=train,
+        validation=validation,
+        batch_size=batch_size,
+        stateful=True,
+        **options,
+    )
+
+
+def set_lr(model: keras.Model, lr: float | Schedule) -> None:
+    """Give the model's optimizer a learning rate or a schedule; everything else of it stays.
+
+    Args:
+      model: a compiled model.
+      lr: a learning rate, > 0, or a schedule: any Optax callable. One of `lrjax.schedules` is saved with the model.
+
+    Raises:
+      TypeError, ValueError: no compiled model, or no learning rate.
+
+    Examples:
+      >>> import keras, lrjax
+      >>> from lrjax.integrations.keras import set_lr
+      >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+      >>> model.compile("sgd", "mse")
+      >>> set_lr(model, lrjax.schedules.cosine_decay(0.5, 100))
+      >>> float(model.optimizer.learning_rate)
+      0.5
+    """
+    _check_compiled("keras.set_lr(model=...)", model)
+    scheduled = isinstance(model.optimizer._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+    if isinstance(lr, keras.optimizers.schedules.LearningRateSchedule):
+        value: Any = lr
+    elif callable(lr):
+        value = LRSchedule(lr)
+    else:
+        positive = "a learning rate, > 0 and finite, or a schedule"
+        value = check_number("keras.set_lr(lr=...)", lr, rule=positive, accept=lambda x: 0 < x < np.inf)
+        value = LRSchedule(constant(value)) if scheduled else value  # Keras takes no number where a schedule was
+    model.optimizer.learning_rate = value
+    model.train_function = None  # a compiled step holds the schedule that it was traced with
+
+
+@keras.saving.register_keras_serializable(package="lrjax")
+class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule of lrjax or Optax as Keras takes it; saved as its spec (`lrjax.schedules.to_spec`).
+
+    Args:
+      schedule: a function of the step, or the spec of one of `lrjax.schedules` as JSON.
+    """
+
+    def __init__(self, schedule: Schedule | str):
+        super().__init__()
+        self.schedule = from_spec(json.loads(schedule)) if isinstance(schedule, str) else schedule
+
+    def __call__(self, step: Any) -> Array:
+        """The learning rate of a step."""
+        return self.schedule(keras.ops.convert_to_tensor(step))
+
+    def get_config(self) -> dict[str, Any]:
+        """The spec, for `keras.saving`; a schedule of another library has none, and the error says so."""
+        return {"schedule": json.dumps(to_spec(self.schedule))}
+
+
+def _check_compiled(where: str, model: object) -> None:
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`{where}` must be a keras.Model, got {show(model)} ({type(model).__name__}).")
+    if not model.compiled or model.optimizer is None:
+        raise ValueError(f"`{where}` must be compiled: model.compile(optimizer, loss).")
+
+
+def _check_model(where: str, model: Any) -> None:
+    _check_compiled(where, model)
+    if not model.built:
+        raise ValueError(
+            f"`{where}` must be built, so that it has weights: begin it with keras.Input(shape), or call it on a batch."
+        )
+    if model.loss is None and type(model).compute_loss is keras.Model.compute_loss:
+        raise ValueError(f"`{where}` must have a loss, got none. Write model.compile(optimizer, loss=...).")
+    if not model.trainable_variables:
+        raise ValueError(f"`{where}` must have trainable weights, got none. Is model.trainable False?")
+
+
+def _split(
+    where: str, x: PyTree, y: PyTree, validation_data: Any, validation_split: float
+) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, PyTree]]:
+    """Training and validation data."""
+    if y is None:
+        raise TypeError(f"`{where}(y=...)` must be targets, got None. A model without targets: y=x, or write a Task.")
+    count = _length(f"{where}(x=..., y=...)", x, y)
+    if validation_data is not None:
+        if not (isinstance(validation_data, (tuple, list)) and len(validation_data) == 2):
+            raise TypeError(f"`{where}(validation_data=...)` must be (x, y), got {show(validation_data)}.")
+        _length(f"{where}(validation_data=...)", *validation_data)
+        return _arrays((x, y)), _arrays(tuple(validation_data))
+    share = "a share of the examples, > 0 and < 1"
+    share = check_number(f"{where}(validation_split=...)", validation_split, rule=share, accept=lambda v: 0 < v < 1)
+    cut = int(np.floor(count * (1 - share)))
+    data = _arrays((x, y))
+    return tuple(jax.tree.map(lambda leaf, part=part: leaf[part], data) for part in (np.s_[:cut], np.s_[cut:]))  # pyright: ignore[reportReturnType]
+
+
+def _arrays(tree: PyTree) -> Any:
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
+
+
+def _length(where: str, x: PyTree, y: PyTree) -> int:
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves((x, y))]
+    counts = {shape[:1] for shape in shapes}
+    if len(counts) != 1 or () in counts:
+        raise ValueError(f"`{where}` must have as many targets as inputs, got the shapes {shapes}.")
+    return shapes[0][0]
+
+
+def _build_loss(model: Any, example: tuple[PyTree, PyTree]) -> None:
+    """Have the compiled loss built, which Keras does at its first call and a program must not."""
+    before = [jnp.asarray(variable.value) for variable in model.metrics_variables]
+    inputs, targets = jax.tree.map(jnp.asarray, example)
+    model.compute_loss(inputs, targets, model(inputs, training=False), training=False)
+    for variable, value in zip(model.metrics_variables, before, strict=False):
+        variable.assign(value)

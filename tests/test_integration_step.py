@@ -1,0 +1,213 @@
+"""find_lr_for_step: the search for a training step of one's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from problems import regression
+from tiny import check_message
+from toy_data import KEY, same
+
+import lrjax
+from lrjax.integrations import find_lr_for_step
+from lrjax.integrations._step import task_of_step
+
+TASK = regression()
+ADAM = optax.inject_hyperparams(optax.adam)(learning_rate=0.5)
+
+
+def begin(key):
+    params = TASK.init(key)
+    return {"params": params, "opt": ADAM.init(params), "count": 0, "activation": jnp.tanh, "name": "net"}
+
+
+def step(state, batch):
+    loss, grads = jax.value_and_grad(TASK.loss_fn)(state["params"], batch, None)
+    updates, opt = ADAM.update(grads, state["opt"])
+    params = optax.apply_updates(state["params"], updates)
+    return state | {"params": params, "opt": opt, "count": state["count"] + 1}, {"loss": loss}
+
+
+def evaluate(state):
+    return TASK.loss_fn(state["params"], TASK.eval_batches[0], None)
+
+
+def set_lr(state, lr):
+    state["opt"].hyperparams["learning_rate"] = lr
+    return state
+
+
+def batches_of(key, seeds=1, num_steps=5):
+    """The batches that find_lr gives its seeds, one after the other."""
+    for seed in range(seeds):
+        data_key = jax.random.split(jax.random.fold_in(key, seed), 3)[1]
+        stacked = TASK.sample_batches(data_key, num_steps)
+        yield from (jax.tree.map(lambda leaf, t=t: leaf[t], stacked) for t in range(num_steps))
+
+
+OPTIONS = {"num_steps": 5, "executor": "map", "key": KEY, "min_lr": 1e-4, "refine": None, "extend_range": False}
+
+
+@pytest.mark.parametrize("executor", ["map", "loop"])
+def test_the_curve_is_that_of_the_same_problem_as_a_task(executor):
+    task, put_lr = task_of_step(step, begin, list(batches_of(KEY, 2)), evaluate, set_lr, key=KEY)
+    how = {"key": KEY, "num_steps": 5, "num_seeds": 2, "horizons": (2,), "executor": executor}
+    own = lrjax.sample_losses(task, put_lr, [1e-3, 0.1], **how)
+    plain = lrjax.sample_losses(TASK, optax.adam, [1e-3, 0.1], **how)
+    np.testing.assert_allclose(own.losses, plain.losses, rtol=1e-4)
+    np.testing.assert_allclose(own.initial_loss, plain.initial_loss, rtol=1e-6)
+
+
+def test_one_lr_is_a_plain_loop_of_the_step():
+    state = begin(jax.random.key(7))
+    task, put_lr = task_of_step(step, state, list(batches_of(KEY)), evaluate, set_lr, key=KEY)
+    got = lrjax.sample_losses(task, put_lr, [0.03], key=KEY, num_steps=5, executor="map").final[0, 0]
+    state = set_lr(begin(jax.random.key(7)), jnp.float32(0.03))
+    for batch in batches_of(KEY):
+        state, _ = step(state, batch)
+    np.testing.assert_allclose(got, evaluate(state), rtol=1e-6)
+
+
+def test_the_result_is_a_whole_one_and_the_state_is_as_it_was():
+    state, twin = begin(jax.random.key(7)), begin(jax.random.key(7))
+    result = find_lr_for_step(step, state, list(batches_of(KEY, 2)), evaluate, set_lr, **OPTIONS)
+    assert result.outcome.name == "found"
+    assert result.window.min_lr <= result.lr <= result.window.max_lr
+    assert "Learning rate" in result.summary()
+    assert result.fingerprint["optimizer"] == "set_lr"
+    assert result.curve.final.shape[0] == 2
+    assert float(result.curve.final[0, 0]) != float(result.curve.final[1, 0])
+    assert jax.tree.structure(state) == jax.tree.structure(twin)
+    assert same(state["params"], twin["params"])
+    assert same(state["opt"], twin["opt"])
+    assert state["count"] == 0
+
+
+def test_python_numbers_that_the_step_reads_in_python_stay_python_numbers():
+    def branching(state, batch):
+        assert isinstance(state["power"], int)
+        rate = state["lr"] if state["power"] == 2 else 0.0
+        return state | {"w": state["w"] - rate * jax.grad(lambda w: w ** state["power"])(state["w"])}
+
+    task, put_lr = task_of_step(
+        branching,
+        {"w": jnp.float32(1.0), "power": 2, "lr": 0.0},
+        [jnp.zeros(1)] * 3,
+        lambda state: state["w"] ** 2,
+        lambda state, lr: state | {"lr": lr},
+        key=KEY,
+    )
+    got = lrjax.sample_losses(task, put_lr, [0.1, 0.2], key=KEY, num_steps=3, executor="map").final[0]
+    np.testing.assert_allclose(got, [(0.8**3) ** 2, (0.6**3) ** 2], rtol=1e-6)
+
+
+def test_what_moves_without_the_lr_does_not_count():
+    def drifting(state, batch):
+        return state | {"w": state["w"] - state["lr"] * state["w"], "drift": state["drift"] + 1.0}
+
+    task, put_lr = task_of_step(
+        drifting,
+        {"w": jnp.float32(1.0), "drift": jnp.float32(0.0), "lr": jnp.float32(0.0)},
+        [jnp.zeros(1)] * 3,
+        lambda state: {"loss": state["w"] ** 2 + state["drift"], "drift": state["drift"]},
+        lambda state, lr: state | {"lr": lr},
+        key=KEY,
+    )
+    curve = lrjax.sample_losses(task, put_lr, [0.1, 0.5], key=KEY, num_steps=3, horizons=(1,), executor="map")
+    np.testing.assert_allclose(curve.initial_loss, [1.0 + 3.0])
+    np.testing.assert_allclose(curve.metrics["drift"][:, 0, 0], [1.0, 3.0])
+
+
+def test_random_keys_in_the_state_are_carried():
+    def noisy(state, batch):
+        key, now = jax.random.split(state["key"])
+        return state | {"w": state["w"] + state["lr"] * jax.random.normal(now), "key": key}
+
+    state = {"w": jnp.float32(0.0), "key": jax.random.key(9), "lr": jnp.float32(0.0)}
+    how = (noisy, state, [jnp.zeros(1)] * 2, lambda s: s["w"], lambda s, lr: s | {"lr": lr})
+    task, put_lr = task_of_step(*how, key=KEY)
+    got = lrjax.sample_losses(task, put_lr, [1.0, 2.0], key=KEY, num_steps=2, executor="vmap").final[0]
+    keys = [jax.random.split(jax.random.key(9))]
+    keys.append(jax.random.split(keys[0][0]))
+    wanted = sum(float(jax.random.normal(now)) for _, now in keys)
+    np.testing.assert_allclose(got, [wanted, 2 * wanted], rtol=1e-5)
+
+
+W = {"w": jnp.ones(2), "lr": jnp.float32(0.0)}
+
+
+def call(**changed):
+    good = {
+        "step": lambda state, batch: state | {"w": state["w"] * (1 - state["lr"])},
+        "state": W,
+        "batches": [np.zeros(1, np.float32)] * 6,
+        "evaluate": lambda state: jnp.sum(state["w"] ** 2),
+        "set_lr": lambda state, lr: state | {"lr": lr},
+    }
+    options = {name: changed.pop(name) for name in list(changed) if name not in good}
+    arguments = good | changed
+    return lambda: find_lr_for_step(*arguments.values(), **({"num_steps": 2, "executor": "map"} | options))
+
+
+CASES = {
+    "a step of one argument": (call(step=lambda s: s), TypeError, ["step(state, batch) -> state", "<lambda>(s)`"]),
+    "a step without return": (call(step=lambda s, b: None), ValueError, ["(step=...)", "forget its `return`?"]),
+    "a step of another structure": (
+        call(step=lambda s, b: {"w": s["w"]}),
+        ValueError,
+        ["(step=...)", "'lr': *", "got PyTreeDef({'w': *})"],
+    ),
+    "a step of another dtype": (
+        call(step=lambda s, b: s | {"w": s["w"].astype(jnp.bfloat16)}),
+        ValueError,
+        ["keep the shapes and dtypes", "bfloat16[2] at ['w'] instead of float32[2]", "Cast it back"],
+    ),
+    "a step of another shape": (
+        call(step=lambda s, b: s | {"w": s["w"][:1]}),
+        ValueError,
+        ["float32[1] at ['w'] instead of float32[2]"],
+    ),
+    "a step that branches": (
+        call(step=lambda s, b: s if s["w"][0] > 0 else W),
+        TypeError,
+        ["`step` must be made of jax.numpy operations", "test_integration_step.py"],
+    ),
+    "a set_lr that does nothing": (
+        call(set_lr=lambda s, lr: s),
+        ValueError,
+        ["(set_lr=...)", "the same state for 0.001 and 1", "inject_hyperparams"],
+    ),
+    "a set_lr without return": (call(set_lr=lambda s, lr: None), ValueError, ["(set_lr=...)", "forget its `return`?"]),
+    "a set_lr of one argument": (call(set_lr=lambda s: s), TypeError, ["set_lr(state, lr) -> state"]),
+    "an evaluate that returns a vector": (
+        call(evaluate=lambda s: s["w"]),
+        ValueError,
+        ["find_lr_for_step(evaluate=...)(state)` must be a scalar", "float32[2]", "jnp.mean"],
+    ),
+    "an evaluate without loss": (call(evaluate=lambda s: {"fid": s["lr"]}), ValueError, ['"loss"', "['fid']"]),
+    "an evaluate that returns None": (call(evaluate=lambda s: None), TypeError, ["(evaluate=...)", "got NoneType"]),
+    "an evaluate with a batch": (call(evaluate=lambda s, b: 0.0), TypeError, ["evaluate(state) -> loss"]),
+    "no arrays": (call(state={}), ValueError, ["(state=...)", "got {}", "holds none"]),
+    "one array as batches": (call(batches=np.zeros((6, 1))), TypeError, ["(batches=...)", "list(array)"]),
+    "batches a number": (call(batches=3), TypeError, ["(batches=...)", "got 3 (int)"]),
+    "too few batches": (call(batches=[np.zeros(1)]), ValueError, ["(batches=...)", "at least 2 batches", "got 1"]),
+    "a key that is a number": (call(key=0), TypeError, ["find_lr_for_step(key=...)", "jax.random.key(0)"]),
+    "a misspelt option": (call(steps=3), TypeError, ["steps"]),
+    "an lr of 0 that the state cannot hold": (
+        call(set_lr=lambda s, lr: s | {"lr": jnp.log(lr)}, step=lambda s, b: s | {"w": s["w"] * s["lr"]}),
+        ValueError,
+        ["at learning rate 0 must be finite", "can set_lr put 0 into the state?"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("bad", "error", "parts"), CASES.values(), ids=CASES.keys())
+def test_bad_steps_are_explained(bad, error, parts):
+    check_message(bad, error, parts)
+
+
+def test_a_learning_rate_that_does_not_matter_is_no_learning():
+    with pytest.raises(lrjax.LRNotFound) as caught:
+        call(step=lambda s, b: s | {"w": 0.5 * s["w"]}, refine=None, extend_range=False)()
+    assert caught.value.result.outcome.name == "no_learning"
