@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lrjax {__version__}")
         return FOUND
     from ._budget import run_search
-    from ._options import Budgeted, RangeTest, Schedules, Sweep, parse
+    from ._options import Budgeted, Explore, RangeTest, Schedules, Sweep, parse
     from ._schedules import show_schedules
     from ._sweep import run_sweep
 
@@ -61,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return done.code if isinstance(done.code, int) else WRONG_USE
     try:
         with _search_path_restored():
-            if isinstance(options, Schedules):
+            if isinstance(options, Explore):
+                from ._explore import run_explorer
+
+                status = run_explorer(options)
+            elif isinstance(options, Schedules):
                 status = show_schedules(options)
             elif isinstance(options, RangeTest):
                 status = _range_test(options)
@@ -237,7 +241,7 @@ def _in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return f"{type(error).__name__}: {words or 'no message'}\nAdd --debug to see where."
-    argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations)\((?:num_)?(\w+)=\.\.\.\)`"
+    argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
     words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     return as_options(re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words))

@@ -1,0 +1,40 @@
+// Questions to the server.
+
+/** Ask one question. A refusal is an object with `error`: status 200, so that the browser does not report it. */
+export async function ask(path, body) {
+  try {
+    const response = await fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", Prefer: "handling=lenient" },
+      body: JSON.stringify(body),
+    });
+    return await response.json();
+  } catch {
+    return { error: "The server does not answer. Was it stopped?" };
+  }
+}
+
+/** A function that asks again and again, one question at a time: while one is under way only the newest waits. */
+export function latest(path, show) {
+  let waiting = null;
+  let busy = false;
+  return async function change(body) {
+    const began = performance.now();
+    waiting = { body, began };
+    const root = document.documentElement.dataset;
+    root.state = "asking";
+    if (busy) return;
+    busy = true;
+    try {
+      while (waiting) {
+        const { body: now, began: then } = waiting;
+        waiting = null;
+        show(await ask(path, now), now);
+        performance.measure("change", { start: then, end: performance.now() });
+      }
+    } finally {
+      busy = false;
+      root.state = "idle";
+    }
+  };
+}
