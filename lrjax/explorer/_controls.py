@@ -1,6 +1,5 @@
 """What the page shows for every argument of every schedule: a slider with its range, a list, or a box to tick."""
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -13,6 +12,7 @@ STEPS = {"kind": "steps", "low": 1}
 
 _FRACTION = {"kind": "number", "low": 0.0, "high": 1.0}
 _FACTOR = {"kind": "ratio", "low": 1.0, "high": 1e6}
+_POWER = {"kind": "number", "low": 0.1, "high": 5.0}
 _SIZE = {"kind": "ratio", "low": 1, "high": 10_000_000, "whole": True}
 
 _BY_NAME: dict[str, dict[str, Any]] = {
@@ -25,7 +25,7 @@ _BY_NAME: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("max_momentum", "min_momentum"), _FRACTION),
     **dict.fromkeys(("div_factor", "final_div_factor"), _FACTOR),
     **dict.fromkeys(("batch_size", "tokens_per_step"), _SIZE),
-    **dict.fromkeys(("exponent", "power", "k"), {"kind": "number", "low": 0.1, "high": 5.0}),
+    **dict.fromkeys(("exponent", "power", "k"), _POWER),
     "gamma": {"kind": "number", "low": 0.9, "high": 1.0},
     "lower": {"kind": "number", "low": -10.0, "high": 0.0},
     "upper": {"kind": "number", "low": 0.0, "high": 10.0},

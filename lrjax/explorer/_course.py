@@ -19,7 +19,7 @@ from ._paths import (
     slot_steps,
 )
 from ._read import Fields, Refused
-from ._surfaces import SURFACES, stability_limit
+from ._surfaces import SURFACES, height, stability_limit
 
 FAR = 100.0
 """How far from 0 a start may lie."""
@@ -45,18 +45,20 @@ def course(body: dict[str, Any]) -> dict[str, Any]:
     fields = Fields(body)
     total = fields.whole("steps", 1, MAX_STEPS)
     seeds = fields.whole("seeds", 1, MAX_SEEDS)
-    momentum = fields.number("momentum", 0.0, 0.999)
+    momentum, noise = fields.number("momentum", 0.0, 0.999), fields.number("noise", 0.0, MAX_NOISE)
+    start = fields.point("start", FAR)
     surface = fields.choice("surface", tuple(SURFACES))
     optimizer = fields.choice("optimizer", tuple(OPTIMIZERS))
     read = [_read(one) for one in fields.items("schedules", 1, MAX_SCHEDULES)]
     lrs, momenta = _tables(read, momentum)
     paths = descend(
-        SURFACES[surface].loss,
+        height,
         OPTIMIZERS[optimizer],
+        list(SURFACES).index(surface),
         jnp.asarray(lrs),
         jnp.asarray(momenta),
-        jnp.asarray(fields.point("start", FAR), np.float32),
-        noise_table() * np.float32(fields.number("noise", 0.0, MAX_NOISE)),
+        jnp.asarray(start, np.float32),
+        noise_table() * np.float32(noise),
         total,
     )
     steps = slot_steps(total)

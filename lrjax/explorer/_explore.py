@@ -10,6 +10,7 @@ from pathlib import Path
 from .._checks import check_count, show
 from ._answers import Answers
 from ._course import course
+from ._paths import OPTIMIZERS
 from ._presets import START
 from ._read import Refused
 from ._server import MAX_BODY, Server, is_local
@@ -42,8 +43,9 @@ def explore(
     answers = Answers()
     if file is not None:
         answers.show(_open(answers, Path(file)))
+    stopped = threading.Event()
     with _listen(host, port, answers) as server:
-        threading.Thread(target=course, args=(START,), daemon=True).start()  # what the page asks first, compiled
+        threading.Thread(target=_compile, args=(stopped,), daemon=True).start()
         say(f"The explorer is at {server.url} (Ctrl-C ends it)")
         if not is_local(host):
             say("Whoever can reach this machine can use it.")
@@ -52,7 +54,15 @@ def explore(
         try:
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
+            stopped.set()
             say("Stopped.")
+
+
+def _compile(stopped: threading.Event) -> None:
+    """Compile what the page will ask, before it does."""
+    for optimizer in OPTIMIZERS:
+        if not stopped.is_set():
+            course(START | {"optimizer": optimizer})
 
 
 def _open(answers: Answers, path: Path) -> dict:

@@ -69,7 +69,7 @@ def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: i
         key=key,
         num_steps=num_steps,
         num_seeds=num_seeds,
-        horizons=tuple(steps for steps in HORIZONS if steps < num_steps) + (num_steps,),
+        horizons=(*(steps for steps in HORIZONS if steps < num_steps), num_steps),
         throw=False,
     )
     test = range_test(task, make_optimizer, key=key)

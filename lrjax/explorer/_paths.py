@@ -65,8 +65,9 @@ def noise_table() -> Float[Array, "steps seeds 2"]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def descend(
-    loss: Callable[[Array, Array], Array],
+    loss: Callable[[Array, Array, Array], Array],
     make_optimizer: Callable[[Scalar, Scalar], optax.GradientTransformation],
+    which: Int[Array, ""],
     lrs: Float[Array, "schedules steps"],
     momenta: Float[Array, "schedules steps"],
     start: Float[Array, " 2"],
@@ -76,8 +77,9 @@ def descend(
     """Follow the noisy gradient from one start, once for every schedule and seed.
 
     Args:
-      loss: function of x and y. Compiled in, as is the optimizer; all else is data.
+      loss: function of `which`, x and y. Compiled in, as is the optimizer; all else is data.
       make_optimizer: function of a traced lr and a traced momentum.
+      which: the number of the surface.
       lrs: one table for each schedule, the lr at steps 0, 1, ...
       momenta: likewise.
       start: x and y.
@@ -87,37 +89,36 @@ def descend(
     Returns:
       The paths, in slots.
     """
-    height = lambda point: loss(point[0], point[1])  # noqa: E731
-    first = height(start)
+    look = jax.vmap(jax.vmap(jax.value_and_grad(lambda point: loss(which, point[0], point[1]))))
 
-    def update(point: Array, state: optax.OptState, noise: Array, lr: Array, momentum: Array):
-        gradient = jax.grad(height)(point) + noise
-        change, state = make_optimizer(lr, momentum).update(gradient, state, point)
+    def update(gradient: Array, point: Array, state: optax.OptState, noise: Array, lr: Array, momentum: Array):
+        change, state = make_optimizer(lr, momentum).update(gradient + noise, state, point)
         return optax.apply_updates(point, change), state
 
-    of_seeds = jax.vmap(update, in_axes=(0, 0, 0, None, None))
-    of_all = jax.vmap(of_seeds, in_axes=(0, 0, None, 0, 0))
+    of_seeds = jax.vmap(update, in_axes=(0, 0, 0, 0, None, None))
+    of_all = jax.vmap(of_seeds, in_axes=(0, 0, 0, None, 0, 0))
     lanes = (lrs.shape[0], noise.shape[1])
     stride = (num_steps + SLOTS - 2) // (SLOTS - 1)
 
     def step(t: Array, carry: tuple) -> tuple:
-        points, state, diverged_at, kept = carry
-        moved, state = of_all(points, state, noise[t], lrs[:, t], momenta[:, t])
-        losses = jax.vmap(jax.vmap(height))(moved)
-        lost = ~(losses <= BLOWN_UP * (1 + first))
+        points, gradients, state, diverged_at, kept = carry
+        moved, state = of_all(gradients, points, state, noise[t], lrs[:, t], momenta[:, t])
+        losses, gradients = look(moved)
         alive = diverged_at < 0
         points = jnp.where((alive & jnp.isfinite(moved).all(-1))[..., None], moved, points)
-        diverged_at = jnp.where(alive & lost, t + 1, diverged_at)
+        diverged_at = jnp.where(alive & ~(losses <= BLOWN_UP * (1 + first)), t + 1, diverged_at)
         losses = jnp.where(diverged_at < 0, losses, jnp.inf)
         slot = (t + stride) // stride  # steps that share a slot overwrite it: it keeps the last
-        return points, state, diverged_at, _keep(kept, slot, points, losses)
+        return points, gradients, state, diverged_at, _keep(kept, slot, points, losses)
 
     points = jnp.broadcast_to(start, (*lanes, 2))
+    first, gradients = look(points)
     state = jax.vmap(jax.vmap(make_optimizer(0.0, 0.0).init))(points)
-    kept = (jnp.zeros((SLOTS, *lanes, 2)).at[0].set(points), jnp.zeros((SLOTS, *lanes)).at[0].set(first))
-    *_, diverged_at, (way, losses) = jax.lax.fori_loop(0, num_steps, step, (points, state, -jnp.ones(lanes, int), kept))
+    kept = _keep((jnp.zeros((SLOTS, *lanes, 2)), jnp.zeros((SLOTS, *lanes))), 0, points, first)
+    carry = (points, gradients, state, jnp.full(lanes, -1), kept)
+    *_, diverged_at, (way, losses) = jax.lax.fori_loop(0, num_steps, step, carry)
     return Paths(jnp.moveaxis(way, 0, 2), jnp.moveaxis(losses, 0, 2), diverged_at)
 
 
-def _keep(kept: tuple[Array, Array], slot: Array, points: Array, losses: Array) -> tuple[Array, Array]:
+def _keep(kept: tuple[Array, Array], slot: int | Array, points: Array, losses: Array) -> tuple[Array, Array]:
     return kept[0].at[slot].set(points), kept[1].at[slot].set(losses)

@@ -32,7 +32,7 @@ START = _state(
     constant(0.09),
     warmup_cosine(0.09, warmup_steps=20, total_steps=200, init_value=0.009),
     one_cycle(0.09, 200),
-    noise=2.0,
+    noise=1.0,
 )
 """What the page opens with."""
 
@@ -57,8 +57,8 @@ PRESETS = (
     },
     {
         "name": "Restarts",
-        "sentence": "A restart raises the rate again and shakes the parameters out of the minimum that they had settled "
-        "in, so that each cycle ends in another one.",
+        "sentence": "A restart raises the rate again and shakes the parameters out of the minimum that they had "
+        "settled in, so that each cycle ends in another one.",
         "state": _state("rastrigin", cosine_decay(0.1, 400), cosine_restarts(0.1, 100), steps=400, noise=2.0),
     },
     {

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, Float
+from .._types import Array, Float, Int
 
 Point = tuple[float, float]
 
@@ -123,6 +123,18 @@ SURFACES = {
 }
 """By name. Each is scaled so that its largest curvature at `minimum` is about 20: plain SGD is unstable there above a
 learning rate of about 0.1, on all of them."""
+
+
+def height(which: Int[Array, ""], x: Float[Array, ""], y: Float[Array, ""]) -> Float[Array, ""]:
+    """The loss of surface number `which`, which is traced: one program serves all surfaces.
+
+    All are evaluated, those that are not meant at (1, 1), where their gradients are finite and get the weight 0.
+    """
+    total = jnp.zeros(())
+    for index, surface in enumerate(SURFACES.values()):
+        meant = which == index
+        total += jnp.where(meant, surface.loss(jnp.where(meant, x, 1.0), jnp.where(meant, y, 1.0)), 0.0)
+    return total
 
 
 @functools.cache

@@ -29,7 +29,7 @@ function show(found, asked) {
   draw();
 }
 
-export function trouble(message) {
+function trouble(message) {
   $("trouble").textContent = message;
   $("trouble").hidden = !message;
 }
@@ -58,7 +58,7 @@ function drawRates(steps, good, x, limit, cursor) {
   const log = $("lr-log").checked;
   const [low, high] = extent(good.map((one) => one.lr), log);
   const levels = limit !== null && limit < 4 * high && limit > low ? [{ at: limit, text: `unstable at the minimum above ${format(limit)}` }] : [];
-  const top = Math.max(high, levels.length ? limit : 0) * (log ? 1.6 : 1.12) || 1;
+  const top = Math.max(high, levels.length ? limit : 0) * (log ? 1.8 : levels.length ? 1.25 : 1.12) || 1;
   const y = log ? { low: Math.max(Math.min(low, high / 10), high * 1e-6) / 1.3, high: top, log } : { low: 0, high: top };
   drawChart($("lr-chart"), { x, y, levels, cursor, lines: good.map(({ lr, index }) => ({ xs: steps, ys: lr, index })) });
 }
@@ -281,14 +281,14 @@ function load(fresh) {
 }
 
 /** Add the schedule of a spec; the oldest makes room if there are as many as can be. */
-export function addSchedule(spec) {
+function addSchedule(spec) {
   if (state.schedules.length >= form.limits.schedules) state.schedules.shift();
   state.schedules.push({ spec, momentum: null });
   buildCards();
   changed();
 }
 
-export const trainingSteps = () => state.steps;
+const trainingSteps = () => state.steps;
 
 // Wiring.
 

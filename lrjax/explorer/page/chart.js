@@ -49,7 +49,7 @@ function ticks({ low, high, log }, room) {
 }
 
 const tickText = (value, log) =>
-  log ? value.toExponential(0).replace("+", "") : Math.abs(value) < 1e-12 ? "0" : format(value);
+  log && (value < 1e-2 || value > 1e4) ? value.toExponential(0).replace("+", "") : Math.abs(value) < 1e-12 ? "0" : format(value);
 
 /** The `d` of a line through the points; it breaks where a value is null. */
 export function pathThrough(xs, ys, x, y) {

@@ -11,7 +11,7 @@ let found = null; // the last reading
 let asked = { horizon: 0, share: 0.95 };
 let used = "midpoint"; // the rule whose pick a schedule is made of
 const hidden = new Set(["steepest", "lowest_for", "share"]); // rules that are not drawn
-let peers = new Set(["fastai_valley", "lightning"]);
+const peers = new Set(["fastai_valley", "lightning"]);
 
 const request = latest("/api/reading", (reading) => {
   page.trouble(reading.error ?? "");
@@ -103,7 +103,7 @@ function show() {
   $("test-figure").hidden = !found.test;
   $("curve-title").textContent = `${found.title}: validation loss after ${found.horizons[asked.horizon]} updates`;
   const marks = found.picks.length ? ` The shaded window goes from ${format(found.window[0])} to ${format(found.window[1])}.` : "";
-  $("curve-note").textContent = `${found.outcome} Mean and range of the seeds; the dotted line is the untrained model.${marks}`;
+  $("curve-note").textContent = `${found.outcome} Mean and range of the seeds; the dotted line is the untrained model.${marks}${found.picks.length ? " Thick: the pick in use; dashed: other rules" : ""}${found.test ? "; dotted: the peers' picks, below." : "."}`;
   $("warnings").replaceChildren(...found.warnings.map((textContent) => make("li", { textContent })));
   if (!found.picks.some(({ rule }) => rule === used)) used = "midpoint";
   rebuild($("picks"), found.picks.map(pickRow));
@@ -172,6 +172,7 @@ function draw() {
   const [low, high] = effect ? [found.initial - 1.12 * effect, found.initial + 0.5 * effect] : padded(extent([found.loss], false));
   const capped = found.loss.map((value) => (value === null || value > high ? null : value));
   const drawnPicks = found.picks.filter(({ rule }) => rule === used || !hidden.has(rule));
+  const drawnPeers = (found.test?.picks ?? []).filter(({ rule }) => peers.has(rule));
   drawChart($("curve-chart"), {
     x,
     y: { low, high },
@@ -180,7 +181,10 @@ function draw() {
     bands: [{ xs: found.lrs, low: found.low, high: found.high, index: 0 }],
     lines: [{ xs: found.lrs, ys: capped, index: 0 }],
     points: found.lrs.map((lr, index) => ({ x: lr, y: capped[index], class: "point s0", title: `lr ${format(lr)}: ${format(found.loss[index])}` })),
-    uprights: drawnPicks.map(({ rule, lr }) => ({ at: lr, class: rule === used ? "pick used" : "pick" })),
+    uprights: [
+      ...drawnPeers.map(({ lr }) => ({ at: lr, class: "pick peer" })),
+      ...drawnPicks.map(({ rule, lr }) => ({ at: lr, class: rule === used ? "pick used" : "pick" })),
+    ],
   });
   if (found.test) drawTest(found.test);
 }
@@ -194,7 +198,7 @@ function drawTest({ lrs, losses, smoothed, picks }) {
       { xs: lrs, ys: losses, class: "raw" },
       { xs: lrs, ys: smoothed, index: 0 },
     ],
-    uprights: picks.filter(({ rule }) => peers.has(rule)).map(({ lr }) => ({ at: lr, class: "pick" })),
+    uprights: picks.filter(({ rule }) => peers.has(rule)).map(({ lr }) => ({ at: lr, class: "pick peer" })),
   });
 }
 
