@@ -96,7 +96,8 @@ ARROWS = {
     "experimental": {"finder", "schedules", "trials"},
     "demos": {"trials"},
     "plots": {"finder", "range_rules", "schedules", "search", "sweeps"},
-    "cli": {"finder", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},
+    "explorer": {"finder", "demos", "plan", "schedules"},
+    "cli": {"finder", "explorer", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -108,8 +109,9 @@ def _checked(curve: LossCurve) -> LossCurve:
     if horizons.dtype.kind not in "iu" or (np.diff(horizons) <= 0).any() or horizons[0] < 0:
         raise Refused(f"`horizons` must be whole numbers that rise, got {show(horizons.tolist())}.")
     check_lrs("lrs", curve.lrs)
-    single = {name: np.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
-    return curve._replace(**single, horizons=horizons, metrics={})
+    single = {name: jnp.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
+    whole = {name: jnp.asarray(getattr(curve, name), np.int32) for name in ("horizons", "rounds", "diverged_at")}
+    return LossCurve(**single, **whole)
 
 
 def show_all(error: Exception, limit: int = 600) -> str:
