@@ -27,7 +27,7 @@ from ._load import (
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, write_result
 
 if TYPE_CHECKING:
-    from ._options import Find, Options, RangeTest
+    from ._options import Find, Output, RangeTest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,7 +215,7 @@ def _title(options: "Find | RangeTest") -> str:
 
 
 @contextlib.contextmanager
-def _standard_output_kept(options: "Options") -> Iterator[None]:
+def _standard_output_kept(options: "Output") -> Iterator[None]:
     """Where a machine reads standard output, what the user's code prints goes to standard error."""
     if not (options.json or options.quiet):
         yield

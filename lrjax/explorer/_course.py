@@ -62,7 +62,7 @@ def course(body: dict[str, Any]) -> dict[str, Any]:
         total,
     )
     steps = slot_steps(total)
-    paths = Paths(*(np.asarray(part)[:, :seeds] for part in paths))
+    paths = Paths(*(np.asarray(part)[:, :seeds] for part in paths))  # pyright: ignore[reportArgumentType]
     shown = [
         {"error": str(one)} if isinstance(one, Refused) else one.shown(steps, total) | way(paths, index, len(steps))
         for index, one in enumerate(read)

@@ -109,9 +109,9 @@ def _checked(curve: LossCurve) -> LossCurve:
     if horizons.dtype.kind not in "iu" or (np.diff(horizons) <= 0).any() or horizons[0] < 0:
         raise Refused(f"`horizons` must be whole numbers that rise, got {show(horizons.tolist())}.")
     check_lrs("lrs", curve.lrs)
-    single = {name: jnp.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
     whole = {name: jnp.asarray(getattr(curve, name), np.int32) for name in ("horizons", "rounds", "diverged_at")}
-    return LossCurve(**single, **whole)
+    single = {name: jnp.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
+    return curve._replace(**whole, **single, metrics={})
 
 
 def show_all(error: Exception, limit: int = 600) -> str:

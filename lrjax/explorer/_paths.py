@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,9 +91,11 @@ def descend(
     """
     look = jax.vmap(jax.vmap(jax.value_and_grad(lambda point: loss(which, point[0], point[1]))))
 
-    def update(gradient: Array, point: Array, state: optax.OptState, noise: Array, lr: Array, momentum: Array):
+    def update(
+        gradient: Array, point: Array, state: Any, noise: Array, lr: Array, momentum: Array
+    ) -> tuple[Array, Any]:
         change, state = make_optimizer(lr, momentum).update(gradient + noise, state, point)
-        return optax.apply_updates(point, change), state
+        return point + jnp.asarray(change), state
 
     of_seeds = jax.vmap(update, in_axes=(0, 0, 0, 0, None, None))
     of_all = jax.vmap(of_seeds, in_axes=(0, 0, 0, None, 0, 0))

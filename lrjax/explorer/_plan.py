@@ -1,5 +1,6 @@
 """From a window to a schedule, in one click."""
 
+import functools
 import math
 from typing import Any
 
@@ -39,9 +40,9 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
         peak = _short(peak_for(one_cycle(1.0, total), lr, total_steps=total))
         schedule = one_cycle(peak, total)
     else:
-        shape = {"warmup_steps": total // WARMUP, "total_steps": total}
-        peak = _short(peak_for(warmup_cosine(1.0, **shape), lr, total_steps=total)) if total > 1 else _short(lr)
-        schedule = warmup_cosine(peak, **shape)
+        make = functools.partial(warmup_cosine, warmup_steps=total // WARMUP, total_steps=total)
+        peak = _short(peak_for(make(1.0), lr, total_steps=total))
+        schedule = make(peak)
     return {"spec": to_spec(schedule), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
 
 

@@ -3,6 +3,7 @@
 import importlib.resources
 import ipaddress
 import json
+import socket
 import threading
 import traceback
 from http import HTTPStatus
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 
 from ._answers import Answers
 from ._read import Refused, read_document
+
+PAGE = importlib.resources.files("lrjax.explorer") / "page"
 
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -49,8 +52,6 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, answers: Answers):
         if ":" in host:
-            import socket
-
             self.address_family = socket.AF_INET6
         self.host, self.answers = host, answers
         super().__init__((host, port), Handler)
@@ -94,7 +95,7 @@ class Handler(BaseHTTPRequestHandler):
         if path not in FILES:
             return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
         name, kind = FILES[path]
-        self._send(HTTPStatus.OK, (importlib.resources.files(__package__) / "page" / name).read_bytes(), kind)
+        self._send(HTTPStatus.OK, (PAGE / name).read_bytes(), kind)
 
     def do_POST(self) -> None:
         """A question.

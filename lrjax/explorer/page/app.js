@@ -361,23 +361,27 @@ function wireTheme() {
   apply();
 }
 
+const INTRODUCTION = "Move anything: the schedules, the surface, the noise. Or take one of the examples.";
+
+function exampleButton({ name, sentence, state: fresh }) {
+  const button = make("button", { type: "button", textContent: name });
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => {
+    for (const other of $("presets").children) other.setAttribute("aria-pressed", String(other === button && fresh !== form.first));
+    $("lesson").textContent = sentence;
+    load(fresh);
+  });
+  return button;
+}
+
 async function start() {
   wire();
   form = await ask("/api/start", {});
   if (form.error) return trouble(form.error);
   $("version").textContent = form.version;
-  $("presets").replaceChildren(
-    ...form.presets.map(({ name, sentence, state: fresh }) => {
-      const button = make("button", { type: "button", textContent: name });
-      button.addEventListener("click", () => {
-        for (const other of $("presets").children) other.setAttribute("aria-pressed", String(other === button));
-        $("lesson").textContent = sentence;
-        load(fresh);
-      });
-      button.setAttribute("aria-pressed", "false");
-      return button;
-    }),
-  );
+  const examples = [...form.presets, { name: "Start over", sentence: INTRODUCTION, state: form.first }];
+  $("presets").replaceChildren(...examples.map(exampleButton));
+  $("lesson").textContent = INTRODUCTION;
   load(form.first);
   startFinder(form, { addSchedule, trainingSteps, trouble });
 }

@@ -14,7 +14,10 @@ export async function ask(path, body) {
   }
 }
 
-/** A function that asks again and again, one question at a time: while one is under way only the newest waits. */
+/**
+ * A function that asks again and again, one question at a time: while one is under way only the newest waits. How
+ * long each took, to the frame that shows it, is kept as a measure of the browser's, "change".
+ */
 export function latest(path, show) {
   let waiting = null;
   let busy = false;
@@ -30,7 +33,7 @@ export function latest(path, show) {
         const { body: now, began: then } = waiting;
         waiting = null;
         show(await ask(path, now), now);
-        performance.measure("change", { start: then, end: performance.now() });
+        requestAnimationFrame(() => performance.measure("change", { start: then }));
       }
     } finally {
       busy = false;
