@@ -98,6 +98,6 @@ def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
     scale = 10.0 ** (4 - np.floor(np.log10(size)))
     with np.errstate(invalid="ignore"):
         short = np.round(values * scale) / scale
-    whole = short.astype(object)
-    whole[~np.isfinite(short)] = None
-    return whole.tolist()
+    told = np.asarray(short, object)
+    told[~np.isfinite(short)] = None
+    return told.tolist()

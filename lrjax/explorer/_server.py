@@ -4,6 +4,7 @@ import importlib.resources
 import ipaddress
 import json
 import socket
+import sys
 import threading
 import traceback
 from http import HTTPStatus
@@ -67,8 +68,16 @@ class Server(ThreadingHTTPServer):
 
         A page of another site whose name was made to lead here has that name in it.
         """
-        name = urlsplit(f"//{host}").hostname if host else None
-        return not is_local(self.host) or (name is not None and is_local(name))
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        return not is_local(self.host) or is_local(name or "")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet where the browser went away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def is_local(host: str) -> bool:

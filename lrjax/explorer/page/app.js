@@ -15,7 +15,11 @@ let cards = [];
 let common = {};
 
 const request = latest("/api/course", show);
-const changed = () => request(structuredClone(state));
+
+function changed() {
+  request(structuredClone(state));
+  document.dispatchEvent(new Event("training"));
+}
 
 function show(found, asked) {
   const wrong = found.error !== undefined;

@@ -1,5 +1,7 @@
 // Questions to the server.
 
+let underWay = 0;
+
 /** Ask one question. A refusal is an object with `error`: status 200, so that the browser does not report it. */
 export async function ask(path, body) {
   try {
@@ -24,10 +26,10 @@ export function latest(path, show) {
   return async function change(body) {
     const began = performance.now();
     waiting = { body, began };
-    const root = document.documentElement.dataset;
-    root.state = "asking";
     if (busy) return;
     busy = true;
+    underWay += 1;
+    document.documentElement.dataset.state = "asking";
     try {
       while (waiting) {
         const { body: now, began: then } = waiting;
@@ -37,7 +39,8 @@ export function latest(path, show) {
       }
     } finally {
       busy = false;
-      root.state = "idle";
+      underWay -= 1;
+      if (!underWay) document.documentElement.dataset.state = "idle";
     }
   };
 }

@@ -38,7 +38,8 @@ function ticks({ low, high, log }, room) {
     const every = Math.max(1, Math.ceil((last - first + 1) / room));
     const found = [];
     for (let power = first; power <= last; power += every) found.push(Number(`1e${power}`));
-    return found.length > 1 ? found : [low, high];
+    if (found.length > 1) return found;
+    return [1, 2, 5].flatMap((digit) => [first - 1, first].map((power) => Number(`${digit}e${power}`))).filter((one) => one >= low && one <= high);
   }
   const rough = (high - low) / room;
   const unit = 10 ** Math.floor(Math.log10(rough));

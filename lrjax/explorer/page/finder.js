@@ -19,7 +19,11 @@ const request = latest("/api/reading", (reading) => {
   found = reading;
   show();
 });
-const read = () => request({ id, ...asked, steps: page.trainingSteps() });
+
+function read() {
+  asked.steps = page.trainingSteps();
+  request({ id, ...asked });
+}
 
 export function startFinder(form, tools) {
   page = tools;
@@ -27,6 +31,7 @@ export function startFinder(form, tools) {
   $("digits").addEventListener("click", searchDigits);
   $("file").addEventListener("change", openFile);
   for (const button of document.querySelectorAll("[data-plan]")) button.addEventListener("click", () => makeSchedule(button.dataset.plan));
+  document.addEventListener("training", () => found && page.trainingSteps() !== asked.steps && read());
   document.addEventListener("redraw", () => found && draw());
   new ResizeObserver(() => found && draw()).observe($("finder"));
   if (form.opened) take(form.opened, "");
