@@ -42,7 +42,7 @@ test-explorer: $(EXPLORER)/.done  ## The explorer's page, in a headless Chromium
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  apt-get update -qq && apt-get install -qq -y chromium; } || \
 	  { echo 'There is no chromium: install it, for example with "apt-get install chromium".'; exit 1; }
-	$(EXPLORER)/bin/python -m pytest -q -m "slow or not slow" tests/test_explorer_page.py
+	$(EXPLORER)/bin/python -m pytest -q -m slow tests/test_explorer_page.py tests/test_explorer.py
 
 test-versions:  ## The suite on every other supported Python at hand, each with the newest JAX it can have.
 	@sh tests/versions.sh

@@ -66,6 +66,7 @@ def follow(lrs, momenta, noise, num_steps, optimizer="sgd", start=(1.0, -2.0)):
     return descend(height, make, 0, *map(jnp.asarray, (*tables, at, wide)), num_steps)
 
 
+@pytest.mark.slow
 def test_a_path_is_a_plain_loop_with_optax():
     rng = np.random.default_rng(0)
     lrs = np.zeros((2, MAX_STEPS), np.float32)
@@ -222,6 +223,7 @@ def ends_of(name):
     return course(preset["state"])["schedules"]
 
 
+@pytest.mark.slow
 def test_the_examples_show_what_their_sentences_say():
     slow, fast, wild = ends_of("Stability")
     assert wild["diverged"] == 16
