@@ -4,6 +4,7 @@
 on anything in the browser's console and on any request that leaves this machine.
 """
 
+import contextlib
 import functools
 import http.client
 import json
@@ -380,7 +381,7 @@ def test_a_saved_result_is_read_at_every_horizon_by_every_rule(with_result):
     assert drawn(page, "curve-chart") != before
     share = page.locator("#picks tbody tr").nth(5)
     told = share.inner_text()
-    page.get_by_label("share", exact=True).focus()
+    page.locator("#reading-controls").get_by_label("share", exact=True).focus()
     page.keyboard.press("Home")
     settle(page)
     assert share.inner_text() != told
@@ -548,9 +549,9 @@ def test_ctrl_c_ends_the_command_cleanly():
         first = process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
         assert address, first
-        connection = http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)
-        connection.request("GET", "/")
-        assert b"lrjax explorer" in connection.getresponse().read()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)) as connection:
+            connection.request("GET", "/")
+            assert b"lrjax explorer" in connection.getresponse().read()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "Stopped.\n", "")

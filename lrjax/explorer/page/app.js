@@ -4,7 +4,7 @@ import { ask, latest } from "./ask.js";
 import { drawChart, extent, format, svg } from "./chart.js";
 import { choice, controlsOf, example, make, slider, stretch } from "./controls.js";
 import { startFinder } from "./finder.js";
-import { drawHeights, drawPaths, places } from "./surface.js";
+import { drawHeights, drawPaths } from "./surface.js";
 
 const $ = (id) => document.getElementById(id);
 let form; // what the server told at the start

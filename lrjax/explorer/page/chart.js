@@ -12,6 +12,20 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
+const sizes = new WeakMap();
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) sizes.set(target, [target.clientWidth, target.clientHeight]);
+});
+
+/** Width and height in pixels. Remembered: to read them while drawing makes the browser lay the page out each time. */
+export function sizeOf(element) {
+  if (!sizes.get(element)?.[0]) {
+    sizes.set(element, [element.clientWidth, element.clientHeight]);
+    watch.observe(element);
+  }
+  return sizes.get(element);
+}
+
 /** Class and dash of the line of one schedule. */
 export const lineStyle = (index) => ({ class: `series s${index % 6}`, "stroke-dasharray": DASHES[index % 6] });
 
@@ -76,8 +90,7 @@ export function pathThrough(xs, ys, x, y) {
  * spec.points: [{x, y, class}]; spec.cursor: an x.
  */
 export function drawChart(element, spec) {
-  const width = element.clientWidth || 600;
-  const height = element.clientHeight || 240;
+  const [width, height] = sizeOf(element).map((size, axis) => size || [600, 240][axis]);
   const [left, right, top, bottom] = [54, 12, 12, 38];
   element.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const x = scale(spec.x.low, spec.x.high, left, width - right, spec.x.log);

@@ -1,6 +1,6 @@
 // The surface as coloured bands, and the paths on it.
 
-import { lineStyle, scale, svg } from "./chart.js";
+import { lineStyle, scale, sizeOf, svg } from "./chart.js";
 
 const BANDS = 20;
 let drawn = "";
@@ -8,8 +8,7 @@ let drawn = "";
 /** Colour every pixel by its band; bands cover equal areas, so that flat and steep parts both show. */
 export function drawHeights(canvas, name, surface) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
-  const width = Math.max(2, Math.round(canvas.clientWidth * ratio));
-  const height = Math.max(2, Math.round(canvas.clientHeight * ratio));
+  const [width, height] = sizeOf(canvas).map((size) => Math.max(2, Math.round(size * ratio)));
   const style = getComputedStyle(document.documentElement);
   const [low, high] = ["--valley", "--height"].map((key) => rgb(style.getPropertyValue(key)));
   const key = [name, width, height, low, high].join();
@@ -56,9 +55,9 @@ function bandOf(edges, value) {
 const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.trim().slice(at, at + 2), 16));
 
 /** The scales of the picture. */
-export function places(element, box) {
+function places(element, box) {
   const [left, right, bottom, top] = box;
-  const [width, height] = [element.clientWidth || 400, element.clientHeight || 300];
+  const [width, height] = sizeOf(element).map((size, axis) => size || [400, 300][axis]);
   return { x: scale(left, right, 0, width), y: scale(bottom, top, height, 0), width, height };
 }
 
