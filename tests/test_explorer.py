@@ -581,4 +581,4 @@ def test_ctrl_c_ends_it_and_the_browser_is_opened_only_if_wanted(monkeypatch, sa
     assert opened == []
     explore(port=0, host="localhost", say=told.append)
     assert re.fullmatch(r"http://localhost:\d+/", opened[0])
-    assert [words.split(" ")[0] for words in told] == ["The", "Stopped."] * 2
+    assert [words.split(" ")[0] for words in told] == ["The", "Stopping", "Stopped."] * 2

@@ -554,4 +554,4 @@ def test_ctrl_c_ends_the_command_cleanly():
             assert b"lrjax explorer" in connection.getresponse().read()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (0, "Stopped.\n", "")
+    assert (process.returncode, out, err) == (0, "Stopping after what is being computed.\nStopped.\n", "")

@@ -45,7 +45,8 @@ def explore(
         answers.show(_open(answers, Path(file)))
     stopped = threading.Event()
     with _listen(host, port, answers) as server:
-        threading.Thread(target=_compile, args=(stopped,), daemon=True).start()
+        compiling = threading.Thread(target=_compile, args=(stopped,), daemon=True)
+        compiling.start()
         say(f"The explorer is at {server.url} (Ctrl-C ends it)")
         if not is_local(host):
             say("Whoever can reach this machine can use it.")
@@ -55,6 +56,9 @@ def explore(
             server.serve_forever(poll_interval=0.1)
         except KeyboardInterrupt:
             stopped.set()
+            say("Stopping after what is being computed.")
+            compiling.join()
+            server.wait()
             say("Stopped.")
 
 

@@ -1,5 +1,6 @@
 """The local server: the page's files, and its questions as JSON. The standard library's, and nothing but local."""
 
+import contextlib
 import importlib.resources
 import ipaddress
 import json
@@ -7,6 +8,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -55,6 +57,7 @@ class Server(ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.host, self.answers = host, answers
+        self._under_way, self._changed = 0, threading.Condition()
         super().__init__((host, port), Handler)
 
     @property
@@ -62,6 +65,23 @@ class Server(ThreadingHTTPServer):
         """Where the page is."""
         shown = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{shown}:{self.server_address[1]}/"
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Around the answer to a question."""
+        with self._changed:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait for the answers under way: Python cannot end cleanly while another thread compiles."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)
 
     def knows(self, host: str | None) -> bool:
         """Whether a request means this server by its Host header.
@@ -119,7 +139,9 @@ class Handler(BaseHTTPRequestHandler):
         if answer is None:
             return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
         try:
-            self._json(HTTPStatus.OK, answer(read_document(body)))
+            with self.server.answering():
+                found = answer(read_document(body))
+            self._json(HTTPStatus.OK, found)
         except Refused as error:
             lenient = "handling=lenient" in self.headers.get("Prefer", "")
             self._refuse(HTTPStatus.OK if lenient else HTTPStatus.BAD_REQUEST, str(error))

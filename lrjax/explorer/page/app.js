@@ -172,7 +172,7 @@ function card(index) {
   };
   const head = make("div", { className: "head" }, select, remove);
   const element = make("article", { className: `card schedule c${index % 6}` }, head, body, wrong, problems, text);
-  return { element, show };
+  return { element, show, fill };
 }
 
 function momentumRows(entry, fill) {
@@ -227,11 +227,13 @@ function buildCommon() {
   const length = slider("steps", { kind: "steps", low: 10, high: form.limits.steps }, state.steps, (value) => {
     if (value < 1 || value > form.limits.steps) return trouble(`steps must be from 1 to ${form.limits.steps}.`);
     if (before?.now !== JSON.stringify(state.schedules)) before = { steps: state.steps, schedules: structuredClone(state.schedules) };
-    state.schedules = structuredClone(before.schedules);
-    for (const one of state.schedules) stretch(one.spec, form, value / before.steps);
-    before.now = JSON.stringify(state.schedules);
     state.steps = value;
-    buildCards();
+    state.schedules.forEach((entry, index) => {
+      entry.spec = structuredClone(before.schedules[index].spec);
+      stretch(entry.spec, form, value / before.steps);
+    });
+    before.now = JSON.stringify(state.schedules);
+    for (const one of cards) one.fill();
     changed();
   });
   const titles = Object.fromEntries(Object.entries(form.surfaces).map(([name, { title }]) => [name, title]));
