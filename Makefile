@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-versions test-integrations lint format bench docs docs-serve reproduce figures clean help
+.PHONY: demo test test-slow test-explorer test-integrations test-versions lint format bench docs docs-serve reproduce \
+  figures clean help
 
 help:  ## This list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,6 +31,19 @@ test: $(VENV)/.test  ## The tests that take minutes; -n 2 uses two cores.
 
 test-slow: $(VENV)/.test  ## The tests marked slow.
 	$(BIN)/python -m pytest -n 2 -m slow
+
+EXPLORER := .venv-explorer
+
+$(EXPLORER)/.done: pyproject.toml
+	$(PYTHON) -m venv $(EXPLORER)
+	$(EXPLORER)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[explorer-test]'
+	@touch $@
+
+test-explorer: $(EXPLORER)/.done  ## The explorer's page, in a headless Chromium (apt-get installs one if there is none and we may).
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -qq -y chromium; } || \
+	  { echo 'There is no chromium: install it, for example with "apt-get install chromium".'; exit 1; }
+	$(EXPLORER)/bin/python -m pytest -q -m slow tests/test_explorer_page.py tests/test_explorer.py
 
 test-versions:  ## The suite on every other supported Python at hand, each with the newest JAX it can have.
 	@sh tests/versions.sh

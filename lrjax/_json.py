@@ -92,8 +92,17 @@ def read_json(
     """
     where = f"`{kind.__name__}.from_json({os.fspath(path)!r})`"
     try:
-        document = json.loads(Path(path).read_text())
+        text = Path(path).read_text()
     except ValueError as error:
+        raise ValueError(f"{where} must be a JSON file, but: {error}. Was it cut off?") from None
+    return read_text(where, text, name, kind, check)
+
+
+def read_text(where: str, text: str, name: str, kind: type, check: Callable[[Any], None] = lambda value: None) -> Any:
+    """Read the text of a document that `write_json` wrote, as `read_json` does; `where` begins its messages."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} must be a JSON file, but: {error}. Was it cut off?") from None
     if not isinstance(document, dict) or document.get("format") != name:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
@@ -106,7 +115,7 @@ def read_json(
         value = _decode(kind, document)
         check(value)
         return value
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"{where} is damaged: {type(error).__name__}: {error}.") from error
 
 
@@ -133,7 +142,7 @@ def _encode(value: Any) -> Any:
 def _decode(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if _is_array(data):
-        array = np.asarray(data["data"], dtype=data["dtype"])
+        array = np.asarray(data["data"], dtype=_number_type(data["dtype"]))
         on_host = getattr(kind, "array_type", None) is np.ndarray or jnp.asarray(array).dtype != array.dtype
         return array if on_host else jnp.asarray(array)
     if origin in (types.UnionType, typing.Union):
@@ -153,6 +162,14 @@ def _decode(kind: Any, data: Any) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{name: _decode(hints[name], data[name]) for name in names})
     return kind(data) if kind in (int, float) else data
+
+
+def _number_type(name: Any) -> np.dtype:
+    """A dtype of numbers: a file cannot ask for objects, or for strings of a gigabyte each."""
+    dtype = jnp.dtype(name)
+    if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
+        raise TypeError(f"an array must hold numbers, got dtype {name!r}")
+    return dtype
 
 
 def _is_array(data: Any) -> bool:

@@ -98,7 +98,8 @@ ARROWS = {
     "demos": {"trials"},
     "integrations": {"finder", "schedules", "trials"},
     "plots": {"finder", "range_rules", "schedules", "search", "sweeps"},
-    "cli": {"finder", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},
+    "explorer": {"finder", "demos", "plan", "schedules"},
+    "cli": {"finder", "explorer", "trials", "demos", "range_rules", "plan", "plots", "schedules", "search", "sweeps"},
 }
 
 

@@ -26,7 +26,7 @@ from ._load import (
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
 
 if TYPE_CHECKING:
-    from ._options import Find, Options, RangeTest
+    from ._options import Find, Output, RangeTest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,13 +69,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: "Options") -> int:
     """Run a command; the exit status, whatever happens."""
     from ._budget import run_search
-    from ._options import Budgeted, RangeTest, Schedules, Sweep
+    from ._options import Budgeted, Explore, RangeTest, Schedules, Sweep
     from ._schedules import show_schedules
     from ._sweep import run_sweep
 
     try:
         with _search_path_restored():
-            if isinstance(options, Schedules):
+            if isinstance(options, Explore):
+                from ._explore import run_explorer
+
+                status = run_explorer(options)
+            elif isinstance(options, Schedules):
                 status = show_schedules(options)
             elif isinstance(options, RangeTest):
                 status = _range_test(options)
@@ -243,7 +247,7 @@ def _title(options: "Find | RangeTest") -> str:
 
 
 @contextlib.contextmanager
-def _standard_output_kept(options: "Options") -> Iterator[None]:
+def _standard_output_kept(options: "Output") -> Iterator[None]:
     """Where a machine reads standard output, what the user's code prints goes to standard error."""
     if not (options.json or options.quiet):
         yield

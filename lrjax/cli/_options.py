@@ -242,7 +242,31 @@ class Schedules(Output, Look):
     """
 
 
-Options = Find | Budgeted | RangeTest | Sweep | Schedules
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explore:
+    """Open the explorer in the browser: sliders for every schedule, what each does to an optimizer, and the finder.
+
+    Everything runs on this machine; the page asks nothing of any other, and needs no extra package.
+
+      lrjax explore                              begin with three schedules on a ravine
+      lrjax explore lrjax-out/lr_finder.json     begin with the curve that `lrjax find` wrote
+
+    Exit status: 0 after Ctrl-C, 2 wrong use.
+    """
+
+    file: Annotated[Positional[str | None], arg(metavar="[FILE]", help_behavior_hint="(default: none)")] = None
+    """A lr_finder.json, or a schedule's spec as JSON."""
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Address to listen at. With another one, other machines can reach the page."""
+    port: Annotated[int, arg(metavar="N")] = 8571
+    """Port to listen at; 0 takes any that is free."""
+    browser: Flag = True
+    """Open no browser."""
+    debug: Flag = False
+    """Show the traceback of an error."""
+
+
+Options = Find | Budgeted | RangeTest | Sweep | Schedules | Explore
 
 Command = (
     Annotated[Find, tyro.conf.subcommand("find")]
@@ -250,6 +274,7 @@ Command = (
     | Annotated[RangeTest, tyro.conf.subcommand("range-test")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Schedules, tyro.conf.subcommand("schedules")]
+    | Annotated[Explore, tyro.conf.subcommand("explore")]
 )
 
 EXAMPLES = """\
@@ -263,4 +288,5 @@ lrjax sweep my_model.py:task --grid learning_rate=1e-5:1e-1:17log
 lrjax range-test my_model.py:task               the classic test, to compare
 lrjax schedules plot one_cycle peak_value=0.1 total_steps=1000
                                                 a picture and its phases
+lrjax explore                                   sliders, in the browser
 """

@@ -14,7 +14,7 @@ from .._checks import show
 from .._html import block, preformatted
 from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
-from ._bind import Core
+from ._bind import Core, Foreign
 
 MAX_SAMPLES = 200_000
 """Up to so many steps every one is looked at; a longer training is sampled evenly."""
@@ -170,7 +170,7 @@ UNTRACEABLE = (TypeError, IndexError, KeyError, jax.errors.UnexpectedTracerError
 def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
     """The values at these steps, as float64. A schedule that cannot be traced is called step by step.
 
-    Every step is given by itself, under vmap: some callables take an array of steps and answer wrongly.
+    A foreign callable gets every step by itself, under vmap: some take an array of steps and answer wrongly.
     """
     check.child(where, schedule)
     ours = isinstance(schedule, Partial) and isinstance(schedule.func, Core)
@@ -187,12 +187,36 @@ def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -
         return _number(where, value)
 
     try:
-        values: Any = jax.jit(jax.vmap(ask))(steps)
+        values: Any = _values_of(schedule, steps) if is_ours(schedule) else jax.jit(jax.vmap(ask))(steps)
     except _CannotBeTracedError:
         return np.array([float(_number(where, schedule(int(step)), keep=True)) for step in steps])
     if isinstance(values, Tracer):
         raise TypeError(f"`{where}` must have known numbers, got traced ones. Call it outside jit and vmap.")
     return np.asarray(values, np.float64)
+
+
+def is_ours(schedule: Any) -> bool:
+    """Whether a schedule is of this package, and every one inside it."""
+    if not isinstance(schedule, Partial) or not isinstance(schedule.func, Core):
+        return False
+    children = jax.tree.leaves(dict(schedule.keywords), is_leaf=lambda value: isinstance(value, (Partial, Foreign)))
+    return all(is_ours(child) for child in children if isinstance(child, (Partial, Foreign)))
+
+
+def _values_of(schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Any:
+    """The values of a schedule of ours. It is an argument of the program, so that other numbers compile nothing.
+
+    Nor do other lengths, up to the next power of 2: the last step is repeated.
+    """
+    room = max(256, 1 << (len(steps) - 1).bit_length())
+    padded = np.pad(steps, (0, room - len(steps)), mode="edge")
+    values = _call(schedule, padded)
+    return values if isinstance(values, Tracer) else np.asarray(values)[: len(steps)]  # nothing compiled to cut it
+
+
+@jax.jit
+def _call(schedule: Schedule, steps: Int[Array, " steps"]) -> Float[Array, " steps"]:
+    return schedule(steps)
 
 
 class _CannotBeTracedError(Exception):

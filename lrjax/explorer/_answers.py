@@ -1,0 +1,130 @@
+"""Every question of the page and its answer, as functions from JSON to JSON. What is remembered is the curves."""
+
+import collections
+import functools
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .._version import __version__
+from ..schedules import to_spec
+from ._controls import EXAMPLE_STEPS, EXAMPLES, GROUPS, PAIRS, controls
+from ._course import FAR, MAX_NOISE, course
+from ._finding import OPTIMIZERS as DIGITS_OPTIMIZERS
+from ._finding import Evidence, read_result, reading, search_digits
+from ._look import rounded
+from ._paths import MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, WITHOUT_MOMENTUM
+from ._plan import plan
+from ._presets import PRESETS, START
+from ._read import Fields, Refused, read_document, read_schedule
+from ._surfaces import SURFACES, heights
+
+KEPT = 8
+"""Curves that are remembered: the last so many."""
+
+
+class Answers:
+    """The answers, and the curves that they are about.
+
+    Attributes:
+      routes: path -> function of the request's JSON object.
+    """
+
+    def __init__(self) -> None:
+        self._evidence: collections.OrderedDict[str, Evidence] = collections.OrderedDict()
+        self._count, self._lock, self._search = itertools.count(1), threading.Lock(), threading.Lock()
+        self._opened: dict[str, Any] | None = None
+        self.routes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "/api/start": self.start,
+            "/api/course": course,
+            "/api/digits": self.digits,
+            "/api/open": self.open,
+            "/api/reading": self.reading,
+            "/api/plan": plan,
+        }
+
+    def start(self, body: dict[str, Any]) -> dict[str, Any]:
+        """All that the page is made of."""
+        return _contents() | {"opened": self._opened}
+
+    def digits(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Search the digits; one search at a time."""
+        optimizer = Fields(body).choice("optimizer", tuple(DIGITS_OPTIMIZERS))
+        with self._search:
+            return {"id": self._keep(_digits(optimizer))}
+
+    def open(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A file, as text: a saved result or the spec of a schedule."""
+        fields = Fields(body)
+        return self.open_file(fields.text("text"), fields.text("name")[:80])
+
+    def open_file(self, text: str, name: str) -> dict[str, Any]:
+        """The same for a file that the command names; the page shows it when it starts."""
+        document = read_document(text)
+        if "format" not in document and "name" in document:
+            return {"spec": to_spec(read_schedule(document))}
+        return {"id": self._keep(read_result(text, name))}
+
+    def show(self, opened: dict[str, Any]) -> None:
+        """What the page opens with."""
+        self._opened = opened
+
+    def reading(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Read a curve."""
+        name = Fields(body).text("id")
+        with self._lock:
+            evidence = self._evidence.get(name)
+        if evidence is None:
+            raise Refused("This curve is no longer here. Open the file again.")
+        return reading(evidence, body)
+
+    def _keep(self, evidence: Evidence) -> str:
+        with self._lock:
+            name = str(next(self._count))
+            self._evidence[name] = evidence
+            while len(self._evidence) > KEPT:
+                self._evidence.popitem(last=False)
+            return name
+
+
+_digits = functools.cache(search_digits)
+
+
+@functools.cache
+def _contents() -> dict[str, Any]:
+    names = sorted({*EXAMPLES, *PAIRS.values()})
+    return {
+        "version": __version__,
+        "groups": {title: words.split() for title, words in GROUPS.items()},
+        "controls": {name: controls(name) for name in names},
+        "examples": {name: to_spec(read_schedule({"name": name, **spec})) for name, spec in EXAMPLES.items()},
+        "example_steps": EXAMPLE_STEPS,
+        "pairs": PAIRS,
+        "surfaces": {name: _surface(name) for name in SURFACES},
+        "optimizers": list(OPTIMIZERS),
+        "without_momentum": list(WITHOUT_MOMENTUM),
+        "digits_optimizers": list(DIGITS_OPTIMIZERS),
+        "limits": {
+            "steps": MAX_STEPS,
+            "schedules": MAX_SCHEDULES,
+            "seeds": MAX_SEEDS,
+            "far": FAR,
+            "noise": MAX_NOISE,
+        },
+        "presets": PRESETS,
+        "first": START,
+    }
+
+
+def _surface(name: str) -> dict[str, Any]:
+    surface, grid = SURFACES[name], heights(name)
+    return {
+        "title": surface.title,
+        "sentence": surface.sentence,
+        "start": surface.start,
+        "minimum": surface.minimum,
+        "box": surface.box,
+        "columns": grid.shape[1],
+        "heights": rounded(grid.reshape(-1)),
+    }

@@ -1,0 +1,103 @@
+"""One schedule as the page shows it: its values, its words, and the lines to copy."""
+
+import functools
+import inspect
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._types import Float
+from ..schedules import describe, to_spec, validate
+from ..schedules._describe import evaluate
+from ..schedules._spec import FACTORIES
+from ._code import optimizer_line, python_line
+from ._controls import PAIRS
+from ._paths import MAX_STEPS
+from ._read import Fields, Refused, read_schedule
+
+KEPT = 64
+"""Schedules whose values and words are remembered: of several, one slider moves one."""
+
+
+class Look(NamedTuple):
+    """A schedule that can be made, as JSON text: what the caches know it by.
+
+    Attributes:
+      spec: the schedule.
+      momentum: the schedule of momentum beside it, or None.
+    """
+
+    spec: str
+    momentum: str | None
+
+    def values(self) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"] | None]:
+        """The lr and the momentum at every step of the longest training, and after it."""
+        return _values(self.spec), None if self.momentum is None else _values(self.momentum)
+
+    def shown(self, steps: np.ndarray, total: int) -> dict[str, Any]:
+        """What there is to see and to copy."""
+        lr, momentum = self.values()
+        spec, code = json.loads(self.spec), _code(self.spec)
+        return {
+            "lr": rounded(lr[steps]),
+            "momentum": None if momentum is None else rounded(momentum[steps]),
+            "spec": spec,
+            "code": code if self.momentum is None else optimizer_line(code, _code(self.momentum)),
+            **_words(self.spec, total),
+        }
+
+
+def look(spec: Any, momentum: Any) -> Look:
+    """A schedule that the page asks for, and its momentum.
+
+    Args:
+      spec: as `lrjax.schedules.to_spec` writes it; nothing but checked JSON.
+      momentum: None, or an object with "max_momentum" and "min_momentum".
+
+    Returns:
+      The schedule.
+
+    Raises:
+      Refused: no such schedule can be made.
+    """
+    made = to_spec(read_schedule(spec))
+    if momentum is None:
+        return Look(json.dumps(made), None)
+    if made["name"] not in PAIRS or not isinstance(momentum, dict):
+        raise Refused(f"`momentum` goes with {', '.join(PAIRS)}, got it with {made['name']}.")
+    name, ends = PAIRS[made["name"]], Fields(momentum)
+    own = {end: ends.number(end, 0.0, 1.0) for end in ("max_momentum", "min_momentum")}
+    shared = {key: value for key, value in made.items() if key in inspect.signature(FACTORIES[name]).parameters}
+    return Look(json.dumps(made), json.dumps(to_spec(read_schedule(shared | own | {"name": name}))))
+
+
+@functools.lru_cache(KEPT)
+def _values(spec: str) -> Float[np.ndarray, " steps"]:
+    return evaluate("spec", read_schedule(json.loads(spec)), np.arange(MAX_STEPS + 1))
+
+
+@functools.lru_cache(KEPT)
+def _words(spec: str, total: int) -> dict[str, Any]:
+    schedule = read_schedule(json.loads(spec))
+    problems = validate(schedule, total)
+    return {
+        "words": str(describe(schedule, total)),
+        "problems": [{"name": str(one.name), "step": one.step, "message": one.message} for one in problems],
+    }
+
+
+def _code(spec: str) -> str:
+    return python_line(json.loads(spec))
+
+
+def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
+    """Five digits of every number, as nested lists for JSON; None where it is not finite."""
+    values = np.asarray(values, np.float64)
+    size = np.where((values == 0) | ~np.isfinite(values), 1.0, np.abs(values))
+    scale = 10.0 ** (4 - np.floor(np.log10(size)))
+    with np.errstate(invalid="ignore"):
+        short = np.round(values * scale) / scale
+    told = np.asarray(short, object)
+    told[~np.isfinite(short)] = None
+    return told.tolist()

@@ -1,0 +1,51 @@
+"""From a window to a schedule, in one click."""
+
+import functools
+import math
+from typing import Any
+
+from .._types import Schedule
+from ..plan import peak_for
+from ..schedules import one_cycle, to_spec, triangular, warmup_cosine
+from ._paths import MAX_STEPS
+from ._read import Fields, Refused
+
+WARMUP, CYCLES = 10, 4
+"""A tenth of the training is warmup; a cyclical schedule goes up and down so many times."""
+
+
+def plan(body: dict[str, Any]) -> dict[str, Any]:
+    """The schedule that goes with a window.
+
+    Args:
+      body: "kind", one of "one_cycle", "triangular" and "warmup_cosine"; "lr", the pick; "min_lr" and "max_lr", the
+        window; "steps", optimizer updates of the training.
+
+    Returns:
+      "spec", and "why", a sentence.
+
+    Raises:
+      Refused: a number is out of its range.
+    """
+    fields = Fields(body)
+    kind = fields.choice("kind", ("one_cycle", "triangular", "warmup_cosine"))
+    total = fields.whole("steps", 1, MAX_STEPS)
+    lr, low, high = (fields.number(name, 1e-12, 1e3) for name in ("lr", "min_lr", "max_lr"))
+    if low > high:
+        raise Refused(f"`min_lr` must not be above max_lr={high:g}, got {low:g}.")
+    if kind == "triangular":
+        schedule: Schedule = triangular(_short(low), _short(high), max(total // (2 * CYCLES), 1))
+        return {"spec": to_spec(schedule), "why": f"Between the ends of the window, {CYCLES} times up and down."}
+    if kind == "one_cycle":
+        peak = _short(peak_for(one_cycle(1.0, total), lr, total_steps=total))
+        schedule = one_cycle(peak, total)
+    else:
+        make = functools.partial(warmup_cosine, warmup_steps=total // WARMUP, total_steps=total)
+        peak = _short(peak_for(make(1.0), lr, total_steps=total))
+        schedule = make(peak)
+    return {"spec": to_spec(schedule), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
+
+
+def _short(lr: float) -> float:
+    """Three digits."""
+    return round(lr, 2 - math.floor(math.log10(lr)))

@@ -1,0 +1,195 @@
+"""The local server: the page's files, and its questions as JSON. The standard library's, and nothing but local."""
+
+import contextlib
+import importlib.resources
+import ipaddress
+import json
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from ._answers import Answers
+from ._read import Refused, read_document
+
+PAGE = importlib.resources.files("lrjax.explorer") / "page"
+
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("style",)},
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("app", "ask", "chart", "controls", "finder", "surface")
+    },
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+"""Path -> file in the folder `page`, and its type. Nothing else is served."""
+
+MAX_BODY = 8 * 2**20
+"""Bytes of the largest question: a saved result."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the page until `shutdown`.
+
+    Args:
+      host: address to listen at.
+      port: 0 takes any that is free; `self.url` says which.
+      answers: what answers the page's questions.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, answers: Answers):
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        self.host, self.answers = host, answers
+        self._under_way, self._changed = 0, threading.Condition()
+        super().__init__((host, port), Handler)
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        shown = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{shown}:{self.server_address[1]}/"
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[None]:
+        """Around the answer to a question."""
+        with self._changed:
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait for the answers under way: Python cannot end cleanly while another thread compiles."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)
+
+    def knows(self, host: str | None) -> bool:
+        """Whether a request means this server by its Host header.
+
+        A page of another site whose name was made to lead here has that name in it.
+        """
+        try:
+            name = urlsplit(f"//{host}").hostname
+        except ValueError:
+            return False
+        return not is_local(self.host) or is_local(name or "")
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet where the browser went away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def is_local(host: str) -> bool:
+    """Whether an address can only be reached from this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for the acknowledgement of its headers
+    timeout = 60
+    server: Server
+
+    def do_GET(self) -> None:
+        """A file of the page."""
+        path = urlsplit(self.path).path
+        if not self.server.knows(self.headers.get("Host")):
+            return self._refuse(HTTPStatus.FORBIDDEN, "This server answers to localhost only.")
+        if path not in FILES:
+            return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
+        name, kind = FILES[path]
+        self._send(HTTPStatus.OK, (PAGE / name).read_bytes(), kind)
+
+    def do_POST(self) -> None:
+        """A question.
+
+        Wrong ones get status 400 and a message. The page asks with `Prefer: handling=lenient` and gets the message with
+        status 200, because browsers report every other status as an error of the page.
+        """
+        body = self._body()
+        if body is None:
+            return
+        answer = self.server.answers.routes.get(urlsplit(self.path).path)
+        if answer is None:
+            return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
+        try:
+            with self.server.answering():
+                found = answer(read_document(body))
+            self._json(HTTPStatus.OK, found)
+        except Refused as error:
+            lenient = "handling=lenient" in self.headers.get("Prefer", "")
+            self._refuse(HTTPStatus.OK if lenient else HTTPStatus.BAD_REQUEST, str(error))
+        except ConnectionError:  # the page was closed
+            pass
+        except Exception as error:
+            traceback.print_exc()
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+
+    def _body(self) -> bytes | None:
+        """What was sent; None if it was refused already.
+
+        Only this page can send this type here: for another site's page a browser would ask first, and get no leave.
+        """
+        length = self.headers.get("Content-Length", "")
+        refusal = None
+        if not self.server.knows(self.headers.get("Host")):
+            refusal = HTTPStatus.FORBIDDEN, "This server answers to localhost only."
+        elif self.headers.get_content_type() != "application/json":
+            refusal = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json."
+        elif not (length.isascii() and length.isdecimal()):
+            refusal = HTTPStatus.LENGTH_REQUIRED, "Say how long it is, in Content-Length."
+        elif len(length) > 12 or int(length) > MAX_BODY:
+            refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"This is too large: at most {MAX_BODY:,} bytes are read."
+        if refusal is None:
+            return self.rfile.read(int(length))
+        self.close_connection = True  # what was not read is not the next request
+        return self._refuse(*refusal)
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
+        self._json(status, {"error": message})
+
+    def _json(self, status: HTTPStatus, value: dict[str, Any]) -> None:
+        self._send(status, json.dumps(value, allow_nan=False).encode(), "application/json")
+
+    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet: a slider asks dozens of times a second."""
+
+
+def serve_in_background(server: Server) -> threading.Thread:
+    """Serve in a thread, until `server.shutdown()`."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,164 @@
+"""Loss surfaces of two parameters, to watch an optimizer on."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._types import Array, Float, Int
+
+Point = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Surface:
+    """A function of two numbers, and where to look at it.
+
+    Attributes:
+      title: what it is called.
+      sentence: what there is to see.
+      loss: (x, y) -> loss, lowest at `minimum`, where it is 0.
+      minimum: the lowest point, or one of them.
+      start: where an optimizer starts unless told otherwise.
+      box: what is drawn: lowest x, highest x, lowest y, highest y.
+    """
+
+    title: str
+    sentence: str
+    loss: Callable[[Array, Array], Array]
+    minimum: Point
+    start: Point
+    box: tuple[float, float, float, float]
+
+
+def _bowl(x: Array, y: Array) -> Array:
+    return 5 * x**2 + 10 * y**2
+
+
+def _ravine(x: Array, y: Array) -> Array:
+    return 0.2 * x**2 + 10 * y**2
+
+
+def _rosenbrock(x: Array, y: Array) -> Array:
+    return ((1 - x) ** 2 + 100 * (y - x**2) ** 2) / 50
+
+
+def _beale(x: Array, y: Array) -> Array:
+    return ((1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2) / 2.5
+
+
+def _saddle(x: Array, y: Array) -> Array:
+    return 10 * x**2 + (y**2 - 1) ** 2 / 4
+
+
+def _himmelblau(x: Array, y: Array) -> Array:
+    return ((x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2) / 4
+
+
+def _rastrigin(x: Array, y: Array) -> Array:
+    waves = jnp.cos(2 * jnp.pi * x) + jnp.cos(2 * jnp.pi * y)
+    return (20 + x**2 + y**2 - 10 * waves) / 20
+
+
+SURFACES = {
+    "bowl": Surface(
+        title="Quadratic bowl",
+        sentence="Every way leads down. Only the height of the learning rate matters.",
+        loss=_bowl,
+        minimum=(0.0, 0.0),
+        start=(-1.7, 1.2),
+        box=(-2.0, 2.0, -1.5, 1.5),
+    ),
+    "ravine": Surface(
+        title="Ravine",
+        sentence="Fifty times as steep across as along: what is stable across is slow along.",
+        loss=_ravine,
+        minimum=(0.0, 0.0),
+        start=(-3.5, 0.8),
+        box=(-4.0, 1.6, -2.1, 2.1),
+    ),
+    "rosenbrock": Surface(
+        title="Rosenbrock",
+        sentence="A bent, flat valley between steep walls.",
+        loss=_rosenbrock,
+        minimum=(1.0, 1.0),
+        start=(-1.2, 1.0),
+        box=(-2.0, 2.0, -0.8, 2.2),
+    ),
+    "beale": Surface(
+        title="Beale",
+        sentence="A wide plateau with cliffs at its corners.",
+        loss=_beale,
+        minimum=(3.0, 0.5),
+        start=(1.0, 1.6),
+        box=(-0.8, 4.2, -1.7, 2.05),
+    ),
+    "saddle": Surface(
+        title="Saddle",
+        sentence="The start is almost on the ridge between two minima, where the gradient is almost 0.",
+        loss=_saddle,
+        minimum=(0.0, 1.0),
+        start=(-0.8, 0.001),
+        box=(-1.1, 1.1, -1.6, 1.6),
+    ),
+    "himmelblau": Surface(
+        title="Himmelblau",
+        sentence="Four minima, equally deep.",
+        loss=_himmelblau,
+        minimum=(3.0, 2.0),
+        start=(-0.5, -0.8),
+        box=(-5.5, 5.5, -4.6, 4.6),
+    ),
+    "rastrigin": Surface(
+        title="Rastrigin",
+        sentence="A bowl full of holes. The deepest is in the middle.",
+        loss=_rastrigin,
+        minimum=(0.0, 0.0),
+        start=(-3.4, 2.6),
+        box=(-4.4, 4.4, -3.3, 3.3),
+    ),
+}
+"""By name. Each is scaled so that its largest curvature at `minimum` is about 20: plain SGD is unstable there above a
+learning rate of about 0.1, on all of them."""
+
+
+def height(which: Int[Array, ""], x: Float[Array, ""], y: Float[Array, ""]) -> Float[Array, ""]:
+    """The loss of surface number `which`, which is traced: one program serves all surfaces.
+
+    All are evaluated, those that are not meant at (1, 1), where their gradients are finite and get the weight 0.
+    """
+    total = jnp.zeros(())
+    for index, surface in enumerate(SURFACES.values()):
+        meant = which == index
+        total += jnp.where(meant, surface.loss(jnp.where(meant, x, 1.0), jnp.where(meant, y, 1.0)), 0.0)
+    return total
+
+
+@functools.cache
+def sharpness(name: str) -> float:
+    """The largest eigenvalue of the Hessian at the surface's minimum."""
+    surface = SURFACES[name]
+    hessian = jax.hessian(lambda point: surface.loss(point[0], point[1]))(jnp.asarray(surface.minimum))
+    return float(np.linalg.eigvalsh(np.asarray(hessian))[-1])
+
+
+def stability_limit(name: str, momentum: float = 0.0) -> float:
+    r"""The learning rate above which gradient descent leaves the surface's minimum.
+
+    $2 (1 + \beta) / \lambda_\text{max}$ for heavy-ball momentum $\beta$, so $2 / \lambda_\text{max}$ without.
+
+    Source: Polyak 1964, Some methods of speeding up the convergence of iteration methods.
+    """
+    return 2 * (1 + momentum) / sharpness(name)
+
+
+@functools.cache
+def heights(name: str, columns: int = 128, rows: int = 96) -> Float[np.ndarray, "rows columns"]:
+    """The loss on a grid over the surface's box, the first row at the top."""
+    surface = SURFACES[name]
+    left, right, bottom, top = surface.box
+    x, y = jnp.linspace(left, right, columns), jnp.linspace(top, bottom, rows)
+    return np.asarray(jax.jit(surface.loss)(x[None, :], y[:, None]))
