@@ -196,6 +196,21 @@ def test_rungs_grow_fourfold_to_a_quarter_of_the_training_in_windows_around_the_
     assert main[3][0] == tuple(near(QUARTERS, rungs[2].minimum, 0.5, 3))
 
 
+class Late(Surface):
+    """Every learning rate is worse than none before update 20."""
+
+    def loss(self, x: float, seed: int, n: int) -> float:
+        return super().loss(x, seed, n) if n >= 20 else 2.0 + seed + 0.01 * x
+
+
+@pytest.mark.parametrize(("budget", "found"), [(3.3, False), (3.5, True)])
+def test_while_nothing_learns_the_sweep_may_take_the_whole_budget(budget, found):
+    rungs, choice = search(Late(), steps=100, budget=budget)
+    lengths = [rung.num_steps for rung in rungs if rung.is_sweep]
+    assert lengths == ([10, 20] if found else [9, 18])  # 17 * 20 updates of 350, though half of them is 175
+    assert math.isfinite(choice.log10_lr) == found
+
+
 @pytest.mark.parametrize(
     ("grid", "centre", "decades", "expected"),
     [

@@ -82,7 +82,8 @@ class _Account:
             return None
         steps = min(int(constants.extend * rung.num_steps), course.longest)
         cost = len(course.coarse) * (steps - rung.num_steps)
-        return steps if self._spent + cost <= constants.sweep_share * course.updates else None
+        share = constants.sweep_share if rung.found else 1.0  # there is no rung to keep the rest for
+        return steps if self._spent + cost <= share * course.updates else None
 
     def affordable(self, lanes: Sequence[float], steps: int) -> int:
         """The largest number of steps, up to `steps`, that the budget allows for these learning rates."""

@@ -18,7 +18,7 @@ class Constants:
     """The numbers of the algorithm. T are the training's steps, B the budget in trainings.
 
     Attributes:
-      sweep_share: share of the budget that the coarse sweep may take.
+      sweep_share: share of the budget that the coarse sweep may take; all of it while nothing has learned.
       sweep_steps: fewest and most updates of the sweep, before it is extended.
       started: by what share the loss must have fallen for learning to have started.
       extend: how many times longer an extended sweep is.
