@@ -26,7 +26,7 @@ from ._load import (
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
 
 if TYPE_CHECKING:
-    from ._options import Find, Output, RangeTest
+    from ._options import Find, Options, Output, RangeTest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
