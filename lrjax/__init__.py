@@ -1,6 +1,8 @@
 """The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both."""
 
-from . import experimental as experimental
+import importlib as _importlib
+import typing as _typing
+
 from . import range_rules as range_rules
 from . import schedules as schedules
 from ._version import __version__ as __version__
@@ -32,39 +34,100 @@ from .finder import range_test as range_test
 from .finder import refind_lr as refind_lr
 from .finder import sample_losses as sample_losses
 from .finder import steepest as steepest
-from .plan import PeakNotFound as PeakNotFound
-from .plan import Recommendation as Recommendation
-from .plan import TunedPeak as TunedPeak
-from .plan import peak_for as peak_for
-from .plan import recommend as recommend
-from .plan import tune_peak as tune_peak
 from .schedules._current import at_step as at_step
 from .schedules._current import current_hyperparams as current_hyperparams
 from .schedules._plateau import PlateauState as PlateauState
 from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
 from .schedules._scheduled import ScheduledState as ScheduledState
 from .schedules._scheduled import scheduled as scheduled
-from .search import PlannedRung as PlannedRung
-from .search import SearchPlan as SearchPlan
-from .search import SearchResult as SearchResult
-from .search import SearchRung as SearchRung
-from .search import SearchWarning as SearchWarning
-from .search import SearchWarningName as SearchWarningName
-from .search import plan_search as plan_search
-from .search import search_lr as search_lr
-from .sweeps import BestTrial as BestTrial
-from .sweeps import Evaluation as Evaluation
-from .sweeps import StopDiverged as StopDiverged
-from .sweeps import SuccessiveHalving as SuccessiveHalving
-from .sweeps import SweepExecution as SweepExecution
-from .sweeps import SweepInterrupted as SweepInterrupted
-from .sweeps import SweepPlan as SweepPlan
-from .sweeps import SweepProgress as SweepProgress
-from .sweeps import SweepResult as SweepResult
-from .sweeps import Zipped as Zipped
-from .sweeps import plan_sweep as plan_sweep
-from .sweeps import sweep as sweep
-from .sweeps import zipped as zipped
 from .trials import Chunked as Chunked
 from .trials import Execution as Execution
 from .trials import Task as Task
+
+if _typing.TYPE_CHECKING:
+    from . import experimental as experimental
+    from . import integrations as integrations
+    from .plan import PeakNotFound as PeakNotFound
+    from .plan import Recommendation as Recommendation
+    from .plan import TunedPeak as TunedPeak
+    from .plan import peak_for as peak_for
+    from .plan import recommend as recommend
+    from .plan import tune_peak as tune_peak
+    from .search import PlannedRung as PlannedRung
+    from .search import SearchPlan as SearchPlan
+    from .search import SearchResult as SearchResult
+    from .search import SearchRung as SearchRung
+    from .search import SearchWarning as SearchWarning
+    from .search import SearchWarningName as SearchWarningName
+    from .search import plan_search as plan_search
+    from .search import search_lr as search_lr
+    from .sweeps import BestTrial as BestTrial
+    from .sweeps import Evaluation as Evaluation
+    from .sweeps import StopDiverged as StopDiverged
+    from .sweeps import SuccessiveHalving as SuccessiveHalving
+    from .sweeps import SweepExecution as SweepExecution
+    from .sweeps import SweepInterrupted as SweepInterrupted
+    from .sweeps import SweepPlan as SweepPlan
+    from .sweeps import SweepProgress as SweepProgress
+    from .sweeps import SweepResult as SweepResult
+    from .sweeps import Zipped as Zipped
+    from .sweeps import plan_sweep as plan_sweep
+    from .sweeps import sweep as sweep
+    from .sweeps import zipped as zipped
+
+_LATER = {
+    ".plan": (
+        "PeakNotFound",
+        "Recommendation",
+        "TunedPeak",
+        "peak_for",
+        "recommend",
+        "tune_peak",
+    ),
+    ".search": (
+        "PlannedRung",
+        "SearchPlan",
+        "SearchResult",
+        "SearchRung",
+        "SearchWarning",
+        "SearchWarningName",
+        "plan_search",
+        "search_lr",
+    ),
+    ".sweeps": (
+        "BestTrial",
+        "Evaluation",
+        "StopDiverged",
+        "SuccessiveHalving",
+        "SweepExecution",
+        "SweepInterrupted",
+        "SweepPlan",
+        "SweepProgress",
+        "SweepResult",
+        "Zipped",
+        "plan_sweep",
+        "sweep",
+        "zipped",
+    ),
+}
+"""Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
+
+_ROOMS = ("experimental", "integrations")
+
+
+if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type
+
+    def __getattr__(name: str) -> _typing.Any:
+        room = next((room for room, names in _LATER.items() if name in names), None)
+        if room is not None:
+            value = getattr(_importlib.import_module(room, __name__), name)
+        elif name in _ROOMS:
+            value = _importlib.import_module(f".{name}", __name__)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *(name for names in _LATER.values() for name in names)})

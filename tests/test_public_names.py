@@ -104,12 +104,22 @@ ARROWS = {
 
 
 def test_public_names_are_these():
-    found = {name for name, value in vars(lrjax).items() if not name.startswith("_") and _is_api(name, value)}
+    found = {name for name in dir(lrjax) if not name.startswith("_") and _is_api(name, getattr(lrjax, name))}
     assert found == set(NAMES)
 
 
 def _is_api(name, value):
     return not inspect.ismodule(value) or name in MODULES
+
+
+def test_what_is_imported_later_is_what_the_type_checker_sees():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {(f".{node.module or ''}", node.names[0].name) for node in checked.body}
+    later = {(room, name) for room, names in lrjax._LATER.items() for name in names}
+    assert seen == later | {(".", room) for room in lrjax._ROOMS}
+    with pytest.raises(AttributeError, match=r"module 'lrjax' has no attribute 'serach_lr'"):
+        lrjax.serach_lr()
 
 
 SCHEDULES = [
