@@ -165,10 +165,12 @@ def _decode(kind: Any, data: Any) -> Any:
 
 
 def _number_type(name: Any) -> np.dtype:
-    """A dtype of numbers: a file cannot ask for objects, or for strings of a gigabyte each."""
+    """A dtype of numbers, or of words as long as they are: a file cannot ask for objects, or a gigabyte for each."""
     dtype = jnp.dtype(name)
+    if dtype.kind == "U":
+        return np.dtype("U")
     if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
-        raise TypeError(f"an array must hold numbers, got dtype {name!r}")
+        raise TypeError(f"an array must hold numbers or words, got dtype {name!r}")
     return dtype
 
 

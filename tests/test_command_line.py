@@ -109,7 +109,7 @@ def test_a_page_has_every_option_once_with_its_default(name, run):
     for option in options_of(COMMANDS[name]):
         row = rf"^  {re.escape(f'{option.name} {option.metavar}'.strip())}(?= |$)"
         assert len(re.findall(row, out, flags=re.MULTILINE)) == 1, option
-    assert out.index("What is printed and written:") > out.index("Usage: lrjax " + name)
+    assert out.index("What is served:" if name == "explore" else "What is printed and written:") > out.index("Usage:")
     assert out.rstrip().splitlines()[-1].endswith(("interrupted.", "use."))
 
 

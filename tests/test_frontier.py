@@ -108,7 +108,7 @@ def test_peaks_are_judged_by_what_their_schedule_loses(recording):
         assert case.regret(f, -2.0 + shift) <= 20.0 * off_grid + 1e-6
         assert case.regret(f, -2.0) == pytest.approx(score[f].max() - np.interp(-2.0, places, score[f]))
     assert case.regret(0, math.nan) == 20.0
-    values = peaks.surface([case, case, case])
+    values = peaks.surface([case, case, case], peaks.best_constant)
     lost, chosen = peaks.left_out(values)
     assert lost.mean() < values[0, 0].mean()
     assert np.abs(chosen[..., 0] - 0.65).max() <= 0.3

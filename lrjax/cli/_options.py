@@ -243,16 +243,8 @@ class Schedules(Output, Look):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Explore:
-    """Open the explorer in the browser: sliders for every schedule, what each does to an optimizer, and the finder.
-
-    Everything runs on this machine; the page asks nothing of any other, and needs no extra package.
-
-      lrjax explore                              begin with three schedules on a ravine
-      lrjax explore lrjax-out/lr_finder.json     begin with the curve that `lrjax find` wrote
-
-    Exit status: 0 after Ctrl-C, 2 wrong use.
-    """
+class Page:
+    """What is served."""
 
     file: Annotated[Positional[str | None], arg(metavar="[FILE]", help_behavior_hint="(default: none)")] = None
     """A lr_finder.json, or a schedule's spec as JSON."""
@@ -264,6 +256,19 @@ class Explore:
     """Open no browser."""
     debug: Flag = False
     """Show the traceback of an error."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explore(Page):
+    """Open the explorer in the browser: schedules with sliders, and the finder.
+
+    Everything runs on this machine; the page asks nothing of any other, and needs no extra package.
+
+      lrjax explore                            begin with three schedules
+      lrjax explore lrjax-out/lr_finder.json   begin with what lrjax find wrote
+
+    Exit status: 0 after Ctrl-C, 2 wrong use.
+    """
 
 
 Options = Find | Budgeted | RangeTest | Sweep | Schedules | Explore

@@ -113,7 +113,7 @@ def plan_search(
       >>> from lrjax.demos import digits
       >>> plan = lrjax.plan_search(digits(), optax.adam, key=jax.random.key(0), train_steps=1000, executor="map")
       >>> [(rung.num_steps, rung.lanes) for rung in plan.rungs]
-      [(20, 17), (80, 3), (250, 5)]
+      [(20, 17), (80, 5), (250, 5)]
       >>> plan.num_updates <= 2 * 1000
       True
     """
