@@ -62,7 +62,6 @@ function take(answer, words) {
     return say("This is a schedule: it is among the others now.");
   }
   id = answer.id;
-  found = null;
   asked = { ...asked, horizon: 0 };
   first();
 }
