@@ -214,9 +214,8 @@ class Benchmark:
         names += [(name, 3, f"`{name}`, three seeds") for name in ("auto", "auto(always=True)")]
         rows = []
         for name, seeds, call in names:
-            lines = [self.row(name, schedule=one, seeds=seeds, group="") for one in ("constant", "cosine")]
-            regrets = [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
-            rows.append([call, *regrets, f"{lines[0]['seed_std']:.2f}", f"{lines[0]['updates']:,.0f}"])
+            line = self.row(name, seeds=seeds)
+            rows.append([call, *self._lost(name, seeds), f"{line['seed_std']:.2f}", f"{line['updates']:,.0f}"])
         heads = [
             "call",
             "points lost at a constant lr",
@@ -230,11 +229,13 @@ class Benchmark:
         """What each rule loses, with three seeds."""
         names = {METHODS["1"]: "`midpoint`, the default", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
         names |= {"max_lr": "the window's `max_lr`", "min_lr": "the window's `min_lr`"}
-        rows = []
-        for name, rule in names.items():
-            lines = [self.row(name, schedule=one, seeds=3) for one in ("constant", "cosine")]
-            rows.append([rule, *(f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines)])
+        rows = [[rule, *self._lost(name, 3)] for name, rule in names.items()]
         return markdown_table(["rule", "points lost at a constant lr", "with a cosine to 0"], rows)
+
+    def _lost(self, name: str, seeds: int) -> list[str]:
+        """Mean and median regret at a constant learning rate and with a cosine."""
+        lines = [self.row(name, schedule=one, seeds=seeds) for one in ("constant", "cosine")]
+        return [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
 
     def warnings(self) -> str:
         """What each warning says about method 1."""

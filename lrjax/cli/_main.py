@@ -159,8 +159,8 @@ def _search(
     options: "Find", task: Task, make_optimizer: Callable[[Any], Any], arguments: dict[str, Any]
 ) -> tuple[LRFinderResult, bool]:
     """The result, and whether the search was interrupted."""
-    try:
-        result = find_lr(
+    return _or_what_there_is(
+        lambda: find_lr(
             task,
             make_optimizer,
             **arguments,
@@ -170,7 +170,13 @@ def _search(
             progress=sys.stderr.isatty() and not options.quiet,
             throw=False,
         )
-        return result, False
+    )
+
+
+def _or_what_there_is(search: Callable[[], Any]) -> tuple[Any, bool]:
+    """A search's result, and whether it was interrupted; Ctrl-C before there was any goes on."""
+    try:
+        return search(), False
     except SearchInterrupted as stop:
         if stop.result is None:
             raise
@@ -223,8 +229,8 @@ def _range_test(options: "RangeTest") -> int:
 
 def _ramp(options: "RangeTest", task: Task, make_optimizer: Callable[[Any], Any]) -> tuple[Any, bool]:
     """The range test, and whether it was interrupted."""
-    try:
-        test = range_test(
+    return _or_what_there_is(
+        lambda: range_test(
             task,
             make_optimizer,
             key=load_key(options.seed),
@@ -235,11 +241,7 @@ def _ramp(options: "RangeTest", task: Task, make_optimizer: Callable[[Any], Any]
             smoothing=options.smoothing,
             stop_factor=None if options.stop_factor == math.inf else options.stop_factor,
         )
-        return test, False
-    except SearchInterrupted as stop:
-        if stop.result is None:
-            raise
-        return stop.result, True
+    )
 
 
 def _title(options: "Find | RangeTest") -> str:

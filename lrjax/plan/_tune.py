@@ -30,7 +30,7 @@ ABOVE = 0.7
 """Decades above max_lr up to which peaks are tried: a schedule that starts low goes higher than a constant lr."""
 
 FEWEST_STEPS = 10
-"""Updates of the shortest compressed run of the study."""
+"""Updates of a compressed run, at least."""
 
 
 def tune_peak(
