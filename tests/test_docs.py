@@ -59,8 +59,8 @@ def test_everything_public_is_in_the_reference():
     public = set()
     for module in ("lrjax", "lrjax.schedules", "lrjax.range_rules", "lrjax.plots", "lrjax.experimental"):
         source = Path(importlib.import_module(module).__file__).read_text()
-        public |= {f"{module}.{name}" for name in re.findall(r"^from \S+ import \w+ as (\w+)$", source, re.MULTILINE)}
-    modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.experimental", "lrjax.__version__"}
+        public |= {f"{module}.{name}" for name in re.findall(r"^ *from \S+ import \w+ as (\w+)$", source, re.MULTILINE)}
+    modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.experimental", "lrjax.integrations", "lrjax.__version__"}
     assert set(entries) == public - modules
 
 
