@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_public_names import INTEGRATIONS
 
 import lrjax
 from docs_site.check import problems_of
@@ -61,6 +62,9 @@ def test_everything_public_is_in_the_reference():
         source = Path(importlib.import_module(module).__file__).read_text()
         public |= {f"{module}.{name}" for name in re.findall(r"^ *from \S+ import \w+ as (\w+)$", source, re.MULTILINE)}
     modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.experimental", "lrjax.integrations", "lrjax.__version__"}
+    for room, names in INTEGRATIONS.items():
+        public |= {f"lrjax.integrations.{room}.{name}" for name in names}
+    public.add("lrjax.integrations.find_lr_for_step")
     assert set(entries) == public - modules
 
 
