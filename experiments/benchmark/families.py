@@ -8,7 +8,6 @@ of the truth. experiments/benchmark/peaks.py reads the files.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from lrjax import schedules as s
 from . import tasks  # noqa: F401  registers them
 from .judging import LOG_LRS, truth_of
 from .problem import TASKS, Problem
-from .recording import TRUTH_SEEDS, read
+from .recording import TRUTH_SEEDS, read, read_arrays, write_arrays
 from .replay import RESULTS
 
 FOLDER = RESULTS / "families"
@@ -114,28 +113,21 @@ def write_trained(trained: Trained, path: Path, about: dict[str, Any]) -> None:
     """To a compressed npz, whole or not at all."""
     head = {"name": trained.name, "steps": trained.steps, "seconds": trained.seconds, "families": list(FAMILIES)}
     arrays = {"log10_peaks": trained.log10_peaks, "loss": trained.loss, "score": trained.score}
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb") as file:
-        text = json.dumps({**head, "about": about}).encode()
-        np.savez_compressed(file, head=np.frombuffer(text, np.uint8), **arrays)
-    draft.replace(path)
+    write_arrays(path, {**head, "about": about}, arrays)
 
 
 def read_trained(path: Path) -> Trained:
     """What `write_trained` wrote; the schedules are made anew."""
-    with np.load(path) as data:
-        head = json.loads(bytes(data["head"]))
-        if head["families"] != list(FAMILIES):
-            raise ValueError(f"{path} holds the schedules {head['families']}, this code has {list(FAMILIES)}.")
-        return Trained(
-            name=head["name"],
-            steps=head["steps"],
-            multipliers=multipliers_of(head["steps"]),
-            log10_peaks=data["log10_peaks"],
-            loss=data["loss"],
-            score=data["score"],
-            seconds=head["seconds"],
-        )
+    head, arrays = read_arrays(path)
+    if head["families"] != list(FAMILIES):
+        raise ValueError(f"{path} holds the schedules {head['families']}, this code has {list(FAMILIES)}.")
+    return Trained(
+        name=head["name"],
+        steps=head["steps"],
+        multipliers=multipliers_of(head["steps"]),
+        seconds=head["seconds"],
+        **arrays,
+    )
 
 
 def main() -> None:

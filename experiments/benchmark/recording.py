@@ -171,25 +171,35 @@ def write(recording: Recording, path: Path) -> None:
     arrays |= {f"rivals.{name}": values for name, values in recording.rivals.items()}
     arrays |= {"initial_loss": recording.initial_loss, "range_losses": recording.range_losses}
     plain = ("name", "optimizer", "steps", "baseline_loss", "test_examples", "horizons", "seconds", "about")
-    head = json.dumps({name: getattr(recording, name) for name in plain})
-    draft = path.with_suffix(".draft")
-    with open(draft, "wb") as file:
-        np.savez_compressed(file, head=np.frombuffer(head.encode(), np.uint8), **arrays)
-    draft.replace(path)
+    write_arrays(path, {name: getattr(recording, name) for name in plain}, arrays)
 
 
 def read(path: Path) -> Recording:
     """What `write` wrote."""
+    head, arrays = read_arrays(path)
+    fields: dict[str, Any] = {metric: {} for metric in (*METRICS, "rivals")}
+    for name, values in arrays.items():
+        metric, _, rest = name.partition(".")
+        if rest:
+            fields[metric][rest] = values
+    return Recording(
+        **{**head, "horizons": tuple(head["horizons"])},
+        initial_loss=arrays["initial_loss"],
+        range_losses=arrays["range_losses"],
+        **fields,
+    )
+
+
+def write_arrays(path: Path, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Arrays, and what JSON can say about them, to a compressed npz, whole or not at all."""
+    draft = path.with_suffix(".draft")
+    with open(draft, "wb") as file:
+        np.savez_compressed(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
+    draft.replace(path)
+
+
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The head and the arrays that `write_arrays` wrote."""
     with np.load(path) as data:
-        head = json.loads(bytes(data["head"]))
-        fields: dict[str, Any] = {metric: {} for metric in (*METRICS, "rivals")}
-        for name in data.files:
-            metric, _, rest = name.partition(".")
-            if rest:
-                fields[metric][rest] = data[name]
-        return Recording(
-            **{**head, "horizons": tuple(head["horizons"])},
-            initial_loss=data["initial_loss"],
-            range_losses=data["range_losses"],
-            **fields,
-        )
+        arrays = {name: data[name] for name in data.files}
+    return json.loads(bytes(arrays.pop("head"))), arrays
