@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,24 @@ def start(file: str, devices: int, function: str, *arguments: str) -> subprocess
     command = [sys.executable, "-W", "error", file, function, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
+
+
+def start_lrjax(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    """`lrjax` with these words in a process of its own that heeds Ctrl-C."""
+    path = os.pathsep.join([str(Path(lrjax.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    # A shell's background jobs ignore Ctrl-C, and their children inherit that; a handled signal becomes the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lrjax", *words],
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tell(functions: dict[str, Any]) -> None:

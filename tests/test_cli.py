@@ -1,7 +1,6 @@
 """The command: what it prints, writes and returns, and what it says to a wrong command line."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from processes import start_lrjax
 
 import lrjax
 from lrjax.cli import _load, _main, main
@@ -507,23 +507,6 @@ def test_the_entry_point_is_declared():
     assert scripts == {"lrjax": "lrjax.cli:main"}
 
 
-def process(*words, cwd):
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    # A shell's background jobs ignore Ctrl-C, and their children inherit that; a handled signal becomes the default.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-m", "lrjax", *words],
-            cwd=cwd,
-            env=os.environ | {"PYTHONPATH": path},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def test_importing_the_command_imports_no_parser():
     code = "import sys, lrjax.cli; print([m for m in ('tyro', 'rich', 'matplotlib') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -531,14 +514,14 @@ def test_importing_the_command_imports_no_parser():
 
 
 def test_the_module_runs_as_a_process(folder):
-    out, err = process("find", "my_tasks:task", *CHEAP, "--no-plot", "--json", cwd=folder).communicate()
+    out, err = start_lrjax("find", "my_tasks:task", *CHEAP, "--no-plot", "--json", cwd=folder).communicate()
     assert json.loads(out)["outcome"] == "found"
     assert err == ""
 
 
 def test_ctrl_c_ends_the_process_with_130(folder):
     (folder / "slow.py").write_text("import sys, time\nprint('ready', file=sys.stderr, flush=True)\ntime.sleep(60)")
-    running = process("find", "slow.py:task", cwd=folder)
+    running = start_lrjax("find", "slow.py:task", cwd=folder)
     assert running.stderr.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
     _, err = running.communicate()
@@ -547,7 +530,7 @@ def test_ctrl_c_ends_the_process_with_130(folder):
 
 
 def test_a_reader_that_leaves_early_is_no_error(folder):
-    running = process("find", "my_tasks.py:task", *CHEAP, "--no-plot", "--json", cwd=folder)
+    running = start_lrjax("find", "my_tasks.py:task", *CHEAP, "--no-plot", "--json", cwd=folder)
     running.stdout.close()
     assert running.stderr.read() == ""
     running.wait()

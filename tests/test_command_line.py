@@ -11,7 +11,7 @@ import sys
 import textwrap
 
 import pytest
-from test_cli import process
+from processes import start_lrjax
 
 import lrjax
 from lrjax.cli import _errors, main
@@ -330,7 +330,7 @@ RUNS = {
 def test_ctrl_c_leaves_a_result_and_says_how_to_go_on(name, run, tmp_path):
     words, document, kind = RUNS[name]
     (tmp_path / "paused.py").write_text(f"from tasks import arrays as task\n{HOOKS[name]}\n{PAUSE}")
-    running = process(name, "paused.py:task", *words, cwd=tmp_path)
+    running = start_lrjax(name, "paused.py:task", *words, cwd=tmp_path)
     assert running.stderr.readline() == "ready\n"
     running.send_signal(signal.SIGINT)
     out, err = running.communicate()

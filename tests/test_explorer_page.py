@@ -11,13 +11,11 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from found import found
+from processes import start_lrjax
 
 import lrjax
 from lrjax.explorer import _answers
@@ -541,17 +539,17 @@ def test_the_focus_stays_while_things_are_redrawn(page):
     assert slider.evaluate("each => each === document.activeElement")
 
 
-def test_ctrl_c_ends_the_command_cleanly():
-    command = [sys.executable, "-m", "lrjax", "explore", "--no-browser", "--port", "0"]
-    root = Path(lrjax.__file__).parent.parent
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        address = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
-        assert address, first
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)) as connection:
-            connection.request("GET", "/")
-            assert b"lrjax explorer" in connection.getresponse().read()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    assert (process.returncode, out, err) == (0, "Stopping after what is being computed.\nStopped.\n", "")
+def test_ctrl_c_ends_the_command_cleanly(tmp_path):
+    with start_lrjax("explore", "--no-browser", "--port", "0", cwd=tmp_path) as running:
+        try:
+            first = running.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:(\d+)/", first)
+            assert address, first
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", int(address[1]), timeout=60)) as connection:
+                connection.request("GET", "/")
+                assert b"lrjax explorer" in connection.getresponse().read()
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=120)
+        finally:
+            running.kill()
+    assert (running.returncode, out, err) == (0, "Stopping after what is being computed.\nStopped.\n", "")
