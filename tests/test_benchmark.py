@@ -54,6 +54,7 @@ def test_a_recording_is_what_separate_trials_give(problem, recording):
     np.testing.assert_allclose(curve.initial_loss, recording.initial_loss[:seeds, places[-1]], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_replayed_finder_is_the_finder(seeds, problem, recording):
     found = lrjax.find_lr(
@@ -71,6 +72,7 @@ def test_the_replayed_finder_is_the_finder(seeds, problem, recording):
     assert replayed.warnings == {warning.name.value for warning in found.warnings}
 
 
+@pytest.mark.slow
 def test_a_file_keeps_everything(recording, tmp_path):
     write(recording, tmp_path / "one.npz")
     back = read(tmp_path / "one.npz")
@@ -137,6 +139,7 @@ def test_what_diverged_scores_nothing():
     assert (kept[1:30] == 50).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PEERS)
 def test_every_peer_answers_within_its_range_or_says_nothing(name, recording):
     choice = choose(PEERS[name], recording, 3)
@@ -145,6 +148,7 @@ def test_every_peer_answers_within_its_range_or_says_nothing(name, recording):
     assert wittmann(recording, 3).lr in LRS
 
 
+@pytest.mark.slow
 def test_two_stages_are_method_1_unless_it_is_doubted(recording):
     first = search(recording, SEEDS)
     assert not first.warnings & DOUBTS
@@ -153,6 +157,7 @@ def test_two_stages_are_method_1_unless_it_is_doubted(recording):
     assert sure.updates == first.updates
 
 
+@pytest.mark.slow
 def test_the_replayed_second_stage_is_that_of_the_library(recording):
     """Its trials, those beyond an end, its minimum and its correction, from the recorded losses after 100 updates."""
     first, second = stages(recording, SEEDS)
@@ -166,6 +171,7 @@ def test_the_replayed_second_stage_is_that_of_the_library(recording):
     assert choice.lr == pytest.approx(float(window.max_lr), rel=1e-5)  # 120 updates are settled after 100
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_every_method(recording):
     chosen = [row for row in rows() if row.name in replay.QUICK]
     with pytest.MonkeyPatch.context() as patch:

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
+from marks import slow
 from problems import regression
 
 import lrjax
@@ -28,7 +29,7 @@ def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 4, seeds:
 
 @pytest.mark.parametrize(
     ("task", "executor"),
-    [(STATEFUL, "map"), *((REGRESSION, executor) for executor in ("map", "loop", "vmap", Chunked(2)))],
+    [slow(STATEFUL, "map"), *((REGRESSION, one) for one in ("map", "loop", "vmap")), slow(REGRESSION, Chunked(2))],
     ids=["stateful-map", "map", "loop", "vmap", "chunked"],
 )
 def test_four_steps_and_four_more_are_eight(task, executor):

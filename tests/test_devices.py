@@ -126,6 +126,7 @@ def test_lanes_never_communicate(measured):
     assert measured["collectives"] == {"vmap": [], "chunked(2)": [], "map": []}
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(expected):
     port = free_port()
     one, other = finish(*(start(__file__, 2, "on_two_processes", port, str(index)) for index in range(2)))

@@ -10,6 +10,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import slow
 from problems import CURVATURES, START, quadratic, quadratic_loss, regression
 from sequential import EVALUATION, seed_keys, train
 
@@ -128,7 +129,7 @@ def test_without_eval_fn_all_lanes_are_evaluated_with_one_key():
     np.testing.assert_array_equal(curve.final[0, 0], expected)
 
 
-@pytest.mark.parametrize("executor", ["map", "loop", "vmap"])
+@pytest.mark.parametrize("executor", ["map", slow("loop"), "vmap"])
 def test_a_horizon_equals_a_separate_shorter_run(executor, mapped):
     curve = mapped if executor == "map" else adam_curve(executor)
     shorter = adam_curve(executor, num_steps=HORIZONS[1], horizons=())
@@ -188,7 +189,7 @@ def _looped(lrs: tuple[float, ...]) -> lrjax.LossCurve:
     return lrjax.sample_losses(REGRESSION, optax.sgd, lrs, key=KEY, num_steps=3, executor="loop")
 
 
-@pytest.mark.parametrize("executor", ["map", "vmap", Chunked(2)])
+@pytest.mark.parametrize("executor", ["map", "vmap", slow(Chunked(2))])
 def test_subsets_and_extensions_leave_shared_points_unchanged(executor, mapped):
     exact = {"rtol": 0} if executor == "map" else {"rtol": 1e-3}
     if executor != "vmap":

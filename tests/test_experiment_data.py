@@ -487,6 +487,7 @@ def test_normalised_images_have_the_scale_of_imagenet():
     np.testing.assert_allclose(normalise(images), wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_crops_have_the_areas_ratios_and_flips_of_the_tutorial():
     """On an image whose colours are its coordinates, a crop tells where it is from."""
     side, size = 64, 16

@@ -37,6 +37,7 @@ def test_from_batches_gives_as_many_seeds_as_it_has_batches_at_most_three(count,
     assert batches(count)().curve.final.shape[0] == seeds
 
 
+@pytest.mark.slow
 def test_more_seeds_may_be_asked_for_where_there_are_batches():
     assert batches(20)(num_seeds=5).curve.final.shape[0] == 5
     assert find_noisy(num_seeds=4, num_steps=2, refine=None, throw=False).curve.final.shape[0] == 4

@@ -61,6 +61,7 @@ def test_the_curve_is_that_of_the_same_problem_as_a_plain_task():
     np.testing.assert_allclose(curve(own, optax.adam).losses, curve(task, optax.adam).losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_trial_with_a_state_is_the_training_written_by_hand_and_the_model_stays_as_it_was():
     model, state = eqx.nn.make_with_state(Net)(jax.random.key(2))
     before = jax.tree.map(np.array, eqx.filter((model, state), eqx.is_array))

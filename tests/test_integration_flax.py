@@ -55,6 +55,7 @@ def nnx_loss(model, batch):
 VARIABLES = Linen().init(jax.random.key(1), X[:2], train=False)
 
 
+@pytest.mark.slow
 def test_a_linen_trial_is_the_training_written_by_hand():
     task = linen_task(Linen(), squares, variables=VARIABLES, **DATA)
     got = curve(task, optax.sgd)
@@ -79,6 +80,7 @@ def test_a_linen_trial_is_the_training_written_by_hand():
         np.testing.assert_allclose(got.final[0, index], wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_train_state_is_its_module_and_variables_and_stays_as_it_was():
     state = State.create(apply_fn=Linen().apply, tx=optax.adam(1.0), **VARIABLES)
     before = jax.tree.map(np.array, state)
@@ -95,6 +97,7 @@ def test_linen_seeds_initialise_the_module_themselves():
     assert same(losses, again)
 
 
+@pytest.mark.slow
 def test_dropout_differs_from_seed_to_seed_and_is_off_in_evaluation():
     class Drop(nn.Module):
         @nn.compact
@@ -129,6 +132,7 @@ def test_an_nnx_trial_is_the_training_written_by_hand():
     np.testing.assert_allclose(got.final[0, 1], nnx_loss(copy, (X[60:], Y[60:]))[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_nnx_model_in_eval_mode_trains_in_train_mode():
     model, twin = Net(nnx.Rngs(2)), Net(nnx.Rngs(2))
     model.eval()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow
 
 import lrjax
 from lrjax import Chunked
@@ -52,7 +53,7 @@ def losses() -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("executor", "num_seeds"),
-    [("vmap", 1), pytest.param("vmap", 3, marks=pytest.mark.slow), pytest.param("chunked", 1, marks=pytest.mark.slow)],
+    [("vmap", 1), slow("vmap", 3), slow("chunked", 1)],
 )
 def test_the_prediction_from_two_and_four_lanes_is_safe_and_close(executor, num_seeds):
     runner = runner_of("vmap", optax.adamw, num_seeds)
@@ -102,7 +103,7 @@ def test_what_does_not_fit_at_all_is_refused(monkeypatch):
 
 @pytest.mark.parametrize(
     ("executor", "num_seeds", "failures", "chunks"),
-    [("vmap", 1, 2, [4, 2]), ("vmap", 2, 1, [8]), ("vmap", 1, 3, [4, 2, 1]), (Chunked(6), 1, 1, [3])],
+    [("vmap", 1, 2, [4, 2]), slow("vmap", 2, 1, [8]), slow("vmap", 1, 3, [4, 2, 1]), (Chunked(6), 1, 1, [3])],
     ids=str,
 )
 def test_running_out_of_memory_halves_the_chunk(executor, num_seeds, failures, chunks, monkeypatch, losses):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import first_of
 from optax import contrib
 from problems import CURVATURES, START, quadratic_loss
 from sequential import train
@@ -106,17 +107,19 @@ def check_against_plain_optax(name: str, make_optimizer: Callable[..., Any], exe
         assert name in INSENSITIVE or np.abs(weights[0] - weights[1]).max() > 1e-5
 
 
-every_optimizer = pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in CANNOT])
+POSSIBLE = [name for name in OPTIMIZERS if name not in CANNOT]
+MAIN = ["adafactor", "adagrad", "adam", "adamw", "lamb", "lbfgs", "lion", "nadamw", "noisy_sgd", "rmsprop", "sgd"]
+EVERYDAY = [*(f"optax.{name}" for name in MAIN), "contrib.muon", "contrib.prodigy", "contrib.schedule_free_adamw"]
 
 
-@every_optimizer
+@pytest.mark.parametrize("name", first_of(POSSIBLE, EVERYDAY))
 @pytest.mark.filterwarnings("ignore:.*is deprecated, please use:DeprecationWarning")
 def test_every_optimizer_works_with_a_traced_lr(name):
     check_against_plain_optax(name, OPTIMIZERS[name], ("vmap",))
 
 
 @pytest.mark.slow
-@every_optimizer
+@pytest.mark.parametrize("name", POSSIBLE)
 @pytest.mark.filterwarnings("ignore:.*is deprecated, please use:DeprecationWarning")
 def test_every_optimizer_works_with_a_traced_lr_in_a_mapped_program(name):
     check_against_plain_optax(name, OPTIMIZERS[name], ("map",))
@@ -138,7 +141,7 @@ def test_an_optimizer_that_cannot_work_says_why(name):
 
 
 def test_the_tables_name_optimizers_that_exist_and_none_is_overlooked():
-    assert {*ARGUMENTS, *CANNOT, *INSENSITIVE} <= set(OPTIMIZERS)
+    assert {*ARGUMENTS, *CANNOT, *INSENSITIVE, *EVERYDAY} <= set(OPTIMIZERS)
     assert len(OPTIMIZERS) >= 48
 
 

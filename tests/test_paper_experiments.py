@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from marks import slow
 
 import lrjax
 from experiments.paper import budgets, run
@@ -127,7 +128,7 @@ def test_the_head_is_fresh_and_weights_of_another_model_are_refused():
         with_weights(params, smaller)
 
 
-@pytest.mark.parametrize("pooling", ["pooler", "first", "mean"])
+@pytest.mark.parametrize("pooling", [slow("pooler"), "first", slow("mean")])
 def test_padding_does_not_change_a_class(pooling):
     ids, mask = some_texts()
     model = Classifier(Encoder(WORDS, WIDTH, 1, HEADS, HIDDEN, positions=LENGTH), 4, pooling)
@@ -226,6 +227,7 @@ def test_longest_common_subsequence_is_that_of_trying_all():
         assert longest_common_subsequence(one, other) == max(map(len, found))
 
 
+@pytest.mark.slow
 def test_resnet_is_its_convolutions_and_moves_its_statistics():
     model = ResNet18(classes=3, width=2)
     images = np.random.default_rng(0).standard_normal((2, 128, 128, 3), np.float32)

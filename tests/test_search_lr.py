@@ -16,6 +16,7 @@ import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
 from jax.sharding import Mesh
+from marks import slow
 from problems import quadratic, regression
 from tiny import check_message
 
@@ -101,7 +102,7 @@ def test_a_budget_of_0_is_find_lr(zero):
 
 @pytest.mark.parametrize(
     ("task", "executor"),
-    [(STATEFUL, "map"), *((TASK, executor) for executor in ("map", "loop", "vmap", Chunked(2)))],
+    [slow(STATEFUL, "map"), (TASK, "map"), (TASK, "loop"), (TASK, "vmap"), slow(TASK, Chunked(2))],
     ids=["stateful-map", "map", "loop", "vmap", "chunked"],
 )
 def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from marks import slow
 from sweep_oracle import KEY, REGRESSION, Curve, check_lane, follow, momentum, regress, same_numbers
 
 import lrjax
@@ -45,11 +46,11 @@ def digits_lane(name: str) -> Curve:
 @pytest.mark.parametrize(
     ("name", "executor"),
     [
-        ("adamw", "map"),
+        slow("adamw", "map"),
         ("adamw", "loop"),
-        ("adamw", "vmap"),
+        slow("adamw", "vmap"),
         ("momentum", "map"),
-        ("momentum", Chunked(2)),
+        slow("momentum", Chunked(2)),
     ],
     ids=str,
 )
@@ -121,7 +122,7 @@ def conv_lane(in_one_program: bool) -> Curve:
     return follow(CONV, optimizer, evaluations=LONG, in_one_program=in_one_program)
 
 
-@pytest.mark.parametrize("executor", ["loop", "map", "vmap"])
+@pytest.mark.parametrize("executor", [slow("loop"), slow("map"), "vmap"])
 def test_convolutions_with_batch_norm_are_sequential_trainings_to_the_end(executor):
     result = lrjax.sweep(CONV, optax.adamw, CONV_GRID, key=KEY, num_steps=300, eval_every=100, executor=executor)
     check_lane(result, 1, 0, conv_lane(False), rtol=0 if executor == "loop" else 1e-4)
@@ -170,7 +171,7 @@ RATES = {"learning_rate": [0.003, 0.03]}
 MEASURED = {"eval_fn": DropoutNet.task(eval_fn=DropoutNet.eval_fn), "loss_fn": DropoutNet.task()}
 
 
-@pytest.mark.parametrize(("name", "executor"), [("eval_fn", "map"), ("loss_fn", "loop")])
+@pytest.mark.parametrize(("name", "executor"), [slow("eval_fn", "map"), ("loss_fn", "loop")])
 def test_dropout_ragged_evaluation_batches_and_a_last_shorter_interval_are_the_oracles(name, executor):
     task = MEASURED[name]
     options = {"key": KEY, "num_steps": 10, "num_seeds": 2, "eval_every": 4}

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow
 from sweep_oracle import KEY, REGRESSION, compiled, momentum, regress, same_numbers
 
 import lrjax
@@ -76,15 +77,15 @@ def check_stopped(result: lrjax.SweepResult, whole: lrjax.SweepResult, stop: Any
     [
         ("map", "numbers", None, "diverged"),
         ("map", "numbers", None, "halving"),
-        pytest.param("map", "numbers", None, "thirds", marks=pytest.mark.slow),
-        ("map", "numbers", 4, "halving"),
-        pytest.param("map", "two kinds of schedules", 2, "diverged", marks=pytest.mark.slow),
+        slow("map", "numbers", None, "thirds"),
+        slow("map", "numbers", 4, "halving"),
+        slow("map", "two kinds of schedules", 2, "diverged"),
         ("map", "two kinds of schedules", 2, "halving"),
         ("loop", "numbers", None, "thirds"),
-        ("loop", "two kinds of schedules", None, "halving"),
-        pytest.param("vmap", "numbers", None, "halving", marks=pytest.mark.slow),
+        slow("loop", "two kinds of schedules", None, "halving"),
+        slow("vmap", "numbers", None, "halving"),
         ("vmap", "numbers", 4, "thirds"),
-        pytest.param(Chunked(3), "numbers", None, "thirds", marks=pytest.mark.slow),
+        slow(Chunked(3), "numbers", None, "thirds"),
     ],
     ids=str,
 )

@@ -274,6 +274,7 @@ def memory_of(num_steps: int) -> tuple[int, int]:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps():
     (host, device), (host_long, device_long) = memory_of(200), memory_of(2000)
     step, block = 12_800, 20 * 12_800

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, X, Y, batch_norm, train_batch_norm
+from marks import slow
 from sequential import EVALUATION, seed_keys
 
 import lrjax
@@ -25,7 +26,7 @@ def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 5, seeds:
 STATEFUL = batch_norm(eval_fn=BatchNorm.eval_fn)
 
 
-@pytest.mark.parametrize("executor", ["map", "vmap"])
+@pytest.mark.parametrize("executor", ["map", slow("vmap")])
 def test_every_lane_has_a_state_of_its_own(executor):
     result = runner_of(STATEFUL, executor, seeds=2).run(LRS[:2], keep=True)
     for seed in range(2):
