@@ -35,6 +35,7 @@ def recording(problem) -> Recording:
     return record(problem, num_seeds=6, say=lambda part: None, about={}, rivals=rivals)
 
 
+@pytest.mark.slow
 def test_a_recording_is_what_separate_trials_give(problem, recording):
     assert recording.horizons == horizons_of(STEPS)
     lrs, seeds = [1e-4, 1e-2, 1.0], 3
@@ -225,6 +226,7 @@ def test_all_committed_reports_are_of_the_committed_recordings():
         assert report["tasks"] == [path.stem for path in COMMITTED], f"replay anew: {name}.json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", page.PAGES)
 def test_a_committed_page_is_up_to_date(name):
     text = (page.DOCS / name).read_text()

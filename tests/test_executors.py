@@ -86,7 +86,9 @@ def test_without_adaptivity_vectorised_lanes_agree_to_rounding(executor):
     np.testing.assert_allclose(curve.losses, expected.losses, rtol=1e-5)
 
 
-@pytest.mark.parametrize("factory", [optax.adam, lambda lr: optax.sgd(lr, momentum=0.9)], ids=["adam", "momentum"])
+@pytest.mark.parametrize(
+    "factory", [optax.adam, slow(lambda lr: optax.sgd(lr, momentum=0.9))], ids=["adam", "momentum"]
+)
 def test_mapped_and_looped_trials_are_a_sequential_run_bit_for_bit(factory):
     lanes = LRS[1:4:2]
     for seed, executor in ((0, "map"), (1, "map"), (1, "loop")):

@@ -115,6 +115,7 @@ def test_dropout_differs_from_seed_to_seed_and_is_off_in_evaluation():
     np.testing.assert_allclose(curve(task, optax.sgd, num_steps=1).initial_loss[0], wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_nnx_trial_is_the_training_written_by_hand():
     model = Net(nnx.Rngs(2))
     task = nnx_task(model, nnx_loss, **DATA)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow
 from problems import regression
 from tiny import check_message
 from toy_data import KEY, same
@@ -49,7 +50,7 @@ def batches_of(key, seeds=1, num_steps=5):
 OPTIONS = {"num_steps": 5, "executor": "map", "key": KEY, "min_lr": 1e-4, "refine": None, "extend_range": False}
 
 
-@pytest.mark.parametrize("executor", ["map", "loop"])
+@pytest.mark.parametrize("executor", ["map", slow("loop")])
 def test_the_curve_is_that_of_the_same_problem_as_a_task(executor):
     task, put_lr = task_of_step(step, begin, list(batches_of(KEY, 2)), evaluate, set_lr, key=KEY)
     how = {"key": KEY, "num_steps": 5, "num_seeds": 2, "horizons": (2,), "executor": executor}

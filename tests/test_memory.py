@@ -76,7 +76,7 @@ def test_the_lanes_that_fit_follow_from_the_model():
     assert MemoryModel(fixed=1, per_lane=0).lanes_within(11) == 10
 
 
-@pytest.mark.parametrize("lanes", [3, 2])
+@pytest.mark.parametrize("lanes", [3, slow(2)])
 def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypatch, losses):
     runner = runner_of("vmap")
     allowed = runner.memory_model(chunked=True).predict(lanes) + 1

@@ -108,7 +108,7 @@ def check_against_plain_optax(name: str, make_optimizer: Callable[..., Any], exe
 
 
 POSSIBLE = [name for name in OPTIMIZERS if name not in CANNOT]
-MAIN = ["adafactor", "adagrad", "adam", "adamw", "lamb", "lbfgs", "lion", "nadamw", "noisy_sgd", "rmsprop", "sgd"]
+MAIN = ["adafactor", "adagrad", "adam", "adamw", "lamb", "lbfgs", "lion", "noisy_sgd", "rmsprop", "sgd"]
 EVERYDAY = [*(f"optax.{name}" for name in MAIN), "contrib.muon", "contrib.prodigy", "contrib.schedule_free_adamw"]
 
 

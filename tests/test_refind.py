@@ -157,6 +157,7 @@ def train_batch_norm(state: dict[str, Any], lr: Any, *, key: Any, num_steps: int
     return state
 
 
+@pytest.mark.slow
 def test_a_stateful_task_goes_on_from_its_statistics_and_is_measured_against_learning_rate_0():
     start = batch_norm_checkpoint()
     curve = find(STATEFUL, optax.adam, **start, **RANGE).search.curve

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow
 from tiny import check_message
 
 import lrjax
@@ -171,7 +172,7 @@ HALVES = {
 }
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16], ids=["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, slow(jnp.float16)], ids=["bfloat16", "float16"])
 @pytest.mark.parametrize("name", HALVES)
 def test_half_precision_keeps_its_types_and_float32_hyperparams(name, dtype):
     optimizer, start = HALVES[name], cast(PARAMS, dtype)

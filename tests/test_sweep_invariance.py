@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from marks import slow
 from sweep_oracle import KEY, REGRESSION, THREE, compiled, momentum, regress, same_numbers
 
 import lrjax
@@ -25,7 +26,7 @@ def regressed(executor: Any) -> lrjax.SweepResult:
 
 
 @every_executor
-@pytest.mark.parametrize("cut", [1, 4, 6])
+@pytest.mark.parametrize("cut", [slow(1), 4, slow(6)])
 def test_how_steps_are_cut_into_calls_changes_no_bit(executor, cut, monkeypatch):
     class Cut(_source.ReadAhead):
         """Reads so many steps at once, however fast they are."""

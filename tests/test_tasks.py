@@ -85,7 +85,7 @@ ONLY_W = {"w": True, "scale": False, "table": False, "keys": (False, False), "fl
 
 
 @pytest.mark.parametrize(
-    ("executor", "trainable"), [("map", lambda params: ONLY_W), ("loop", ONLY_W), ("vmap", ONLY_W)]
+    ("executor", "trainable"), [slow("map", lambda params: ONLY_W), ("loop", ONLY_W), ("vmap", ONLY_W)]
 )
 def test_frozen_parameters_pass_through_untouched(trainable, executor):
     task = embedding(trainable)

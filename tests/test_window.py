@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from definition import CELL, HALVES, INF, NAN, SIGMA, close, expected, random_curve, reduction
+from marks import slow
 from problems import curve_from
 
 from lrjax import Outcome, Window, find_window, half_loss, midpoint, steepest
@@ -178,7 +179,7 @@ def stack(curves):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *curves)
 
 
-@pytest.mark.parametrize("literal", [False, True])
+@pytest.mark.parametrize("literal", [False, slow(True)])
 def test_jit_and_vmap_agree_with_eager(literal):
     curves = [curve_from(HALVES, V + 0.02 * np.random.default_rng(s).normal(size=(2, 17))) for s in range(5)]
     curves += [curve_from(HALVES, np.full((2, 17), fill)) for fill in (1.0, NAN)]
