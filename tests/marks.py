@@ -11,7 +11,7 @@ def slow(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def first_of(names: Iterable[Any], quick: Iterable[Any]) -> list[Any]:
-    """All of `names`; those not in `quick` are slow cases."""
+def slow_but_for(names: Iterable[Any], quick: Iterable[Any]) -> list[Any]:
+    """All of `names`, slow cases but for those in `quick`."""
     quick = list(quick)
     return [name if name in quick else slow(name) for name in names]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from marks import first_of
+from marks import slow_but_for
 from optax import contrib
 from problems import CURVATURES, START, quadratic_loss
 from sequential import train
@@ -112,7 +112,7 @@ MAIN = ["adafactor", "adagrad", "adam", "adamw", "lamb", "lbfgs", "lion", "noisy
 EVERYDAY = [*(f"optax.{name}" for name in MAIN), "contrib.muon", "contrib.prodigy", "contrib.schedule_free_adamw"]
 
 
-@pytest.mark.parametrize("name", first_of(POSSIBLE, EVERYDAY))
+@pytest.mark.parametrize("name", slow_but_for(POSSIBLE, EVERYDAY))
 @pytest.mark.filterwarnings("ignore:.*is deprecated, please use:DeprecationWarning")
 def test_every_optimizer_works_with_a_traced_lr(name):
     check_against_plain_optax(name, OPTIMIZERS[name], ("vmap",))

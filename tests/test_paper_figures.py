@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import problems
 import pytest
-from marks import first_of
+from marks import slow_but_for
 from matplotlib import rc_context
 
 import lrjax
@@ -166,7 +166,7 @@ def check_figure(number, figure):
         assert box.y1 <= figure.bbox.y1 + 1
 
 
-@pytest.mark.parametrize("number", first_of(NUMBERS, [1, 6]))
+@pytest.mark.parametrize("number", slow_but_for(NUMBERS, [1, 6]))
 def test_a_script_writes_a_picture_a_pdf_and_the_numbers(number, made, tmp_path):
     script_of = module(number)
     figure = script.write(f"figure_{number}", script_of.compute, script_of.draw, Results(made), tmp_path / "images")

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
-from marks import first_of
+from marks import slow_but_for
 from problems import CURVATURES, quadratic, regression
 from sequential import evaluation_loss, seed_keys
 from tiny import check_message
@@ -88,7 +88,7 @@ def with_lr(name: str, opt_state: Any, lr: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("name", first_of(FACTORIES, ["adam", "injected schedule"]))
+@pytest.mark.parametrize("name", slow_but_for(FACTORIES, ["adam", "injected schedule"]))
 def test_a_lane_goes_on_from_the_checkpoint_as_a_plain_optax_loop_does(name):
     curve, start = searched(name).search.curve, checkpoint(name)
     assert int(curve.horizons[-1]) == STEPS

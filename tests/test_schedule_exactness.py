@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marks import first_of
+from marks import slow, slow_but_for
 from schedule_cases import CASES, PEAK, count_mismatches
 
 from lrjax import schedules
@@ -25,8 +25,8 @@ def test_every_schedule_has_a_case():
     assert made == set(_spec.FACTORIES)
 
 
-@pytest.mark.parametrize("lengths", [LENGTHS, pytest.param(MORE_LENGTHS, marks=pytest.mark.slow)], ids=["", "more"])
-@pytest.mark.parametrize("name", first_of(CASES, FIRST))
+@pytest.mark.parametrize("lengths", [LENGTHS, slow(MORE_LENGTHS)], ids=["", "more"])
+@pytest.mark.parametrize("name", slow_but_for(CASES, FIRST))
 def test_exact_at_and_beside_every_edge(name, lengths):
     case = CASES[name]
     lengths = [T if case.longest >= T else case.longest for T in lengths if case.shortest <= T]

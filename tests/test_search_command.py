@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 import optax
 import pytest
+from marks import slow_but_for
 
 import lrjax
 from lrjax.cli import main
@@ -76,9 +77,7 @@ def test_it_prints_the_plan_the_rungs_and_the_line_to_paste(run, tmp_path):
     assert result.cost <= 1
 
 
-@pytest.mark.parametrize(
-    "schedule", ["recommended", *(pytest.param(name, marks=pytest.mark.slow) for name in SCHEDULES)]
-)
+@pytest.mark.parametrize("schedule", slow_but_for(["recommended", *SCHEDULES], ["recommended"]))
 def test_the_line_to_paste_is_the_optimizer_with_the_schedule_at_its_peak(schedule, run, tmp_path):
     status, out, _ = run("--schedule", schedule, "--no-plot")
     assert status == 0

@@ -23,6 +23,7 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
+from marks import slow
 from tiny import check_message
 
 import lrjax
@@ -297,7 +298,7 @@ def kill_soon(process: subprocess.Popen, steps: int, halted: bool) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, slow(20)])
 def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(kills, tmp_path):
     rng, half_written, folder = np.random.default_rng(kills), 0, tmp_path / "sweep"
     for kill in range(kills):
