@@ -99,5 +99,5 @@ figures: $(VENV)/.experiments  ## The pictures and numbers of the pages: from th
 	$(BIN)/python -m paper_figures.guide
 	$(BIN)/python -m paper_figures.shapes
 
-clean:  ## Remove the virtual environments and what the demo wrote.
-	rm -rf $(VENV) .venv-* $(OUT) site
+clean:  ## Remove the virtual environments, what the demo wrote and what the tests compiled.
+	rm -rf $(VENV) .venv-* $(OUT) site .jax_cache
