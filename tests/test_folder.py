@@ -25,6 +25,7 @@ from problems import regression
 from processes import finish, start, tell
 
 import lrjax
+from lrjax.search import _track
 from lrjax.sweeps import _run, _source, _store
 
 KEY = jax.random.key(5)
@@ -96,13 +97,14 @@ def die_at(count: int) -> Callable[[Any], None]:
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
     save = _store.SweepStore.save
-    monkeypatch.setattr(_run, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
+    for module in (_run, _track):
+        monkeypatch.setattr(module, "FIRST_STEPS", 1)
+        monkeypatch.setattr(module, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
     monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
-LATE = {"sweep": 10, "search": 40}
+LATE = {"sweep": 8, "search": 40}
 """Calls of `progress` after which some is measured, and some is not."""
 
 
@@ -160,7 +162,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time."""
     warnings.filterwarnings("ignore", "Error reading persistent compilation cache")  # of a child killed as it wrote
-    _store.Cadence.due = lambda cadence: True
+    _store.Cadence.due = lambda self: True
     print("begun", flush=True)
     many = {"sweep": {"num_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}
     return {"bits": hashlib.sha256(repr(bits(RUNS[kind](directory or None, **many[kind]))).encode()).hexdigest()}
@@ -461,12 +463,12 @@ class Records:
         return "Records()"
 
 
-def by_epoch(batches: list[Any]) -> lrjax.Task:
-    return streamed(lambda epoch: iter(batches[(4 * epoch) % 30 : (4 * epoch) % 30 + 4]))
+def by_epoch(batches: list[Any], eval_batches: list[Any] = EVAL) -> lrjax.Task:
+    return streamed(lambda epoch: iter(batches[(4 * epoch) % 30 : (4 * epoch) % 30 + 4]), eval_batches)
 
 
-def streamed(source: Any) -> lrjax.Task:
-    return lrjax.Task.from_batches(init, loss_fn, train_batches=source, eval_batches=EVAL)
+def streamed(source: Any, eval_batches: list[Any] = EVAL) -> lrjax.Task:
+    return lrjax.Task.from_batches(init, loss_fn, train_batches=source, eval_batches=eval_batches)
 
 
 def by_step(batches: list[Any]) -> lrjax.Task:
@@ -547,10 +549,8 @@ def test_a_slow_source_is_not_waited_for_and_that_is_said(kind, tmp_path, monkey
 @both
 def test_evaluation_batches_that_changed_are_refused(kind, tmp_path):
     begin(kind, tmp_path, problem=by_epoch(BATCHES))
-    changed = {"train_batches": by_epoch(BATCHES).stream.source, "eval_batches": CHANGED[:1]}
-    other = lrjax.Task.from_batches(init, loss_fn, **changed)
     with pytest.raises(ValueError, match=r"the evaluation batches changed"):
-        RUNS[kind](tmp_path, other)
+        RUNS[kind](tmp_path, by_epoch(BATCHES, [(EVAL[0][0], EVAL[0][1] + 1e-3)]))
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def search_lr(
       min_lr, max_lr: the range, > 0; with a budget it is not left.
       executor: how lanes run; see `lrjax.sweep`.
       mesh: devices of this host, with one axis "trial"; None: all of them.
-      directory: folder in which every finished rung is kept, with its lanes. The same call goes on where it was
-        interrupted, to the same answer; another call is refused.
+      directory: in its folder lrjax-search every finished rung is kept, with its lanes. The same call goes on where it
+        was interrupted, to the same answer; another call, and other batches than before, are refused.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
       throw: False returns a result with `lr` nan where nothing was found.
 

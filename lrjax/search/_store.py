@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from .._types import Float
-from ..sweeps._folder import Folder, check_directory
+from ..sweeps._claim import check_directory
+from ..sweeps._folder import Folder
 from ..sweeps._program import Lane
 from ..sweeps._source import BatchSource, unread_note
 from ..trials import Chunked, Executor
@@ -41,10 +42,10 @@ class SearchStore:
         """The user's."""
         return self._folder.directory
 
-    @property
-    def notes(self) -> list[str]:
-        """What was damaged."""
-        return self._folder.notes
+    def take_notes(self) -> list[str]:
+        """What was damaged, as far as it was not taken before."""
+        notes, self._folder.notes = self._folder.notes, []
+        return notes
 
     @property
     def executor(self) -> Executor | None:
@@ -88,7 +89,7 @@ class SearchStore:
             stacked = [jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype) for leaf in shapes]
             leaves = self._folder.load(f"lanes-{number:06d}", stacked)
             if leaves is None:
-                self.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
+                self._folder.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
                 continue
             lanes |= {pair: treedef.unflatten([leaf[row] for leaf in leaves]) for row, pair in enumerate(pairs)}
         return Carried(last["num_steps"], last["position"], lanes)
@@ -121,7 +122,8 @@ class Remembered:
           ValueError: the batches are others than those that the lanes there were trained on.
         """
         stops, asked = self._store.stops, [list(exponents), num_seeds, num_steps]
-        if self._asked == 0 and stops:
+        if self._asked == 0:
+            self._trainer.note(*self._store.take_notes())
             self._read_again()
         there = stops[self._asked] if self._asked < len(stops) else None
         if there is not None and [there["exponents"], there["num_seeds"], there["num_steps"]] == asked:
@@ -142,7 +144,7 @@ class Remembered:
             track = self._trainer.track(num_seeds, len(exponents))
             shapes = track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype))
             self._trainer.carried = self._store.lanes(shapes)
-            self._trainer.note(*self._store.notes)
+            self._trainer.note(*self._store.take_notes())
         self._restored = True
         losses = self._trainer.train(exponents, num_seeds, num_steps)
         executor = self._trainer.executor
@@ -161,6 +163,8 @@ class Remembered:
     def _read_again(self) -> None:
         """Compare the batches with those that the stops there were trained on."""
         setup, stops = self._trainer.setup, self._store.stops
+        if not stops:
+            return
         longest = max(stop["num_steps"] for stop in stops)
         source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], longest, self._trainer.log)
         good = [source.accepts(stop["position"], stop["num_steps"]) for stop in stops]

@@ -14,21 +14,27 @@ call is removed.
 import contextlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import show
-from ._record import Damaged, Mark, decode_line, digest_of, encode_line, open_file, read_arrays, read_head, write_new
+from ._claim import CALL, VERSION, read_call, refuse_strangers, take_lock, usable, words_of
+from ._record import (
+    Damaged,
+    Mark,
+    append_lines,
+    cut_torn_line,
+    digest_of,
+    is_regular,
+    read_arrays,
+    read_head,
+    read_lines,
+    write_new,
+)
 
-VERSION = 2
-"""Of the folder's format."""
-
-_NAME = re.compile(r"(table|checkpoint|waiting|lanes|draft)-(\d{6,12})(-p\d+)?(\.jsonl)?")
-_CALL, _LOCK = "call.json", "lock"
+_NAME = re.compile(r"(table|checkpoint|waiting|lanes|draft)-([0-9]{6,})(-p[0-9]+)?(\.jsonl)?")
 
 
 class Stored(NamedTuple):
@@ -76,12 +82,12 @@ class Folder:
         """
         self.mark = self.mark._replace(call=digest_of(call))
         try:
-            with self._usable():
+            with usable(self._where):
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._refuse_strangers()
-                self._read_call(call, difference)  # before the first file is made there
-                self._take_lock()
-            begun = self._read_call(call, difference)
+                refuse_strangers(self._where, self.path)
+                read_call(self._where, self.path, self.mark, call, difference)  # before a file is made there
+                self._lock = take_lock(self._where, self.path, self.mark.kind)
+            begun = read_call(self._where, self.path, self.mark, call, difference)
             self._look_around()
             whole = begun is not None and "table" in begun
             if begun is None:
@@ -126,12 +132,8 @@ class Folder:
           OSError: they could not be written, or the table is gone.
         """
         assert self._table is not None
-        data = b"".join(encode_line(self.mark, line) for line in lines)
-        with self.writing(), open_file(self._table, os.O_WRONLY | os.O_APPEND) as file:
-            written = 0
-            while written < len(data):
-                written += file.write(data[written:])
-            os.fsync(file.fileno())
+        with self.writing():
+            append_lines(self._table, self.mark, lines)
 
     # Arrays.
 
@@ -179,73 +181,12 @@ class Folder:
             yield
         except OSError as error:
             raise type(error)(
-                f"The {self.mark.kind} could not write to {self.path}: {error.strerror or error}. What was measured "
+                f"The {self.mark.kind} could not write to {self.path}: {words_of(error)}. What was measured "
                 "until now is kept there. Make room or mend the folder, and start the same call again: it goes on from "
                 "the last good checkpoint."
             ) from error
 
     # Taking over.
-
-    def _refuse_strangers(self) -> None:
-        """Raise if the folder holds anything without saying for what call; before anything is written there."""
-        names = sorted(os.listdir(self.path))
-        if _CALL in names:
-            return
-        for name in names:
-            if name != _LOCK and not name.startswith("draft-"):  # all that a killed process may leave
-                raise ValueError(
-                    f"{self._where} holds {self.path.name}/{name} but no {self.path.name}/{_CALL}, so whose it is is "
-                    "not known. Restore that file, move the folder away, or give another directory."
-                )
-
-    def _take_lock(self) -> None:
-        path = self.path / _LOCK
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise ValueError(
-                f"{self._where} holds {self.path.name}/{_LOCK}, which is no regular file. Move it away, or give "
-                "another directory."
-            )
-        self._lock = open(path, "a")  # noqa: SIM115
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BlockingIOError(
-                f"{self._where} is in use: another process is running a {self.mark.kind} there. Wait for it, or name "
-                "another folder."
-            ) from None
-
-    def _read_call(self, call: dict[str, Any], difference: Callable[[dict, dict], str]) -> dict[str, Any] | None:
-        path, kind = self.path / _CALL, self.mark.kind
-        if not os.path.lexists(path):
-            return None
-        try:
-            mark, content = read_head(path)
-        except (OSError, Damaged) as error:
-            raise ValueError(self._damaged(_words(error))) from None
-        asked = content.get("asked")
-        if mark.kind != kind or content.get("version") != VERSION:
-            raise ValueError(
-                f"{self._where} holds a {mark.kind} of the folder's format {content.get('version')!r}, and this is a "
-                f"{kind} of format {VERSION}. Give another directory."
-            )
-        if not isinstance(asked, dict) or digest_of(asked) != mark.call:
-            raise ValueError(self._damaged("it does not say what was asked"))
-        changed = difference(asked, call) or ("" if mark == self.mark else "something in the call changed")
-        if changed:
-            raise ValueError(
-                f"{self._where} holds another {kind}: {changed}. Repeat that call, or give another directory."
-            )
-        return content
-
-    def _damaged(self, why: str) -> str:
-        return (
-            f"{self._where} holds a damaged {self.path.name}/{_CALL} ({why}), so what was asked there is not known. "
-            "Restore that file, or give another directory."
-        )
 
     def _look_around(self) -> None:
         """Refuse the files of other calls, and remove what a killed process has not finished."""
@@ -259,7 +200,7 @@ class Folder:
                 self._check_mark(path, read_head(path)[0])
             except (OSError, Damaged) as error:
                 if not is_draft:
-                    self.notes.append(f"{path.name} is damaged ({_words(error)}): it was left out.")
+                    self.notes.append(f"{path.name} is damaged ({words_of(error)}): it was left out.")
                 elif _is_empty(path):
                     path.unlink()
             else:
@@ -271,7 +212,7 @@ class Folder:
         paths = self._named("table")
         if made and not paths:
             raise ValueError(
-                f"{self._where} holds {self.path.name}/{_CALL} but no {self.path.name}/table, so what was measured "
+                f"{self._where} holds {self.path.name}/{CALL} but no {self.path.name}/table, so what was measured "
                 "there is not known. Restore it, move the folder away, or give another directory."
             )
         for path in paths:
@@ -282,10 +223,7 @@ class Folder:
         if self._table is None:
             self._new_table()
             return
-        content = self._table.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self._table, whole)
+        cut_torn_line(self._table)
 
     def _new_table(self) -> None:
         name = self.new_name("table")
@@ -293,38 +231,26 @@ class Folder:
         self._table = self.path / f"{name}.jsonl"
 
     def _write_call(self, content: dict[str, Any]) -> None:
-        path = self.path / _CALL
+        path = self.path / CALL
         with self.writing():
             if os.path.lexists(path) and self._meta(path) is None:
-                raise FileExistsError(f"{_CALL} was changed meanwhile")
+                raise FileExistsError(f"{CALL} was changed meanwhile")
             draft = self.path / self.new_name("draft")
             write_new(draft, self.mark, {"version": VERSION, **content})
             self._put(draft, path)
 
-    @contextlib.contextmanager
-    def _usable(self) -> Iterator[None]:
-        """Say what to do where the folder cannot be made or locked."""
-        try:
-            yield
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            raise type(error)(
-                f"{self._where} must be a folder that can be written, but: {error.strerror or error}. Name another one."
-            ) from error
-
     def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
         """The undamaged lines of a table, its first line too."""
-        try:
-            with open_file(path) as file:
-                content = file.read()
-        except OSError:
+        if not is_regular(path):
             return
-        for line in content[: content.rfind(b"\n") + 1].splitlines():
-            try:
-                mark, value = decode_line(line)
-            except Damaged:
-                continue
+        try:
+            lines = read_lines(path)
+        except OSError as error:
+            raise type(error)(
+                f"{self._where} holds {self.path.name}/{path.name}, which cannot be read: {words_of(error)}. Make it "
+                "readable, or give another directory."
+            ) from error
+        for mark, value in lines:
             self._check_mark(path, mark)
             yield value
 
@@ -353,7 +279,7 @@ class Folder:
 
     def _put(self, draft: Path, path: Path) -> None:
         """Give a whole file its name."""
-        if path.name != _CALL and os.path.lexists(path):
+        if path.name != CALL and os.path.lexists(path):
             raise FileExistsError(f"{path.name} is there already")
         os.replace(draft, path)
         with contextlib.suppress(OSError):  # not every system can
@@ -364,37 +290,9 @@ class Folder:
                 os.close(handle)
 
 
-def check_directory(verb: str, directory: object) -> str | os.PathLike[str]:
-    """Raise unless it can be a folder's name.
-
-    Raises:
-      TypeError, ValueError: it cannot.
-    """
-    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
-        raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
-    if "://" in str(directory):
-        raise ValueError(
-            f"`{verb}(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
-            "Mount the bucket, or write to a disk and copy."
-        )
-    try:
-        os.fsencode(directory)
-        usable = "\0" not in os.fsdecode(directory)
-    except UnicodeError:
-        usable = False
-    if not usable:
-        raise ValueError(f"`{verb}(directory=...)` must be the name of a folder, got {show(directory)}.")
-    return directory
-
-
-def _words(error: Exception) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error)
-
-
 def _number(path: Path) -> int:
     return int(path.name.split("-")[1].split(".")[0])
 
 
 def _is_empty(path: Path) -> bool:
-    found = os.lstat(path)
-    return stat.S_ISREG(found.st_mode) and found.st_size == 0
+    return is_regular(path) and os.lstat(path).st_size == 0

@@ -5,6 +5,7 @@
 Nothing is executed when one is read, and nothing but a regular file is ever opened.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -66,13 +67,13 @@ def decode_line(line: bytes) -> tuple[Mark, dict[str, Any]]:
     return Mark(kind, call), value
 
 
-def open_file(path: Path, flags: int = os.O_RDONLY) -> Any:
-    """Open a regular file; a pipe would wait for ever, and a link leads out of the folder.
+def is_regular(path: Path) -> bool:
+    """Whether it is a file: a pipe would wait for ever, and a link leads out of the folder."""
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
-    Raises:
-      OSError: it is something else, or cannot be opened.
-    """
-    if not stat.S_ISREG(os.lstat(path).st_mode):
+
+def _open(path: Path, flags: int = os.O_RDONLY) -> Any:
+    if not is_regular(path):
         raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
     handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     return os.fdopen(handle, "rb" if flags == os.O_RDONLY else "ab", buffering=-1 if flags == os.O_RDONLY else 0)
@@ -85,8 +86,46 @@ def read_head(path: Path) -> tuple[Mark, dict[str, Any]]:
       OSError: it cannot be read.
       Damaged: the line is.
     """
-    with open_file(path) as file:
+    with _open(path) as file:
         return decode_line(file.readline())
+
+
+def read_lines(path: Path) -> list[tuple[Mark, dict[str, Any]]]:
+    """Every undamaged line of a file that is appended to; a torn last one is none.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    with _open(path) as file:
+        lines = file.read().split(b"\n")[:-1]
+    found = []
+    for line in lines:
+        with contextlib.suppress(Damaged):
+            found.append(decode_line(line))
+    return found
+
+
+def append_lines(path: Path, mark: Mark, lines: Sequence[dict[str, Any]]) -> None:
+    """Add lines to a file, down to the disk.
+
+    Raises:
+      OSError: it is gone, or cannot be written.
+    """
+    data = b"".join(encode_line(mark, line) for line in lines)
+    with _open(path, os.O_WRONLY | os.O_APPEND) as file:
+        written = 0
+        while written < len(data):
+            written += file.write(data[written:])
+        os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what a killed process has not finished at the end of a file."""
+    with _open(path) as file:
+        content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
@@ -123,7 +162,7 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
       like: what has their shapes and dtypes; typed PRNG keys stand for their numbers.
     """
     try:
-        with open_file(path) as file:
+        with _open(path) as file:
             found, value = decode_line(file.readline())
             arrays = [np.empty(*_plain(leaf)) for leaf in like]
             described = [[str(array.dtype), list(array.shape)] for array in arrays]

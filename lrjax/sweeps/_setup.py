@@ -28,10 +28,10 @@ from ..trials import (
     make_spec,
     spans_hosts,
 )
+from ._claim import check_directory
 from ._engine import Engine, SweepExecution
 from ._fingerprint import describe_call, difference
 from ._fit import lanes_that_fit, resolve
-from ._folder import check_directory
 from ._grid import RESERVED, ByName, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
 from ._record import digest_of
