@@ -5,7 +5,9 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import re
+import stat
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +84,18 @@ def test_a_file_is_lossless_and_strict_json(name, request, tmp_path):
     document = json.loads((tmp_path / "result.json").read_text(), parse_constant=refuse)
     assert (document["format"], document["version"]) == ("lrjax.LRFinderResult", 1)
     identical(LRFinderResult.from_json(str(tmp_path / "result.json")), result)
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0, 0o666)])
+def test_a_file_has_the_mode_of_any_other_new_file(mask, mode, found, tmp_path):
+    before = os.umask(mask)
+    try:
+        for _ in range(2):  # new, and in the place of one
+            found.to_json(tmp_path / "result.json")
+            assert stat.S_IMODE((tmp_path / "result.json").stat().st_mode) == mode
+    finally:
+        assert os.umask(before) == mask
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
 
 def test_every_kind_of_number_survives(found, tmp_path):

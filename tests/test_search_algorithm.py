@@ -103,6 +103,14 @@ def test_the_account_is_exact_and_the_budget_is_kept(surface, steps, budget):
     search_warnings(rungs, choice, course)
 
 
+@pytest.mark.parametrize(("budget", "seeds"), [(1.0, None), (2.0, 2), (4.0, 5), (5.5, 5), (8.0, None), (30.0, 12)])
+def test_a_budget_that_binds_is_used_up_and_not_exceeded(budget, seeds):
+    surface = Surface(drift=0.5)
+    rungs, _ = search(surface, 20_000, budget, num_seeds=seeds)
+    assert 0.999 < surface.cost / (20_000 * budget) <= 1
+    assert rungs[-1].spent == surface.cost
+
+
 @pytest.mark.parametrize("budget", [0.5, 2.0, 8.0])
 @pytest.mark.parametrize(("scale", "shift"), [(1 / 64, 0.0), (1e4, 0.0), (3.7, 5.0), (2.0, -7.0)])
 def test_units_and_origin_of_the_loss_do_not_matter(budget, scale, shift):

@@ -11,6 +11,7 @@ import optax
 
 from .._types import Float
 from ..finder._progress import Reporter
+from ..sweeps._batch_log import BatchLog
 from ..sweeps._engine import SweepExecution
 from ..trials import Execution, Executor, num_shards, out_of_memory
 from ._setup import Setup
@@ -40,7 +41,7 @@ class LaneTrainer:
         *,
         executor: Executor | None = None,
     ):
-        self.setup, self.carried = setup, NOTHING
+        self.setup, self.carried, self.log = setup, NOTHING, BatchLog()
         self.executor: Executor = setup.executor if executor is None else executor
         self._shapes, self._longest, self._reporter = tuple(shapes), longest, reporter
         self._sweep_execution = SweepExecution(requested=str(setup.executor))
@@ -86,9 +87,13 @@ class LaneTrainer:
         if self.executor in ("map", "loop"):  # they take no longer in a program that is too wide
             fitting.sort(key=lambda shape: shape not in self._tracks)
         if fitting[0] not in self._tracks:
-            track = Track(self.setup, self.executor, *fitting[0], self._longest, self._sweep_execution)
+            track = Track(self.setup, self.executor, *fitting[0], self._longest, self._sweep_execution, self.log)
             self._tracks[fitting[0]], self.executor = track, track.executor
         return self._tracks[fitting[0]]
+
+    def note(self, *notes: str) -> None:
+        """Report something."""
+        self._sweep_execution.notes.extend(notes)
 
     @property
     def execution(self) -> Execution:

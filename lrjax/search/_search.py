@@ -1,5 +1,6 @@
 """`search_lr`: the wiring of course, trainer, driver and folder. No maths of its own."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -60,8 +61,8 @@ def search_lr(
       min_lr, max_lr: the range, > 0; with a budget it is not left.
       executor: how lanes run; see `lrjax.sweep`.
       mesh: devices of this host, with one axis "trial"; None: all of them.
-      directory: folder in which every finished rung is kept, with its lanes. The same call goes on where it was
-        interrupted, to the same answer; another call is refused.
+      directory: in its folder lrjax-search every finished rung is kept, with its lanes. The same call goes on where it
+        was interrupted, to the same answer; another call, and other batches than before, are refused.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
       throw: False returns a result with `lr` nan where nothing was found.
 
@@ -98,7 +99,8 @@ def search_lr(
         with Reporter(progress) as reporter:
             reporter.stage("preparing")
             setup = make_setup("search_lr", task, make_optimizer, course, key=key, executor=executor, mesh=mesh)
-            result = _Search(setup, course, reporter, directory, start).run()
+            with contextlib.closing(_Search(setup, course, reporter, directory, start)) as running:
+                result = running.run()
     if throw and result.outcome is not Outcome.found:
         raise NoLRFound(result)
     return result
@@ -107,7 +109,9 @@ def search_lr(
 class _Search:
     """One search under way."""
 
-    def __init__(self, setup: Setup, course: Course, reporter: Reporter, directory: object, start: float):
+    def __init__(
+        self, setup: Setup, course: Course, reporter: Reporter, directory: str | os.PathLike[str] | None, start: float
+    ):
         self.setup, self.course, self.start = setup, course, start
         self.store = executor = None
         if directory is not None:
@@ -115,6 +119,11 @@ class _Search:
             executor = self.store.executor
         self.lanes = LaneTrainer(setup, shapes_of(course), course.longest, reporter, executor=executor)
         self.trainer: Trainer = self.lanes if self.store is None else Remembered(self.lanes, self.store)
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self.store is not None:
+            self.store.close()
 
     def run(self) -> SearchResult:
         """Run every rung.
@@ -158,7 +167,7 @@ class _Search:
         )
 
     def _how_to_go_on(self) -> str:
-        return "" if self.store is None else f"The same call with directory={str(self.store.folder)!r} goes on."
+        return "" if self.store is None else f"The same call with directory={self.store.directory!r} goes on."
 
 
 def shapes_of(course: Course) -> tuple[tuple[int, int], tuple[int, int]]:

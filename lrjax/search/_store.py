@@ -1,26 +1,17 @@
-"""A search's folder: what was asked, the losses of every stop, and the lanes that go on from the last one.
+"""What a search keeps in its folder: a line with the losses of every stop, and the lanes that the last one left."""
 
-    search.json       the call, so that another one is refused
-    stop-NNN.json     the N-th thing that was trained and its losses; its presence says that it is whole
-    lanes-NNN.npz     the lanes it left, until the next rung is whole
-
-Everything is arrays and strict JSON, written whole or not at all; nothing is executed when it is read.
-"""
-
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._checks import show
 from .._types import Float
+from ..sweeps._claim import check_directory
+from ..sweeps._folder import Folder
 from ..sweeps._program import Lane
+from ..sweeps._source import BatchSource, unread_note
 from ..trials import Chunked, Executor
 from ._lanes import LaneTrainer
 from ._track import Carried, Pair
@@ -30,44 +21,31 @@ class SearchStore:
     """The folder of one search.
 
     Args:
-      folder: made if there is none.
+      directory: made if there is none.
       call: what is asked, as strict JSON.
       difference: says how a call that began there differs from this one; empty if it does not.
 
     Raises:
       TypeError, ValueError: it is no folder, or holds another search; the message names the difference.
-      OSError: it cannot be written.
+      OSError: it cannot be written, or another process is searching there.
     """
 
-    def __init__(self, folder: object, call: dict[str, Any], difference: Callable[[dict, dict], str]):
-        if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder):
-            raise TypeError(f"`search_lr(directory=...)` must be a path or None, got {show(folder)}.")
-        if "://" in str(folder):
-            raise ValueError(
-                f"`search_lr(directory=...)` must be a folder of this machine or one that it mounts, got "
-                f"{show(folder)}. Mount the bucket, or write to a disk and copy."
-            )
-        self.folder = Path(os.path.abspath(folder))
-        where = f"`search_lr(directory={os.fspath(self.folder)!r})`"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            here = self._read("search.json")
-            if here is None and any(self.folder.glob("stop-*.json")):
-                raise ValueError(
-                    f"{where} holds a search whose search.json is damaged or gone, so what was asked there is not "
-                    "known. Restore that file, or give another directory."
-                )
-            changed = "" if here is None else difference(here, call)
-            if changed:
-                raise ValueError(
-                    f"{where} holds another search: {changed}. Repeat that call, or give another directory."
-                )
-            self._write("search.json", call)
-        except OSError as error:
-            raise type(error)(
-                f"{where} must be a folder that can be written, but: {error.strerror or error}. Name another one."
-            ) from error
+    def __init__(
+        self, directory: str | os.PathLike[str], call: dict[str, Any], difference: Callable[[dict, dict], str]
+    ):
+        self._folder = Folder("search_lr", "search", check_directory("search_lr", directory))
+        self._folder.open(call, difference)
         self.stops = self._read_stops()
+
+    @property
+    def directory(self) -> str:
+        """The user's."""
+        return self._folder.directory
+
+    def take_notes(self) -> list[str]:
+        """What was damaged, as far as it was not taken before."""
+        notes, self._folder.notes = self._folder.notes, []
+        return notes
 
     @property
     def executor(self) -> Executor | None:
@@ -87,92 +65,46 @@ class SearchStore:
         Raises:
           OSError: it cannot be written; what was there before still is.
         """
-        number = len(self.stops)
-        try:
-            wanted = {(seed, x) for seed in range(stop["num_seeds"]) for x in stop["exponents"]}
-            self._write_lanes(number, {pair: lane for pair, lane in carried.lanes.items() if pair in wanted})
-            self._write(f"stop-{number:03d}.json", stop)
-        except OSError as error:
-            raise type(error)(
-                f"The search could not write to {os.fspath(self.folder)}: {error.strerror or error}. What was finished "
-                "before is kept there. Make room, and start the same call again: it goes on from there."
-            ) from error
+        wanted = {(seed, x) for seed in range(stop["num_seeds"]) for x in stop["exponents"]}
+        lanes = {pair: lane for pair, lane in carried.lanes.items() if pair in wanted}
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes.values())
+        meta = {"num_steps": stop["num_steps"], "pairs": list(lanes)}
+        self._folder.save(self._folder.new_name("lanes"), meta, jax.tree.leaves(stacked))
+        self._folder.append([{"stop": len(self.stops), **stop}])
         self.stops.append(stop)
-        for old, other in enumerate(self.stops):
-            if other["num_steps"] < stop["num_steps"]:
-                self._lanes_path(old).unlink(missing_ok=True)
+        self._folder.remove("lanes", lambda stored: stored.meta.get("num_steps") != stop["num_steps"])
 
     def lanes(self, like: Lane) -> Carried:
         """The lanes at the last stop's number of steps; those whose file is damaged or gone are missing.
 
         Args:
-          like: the structure of a lane.
+          like: the shapes of a lane, with the axes (1, 1, ...).
         """
         last, lanes = self.stops[-1], {}
-        for number, stop in enumerate(self.stops):
-            if stop["num_steps"] == last["num_steps"]:
-                lanes |= self._read_lanes(number, jax.tree.structure(like))
+        shapes, treedef = jax.tree.flatten(like)
+        for number, meta in self._folder.files("lanes"):
+            if meta.get("num_steps") != last["num_steps"] or not _is_pairs(meta.get("pairs")):
+                continue
+            pairs: list[Pair] = [(seed, x) for seed, x in meta["pairs"]]
+            stacked = [jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype) for leaf in shapes]
+            leaves = self._folder.load(f"lanes-{number:06d}", stacked)
+            if leaves is None:
+                self._folder.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
+                continue
+            lanes |= {pair: treedef.unflatten([leaf[row] for leaf in leaves]) for row, pair in enumerate(pairs)}
         return Carried(last["num_steps"], last["position"], lanes)
 
+    def close(self) -> None:
+        """Let others search there."""
+        self._folder.close()
+
     def _read_stops(self) -> list[dict[str, Any]]:
-        """Every stop before the first that is missing or damaged; later ones are removed."""
+        """Every stop before the first that is missing or damaged."""
+        found = {line["stop"]: line for line in self._folder.lines() if _is_stop(line)}
         stops = []
-        while (stop := self._read(f"stop-{len(stops):03d}.json")) is not None:
-            stops.append(stop)
-        for path in [*self.folder.glob("stop-*.json"), *self.folder.glob("lanes-*.npz")]:
-            number = path.stem.split("-")[1]
-            if number.isdecimal() and int(number) >= len(stops):
-                path.unlink(missing_ok=True)
+        while len(stops) in found:
+            stops.append(found[len(stops)])
         return stops
-
-    def _lanes_path(self, number: int) -> Path:
-        return self.folder / f"lanes-{number:03d}.npz"
-
-    def _write_lanes(self, number: int, lanes: dict[Pair, Lane]) -> None:
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes.values())
-        leaves = jax.tree.leaves(stacked)
-        head = {"pairs": list(lanes), "leaves": [[list(leaf.shape), str(leaf.dtype)] for leaf in leaves]}
-        arrays: dict[str, Any] = {
-            str(index): np.frombuffer(leaf.tobytes(), np.uint8) for index, leaf in enumerate(leaves)
-        }
-        draft = self.folder / ".draft"
-        with open(draft, "wb") as file:
-            np.savez(file, **arrays, head=np.frombuffer(json.dumps(head).encode(), np.uint8))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, self._lanes_path(number))
-
-    def _read_lanes(self, number: int, structure: Any) -> dict[Pair, Lane]:
-        """The lanes of a file, each array's checksum checked; none if it is damaged."""
-        try:
-            with np.load(self._lanes_path(number)) as data:
-                head = json.loads(data["head"].tobytes())
-                leaves = [
-                    np.frombuffer(data[str(index)].tobytes(), np.dtype(dtype)).reshape(shape)
-                    for index, (shape, dtype) in enumerate(head["leaves"])
-                ]
-            pairs = [(int(seed), float(x)) for seed, x in head["pairs"]]
-            lanes = [jax.tree.unflatten(structure, [leaf[row] for leaf in leaves]) for row in range(len(pairs))]
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-            return {}
-        return dict(zip(pairs, lanes, strict=True))
-
-    def _write(self, name: str, value: dict[str, Any]) -> None:
-        text = json.dumps(value, allow_nan=False)
-        draft = self.folder / ".draft"
-        with open(draft, "w") as file:
-            file.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, self.folder / name)
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        """A file's value; None if it is missing or damaged."""
-        try:
-            checksum, _, text = (self.folder / name).read_text().strip().partition(" ")
-        except (FileNotFoundError, UnicodeDecodeError):
-            return None
-        return json.loads(text) if f"{zlib.crc32(text.encode()):08x}" == checksum else None
 
 
 class Remembered:
@@ -180,18 +112,24 @@ class Remembered:
 
     def __init__(self, trainer: LaneTrainer, store: SearchStore):
         self._trainer, self._store = trainer, store
-        self._asked, self._restored = 0, not store.stops
+        self._asked, self._restored = 0, False
         self._initial: dict[tuple[int, int], Float[np.ndarray, " seeds"]] = {}
 
     def train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> Float[np.ndarray, "seeds trials"]:
-        """The losses there, or those of new training."""
-        if self._asked < len(self._store.stops):
-            stop = self._store.stops[self._asked]
+        """The losses there, or those of new training.
+
+        Raises:
+          ValueError: the batches are others than those that the lanes there were trained on.
+        """
+        stops, asked = self._store.stops, [list(exponents), num_seeds, num_steps]
+        if self._asked == 0:
+            self._trainer.note(*self._store.take_notes())
+            self._read_again()
+        there = stops[self._asked] if self._asked < len(stops) else None
+        if there is not None and [there["exponents"], there["num_seeds"], there["num_steps"]] == asked:
+            stop = there
         else:
-            if not self._restored:
-                track = self._trainer.track(num_seeds, len(exponents))
-                shapes = track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype))
-                self._trainer.carried, self._restored = self._store.lanes(shapes), True
+            del stops[self._asked :]
             stop = self._train(exponents, num_seeds, num_steps)
         self._asked += 1
         self._initial[num_seeds, num_steps] = np.asarray(stop["initial_loss"])
@@ -202,6 +140,12 @@ class Remembered:
         return self._initial[num_seeds, num_steps]
 
     def _train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> dict[str, Any]:
+        if not self._restored and self._store.stops:
+            track = self._trainer.track(num_seeds, len(exponents))
+            shapes = track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype))
+            self._trainer.carried = self._store.lanes(shapes)
+            self._trainer.note(*self._store.take_notes())
+        self._restored = True
         losses = self._trainer.train(exponents, num_seeds, num_steps)
         executor = self._trainer.executor
         stop = {
@@ -215,3 +159,43 @@ class Remembered:
         }
         self._store.save(stop, self._trainer.carried)
         return stop
+
+    def _read_again(self) -> None:
+        """Compare the batches with those that the stops there were trained on."""
+        setup, stops = self._trainer.setup, self._store.stops
+        if not stops:
+            return
+        longest = max(stop["num_steps"] for stop in stops)
+        source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], longest, self._trainer.log)
+        good = [source.accepts(stop["position"], stop["num_steps"]) for stop in stops]
+        del stops[(*good, False).index(False) :]
+        for stop in stops:
+            self._trainer.log.remember(stop["num_steps"], stop["position"])
+        until = source.read_again(longest)
+        if until < longest:
+            self._trainer.note(unread_note(until, longest))
+
+
+def _is_stop(line: dict[str, Any]) -> bool:
+    """Whether a line is one that `SearchStore.save` writes."""
+    try:
+        numbers = [line[name] for name in ("stop", "num_seeds", "num_steps")]
+        lanes, executor = [len(line["exponents"])] * line["num_seeds"], line["executor"]
+        return (
+            all(type(number) is int and number >= 0 for number in numbers)
+            and all(type(x) is float for x in line["exponents"])
+            and [len(row) for row in line["losses"]] == lanes
+            and all(isinstance(float(loss), float) for row in line["losses"] for loss in row)
+            and all(type(loss) is float for loss in line["initial_loss"])
+            and len(line["initial_loss"]) == line["num_seeds"]
+            and (executor in ("map", "vmap", "loop") or (type(executor) is int and executor > 0))
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _is_pairs(value: Any) -> bool:
+    """Whether a file's value can be the pairs of its lanes."""
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and [type(one) for one in pair] == [int, float] for pair in value
+    )

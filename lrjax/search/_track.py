@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..sweeps._batch_log import BatchLog
 from ..sweeps._engine import Engine, SweepExecution
 from ..sweeps._fit import lanes_that_fit, resolve
 from ..sweeps._lanes import Lanes, deal, make_lanes
@@ -51,14 +52,22 @@ class Track:
       lanes: of each seed, at a time; fewer if memory asks for it.
       longest: updates of a lane, at most.
       execution: what is reported.
+      log: of the batches that were read.
     """
 
     def __init__(
-        self, setup: Setup, executor: Executor, num_seeds: int, lanes: int, longest: int, execution: SweepExecution
+        self,
+        setup: Setup,
+        executor: Executor,
+        num_seeds: int,
+        lanes: int,
+        longest: int,
+        execution: SweepExecution,
+        log: BatchLog,
     ):
         self.execution, self.dtype = execution, setup.dtype
         seeds = setup.seeds[:num_seeds]
-        self.source = BatchSource(setup.task, [seed.data_key for seed in seeds], longest)
+        self.source = BatchSource(setup.task, [seed.data_key for seed in seeds], longest, log)
         self.engine = Engine(
             setup.spec,
             executor,

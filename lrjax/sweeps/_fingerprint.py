@@ -36,7 +36,6 @@ _WORDS = {
     "backend": "the backend",
     "jax": "the version of jax",
     "optax": "the version of optax",
-    "version": "the version of the folder's format",
 }
 
 
@@ -60,7 +59,6 @@ def describe_call(
     shapes = {describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}
     mesh_axes = None if mesh is None else dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
     return {
-        "version": 1,
         "num_steps": num_steps,
         "num_seeds": len(seeds),
         "eval_every": eval_every,

@@ -7,7 +7,7 @@ from .._types import Int
 from ._lanes import Lanes
 from ._ledger import Ledger, Wave
 from ._program import Lane
-from ._resume import lanes_like, parked_number
+from ._resume import is_rows, lanes_like, wave_of
 from ._setup import Setup
 
 Rows = Int[np.ndarray, "seeds rows"]
@@ -37,9 +37,9 @@ class ParkedLanes:
             )
         self._held[segment, number] = (lanes.rows, lanes.state())
         if self._setup.store is not None:
-            meta = {"plan": self._setup.plan, "rows": lanes.rows.tolist()}
-            place = parked_number(segment, number)
-            self._setup.store.save("parked", place, meta, self._held[segment, number][1], wait=True)
+            place = {"segment": segment, "wave": number}
+            meta = {"plan": self._setup.plan, **place, "rows": lanes.rows.tolist()}
+            self._setup.store.save("waiting", meta, self._held[segment, number][1], wait=True)
 
     def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> Lane:
         """The lanes for some rows of a wave, from all waves of an earlier segment."""
@@ -64,20 +64,22 @@ class ParkedLanes:
         """Let go of a segment's lanes."""
         self._held = {place: held for place, held in self._held.items() if place[0] > segment}
         if self._setup.store is not None:
-            self._setup.store.drop("parked", lambda number: number < parked_number(segment + 1, 0))
+            self._setup.store.drop("waiting", lambda meta: (wave_of(meta) or (0, 0))[0] <= segment)
 
     def _part(self, segment: int, number: int, wave: Wave) -> tuple[Rows, Lane]:
         if (segment, number) not in self._held:
-            store, wanted = self._setup.store, parked_number(segment, number)
-            assert store is not None
-            there = store.find("parked", self._setup.plan)
-            checkpoint = next((one for one in there if one.number == wanted), None)
-            if checkpoint is None:
-                raise LostLanes
-            rows = np.asarray(checkpoint.meta["rows"])
-            state = store.load("parked", checkpoint, lanes_like(self._setup, wave, rows))
-            if state is None:
-                store.drop("parked", lambda number: number == wanted)
-                raise LostLanes
-            self._held[segment, number] = (rows, state)
+            self._held[segment, number] = self._load(segment, number, wave)
         return self._held[segment, number]
+
+    def _load(self, segment: int, number: int, wave: Wave) -> tuple[Rows, Lane]:
+        store = self._setup.store
+        assert store is not None
+        for stored in store.find("waiting", self._setup.plan):
+            meta = stored.meta
+            if wave_of(meta) == (segment, number) and is_rows(self._setup, wave, meta.get("rows")):
+                rows = np.asarray(meta["rows"])
+                state = store.load("waiting", stored.number, lanes_like(self._setup, wave, rows))
+                if state is not None:
+                    return rows, state
+        store.drop("waiting", lambda meta: wave_of(meta) == (segment, number))
+        raise LostLanes

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -267,7 +266,7 @@ class SweepRun:
             "position": running.position,
             "rows": running.lanes.rows.tolist(),
         }
-        store.save("checkpoints", store.next_number(), meta, running.lanes.state())
+        store.save("checkpoint", meta, running.lanes.state())
         cost = time.perf_counter() - started
         self.execution.checkpoints += 1
         self.execution.checkpoint_seconds += cost
@@ -296,7 +295,7 @@ class SweepRun:
             return "The sweep was interrupted; `.result` holds what was measured until then."
         return (
             f"The sweep was interrupted; `.result` holds what was measured until then. The same call with "
-            f"directory={os.fspath(self.store.folder)!r} goes on."
+            f"directory={self.store.directory!r} goes on."
         )
 
 

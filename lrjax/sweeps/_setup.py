@@ -2,9 +2,8 @@
 
 import dataclasses
 import itertools
-import json
 import os
-import zlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,14 +28,16 @@ from ..trials import (
     make_spec,
     spans_hosts,
 )
+from ._claim import check_directory
 from ._engine import Engine, SweepExecution
 from ._fingerprint import describe_call, difference
 from ._fit import lanes_that_fit, resolve
 from ._grid import RESERVED, ByName, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
+from ._record import digest_of
 from ._source import BatchSource, check_divides
 from ._stop import Stop, SuccessiveHalving, check_stop
-from ._store import SweepStore, require_orbax
+from ._store import SweepStore
 
 EVALUATIONS = 10
 """By default."""
@@ -56,9 +57,10 @@ class Setup:
       execution: what is reported.
       lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
       store: the folder, or None.
-      call: the description of the call, as in the folder.
+      call: the description of the call.
+      decided: how it runs, if the folder says so.
       dealt: how often the lanes were dealt out anew, because memory ran out.
-      plan: a checksum of the call and of how it runs; what the folder holds of other plans does not count.
+      plan: a digest of the call and of how it runs; what the folder holds of other plans does not count.
     """
 
     grid: Grid
@@ -72,6 +74,7 @@ class Setup:
     lanes_per_wave: list[int]
     store: SweepStore | None
     call: dict[str, Any]
+    decided: dict[str, Any] | None = None
     dealt: int = 0
     plan: str = ""
 
@@ -83,7 +86,7 @@ class Setup:
         """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
         engine, families = self.engine, self.grid.families
         most = max(len(family.trials) for family in families)
-        decided = self.call.get("decided")
+        decided = self.decided
         if decided is not None:
             engine.executor = _read_executor(decided["executor"])
             engine.fit_chunk(most)
@@ -116,8 +119,8 @@ class Setup:
             )
         self.execution.notes.append(f"{before} lanes at once ran out of memory: went on with {half}.")
         if self.store is not None:
-            self.store.drop("checkpoints")
-            self.store.drop("parked")
+            self.store.drop("checkpoint")
+            self.store.drop("waiting")
         self.dealt += 1
         self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
 
@@ -134,9 +137,10 @@ class Setup:
         self.lanes_per_wave = lanes_per_wave
         if self.store is not None:
             decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave, "dealt": self.dealt}
-            self.call = {**self.call, "decided": decided}
-            self.plan = f"{zlib.crc32(json.dumps(self.call, sort_keys=True).encode()):08x}"
-            self.store.settle(self.call)
+            self.plan = digest_of({**self.call, "decided": decided})
+            if decided != self.decided:
+                self.store.settle(self.call, decided)
+                self.decided = decided
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""
@@ -254,30 +258,23 @@ def make_setup(
 
 def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
     """Open the folder, unless another call began there."""
-    store = SweepStore(directory, several=setup.engine.several_hosts)
-    try:
-        here = store.agree(setup.call)
-        changed = "" if here is None else difference(here, setup.call)
-        if changed:
-            raise ValueError(
-                f"`sweep(directory={os.fspath(directory)!r})` holds another sweep: {changed}. Repeat that call, or "
-                "give another directory."
-            )
-    except BaseException:
-        store.close()
-        raise
-    setup.store, setup.call = store, here or setup.call
+    setup.store = SweepStore(directory, several=setup.engine.several_hosts)
+    decided = setup.store.open(setup.call, difference)
+    setup.decided = decided if _is_decided(decided, len(setup.grid.families)) else None
+
+
+def _is_decided(value: Any, families: int) -> bool:
+    """Whether a file's value is what `Setup.decide` wrote."""
+    if not isinstance(value, dict) or not isinstance(value.get("lanes_per_wave"), list):
+        return False
+    numbers = [*value["lanes_per_wave"], value.get("dealt")]
+    whole = all(type(number) is int for number in numbers) and all(number > 0 for number in value["lanes_per_wave"])
+    known = re.fullmatch(r"map|vmap|loop|chunked\([1-9]\d*\)", str(value.get("executor")))
+    return whole and known is not None and len(value["lanes_per_wave"]) == families
 
 
 def _check_directory(directory: object, source: BatchSource) -> None:
-    if not isinstance(directory, (str, os.PathLike)) or not os.fspath(directory):
-        raise TypeError(f"`sweep(directory=...)` must be a path or None, got {show(directory)}.")
-    if "://" in str(directory):
-        raise ValueError(
-            f"`sweep(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
-            "Mount the bucket, or write to a disk and copy."
-        )
-    require_orbax("sweep(directory=...)")
+    check_directory("sweep", directory)
     if not source.resumes:
         raise ValueError(
             "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given an "

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from .._checks import describe
 from .._types import Batch, Key, PyTree
-from ..trials import Task, check_batches_finite, check_prefix, compare_trees
+from ..trials import EpochSampler, Task, check_batches_finite, check_prefix, compare_trees
+from ._batch_log import BatchLog, Sums, extend, is_sums
 
 BLOCK_BYTES = 64 * 2**20
 """Memory that the batches of one block may take, all seeds together."""
@@ -43,14 +45,18 @@ class BatchSource:
       task: the problem.
       data_keys: the seeds' data keys.
       num_steps: steps that will be read.
+      log: of what other sources of the same batches have read.
 
     Raises:
       ValueError: the task gives no batches from a later step on.
     """
 
-    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int):
+    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
         self.shared = task.stream is not None
+        self.log = BatchLog() if log is None else log
+        if _is_in_the_call(task) or not self.resumes:
+            self.log = None
         if task.stream is None and task.batches_between is None:
             raise ValueError(
                 "`sweep(task=...)` must give batches from any step on, since a sweep reads them in parts. Use "
@@ -60,6 +66,7 @@ class BatchSource:
         self._reader = None
         self._next = 0
         self.first = self._read_first()
+        self._sums = self._no_sums()
         if task.stream is None and task.arrays is None and num_steps > 1:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
@@ -87,6 +94,8 @@ class BatchSource:
             if position is not None and step > 0:
                 self._reader.seek(position)
             self._held = []
+        if self.log is not None and step != self._next:
+            self._sums = self.log.at(step, position) if step else self._no_sums()
         self._next = step
 
     def read(self, count: int, length: int) -> Block:
@@ -97,18 +106,61 @@ class BatchSource:
             for batches in seeds:
                 check_batches_finite(batches, start)
                 self._check_shapes(batches, start)
+            self._compare(seeds, count)
             batches = jax.tree.map(lambda *leaves: _pad(np.stack([np.asarray(x) for x in leaves]), length, 1), *seeds)
-            position = {}
+            position = {} if self.log is None else {"read": self._sums}
         else:
             assert self._reader is not None
             held, self._held = self._held[:count], self._held[count:]
             some = [*held, *self._reader.read(count - len(held), self._num_steps)]
             batches = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *some)
             check_batches_finite(batches, start)
+            self._compare([batches], count)
             batches = jax.tree.map(lambda leaf: _pad(leaf, length, 0), batches)
             position = self._reader.position() if self.resumes else None
+            if position is not None and self.log is not None:
+                position["read"] = self._sums
         self._next = start + count
         return Block(start, count, batches, position)
+
+    def read_again(self, step: int) -> int:
+        """Compare the batches before `step` with those that were read, for a minute at most.
+
+        Returns:
+          The step until which that was done.
+
+        Raises:
+          ValueError: they are others.
+        """
+        if self.log is None:
+            return step
+        deadline = time.monotonic() + REREAD_SECONDS
+        self.seek(0, None)
+        while self._next < step and time.monotonic() < deadline:
+            stop = self.log.next_known(self._next, step)
+            count = min(stop - self._next, self.longest_block(step))
+            self.read(count, count)
+        return self._next
+
+    def accepts(self, position: object, step: int) -> bool:
+        """Whether `seek` can take such a position, as a file gives it."""
+        stream = self._task.stream
+        if stream is not None and not self.resumes:
+            return position is None
+        if not isinstance(position, dict) or (self.log is not None and not is_sums(position.get("read"))):
+            return False
+        return stream is None or (position.get("total") == step and stream.accepts(position))
+
+    def _no_sums(self) -> Sums:
+        """Before anything is read."""
+        return [[0] * len(jax.tree.leaves(self.first)) for _ in range(1 if self.shared else len(self._keys))]
+
+    def _compare(self, seeds: Sequence[Batch], count: int) -> None:
+        """Take note of the batches of the next steps, and compare them if they were read before."""
+        if self.log is None:
+            return
+        self._sums = extend(self._sums, seeds)
+        self.log.check(self._next, self._next + count, self._sums, by_epoch=self.shared)
 
     def _read_first(self) -> Batch:
         """The batches of step 0, which are given again by `read`."""
@@ -129,8 +181,28 @@ class BatchSource:
             )
 
 
+REREAD_SECONDS = 60.0
+"""Time for reading again what was trained on before an interruption."""
+
+
+def unread_note(until: int, step: int) -> str:
+    """What to report where `BatchSource.read_again` ran out of time."""
+    return (
+        f"The batches of steps {until} to {step - 1} were not read again, since that takes longer than "
+        f"{REREAD_SECONDS:g} s: they are taken to be those that were trained on."
+    )
+
+
 CHECKED_STEPS = 8
 """Steps on which random access is compared with the batches in their order."""
+
+
+def _is_in_the_call(task: Task) -> bool:
+    """Whether the description of a call has all numbers that the batches are made of."""
+    if task.stream is not None:
+        return task.arrays is task.stream.source
+    sampler = getattr(task.batches_between, "__self__", None)
+    return isinstance(sampler, EpochSampler) and task.arrays is sampler.arrays
 
 
 def _check_access(task: Task, key: Key, steps: int) -> None:

@@ -54,9 +54,9 @@ def sweep(
         rounding; "loop" bitwise those of a loop of one jitted step, "map" too but for convolutions on a CPU.
       mesh: devices. Lanes are spread over its axis "trial" (the first, if there is none of that name), the examples
         of a batch over "data"; parameters keep their own sharding on other axes. None: all local devices.
-      directory: folder for checkpoints and measurements. The same call goes on where it was interrupted, to the same
-        bits; another call is refused. On several hosts it must be on a file system that all of them see. Needs the
-        extra `lrjax[sweep]`.
+      directory: in its folder lrjax-sweep go checkpoints and measurements. The same call goes on where it was
+        interrupted, to the same bits; another call, and other batches than those that were trained on, are refused. On
+        several hosts it must be on a file system that all of them see.
       progress: True for a line on the terminal, a function of a `SweepProgress`, or a list of these.
       stop: `lrjax.StopDiverged()` or `lrjax.SuccessiveHalving(first=...)` ends trials early; None runs all to the end.
       checkpoint_seconds: time between checkpoints; more where writing them would cost over 5 %.

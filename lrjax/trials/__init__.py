@@ -46,6 +46,7 @@ from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds
 from ._seeds import strengthen as strengthen
 from ._streams import BatchStream as BatchStream
+from ._streams import EpochSampler as EpochSampler
 from ._task import Task as Task
 from ._task import check_task as check_task
 from ._trial import EvalData as EvalData

@@ -98,6 +98,12 @@ class BatchStream:
         """Whether a reader gets the same batches again, from any place on, also in another process."""
         return self.by_epoch or self.has_state or self.is_sequence
 
+    def accepts(self, position: dict[str, Any]) -> bool:
+        """Whether a reader can go to a position, as a file gives it."""
+        numbers = [position.get(name) for name in ("epoch", "index", "total")]
+        whole = all(type(number) is int and number >= 0 for number in numbers)
+        return whole and (not self.has_state or isinstance(position.get("state"), dict))
+
     def available(self, count: int) -> int:
         """How many batches there are, counting no further than `count`."""
         while len(self._kept) < count:

@@ -1,0 +1,298 @@
+"""Our own folder inside a directory of the user's, for a sweep or a search.
+
+    lrjax-sweep/                 or lrjax-search/
+        lock                     held while a process works there; empty
+        call.json                what was asked
+        table-000001.jsonl       a line for everything that was measured, appended to
+        checkpoint-000007, ...   arrays
+
+Whose a file is, its content says: every first line, and every line of the table, holds the digest of the call. A new
+file has a number that none had before, so that nothing is overwritten, and only a file that says that it is of this
+call is removed.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._claim import CALL, VERSION, read_call, refuse_strangers, take_lock, usable, words_of
+from ._record import (
+    Damaged,
+    Mark,
+    append_lines,
+    cut_torn_line,
+    digest_of,
+    is_regular,
+    read_arrays,
+    read_head,
+    read_lines,
+    write_new,
+)
+
+_NAME = re.compile(r"(table|checkpoint|waiting|lanes|draft)-([0-9]{6,})(-p[0-9]+)?(\.jsonl)?")
+
+
+class Stored(NamedTuple):
+    """A file of arrays.
+
+    Attributes:
+      number: of its name.
+      meta: what its first line says.
+    """
+
+    number: int
+    meta: dict[str, Any]
+
+
+class Folder:
+    """The folder of one call.
+
+    Args:
+      verb: the function whose argument `directory` is, for messages.
+      kind: "sweep" or "search".
+      directory: of the user; ours is made in it.
+    """
+
+    def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str]):
+        self.directory = os.path.abspath(directory)
+        self.path = Path(self.directory) / f"lrjax-{kind}"
+        self.mark, self.number, self.notes = Mark(kind, ""), 0, list[str]()
+        self._where = f"`{verb}(directory={self.directory!r})`"
+        self._lock: Any = None
+        self._table: Path | None = None
+
+    def open(self, call: dict[str, Any], difference: Callable[[dict, dict], str]) -> dict[str, Any] | None:
+        """Make the folder or take it over; nobody else can until `close`.
+
+        Args:
+          call: what is asked, as strict JSON.
+          difference: says how a call that began there differs from this one; empty if it does not.
+
+        Returns:
+          The content of call.json, or None for a new folder.
+
+        Raises:
+          ValueError: the folder is not of this call, or something in it is not; the message names what.
+          OSError: it cannot be written, or another process works there.
+        """
+        self.mark = self.mark._replace(call=digest_of(call))
+        try:
+            with usable(self._where):
+                self.path.mkdir(parents=True, exist_ok=True)
+                refuse_strangers(self._where, self.path)
+                read_call(self._where, self.path, self.mark, call, difference)  # before a file is made there
+                self._lock = take_lock(self._where, self.path, self.mark.kind)
+            begun = read_call(self._where, self.path, self.mark, call, difference)
+            self._look_around()
+            whole = begun is not None and "table" in begun
+            if begun is None:
+                self._write_call({"asked": call})
+            self._open_table(made=whole)
+            if not whole:  # a process that is killed before this leaves a new folder
+                self.write_call({"asked": call})
+            return begun
+        except BaseException:
+            self.close()
+            raise
+
+    def join(self, mark: Mark, number: int) -> None:
+        """Take part in a folder that another process has opened."""
+        self.mark, self.number = Mark(*mark), number
+
+    def close(self) -> None:
+        """Let others take the folder over."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def write_call(self, content: dict[str, Any]) -> None:
+        """Write what was asked, and what was decided on the way.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        self._write_call({**content, "table": True})
+
+    # The table.
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Every undamaged line of this call."""
+        for path in self._named("table"):
+            yield from self._lines(path)
+
+    def append(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Add lines to the table; they are on the disk when this returns.
+
+        Raises:
+          OSError: they could not be written, or the table is gone.
+        """
+        assert self._table is not None
+        with self.writing():
+            append_lines(self._table, self.mark, lines)
+
+    # Arrays.
+
+    def new_name(self, what: str) -> str:
+        """A name that no file had before."""
+        self.number += 1
+        return f"{what}-{self.number:06d}"
+
+    def save(self, name: str, meta: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
+        """Write arrays.
+
+        Args:
+          name: a new one; several processes add "-p" and their number.
+          meta: strict JSON that `files` gives back.
+          arrays: of the host.
+
+        Raises:
+          OSError: they cannot be written.
+        """
+        with self.writing():
+            draft = self.path / re.sub(r"^[a-z]+", "draft", name)
+            write_new(draft, self.mark, meta, arrays)
+            self._put(draft, self.path / name)
+
+    def files(self, what: str) -> list[Stored]:
+        """The files of arrays of this call, the newest first; of those of several processes the first one's."""
+        found = [(path, self._meta(path)) for path in self._named(what) if not re.search(r"-p[1-9]", path.name)]
+        return [Stored(_number(path), meta) for path, meta in reversed(found) if meta is not None]
+
+    def load(self, name: str, like: Sequence[Any]) -> list[np.ndarray] | None:
+        """Arrays, or None if they are damaged; see `read_arrays`."""
+        return read_arrays(self.path / name, self.mark, like)
+
+    def remove(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
+        """Remove the files of arrays of a kind that `which` takes."""
+        for path in self._named(what):
+            if (meta := self._meta(path)) is not None and which(Stored(_number(path), meta)):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say what to do where writing fails."""
+        try:
+            yield
+        except OSError as error:
+            raise type(error)(
+                f"The {self.mark.kind} could not write to {self.path}: {words_of(error)}. What was measured "
+                "until now is kept there. Make room or mend the folder, and start the same call again: it goes on from "
+                "the last good checkpoint."
+            ) from error
+
+    # Taking over.
+
+    def _look_around(self) -> None:
+        """Refuse the files of other calls, and remove what a killed process has not finished."""
+        paths = sorted(path for path in self.path.iterdir() if _NAME.fullmatch(path.name))
+        self.number = max(map(_number, paths), default=0)
+        for path in paths:
+            is_draft = path.name.startswith("draft-")
+            if path.name.startswith("table-"):
+                continue
+            try:
+                self._check_mark(path, read_head(path)[0])
+            except (OSError, Damaged) as error:
+                if not is_draft:
+                    self.notes.append(f"{path.name} is damaged ({words_of(error)}): it was left out.")
+                elif _is_empty(path):
+                    path.unlink()
+            else:
+                if is_draft:
+                    path.unlink()
+
+    def _open_table(self, *, made: bool) -> None:
+        """Find the table to append to, or make it; a torn last line is cut off."""
+        paths = self._named("table")
+        if made and not paths:
+            raise ValueError(
+                f"{self._where} holds {self.path.name}/{CALL} but no {self.path.name}/table, so what was measured "
+                "there is not known. Restore it, move the folder away, or give another directory."
+            )
+        for path in paths:
+            if any(True for _ in self._lines(path)):
+                self._table = path
+            else:
+                self.notes.append(f"{path.name} is damaged: it was left out.")
+        if self._table is None:
+            self._new_table()
+            return
+        cut_torn_line(self._table)
+
+    def _new_table(self) -> None:
+        name = self.new_name("table")
+        self.save(f"{name}.jsonl", {}, ())
+        self._table = self.path / f"{name}.jsonl"
+
+    def _write_call(self, content: dict[str, Any]) -> None:
+        path = self.path / CALL
+        with self.writing():
+            if os.path.lexists(path) and self._meta(path) is None:
+                raise FileExistsError(f"{CALL} was changed meanwhile")
+            draft = self.path / self.new_name("draft")
+            write_new(draft, self.mark, {"version": VERSION, **content})
+            self._put(draft, path)
+
+    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The undamaged lines of a table, its first line too."""
+        if not is_regular(path):
+            return
+        try:
+            lines = read_lines(path)
+        except OSError as error:
+            raise type(error)(
+                f"{self._where} holds {self.path.name}/{path.name}, which cannot be read: {words_of(error)}. Make it "
+                "readable, or give another directory."
+            ) from error
+        for mark, value in lines:
+            self._check_mark(path, mark)
+            yield value
+
+    def _check_mark(self, path: Path, mark: Mark) -> None:
+        if mark != self.mark:
+            other = f"another {mark.kind}" if mark.kind == self.mark.kind else f"a {mark.kind}"
+            raise ValueError(
+                f"{self._where} holds {self.path.name}/{path.name}, which is of {other}. Move that file away, or give "
+                "another directory."
+            )
+
+    # Paths.
+
+    def _named(self, what: str) -> list[Path]:
+        """The files of a kind, by their numbers; there is no telling yet whose they are."""
+        found = [path for path in self.path.iterdir() if (m := _NAME.fullmatch(path.name)) and m[1] == what]
+        return sorted(found, key=lambda path: (_number(path), path.name))
+
+    def _meta(self, path: Path) -> dict[str, Any] | None:
+        """What the first line says of a file of this call; None if it is not known to be one."""
+        try:
+            mark, meta = read_head(path)
+        except (OSError, Damaged):
+            return None
+        return meta if mark == self.mark else None
+
+    def _put(self, draft: Path, path: Path) -> None:
+        """Give a whole file its name."""
+        if path.name != CALL and os.path.lexists(path):
+            raise FileExistsError(f"{path.name} is there already")
+        os.replace(draft, path)
+        with contextlib.suppress(OSError):  # not every system can
+            handle = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split("-")[1].split(".")[0])
+
+
+def _is_empty(path: Path) -> bool:
+    return is_regular(path) and os.lstat(path).st_size == 0

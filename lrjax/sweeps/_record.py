@@ -1,0 +1,189 @@
+"""Files that say what they are: a line of JSON behind its checksum, then the bytes of arrays.
+
+    8f0c1d2e {"lrjax": "sweep", "call": "5d41...", "arrays": [["float32", [2, 8], 907060870]], ...}
+
+Nothing is executed when one is read, and nothing but a regular file is ever opened.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Damaged(ValueError):
+    """A line is not what was written."""
+
+
+class Mark(NamedTuple):
+    """Whose a file is; every line of JSON holds it.
+
+    Attributes:
+      kind: "sweep" or "search".
+      call: the digest of the call.
+    """
+
+    kind: str
+    call: str
+
+
+def digest_of(call: dict[str, Any]) -> str:
+    """Of the description of a call: equal calls have equal ones."""
+    return hashlib.sha256(json.dumps(call, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def encode_line(mark: Mark, value: dict[str, Any]) -> bytes:
+    """A line with its mark and its checksum."""
+    text = json.dumps({"lrjax": mark.kind, "call": mark.call, **value}, allow_nan=False).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def decode_line(line: bytes) -> tuple[Mark, dict[str, Any]]:
+    """The mark and the value of a line.
+
+    Raises:
+      Damaged: its checksum is wrong, or it is no line of ours.
+    """
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise Damaged("its checksum is wrong")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Damaged("it is no JSON of lrjax") from None
+    kind, call = (value.get("lrjax"), value.get("call")) if isinstance(value, dict) else (None, None)
+    if not isinstance(kind, str) or not isinstance(call, str):
+        raise Damaged("it does not say what it is")
+    return Mark(kind, call), value
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a file: a pipe would wait for ever, and a link leads out of the folder."""
+    return stat.S_ISREG(os.lstat(path).st_mode)
+
+
+def _open(path: Path, flags: int = os.O_RDONLY) -> Any:
+    if not is_regular(path):
+        raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    return os.fdopen(handle, "rb" if flags == os.O_RDONLY else "ab", buffering=-1 if flags == os.O_RDONLY else 0)
+
+
+def read_head(path: Path) -> tuple[Mark, dict[str, Any]]:
+    """The first line of a file.
+
+    Raises:
+      OSError: it cannot be read.
+      Damaged: the line is.
+    """
+    with _open(path) as file:
+        return decode_line(file.readline())
+
+
+def read_lines(path: Path) -> list[tuple[Mark, dict[str, Any]]]:
+    """Every undamaged line of a file that is appended to; a torn last one is none.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    with _open(path) as file:
+        lines = file.read().split(b"\n")[:-1]
+    found = []
+    for line in lines:
+        with contextlib.suppress(Damaged):
+            found.append(decode_line(line))
+    return found
+
+
+def append_lines(path: Path, mark: Mark, lines: Sequence[dict[str, Any]]) -> None:
+    """Add lines to a file, down to the disk.
+
+    Raises:
+      OSError: it is gone, or cannot be written.
+    """
+    data = b"".join(encode_line(mark, line) for line in lines)
+    with _open(path, os.O_WRONLY | os.O_APPEND) as file:
+        written = 0
+        while written < len(data):
+            written += file.write(data[written:])
+        os.fsync(file.fileno())
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what a killed process has not finished at the end of a file."""
+    with _open(path) as file:
+        content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+    """Write a file that is not there yet, down to the disk.
+
+    Raises:
+      OSError: it is there, or cannot be written; then nothing of it is left.
+    """
+    parts = [_bytes_of(array) for array in arrays]
+    if arrays:
+        described = zip(arrays, parts, strict=True)
+        value = value | {"arrays": [[str(x.dtype), list(x.shape), zlib.crc32(part)] for x, part in described]}
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(encode_line(mark, value))
+            file.flush()  # from here on the file says whose it is
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray] | None:
+    """The arrays of a file; None if they are damaged, or not of these shapes and dtypes.
+
+    Args:
+      path: the file.
+      mark: whose it must be.
+      like: what has their shapes and dtypes; typed PRNG keys stand for their numbers.
+    """
+    try:
+        with _open(path) as file:
+            found, value = decode_line(file.readline())
+            arrays = [np.empty(*_plain(leaf)) for leaf in like]
+            described = [[str(array.dtype), list(array.shape)] for array in arrays]
+            if found != mark or [one[:2] for one in value["arrays"]] != described:
+                return None
+            for array, (*_, checksum) in zip(arrays, value["arrays"], strict=True):
+                part = _bytes_of(array)
+                if file.readinto(part) != part.nbytes or zlib.crc32(part) != checksum:
+                    return None
+            return None if file.read(1) else arrays
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """The memory of an array, as bytes; bfloat16 and the like have no buffer of their own."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _plain(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of an array on the host."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
+    return leaf.shape, leaf.dtype
