@@ -160,8 +160,6 @@ def test_the_best_trial_at_any_time_says_when():
     best = result.best(at="any")
     assert (best.trial, best.value, best.step) == (1, 2.0, 20)
     assert np.isnan(best.std)
-    worst = result.best(at="any", largest=True)
-    assert (worst.trial, worst.value, worst.step) == (1, 7.0, 30)
 
 
 def test_the_first_of_equal_trials_is_the_best():
@@ -180,16 +178,34 @@ def test_a_trial_that_diverged_in_a_seed_is_not_the_best_whatever_its_values():
     assert made([[[1], [1]], [[5], [6]]], diverged_at=[[-1, 3], [-1, -1]]).best().trial == 1
 
 
-def test_what_is_good_must_be_said_of_other_metrics():
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity", "error", "lossless", "train_loss", "neg_loss"])
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 0)])
+def test_only_the_mode_says_which_end_of_a_metric_is_good(metric, mode, best):
+    """The best trial, the title and the marks of every picture; trial 2 diverged, whatever its last value."""
+    result = made([[[0.5]], [[0.75]], [[0.1]], [[0.9]]], diverged_at=[[-1], [-1], [3], [3]], metric=metric)
+    value = {0: 0.5, 1: 0.75}[best]
+    assert result.best(metric, mode=mode)[:3] == (best, {"learning_rate": 10.0**-best}, value)
+    for kind in ("curves", "axis"):
+        ax = result.plot(kind, metric=metric, mode=mode)
+        assert f" {value:.4g}: learning_rate {10.0**-best:.3g}" in ax.get_title(loc="left") + ax.get_title()
+    legend = result.plot("curves", metric=metric, mode=mode).get_legend().get_texts()
+    assert legend[0].get_text() == f"learning_rate {10.0**-best:.3g}"
+    square = dataclasses.replace(
+        result, names=(("learning_rate",), ("b",)), shape=(2, 2), columns=result.columns | {"b": np.zeros(4)}
+    )
+    (frame,) = [patch for patch in square.plot("heat", metric=metric, mode=mode).patches if not patch.get_fill()]
+    assert (frame.get_x(), frame.get_y()) == (best // 2 - 0.5, best % 2 - 0.5)
+    for call in (result.best, lambda name: result.plot(metric=name)):
+        with pytest.raises(ValueError, match=r"\(mode=...\)` must say which end of the metric"):
+            call(metric)
+
+
+def test_metrics_and_evaluations_are_named():
     result = made([[[0.5]], [[0.75]]], metric="accuracy")
-    assert result.best("accuracy", largest=True).trial == 1
-    assert result.best("accuracy", largest=False).trial == 0
-    with pytest.raises(ValueError, match="must be told which values are good: largest=True"):
-        result.best("accuracy")
     with pytest.raises(ValueError, match="no metric 'loss' in this sweep"):
         result.best()
     with pytest.raises(ValueError, match=r'best\(at=...\)` must be "last" or "any", got .first.'):
-        result.best("accuracy", largest=True, at="first")
+        result.best("accuracy", mode="max", at="first")
 
 
 def test_the_summary_says_what_ran_and_what_came_of_it():
@@ -213,7 +229,7 @@ def test_final_is_the_last_evaluation_and_nan_where_a_lane_was_stopped():
 
 def test_curves_are_the_means_over_the_seeds_at_every_evaluation():
     result = swept("product")
-    ax = result.plot("curves", metric="fit")
+    ax = result.plot("curves", metric="fit", mode="max")
     lines = [np.asarray(line.get_ydata(), float) for line in ax.get_lines()]
     assert len(lines) == 6
     for trial in range(6):
@@ -253,7 +269,7 @@ def test_the_heat_map_has_a_cell_for_each_setting_and_a_cross_where_nothing_is()
 def test_without_a_kind_the_picture_fits_the_grid():
     assert made([[[1.0, 0.5]], [[2.0, 0.4]]]).plot().get_xlabel() == "learning_rate"
     assert swept("schedules").plot().get_xlabel() == "optimizer updates"
-    assert swept("product").plot(metric="fit").get_ylabel() == "fit after 24 updates"
+    assert swept("product").plot(metric="fit", mode="max").get_ylabel() == "fit after 24 updates"
     nowhere = made([[[NAN, NAN]], [[NAN, NAN]]], diverged_at=[[0], [0]])
     for kind in ("axis", "curves"):
         assert (

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import check_count, check_flag, show
+from .._checks import Mode, check_count, check_mode, show
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Float, Int
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
-
-LOWER_IS_BETTER = ("loss", "train_loss")
 
 
 class BestTrial(NamedTuple):
@@ -91,42 +89,32 @@ class SweepResult(JsonResult, Shown):
         """A metric after the last step; nan for lanes that were stopped before."""
         return self._metric(metric)[:, :, -1]
 
-    def best(
-        self, metric: str = "loss", *, largest: bool | None = None, at: Literal["last", "any"] = "last"
-    ) -> BestTrial:
+    def best(self, metric: str = "loss", *, mode: Mode | None = None, at: Literal["last", "any"] = "last") -> BestTrial:
         """The trial with the best mean over the seeds; one that diverged or was stopped in any seed is left out.
 
         Args:
           metric: a name in `metrics`.
-          largest: whether large values are good. None: small ones, which is accepted for losses only.
+          mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one.
           at: the last evaluation, or the best one of them.
 
         Returns:
           The trial, its settings and the metric.
 
         Raises:
-          ValueError: no such metric, `largest` is missing, or no trial has a finite value.
+          ValueError: no such metric, a metric without a mode, or no trial has a finite value.
         """
-        values = self._metric(metric)
-        if largest is None:
-            if metric not in LOWER_IS_BETTER:
-                raise ValueError(
-                    f"`best({metric!r})` must be told which values are good: largest=True (as for accuracy) or "
-                    "largest=False."
-                )
-            largest = False
-        sign = -1.0 if check_flag("best(largest=...)", largest) else 1.0
+        scores = trial_scores("best", self, metric, mode)
         if at not in ("last", "any"):
             raise ValueError(f'`best(at=...)` must be "last" or "any", got {show(at)}.')
-        means = sign * np.where((self.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
-        means = means if at == "any" else np.where(np.arange(len(self.steps)) == len(self.steps) - 1, means, np.nan)
-        if not np.isfinite(means).any():
+        if at == "last":
+            scores = np.where(np.arange(len(self.steps)) == len(self.steps) - 1, scores, np.inf)
+        if not np.isfinite(scores).any():
             raise ValueError(
                 f"`best({metric!r})` must have a trial with a finite value in every seed, and there is none: all "
                 "diverged or were stopped. Lower the learning rates, or look at `diverged_at`."
             )
-        trial, place = np.unravel_index(np.nanargmin(np.where(np.isfinite(means), means, np.nan)), means.shape)
-        seeds = values[trial, :, place]
+        trial, place = np.unravel_index(np.argmin(scores), scores.shape)
+        seeds = self._metric(metric)[trial, :, place]
         return BestTrial(
             trial=int(trial),
             settings=self.settings(int(trial)),
@@ -208,11 +196,13 @@ class SweepResult(JsonResult, Shown):
         _need("pyarrow", "to_parquet(path)")
         self.to_pandas().to_parquet(Path(path), index=False)
 
-    def plot(self, kind: str | None = None, *, metric: str = "loss", ax: "Axes | None" = None) -> "Axes":
+    def plot(
+        self, kind: str | None = None, *, metric: str = "loss", mode: Mode | None = None, ax: "Axes | None" = None
+    ) -> "Axes":
         """Draw it: see `lrjax.plots.plot_sweep`."""
         from ..plots import plot_sweep
 
-        return plot_sweep(self, kind, metric=metric, ax=ax)
+        return plot_sweep(self, kind, metric=metric, mode=mode, ax=ax)
 
     def summary(self) -> str:
         """A few lines: what ran, the best trial, what diverged or was stopped."""
@@ -247,6 +237,16 @@ class SweepResult(JsonResult, Shown):
         if name not in self.metrics:
             raise ValueError(f"There is no metric {name!r} in this sweep. It has {', '.join(self.metrics)}.")
         return self.metrics[name]
+
+
+def trial_scores(
+    where: str, result: SweepResult, metric: str, mode: Mode | None
+) -> Float[np.ndarray, "trials evaluations"]:
+    """What trials are ranked by: the mean over the seeds, small is good; inf for a trial lost in any seed."""
+    values = result._metric(metric)
+    sign = 1.0 if check_mode(where, metric, mode) == "min" else -1.0
+    means = np.where((result.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
+    return np.where(np.isfinite(means), sign * means, np.inf)
 
 
 class SweepInterrupted(KeyboardInterrupt):
