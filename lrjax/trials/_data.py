@@ -79,13 +79,21 @@ def check_like_first(where: str, first: Batch, index: int, batch: Batch) -> None
     difference = compare_trees(first, batch)
     if not difference:
         return
-    one, other = ((jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, batch))
-    ragged = "Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
-    advice = "Cast them all to one dtype." if one == other else ragged
     raise ValueError(
         f"`{where}` must all have one structure, shape and dtype, but batch {index} differs from batch 0: "
-        f"{difference}. {advice}"
+        f"{difference}. {_how_to_make_equal(first, batch)}"
     )
+
+
+def _how_to_make_equal(first: Batch, batch: Batch) -> str:
+    """Advice for the first thing in which two batches differ: structure, dtype, examples or another axis."""
+    if jax.tree.structure(first) != jax.tree.structure(batch):
+        return "Give every batch the same parts."
+    if _shapes_of(first) == _shapes_of(batch):
+        return "Cast them all to one dtype."
+    if _shapes_of(first, of_example=True) == _shapes_of(batch, of_example=True):
+        return "Drop or pad a smaller last batch (`drop_last=True`, `drop_remainder=True`)."
+    return "Pad all of them to one length, and mask what is padding in the loss."
 
 
 def stack_leaves(trees: Sequence[PyTree]) -> PyTree:

@@ -102,7 +102,7 @@ def prepare(
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
         task = dataclasses.replace(task, init=lambda key: (params, model_state) if task.has_state else params)
-    drawn, trainable = draw_seeds(task, key, _count_seeds(where, task, num_steps, num_seeds))
+    drawn, trainable = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds))
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
@@ -246,18 +246,26 @@ def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) ->
     return np.asarray(run_on_host(spec, zero, None, data, evaluation)[0].metrics["loss"])
 
 
-def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
+def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
+    """How many seeds of so many steps are trained; None: 3, or as many as the data allow.
+
+    Raises:
+      TypeError, ValueError: no number of seeds, or more than the data allow.
+    """
+    if task.stream is not None:
+        task.stream.require(num_steps)
     if num_seeds is None:
-        return max(1, task.seeds_available(num_steps, DEFAULT_SEEDS))
+        return task.seeds_available(num_steps, DEFAULT_SEEDS)
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
-    if 0 < allowed < wanted:
-        reason = f"each takes {num_steps} training batches of its own" if task.stream else "the task's max_seeds"
+    if allowed < wanted:
+        reason, advice = "the task's max_seeds", "Leave num_seeds out"
+        if task.stream is not None:
+            reason, advice = f"each takes {num_steps} training batches of its own", task.stream.endless
         raise ValueError(
-            f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. "
-            "Give more batches, or leave num_seeds out."
+            f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. {advice}, or fewer seeds."
         )
-    return wanted if allowed else 1  # too few batches for one seed is said where they are read
+    return wanted
 
 
 def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
