@@ -11,6 +11,7 @@ import numpy as np
 from .. import range_rules
 from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number
 from .._json import JsonResult
+from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
@@ -61,6 +62,8 @@ class RangeTest(JsonResult):
     num_steps: int
     mode: str
     stopped: str | None
+
+    __repr__ = line_repr
 
     def suggest(self, rule: Callable[..., Suggestion] = range_rules.steepest_log, **options: Any) -> Suggestion:
         """What one rule reads off the history that its own library would show it.

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, check_number, check_signature, name_of, show
+from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length
 from ._streams import BatchStream, EpochSampler
@@ -83,6 +84,8 @@ class Task:
     stream: BatchStream | None = dataclasses.field(default=None, repr=False)
     arrays: PyTree = dataclasses.field(default=None, repr=False)
     step_fn: Callable[[PyTree, Batch], PyTree] | None = dataclasses.field(default=None, repr=False)
+
+    __repr__ = line_repr
 
     def __post_init__(self) -> None:
         state = "model_state, " if self.has_state else ""
