@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas
 import pytest
 from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax.sweeps import SweepExecution
+from lrjax.sweeps import SweepExecution, _grid
 
 
 def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
@@ -81,7 +83,8 @@ def test_rows_have_every_measurement_of_every_lane_in_order(name):
                 assert next(iter(row)) == "trial"
                 assert (row["trial"], row["seed"], row["step"]) == (trial, seed, step)
                 np.testing.assert_array_equal(row["loss"], loss)
-                assert {key: row[key] for key in result.columns} == pytest.approx(result.settings(trial), nan_ok=True)
+                columns = {name: column[trial] for name, column in result.columns.items()}
+                assert {key: row[key] for key in result.columns} == pytest.approx(columns, nan_ok=True)
                 assert (row["diverged_at"], row["stopped_at"]) == (
                     result.diverged_at[trial, seed],
                     result.stopped_at[trial, seed],
@@ -125,6 +128,49 @@ def test_xarray_names_schedules_by_place_kind_and_numbers():
     assert data["learning_rate.kind"].values.tolist() == ["cosine_decay", "constant"]
     assert data["learning_rate.kind"].dims == ("learning_rate",)
     assert np.isnan(data["learning_rate.decay_steps"].values).tolist() == [False, True]
+
+
+def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
+    """Of schedules themselves, read back from a file too, inside others and beside numbers."""
+    result = swept("schedules")
+    result.to_json(tmp_path / "sweep.json")
+    for read in (result, SweepResult.from_json(tmp_path / "sweep.json")):
+        for trial, (schedule, rate) in enumerate(itertools.product(*GRIDS["schedules"].values())):
+            settings = read.settings(trial)
+            assert list(settings) == ["learning_rate", "momentum_rate"]
+            assert schedules.to_spec(settings["learning_rate"]) == schedules.to_spec(schedule)
+            assert settings["momentum_rate"] == rate
+    best = result.best()
+    assert "learning_rate=cosine_decay(init_value=0.1, decay_steps=24" in result.summary()
+    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
+    again = lrjax.sweep(TASK, lambda level: make_optimizer(**best.settings, level=level), {"level": [0]}, **options)
+    np.testing.assert_allclose(again.final()[0], result.final()[best.trial], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        ([schedules.constant(0.1), 0.2], "constant(value=0.1)"),
+        ([schedules.warmup(schedules.cosine_decay(0.1, 10), 5)], "warmup("),
+        ([schedules.join([schedules.constant(0.1), optax.constant_schedule(0.2)], [5])], "("),
+    ],
+    ids=["beside a number", "inside another", "beside one of Optax"],
+)
+def test_settings_of_any_schedule_can_be_shown(values, first):
+    grid = _grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
+    result = dataclasses.replace(made(np.ones((len(values), 1, 1))), columns=grid.columns, specs=grid.specs)
+    result._check()
+    assert f"learning_rate={first}" in result.summary()
+    assert json.dumps(result.specs)
+    if len(values) == 2:
+        assert result.settings(1) == {"learning_rate": 0.2}
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": []}, {"learning_rate": [{"name": "cosine"}] * 2}, {"lr": [1.0]}])
+def test_settings_that_cannot_be_made_are_damage(change, tmp_path):
+    dataclasses.replace(swept("schedules"), specs=change).to_json(tmp_path / "sweep.json")
+    with pytest.raises(ValueError, match="is damaged"):
+        SweepResult.from_json(tmp_path / "sweep.json")
 
 
 NAN, INF = float("nan"), float("inf")

@@ -13,7 +13,9 @@ from .._checks import Mode, check_count, check_mode, show
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Float, Int
+from ..schedules import to_spec
 from ._engine import SweepExecution
+from ._grid import read_spec
 
 if TYPE_CHECKING:
     import pandas
@@ -47,6 +49,8 @@ class SweepResult(JsonResult, Shown):
       names: the names along every axis of the grid; several where they were zipped.
       shape: settings along every axis; the last changes fastest from trial to trial.
       columns: name -> the trials' hyperparameters. A schedule has its index, its kind and its numbers.
+      specs: name -> for hyperparameters that are no plain numbers, what each index stands for: a schedule as
+        `lrjax.schedules.to_spec` writes it, or the numbers of another setting by their names.
       steps: updates after which was evaluated, increasing.
       metrics: name -> values, nan where a trial had been stopped; "loss" and "train_loss" (the mean of the training
         losses since the evaluation before) among them.
@@ -67,6 +71,7 @@ class SweepResult(JsonResult, Shown):
     stopped_at: Int[np.ndarray, "trials seeds"]
     num_steps: int
     execution: SweepExecution
+    specs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_trials(self) -> int:
@@ -79,11 +84,14 @@ class SweepResult(JsonResult, Shown):
         return self.diverged_at.shape[1]
 
     def settings(self, trial: int) -> dict[str, Any]:
-        """The hyperparameters of a trial, by name."""
+        """The hyperparameters of a trial, by name: numbers, schedules, or mappings of other settings' numbers."""
         trial = check_count("settings(trial)", trial, minimum=0, unit="a trial's index")
         if trial >= self.num_trials:
             raise ValueError(f"`settings(trial)` must be from 0 to {self.num_trials - 1}, got {trial}.")
-        return {name: column[trial].item() for name, column in self.columns.items()}
+        row = {name: self.columns[name][trial].item() for names in self.names for name in names}
+        return {
+            name: read_spec(self.specs[name][value]) if name in self.specs else value for name, value in row.items()
+        }
 
     def final(self, metric: str = "loss") -> Float[np.ndarray, "trials seeds"]:
         """A metric after the last step; nan for lanes that were stopped before."""
@@ -128,7 +136,8 @@ class SweepResult(JsonResult, Shown):
         measured = self._measured()
         rows = []
         for trial, seed, place in np.argwhere(measured):
-            row: dict[str, Any] = {"trial": int(trial), **self.settings(int(trial))}
+            row: dict[str, Any] = {"trial": int(trial)}
+            row |= {name: column[trial].item() for name, column in self.columns.items()}
             row |= {"seed": int(seed), "step": int(self.steps[place])}
             row |= {name: float(values[trial, seed, place]) for name, values in self.metrics.items()}
             row |= {"diverged_at": int(self.diverged_at[trial, seed]), "stopped_at": int(self.stopped_at[trial, seed])}
@@ -182,6 +191,12 @@ class SweepResult(JsonResult, Shown):
         for name, values in self.columns.items():
             if values.shape != (trials,):
                 raise ValueError(f"{name} has shape {values.shape}")
+        for name, specs in self.specs.items():
+            index = self.columns[name]
+            if index.dtype.kind != "i" or not ((index >= 0) & (index < len(specs))).all():
+                raise ValueError(f"{name} is no index of {len(specs)} settings")
+            for spec in specs:
+                read_spec(spec)
         if int(np.prod(self.shape)) != trials or len(self.names) != len(self.shape):
             raise ValueError(f"the grid has shape {self.shape}")
         if not isinstance(self.columns, Mapping):
@@ -274,4 +289,11 @@ def _need(module: str, call: str) -> Any:
 
 
 def _short(value: Any) -> str:
+    if callable(value):
+        return _short(to_spec(value))
+    if isinstance(value, Mapping):
+        numbers = ", ".join(f"{name}={_short(one)}" for name, one in value.items() if name != "name")
+        return f"{value.get('name', '')}({numbers})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
