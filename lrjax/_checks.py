@@ -6,7 +6,7 @@ Every message names the call site in backticks, states the rule, shows what was 
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any, SupportsIndex, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import jax
 import jax.numpy as jnp
@@ -186,6 +186,36 @@ def check_choice(where: str, value: object, choices: tuple[str, ...]) -> str:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{where}` must be one of {listed}, got {show(value)}.")
     return cast(str, value)
+
+
+Mode = Literal["min", "max"]
+"""Which end of a metric is good."""
+
+
+def check_mode(where: str, metric: str, mode: object) -> Mode:
+    """Return which end of a metric is good; None is accepted for "loss", which is minimised.
+
+    Args:
+      where: the caller, without the argument: the message names `where(mode=...)`.
+      metric: the metric's name.
+      mode: "min", "max" or None.
+
+    Raises:
+      ValueError: neither "min" nor "max" (no other name than "loss" says which), or "max" for "loss".
+    """
+    if mode is None and metric == "loss":
+        return "min"
+    if not isinstance(mode, str) or mode not in ("min", "max"):
+        raise ValueError(
+            f'`{where}(mode=...)` must say which end of the metric {metric!r} is good: "min" (an error, a perplexity) '
+            f'or "max" (an accuracy), got {show(mode)}. Only "loss" is known: it is minimised.'
+        )
+    if metric == "loss" and mode == "max":
+        raise ValueError(
+            f'`{where}(mode=...)` must be "min" for the metric "loss", which training minimises, got "max". Return '
+            "what is to be large under another name from eval_fn."
+        )
+    return cast(Mode, mode)
 
 
 def describe(leaf: object) -> str:

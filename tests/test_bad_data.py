@@ -3,8 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from tiny import BATCHES, ONES, X, Y, arrays, batches, check_message, find, task
+from tiny import BATCHES, KEY, ONES, X, Y, arrays, batches, check_message, find, task
+
+import lrjax
 
 
 def steps(fill):
@@ -123,17 +126,36 @@ CASES = {
     "no batches": (
         lambda: find(batches(train_batches=[])),
         ValueError,
-        ["`Task.from_batches(train_batches=...)` must give at least 4 batches", "got 0", "Give more data"],
+        [
+            "`Task.from_batches(train_batches=...)` must give at least 4 batches",
+            "ended after 0",
+            "`train_batches=lambda epoch: loader`",
+        ],
     ),
     "fewer batches than steps": (
         lambda: find(batches(train_batches=BATCHES[:3])),
         ValueError,
-        ["at least 4 batches (one for each step and seed)", "got 3", "fewer steps"],
+        ["at least 4 batches (one for each step and seed)", "ended after 3", "fewer steps"],
     ),
     "more seeds than batches": (
         lambda: find(batches(), num_seeds=5),
         ValueError,
-        ["`find_lr(num_seeds=...)` must be at most 3", "got 5", "Give more batches"],
+        ["`find_lr(num_seeds=...)` must be at most 3", "got 5", "`train_batches=lambda epoch: loader`"],
+    ),
+    "batches of several lengths": (
+        lambda: find(batches(train_batches=[*BATCHES[:3], np.ones((4, 5), np.float32)])),
+        ValueError,
+        ["batch 3 differs from batch 0", "float32[4,5] instead of float32[4,2]", "Pad all of them to one length"],
+    ),
+    "batches of several lengths and sizes": (
+        lambda: find(batches(train_batches=[*BATCHES[:3], np.ones((3, 5), np.float32)])),
+        ValueError,
+        ["float32[3,5] instead of float32[4,2]", "Pad all of them to one length"],
+    ),
+    "batches of several parts": (
+        lambda: find(batches(train_batches=[{"x": BATCHES[0]}] * 3 + [{"x": BATCHES[0], "y": BATCHES[0]}])),
+        ValueError,
+        ["batch 3 differs from batch 0", "Give every batch the same parts"],
     ),
     "a ragged batch": (
         lambda: find(batches(train_batches=[*BATCHES[:3], np.ones((3, 2), np.float32)])),
@@ -162,3 +184,48 @@ CASES = {
 @pytest.mark.parametrize(("call", "error", "parts"), CASES.values(), ids=CASES.keys())
 def test_bad_data_are_explained(call, error, parts):
     check_message(call, error, parts)
+
+
+class Loader:
+    """Twelve batches, and again when it is read again: what torch and tf.data give."""
+
+    def __iter__(self):
+        return iter(BATCHES[:12])
+
+
+ADVICE = "Give a function of the epoch, which is called again when an epoch ends, `train_batches=lambda epoch: loader`"
+VERBS = {
+    "find_lr": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY),
+    "seeds": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY, num_steps=5, num_seeds=3),
+    "auto": lambda task: lrjax.auto(task, optax.sgd, key=KEY, train_steps=100),
+    "preview_lr": lambda task: lrjax.preview_lr(task, optax.sgd, key=KEY),
+    "sample_losses": lambda task: lrjax.sample_losses(task, optax.sgd, [0.1], key=KEY, num_steps=20),
+    "range_test": lambda task: lrjax.range_test(task, optax.sgd, key=KEY),
+    "search_lr": lambda task: lrjax.search_lr(task, optax.sgd, key=KEY, train_steps=100),
+    "tune_peak": lambda task: lrjax.tune_peak(
+        task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, train_steps=1000, peaks=[0.1, 0.3, 1.0]
+    ),
+    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, num_steps=20),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_loader_that_ends_is_told_how_not_to(verb):
+    parts = ["train_batches=lambda epoch: loader"] if verb == "search_lr" else [ADVICE]
+    check_message(lambda: VERBS[verb](batches(train_batches=Loader())), ValueError, parts)
+
+
+def test_a_loader_that_ends_is_told_the_name_of_its_argument():
+    from lrjax.integrations import find_lr_for_step
+
+    def call():
+        state = {"w": jnp.ones(()), "lr": jnp.zeros(())}
+        return find_lr_for_step(
+            lambda state, batch: state | {"w": state["w"] - state["lr"]},
+            state,
+            Loader(),
+            evaluate=lambda state: state["w"] ** 2,
+            set_lr=lambda state, lr: state | {"lr": lr},
+        )
+
+    check_message(call, ValueError, ["`find_lr_for_step(batches=...)`", "`batches=lambda epoch: loader`"])

@@ -91,7 +91,7 @@ ARROWS = {
     "trials": set(),
     "range_rules": set(),
     "finder": {"trials", "range_rules", "plots"},
-    "sweeps": {"trials", "plots"},
+    "sweeps": {"schedules", "trials", "plots"},
     "plan": {"finder", "plots", "schedules", "trials"},
     "search": {"finder", "sweeps", "trials", "plots"},
     "experimental": {"finder", "schedules", "trials"},

@@ -374,7 +374,7 @@ def test_a_flat_loss_is_an_error_where_a_descent_is_needed():
     for rule in (range_rules.ignite, range_rules.steepest_log):
         with pytest.raises(ValueError, match="The loss is the same at every learning rate"):
             rule(LRS, np.full(97, 2.3))
-    with pytest.raises(ValueError, match="got none better than the first ones with maximize=False"):
+    with pytest.raises(ValueError, match='got none better than the first ones with mode="min"'):
         range_rules.smith_bounds(LRS, np.full(97, 2.3))
 
 
@@ -608,7 +608,7 @@ def smith_curve(lrs):
 
 def test_smith_bounds_of_a_curve_like_his():
     lrs = np.linspace(0.0002, 0.02, 100)
-    base, top = range_rules.smith_bounds(lrs, smith_curve(lrs), maximize=True)
+    base, top = range_rules.smith_bounds(lrs, smith_curve(lrs), mode="max")
     assert 0.0008 < base < 0.0018  # 0.004 * sqrt(-ln 0.9) = 0.0013
     assert 0.005 < top < 0.007  # 0.004 * sqrt(-ln 0.1) = 0.0061
 
@@ -617,7 +617,7 @@ def test_smith_bounds_survive_noise():
     lrs = np.linspace(0.0002, 0.02, 200)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        base, top = range_rules.smith_bounds(lrs, smith_curve(lrs) + rng.normal(0, 0.01, 200), maximize=True)
+        base, top = range_rules.smith_bounds(lrs, smith_curve(lrs) + rng.normal(0, 0.01, 200), mode="max")
         assert 0.0006 < base < 0.002
         assert 0.004 < top < 0.009
 
@@ -626,8 +626,8 @@ def test_smith_bounds_stop_where_the_curve_becomes_ragged():
     rising, ragged = np.linspace(0.1, 0.5, 21), 0.5 + 0.005 * np.arange(40) - 0.2 * (np.arange(40) // 4 % 2)
     values = np.concatenate([rising, ragged])
     lrs = np.arange(1, values.size + 1) / 1000
-    assert range_rules.smith_bounds(lrs, values, maximize=True).max_lr < lrs[25]
-    assert range_rules.smith_bounds(lrs, values, maximize=True, setback=INF).max_lr > lrs[40]
+    assert range_rules.smith_bounds(lrs, values, mode="max").max_lr < lrs[25]
+    assert range_rules.smith_bounds(lrs, values, mode="max", setback=INF).max_lr > lrs[40]
 
 
 def test_smith_bounds_of_a_loss_that_diverges():
@@ -636,7 +636,7 @@ def test_smith_bounds_of_a_loss_that_diverges():
     base, top = range_rules.smith_bounds(LRS, losses)
     assert 10**-4 < base < STEEPEST
     assert STEEPEST < top < 10**-1
-    assert (base, top) == range_rules.smith_bounds(LRS, -losses, maximize=True)
+    assert (base, top) == range_rules.smith_bounds(LRS, -losses, mode="max")
 
 
 def test_smith_bounds_ignore_a_lone_spike():
@@ -648,8 +648,8 @@ def test_smith_bounds_ignore_a_lone_spike():
 def test_smith_bounds_errors():
     with pytest.raises(ValueError, match="must start with finite values, got nan first"):
         range_rules.smith_bounds(LRS, np.where(LRS < 1e-6, NAN, u_curve()))
-    with pytest.raises(ValueError, match=r"got none better than the first ones with maximize=True.*maximize=False"):
-        range_rules.smith_bounds(LRS, np.linspace(2, 1, 97), maximize=True)
+    with pytest.raises(ValueError, match=r'got none better than the first ones with mode="max".*mode="min"'):
+        range_rules.smith_bounds(LRS, np.linspace(2, 1, 97), mode="max")
     with pytest.raises(ValueError, match="Need at least 3 points for `smith_bounds`, got 2 with a finite value"):
         range_rules.smith_bounds([0.1, 0.2, 0.3], [3.0, 2.0, NAN])
     with pytest.raises(ValueError, match="must start with finite values, got inf first"):
@@ -675,7 +675,7 @@ def test_smith_bounds_are_recorded_ordered_and_invariant(history, power, shift, 
     assert bounds.base_lr < bounds.max_lr
     assert set(bounds) <= set(lrs)
     assert bounds == range_rules.smith_bounds(lrs, 2.0**power * (losses + shift), window=window)
-    assert bounds == range_rules.smith_bounds(lrs, -losses, maximize=True, window=window)
+    assert bounds == range_rules.smith_bounds(lrs, -losses, mode="max", window=window)
 
 
 # Smoothing

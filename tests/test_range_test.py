@@ -233,7 +233,7 @@ def test_options_partials_and_rules_of_ones_own(history):
 
 
 def test_smiths_bounds_from_the_loss_and_from_the_accuracy(history):
-    for bounds in (history.bounds(), history.bounds("accuracy"), history.bounds("loss", maximize=False)):
+    for bounds in (history.bounds(), history.bounds("accuracy", mode="max"), history.bounds("loss")):
         assert 1e-4 < bounds.base_lr < bounds.max_lr < 1
     with pytest.raises(ValueError, match=r"must be one of \['accuracy', 'loss'\], got 'f1'"):
         history.bounds("f1")

@@ -279,7 +279,7 @@ CASES = {
         ["first rung before num_steps=4", "first=4", "Lower it"],
     ),
     "a metric that is none": (
-        lambda: sweep(stop=SuccessiveHalving(first=2, metric="acc")),
+        lambda: sweep(stop=SuccessiveHalving(first=2, metric="acc", mode="max")),
         ValueError,
         ["`SuccessiveHalving(metric=...)` must be one of loss, train_loss", "'acc'"],
     ),
@@ -291,10 +291,15 @@ CASES = {
     "half a factor": (lambda: SuccessiveHalving(first=2, factor=2.5), TypeError, ["factor=...)`", "2.5 (float)"]),
     "no first rung": (lambda: SuccessiveHalving(first=0), ValueError, ["first=...)`", ">= 1", "got 0"]),
     "no metric": (lambda: SuccessiveHalving(first=2, metric=None), TypeError, ["metric=...)`", "got None"]),
-    "largest as a word": (
-        lambda: SuccessiveHalving(first=2, largest="yes"),
-        TypeError,
-        ["largest=...)`", "True or False"],
+    "halving by what": (
+        lambda: SuccessiveHalving(first=2, metric="accuracy"),
+        ValueError,
+        ["`SuccessiveHalving(mode=...)`", "'accuracy'", '"min"', '"max"', "got None"],
+    ),
+    "halving by the largest loss": (
+        lambda: SuccessiveHalving(first=2, mode="max"),
+        ValueError,
+        ["`SuccessiveHalving(mode=...)`", 'must be "min"', "under another name"],
     ),
     "a factor of one": (lambda: SuccessiveHalving(first=2, factor=1), ValueError, ["factor=...)`", ">= 2", "got 1"]),
     # batches
@@ -411,8 +416,15 @@ CASES = {
         ValueError,
         ["no metric 'accuracy'", "It has loss, train_loss"],
     ),
-    "best of what": (best("accuracy", largest=True), ValueError, ["no metric 'accuracy'", "It has loss, train_loss"]),
-    "best of a strange kind": (best(largest=1), TypeError, ["best(largest=...)", "True or False"]),
+    "best of what": (best("accuracy", mode="max"), ValueError, ["no metric 'accuracy'", "It has loss, train_loss"]),
+    "best of a strange kind": (best("train_loss", mode=True), ValueError, ["`best(mode=...)`", "got True"]),
+    "best of a metric": (best("train_loss"), ValueError, ["`best(mode=...)`", "'train_loss'", 'Only "loss" is known']),
+    "best of the largest loss": (best(mode="max"), ValueError, ["`best(mode=...)`", 'must be "min"']),
+    "a picture of a metric": (
+        lambda: measured().plot(metric="train_loss"),
+        ValueError,
+        ["`plot_sweep(mode=...)`", "'train_loss'"],
+    ),
     "best at": (best(at="end"), ValueError, ['must be "last" or "any"', "'end'"]),
     "best of the diverged": (
         lambda: sweep(grid={"learning_rate": [1e30]}, num_steps=20).best(),
@@ -442,11 +454,6 @@ def test_the_message_says_what_was_wrong_what_was_got_and_what_to_do(call, error
     monkeypatch.chdir(tmp_path)
     check_message(call, error, parts)
     assert list(tmp_path.iterdir()) == []  # nothing was begun
-
-
-def test_a_metric_needs_to_be_told_what_is_good():
-    result = sweep(arrays(eval_fn=lambda w, batch: {"loss": jnp.sum(w), "accuracy": 1.0}), num_steps=2)
-    check_message(lambda: result.best("accuracy"), ValueError, ["told which values are good", "largest=True"])
 
 
 @pytest.mark.parametrize(
@@ -593,8 +600,16 @@ COMMANDS = {
     "the same twice": (["--grid", "learning_rate=0.1,0.1"], "`--grid learning_rate=...` must all be different"),
     "stop": (["--grid", "learning_rate=0.1", "--stop", "half"], "must be none, diverged, halving:FIRST"),
     "a metric": (
-        ["--grid", "learning_rate=0.1", "--metric", "f1", "--steps", "2", "--executor", "map"],
+        ["--grid", "learning_rate=0.1", "--metric", "f1", "--mode", "max", "--steps", "2", "--executor", "map"],
         "`--metric` must be one of accuracy, loss, train_loss, got 'f1'",
+    ),
+    "a metric without a mode": (
+        ["--grid", "learning_rate=0.1", "--metric", "accuracy"],
+        "`--mode` must say which end of the metric 'accuracy' is good",
+    ),
+    "the largest loss": (
+        ["--grid", "learning_rate=0.1", "--mode", "max"],
+        '`--mode` must be "min" for the metric "loss"',
     ),
 }
 
@@ -603,6 +618,21 @@ COMMANDS = {
 def test_the_command_says_it_in_its_own_words(words, part, tmp_path, capsys):
     assert main(["sweep", *words, "--out", str(tmp_path)]) == 2
     assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 0.1), ("min", 1e-3)])
+def test_the_command_prunes_by_and_prints_the_good_end_of_a_metric(mode, best, tmp_path, capsys):
+    words = ["--grid", "learning_rate=1e-3,1e-1,1e-2", "--steps", "20", "--executor", "map", "--optimizer", "sgd"]
+    metric = ["--metric", "accuracy", "--mode", mode, "--stop", "halving:10:3"]
+    assert main(["sweep", *words, *metric, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"optimizer = optax.sgd(learning_rate={best:.6g})" in printed
+    result = lrjax.SweepResult.from_json(tmp_path / "sweep.json")
+    assert np.flatnonzero(result.stopped_at[:, 0] < 0).tolist() == [
+        result.columns["learning_rate"].tolist().index(best)
+    ]
+    first = next(line for line in printed.splitlines() if line.startswith("│"))
+    assert first.split("│")[1].strip() == f"{best:.3g}"
 
 
 def test_the_command_sweeps_and_writes(tmp_path, capsys):

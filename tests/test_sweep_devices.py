@@ -26,6 +26,7 @@ EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map"}
 SHAPES = {"8 x 1": (8, 1), "4 x 2": (4, 2), "1 x 8": (1, 8)}
 GRID = {"learning_rate": np.geomspace(1e-4, 0.03, 6), "momentum": [0.0, 0.9]}
 KEY, STEPS, SEEDS = 4, 30, 2
+MASKED = [0.01, 0.05, 0.1]
 task = functools.cache(regression)  # made late: jax.distributed comes before the first array
 COLLECTIVE = re.compile(
     r"(all-gather|all-reduce|collective-permute|all-to-all|reduce-scatter|collective-broadcast)(?:-start)?\("
@@ -122,8 +123,16 @@ def on_eight_devices() -> dict[str, Any]:
     measured["batch norm alone"] = batch_norm_losses(Mesh(devices[:1], ("trial",)))
     halving = {"stop": lrjax.SuccessiveHalving(first=10, factor=2)}
     measured["halving"] = numbers(sweep(meshes["4 x 2"], "vmap", **halving))
+    measured["masked"] = masked_losses(meshes["4 x 2"])
     measured["halving alone"] = numbers(sweep(Mesh(devices[:1], ("trial",)), "vmap", **halving))
     return measured
+
+
+def masked_losses(mesh: Mesh) -> list:
+    from test_eval_means import CASES, masked_and_weight, task
+
+    problem = task(CASES["padding to several lengths"][0], masked_and_weight, batch_size=2)
+    return numbers(sweep(mesh, "vmap", task=problem, grid={"learning_rate": MASKED}))
 
 
 def batch_norm_losses(mesh: Mesh) -> list:
@@ -224,6 +233,13 @@ def test_a_batch_that_cannot_be_spread_is_said(measured):
 
 def test_batch_norm_sees_the_whole_batch(measured):
     np.testing.assert_allclose(measured["batch norm"], measured["batch norm alone"], rtol=1e-4)
+
+
+def test_padding_counts_nothing_on_a_mesh(measured):
+    from test_eval_means import expected
+
+    wanted = np.stack([expected(MASKED, steps) for steps in (10, 20, 30)], axis=-1)
+    np.testing.assert_allclose(measured["masked"], np.stack([wanted, wanted], axis=1), rtol=1e-5)
 
 
 def test_halving_keeps_the_same_trials_on_a_mesh(measured):

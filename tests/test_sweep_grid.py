@@ -149,7 +149,7 @@ def test_a_factory_of_one_argument_gets_stacked_values():
         "pair.a": [1.0, 2.0, 3.0],
         "pair.c": [6, 5, 4],
     }
-    assert result.best().settings == {"pair": 0, "pair.a": 1.0, "pair.c": 6}
+    assert result.best().settings == {"pair": {"a": 1.0, "c": 6}}
 
 
 def test_a_list_of_pytrees_is_an_axis_too():

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas
 import pytest
 from matplotlib.axes import Axes
@@ -15,7 +17,7 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax.sweeps import SweepExecution
+from lrjax.sweeps import SweepExecution, _grid
 
 
 def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
@@ -81,7 +83,8 @@ def test_rows_have_every_measurement_of_every_lane_in_order(name):
                 assert next(iter(row)) == "trial"
                 assert (row["trial"], row["seed"], row["step"]) == (trial, seed, step)
                 np.testing.assert_array_equal(row["loss"], loss)
-                assert {key: row[key] for key in result.columns} == pytest.approx(result.settings(trial), nan_ok=True)
+                columns = {name: column[trial] for name, column in result.columns.items()}
+                assert {key: row[key] for key in result.columns} == pytest.approx(columns, nan_ok=True)
                 assert (row["diverged_at"], row["stopped_at"]) == (
                     result.diverged_at[trial, seed],
                     result.stopped_at[trial, seed],
@@ -127,6 +130,49 @@ def test_xarray_names_schedules_by_place_kind_and_numbers():
     assert np.isnan(data["learning_rate.decay_steps"].values).tolist() == [False, True]
 
 
+def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
+    """Of schedules themselves, read back from a file too, inside others and beside numbers."""
+    result = swept("schedules")
+    result.to_json(tmp_path / "sweep.json")
+    for read in (result, SweepResult.from_json(tmp_path / "sweep.json")):
+        for trial, (schedule, rate) in enumerate(itertools.product(*GRIDS["schedules"].values())):
+            settings = read.settings(trial)
+            assert list(settings) == ["learning_rate", "momentum_rate"]
+            assert schedules.to_spec(settings["learning_rate"]) == schedules.to_spec(schedule)
+            assert settings["momentum_rate"] == rate
+    best = result.best()
+    assert "learning_rate=cosine_decay(init_value=0.1, decay_steps=24" in result.summary()
+    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
+    again = lrjax.sweep(TASK, lambda level: make_optimizer(**best.settings, level=level), {"level": [0]}, **options)
+    np.testing.assert_allclose(again.final()[0], result.final()[best.trial], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        ([schedules.constant(0.1), 0.2], "constant(value=0.1)"),
+        ([schedules.warmup(schedules.cosine_decay(0.1, 10), 5)], "warmup("),
+        ([schedules.join([schedules.constant(0.1), optax.constant_schedule(0.2)], [5])], "("),
+    ],
+    ids=["beside a number", "inside another", "beside one of Optax"],
+)
+def test_settings_of_any_schedule_can_be_shown(values, first):
+    grid = _grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
+    result = dataclasses.replace(made(np.ones((len(values), 1, 1))), columns=grid.columns, specs=grid.specs)
+    result._check()
+    assert f"learning_rate={first}" in result.summary()
+    assert json.dumps(result.specs)
+    if len(values) == 2:
+        assert result.settings(1) == {"learning_rate": 0.2}
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": []}, {"learning_rate": [{"name": "cosine"}] * 2}, {"lr": [1.0]}])
+def test_settings_that_cannot_be_made_are_damage(change, tmp_path):
+    dataclasses.replace(swept("schedules"), specs=change).to_json(tmp_path / "sweep.json")
+    with pytest.raises(ValueError, match="is damaged"):
+        SweepResult.from_json(tmp_path / "sweep.json")
+
+
 NAN, INF = float("nan"), float("inf")
 
 
@@ -160,8 +206,6 @@ def test_the_best_trial_at_any_time_says_when():
     best = result.best(at="any")
     assert (best.trial, best.value, best.step) == (1, 2.0, 20)
     assert np.isnan(best.std)
-    worst = result.best(at="any", largest=True)
-    assert (worst.trial, worst.value, worst.step) == (1, 7.0, 30)
 
 
 def test_the_first_of_equal_trials_is_the_best():
@@ -180,16 +224,34 @@ def test_a_trial_that_diverged_in_a_seed_is_not_the_best_whatever_its_values():
     assert made([[[1], [1]], [[5], [6]]], diverged_at=[[-1, 3], [-1, -1]]).best().trial == 1
 
 
-def test_what_is_good_must_be_said_of_other_metrics():
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity", "error", "lossless", "train_loss", "neg_loss"])
+@pytest.mark.parametrize(("mode", "best"), [("max", 1), ("min", 0)])
+def test_only_the_mode_says_which_end_of_a_metric_is_good(metric, mode, best):
+    """The best trial, the title and the marks of every picture; trial 2 diverged, whatever its last value."""
+    result = made([[[0.5]], [[0.75]], [[0.1]], [[0.9]]], diverged_at=[[-1], [-1], [3], [3]], metric=metric)
+    value = {0: 0.5, 1: 0.75}[best]
+    assert result.best(metric, mode=mode)[:3] == (best, {"learning_rate": 10.0**-best}, value)
+    for kind in ("curves", "axis"):
+        ax = result.plot(kind, metric=metric, mode=mode)
+        assert f" {value:.4g}: learning_rate {10.0**-best:.3g}" in ax.get_title(loc="left") + ax.get_title()
+    legend = result.plot("curves", metric=metric, mode=mode).get_legend().get_texts()
+    assert legend[0].get_text() == f"learning_rate {10.0**-best:.3g}"
+    square = dataclasses.replace(
+        result, names=(("learning_rate",), ("b",)), shape=(2, 2), columns=result.columns | {"b": np.zeros(4)}
+    )
+    (frame,) = [patch for patch in square.plot("heat", metric=metric, mode=mode).patches if not patch.get_fill()]
+    assert (frame.get_x(), frame.get_y()) == (best // 2 - 0.5, best % 2 - 0.5)
+    for call in (result.best, lambda name: result.plot(metric=name)):
+        with pytest.raises(ValueError, match=r"\(mode=...\)` must say which end of the metric"):
+            call(metric)
+
+
+def test_metrics_and_evaluations_are_named():
     result = made([[[0.5]], [[0.75]]], metric="accuracy")
-    assert result.best("accuracy", largest=True).trial == 1
-    assert result.best("accuracy", largest=False).trial == 0
-    with pytest.raises(ValueError, match="must be told which values are good: largest=True"):
-        result.best("accuracy")
     with pytest.raises(ValueError, match="no metric 'loss' in this sweep"):
         result.best()
     with pytest.raises(ValueError, match=r'best\(at=...\)` must be "last" or "any", got .first.'):
-        result.best("accuracy", largest=True, at="first")
+        result.best("accuracy", mode="max", at="first")
 
 
 def test_the_summary_says_what_ran_and_what_came_of_it():
@@ -213,7 +275,7 @@ def test_final_is_the_last_evaluation_and_nan_where_a_lane_was_stopped():
 
 def test_curves_are_the_means_over_the_seeds_at_every_evaluation():
     result = swept("product")
-    ax = result.plot("curves", metric="fit")
+    ax = result.plot("curves", metric="fit", mode="max")
     lines = [np.asarray(line.get_ydata(), float) for line in ax.get_lines()]
     assert len(lines) == 6
     for trial in range(6):
@@ -253,7 +315,7 @@ def test_the_heat_map_has_a_cell_for_each_setting_and_a_cross_where_nothing_is()
 def test_without_a_kind_the_picture_fits_the_grid():
     assert made([[[1.0, 0.5]], [[2.0, 0.4]]]).plot().get_xlabel() == "learning_rate"
     assert swept("schedules").plot().get_xlabel() == "optimizer updates"
-    assert swept("product").plot(metric="fit").get_ylabel() == "fit after 24 updates"
+    assert swept("product").plot(metric="fit", mode="max").get_ylabel() == "fit after 24 updates"
     nowhere = made([[[NAN, NAN]], [[NAN, NAN]]], diverged_at=[[0], [0]])
     for kind in ("axis", "curves"):
         assert (

@@ -42,7 +42,7 @@ def literal_halving(
     """Updates of every trial, from the metric (trials, seeds, evaluations) of a run in which none was stopped."""
     updates, going_on, rung = np.full(len(metric), num_steps), list(range(len(metric))), stop.first
     while rung < num_steps and going_on:
-        now = metric[:, :, list(steps).index(rung)].mean(axis=1) * (-1 if stop.largest else 1)
+        now = metric[:, :, list(steps).index(rung)].mean(axis=1) * (-1 if stop.mode == "max" else 1)
         lost = ((diverged_at >= 0) & (diverged_at < rung)).any(axis=1) | ~np.isfinite(now)
         ranked = sorted((now[trial], trial) for trial in going_on if not lost[trial])
         kept = [trial for _, trial in ranked[: max(1, math.ceil(len(going_on) / stop.factor))]]
@@ -118,14 +118,14 @@ def test_training_losses_are_means_since_the_rung_too():
         np.testing.assert_allclose(got[there], expected[there], rtol=2e-6)
 
 
-@pytest.mark.parametrize(("metric", "largest"), [("train_loss", False), ("smallness", True)])
-def test_trials_are_compared_by_any_metric(metric, largest):
+@pytest.mark.parametrize(("metric", "mode"), [("train_loss", "min"), ("smallness", "max")])
+def test_trials_are_compared_by_any_metric(metric, mode):
     def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
         loss = REGRESSION.loss_fn(params, batch, KEY)
         return {"loss": loss, "smallness": -sum(jnp.abs(leaf).sum() for leaf in params.values())}
 
     task = dataclasses.replace(REGRESSION, eval_fn=eval_fn)
-    stop = SuccessiveHalving(first=6, factor=2, metric=metric, largest=largest)
+    stop = SuccessiveHalving(first=6, factor=2, metric=metric, mode=mode)
     options = {"key": KEY, "num_steps": STEPS, "eval_every": 6, "executor": "loop"}
     rates = [0.003, 0.3, 0.01, 0.1, 0.03]
     whole = lrjax.sweep(task, momentum, rates, **options)
@@ -144,7 +144,7 @@ def test_an_unknown_metric_is_refused_before_the_training():
     with pytest.raises(
         ValueError, match=r"SuccessiveHalving\(metric=...\)` must be one of loss, train_loss, got 'acc'"
     ):
-        regress("loop", stop=SuccessiveHalving(first=4, metric="acc"), progress=seen.append)
+        regress("loop", stop=SuccessiveHalving(first=4, metric="acc", mode="max"), progress=seen.append)
     assert seen == []
 
 

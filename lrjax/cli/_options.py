@@ -174,8 +174,8 @@ class Grid(Model):
     """Optimizer updates between evaluations."""
     metric: Annotated[str, arg(metavar="NAME")] = "loss"
     """The metric by which the best trial is chosen, and pruned."""
-    largest: Flag = False
-    """Large values of the metric are good, as for accuracy."""
+    mode: Annotated[Literal["min", "max"] | None, arg(help_behavior_hint="(needed unless the metric is loss)")] = None
+    """Which values of the metric are good: min, as of a loss, or max, as of accuracy."""
     stop: Annotated[str, arg(metavar="none|diverged|halving:FIRST[:FACTOR]")] = "diverged"
     """Which trials end early: none, those that diverged, or by successive halving all but the best."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from .._checks import Mode, check_mode
 from ..plots import plot_sweep
 from ..sweeps import (
     BestTrial,
@@ -19,6 +20,7 @@ from ..sweeps import (
     SweepProgress,
     SweepResult,
     sweep,
+    trial_scores,
     zipped,
 )
 from ._load import UsageError, load_executor, load_factory, load_key, load_task, make_folder
@@ -35,7 +37,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
     """Run the sweep and write its files; what is returned prints the result and gives the exit status."""
     if options.distributed:
         jax.distributed.initialize()
-    grid = read_grid(options.grid, options.zip)
+    grid, mode = read_grid(options.grid, options.zip), check_mode("sweep", options.metric, options.mode)
     function, path, fixed = load_factory(options.optimizer, options.optimizer_arg)
     key = load_key(options.seed)
     folder = make_folder(options.out)
@@ -57,7 +59,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
             eval_every=options.eval_every,
             executor=load_executor(options.executor),
             directory=options.directory,
-            stop=read_stop(options.stop, options.metric, options.largest),
+            stop=read_stop(options.stop, options.metric, mode),
             progress=[check_metric, sys.stderr.isatty() and not options.quiet],
         )
     except SweepInterrupted as stop:
@@ -117,7 +119,7 @@ def _read_range(option: str, name: str, text: str) -> np.ndarray:
     return np.geomspace(low, high, number)
 
 
-def read_stop(words: str, metric: str, largest: bool) -> Any:
+def read_stop(words: str, metric: str, mode: Mode) -> Any:
     """none, diverged, halving:FIRST or halving:FIRST:FACTOR."""
     kind, *numbers = words.split(":")
     if kind == "none" and not numbers:
@@ -127,7 +129,7 @@ def read_stop(words: str, metric: str, largest: bool) -> Any:
     if kind == "halving" and 1 <= len(numbers) <= 2 and all(number.isdecimal() for number in numbers):
         factor = {"factor": int(numbers[1])} if len(numbers) == 2 else {}
         try:
-            return SuccessiveHalving(first=int(numbers[0]), metric=metric, largest=largest, **factor)
+            return SuccessiveHalving(first=int(numbers[0]), metric=metric, mode=mode, **factor)
         except ValueError as error:
             raise UsageError(f"`--stop {words}`: {error}") from None
     raise UsageError(f"`--stop` must be none, diverged, halving:FIRST or halving:FIRST:FACTOR, got {words!r}.")
@@ -137,7 +139,7 @@ def _best(result: SweepResult, options: "Sweep") -> tuple[BestTrial | None, str]
     if not result.metrics:
         return None, "Nothing was measured."
     try:
-        return result.best(options.metric, largest=options.largest), ""
+        return result.best(options.metric, mode=options.mode), ""
     except ValueError as error:
         return None, str(error)
 
@@ -147,7 +149,7 @@ def _write(folder: Path, result: SweepResult, options: "Sweep") -> tuple[dict[st
     files: dict[str, Path] = {}
     writers: dict[str, Callable[[Path], Any]] = {"sweep.json": result.to_json, "sweep.csv": lambda p: _csv(p, result)}
     if options.plot and options.metric in result.metrics:
-        draw = functools.partial(plot_sweep, result, metric=options.metric)
+        draw = functools.partial(plot_sweep, result, metric=options.metric, mode=options.mode)
         writers["sweep.png"] = lambda place: _save(draw(), place)
         writers["sweep_curves.png"] = lambda place: _save(draw("curves"), place)
     try:
@@ -225,11 +227,10 @@ def _table(result: SweepResult, options: "Sweep") -> list[dict[str, str]]:
     """The best trials, the best first."""
     if options.metric not in result.metrics:
         return []
-    values = result.final(options.metric)
-    means = values.mean(axis=1) * (-1 if options.largest else 1)
+    scores = trial_scores("sweep", result, options.metric, options.mode)[:, -1]
     rows = []
-    for trial in np.argsort(np.where(np.isfinite(means), means, np.inf), kind="stable")[:SHOWN]:
-        if not np.isfinite(means[trial]):
+    for trial in np.argsort(scores, kind="stable")[:SHOWN]:
+        if not np.isfinite(scores[trial]):
             break
         row = {name: _number(value) for name, value in result.settings(int(trial)).items()}
         for name, table in result.metrics.items():

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._repr import line_repr
 from .._types import Array, Float, Int
 
 CEILING = 1.5
@@ -36,6 +37,8 @@ class LossCurve(NamedTuple):
     rounds: Int[Array, " trials"]
     diverged_at: Int[Array, "seeds trials"]
     metrics: dict[str, Float[Array, "horizons seeds trials"]] = {}  # noqa: RUF012
+
+    __repr__ = line_repr
 
     @property
     def final(self) -> Float[Array, "seeds trials"]:

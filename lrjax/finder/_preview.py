@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from .._checks import check_key, check_lr_range
 from .._types import Key, OptimizerFactory
-from ..trials import Executor, Task, TrialRunner, show_bytes
+from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
 from ._refine import first_grid
 from ._sample import check_horizons
 
@@ -88,10 +88,12 @@ def preview_lr(
       >>> preview.trials_first, preview.updates_expected
       (17, 500)
     """
+    check_task("find_lr(task=...)", task)
     key = check_key("find_lr(key=...)", key)
     num_steps = check_horizons("find_lr", num_steps, horizons)[-1]
     exponents = first_grid(*check_lr_range("find_lr", min_lr, max_lr))
     lrs = np.asarray([10.0**x for x in exponents])
+    num_seeds = count_seeds("find_lr", task, num_steps, num_seeds)
     seconds, compile_seconds, runner = [], 0.0, None
     for steps in _PROBES:
         runner = TrialRunner(

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import check_choice, check_count, check_key, check_lr_range, check_number
+from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number
 from .._json import JsonResult
+from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
@@ -62,6 +63,8 @@ class RangeTest(JsonResult):
     mode: str
     stopped: str | None
 
+    __repr__ = line_repr
+
     def suggest(self, rule: Callable[..., Suggestion] = range_rules.steepest_log, **options: Any) -> Suggestion:
         """What one rule reads off the history that its own library would show it.
 
@@ -92,29 +95,30 @@ class RangeTest(JsonResult):
                 refusals[name] = str(error)
         return Suggestions(lrs, refusals)
 
-    def bounds(self, metric: str | None = None, *, maximize: bool = True, **options: Any) -> range_rules.SmithBounds:
+    def bounds(self, metric: str | None = None, *, mode: Mode | None = None, **options: Any) -> range_rules.SmithBounds:
         """Smith's bounds (base_lr, max_lr) for cyclical rates.
 
         Args:
           metric: a name in `metrics`, such as "accuracy"; None reads the smoothed training loss.
-          maximize: whether more of the metric is better (accuracy: True). The loss is always minimised.
+          mode: which of its values are good, "min" or "max"; losses are minimised, any other metric needs one.
           **options: of `lrjax.range_rules.smith_bounds`.
 
         Returns:
           Where the metric begins to improve and where it stops.
 
         Raises:
-          ValueError: there is no such metric, or it never improves.
+          ValueError: there is no such metric, it has no mode, or it never improves.
         """
         if metric is None:
-            return range_rules.smith_bounds(self.lrs, self.smoothed, **options)
+            mode = check_mode("RangeTest.bounds", "loss", mode)
+            return range_rules.smith_bounds(self.lrs, self.smoothed, mode=mode, **options)
         if metric not in self.metrics:
             raise ValueError(
                 f"`RangeTest.bounds(metric=...)` must be one of {sorted(self.metrics)}, got {metric!r}. "
                 "Metrics come from the task's eval_fn and are measured with range_test(eval_every=1)."
             )
-        lrs = self.lrs[self.metric_steps]
-        return range_rules.smith_bounds(lrs, self.metrics[metric], maximize=maximize, **options)
+        lrs, mode = self.lrs[self.metric_steps], check_mode("RangeTest.bounds", metric, mode)
+        return range_rules.smith_bounds(lrs, self.metrics[metric], mode=mode, **options)
 
     def _history_for(self, rule: Callable[..., Suggestion]) -> Float[np.ndarray, " steps"]:
         if rule is range_rules.torch_lr_finder:

@@ -10,6 +10,7 @@ from jax import lax
 from jax.core import Tracer
 
 from .._checks import MAX_DECADES
+from .._repr import line_repr
 from .._types import Array, Bool, Float, Int
 from ._curve import LossCurve, check_shapes, reduce_losses
 
@@ -72,6 +73,8 @@ class Window(NamedTuple):
     outcome_index: Int[Array, ""]
     narrow: Bool[Array, ""]
     has_plateau: Bool[Array, ""]
+
+    __repr__ = line_repr
 
     @property
     def outcome(self) -> Outcome:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import show
+from .._checks import Mode, check_mode, show
 from .._types import Float
-from ..sweeps import SweepResult
+from ..sweeps import SweepResult, trial_scores
 from ._axes import CHOSEN, GREY, INK, SMALL, draw_title, new_axes, tidy
 
 if TYPE_CHECKING:
@@ -19,7 +19,12 @@ MOST_CURVES = 8
 
 
 def plot_sweep(
-    result: SweepResult, kind: str | None = None, *, metric: str = "loss", ax: "Axes | None" = None
+    result: SweepResult,
+    kind: str | None = None,
+    *,
+    metric: str = "loss",
+    mode: Mode | None = None,
+    ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw a sweep.
 
@@ -29,13 +34,14 @@ def plot_sweep(
         setting of the others, with the band of the seeds), or "heat" (final metric over two hyperparameters). None:
         "heat" for two axes of at least three settings, "axis" for an axis of numbers, else "curves".
       metric: a name in `result.metrics`.
+      mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one.
       ax: axes to draw into; None makes a new figure, unknown to pyplot.
 
     Returns:
       The axes.
 
     Raises:
-      ValueError: an unknown kind or metric, or a heat map of other than two axes.
+      ValueError: an unknown kind or metric, a metric without a mode, or a heat map of other than two axes.
 
     Examples:
       >>> import jax, optax, lrjax.plots
@@ -47,10 +53,11 @@ def plot_sweep(
     if kind is not None and kind not in KINDS:
         raise ValueError(f"`plot(kind=...)` must be one of {', '.join(map(repr, KINDS))} or None, got {show(kind)}.")
     values = result.final(metric)
+    mode = check_mode("plot_sweep", metric, mode)
     ax = new_axes() if ax is None else ax
     kind = kind or _fitting_kind(result)
-    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, values)
-    draw_title(ax, _title(result, metric))
+    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, values)
+    draw_title(ax, _title(result, metric, mode))
     style: dict[str, Any] = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
     ax.annotate(_subtitle(result), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
     return ax
@@ -88,10 +95,12 @@ def _trial_label(result: SweepResult, trial: int) -> str:
     return ", ".join(_label(result, axis, int(where)) for axis, where in enumerate(place))
 
 
-def _draw_curves(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+def _draw_curves(
+    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
+) -> None:
     """The mean over the seeds at every evaluation; the best trials in colour."""
     every = result.metrics[metric]
-    order = _order(values, metric)
+    order = np.argsort(_scores(result, metric, mode), kind="stable")
     colours = _colours(min(len(order), MOST_CURVES))
     for place, trial in reversed(list(enumerate(order))):
         means = every[trial].mean(axis=0)
@@ -111,12 +120,14 @@ def _draw_curves(ax: "Axes", result: SweepResult, metric: str, values: Float[np.
                 result.steps, every[trial].min(0), every[trial].max(0), color=colour, alpha=0.12, linewidth=0
             )
     ax.set(xlabel="optimizer updates", ylabel=_metric_label(metric))
-    _limit(ax, every, metric)
+    _limit(ax, every, mode)
     tidy(ax)
     _legend(ax, "best first" if len(order) > 1 else "", outside=True)
 
 
-def _draw_axis(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+def _draw_axis(
+    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
+) -> None:
     """The final metric against the first hyperparameter."""
     numbers = _number_axis(result, 0)
     count = result.shape[0]
@@ -140,13 +151,15 @@ def _draw_axis(ax: "Axes", result: SweepResult, metric: str, values: Float[np.nd
     elif (numbers > 0).all() and numbers.max() / numbers.min() > 20:
         ax.set_xscale("log")
     ax.set(xlabel=result.names[0][0], ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
-    _limit(ax, values[..., None], metric)
+    _limit(ax, values, mode)
     tidy(ax)
     if lines > 1:
         _legend(ax, "")
 
 
-def _draw_heat(ax: "Axes", result: SweepResult, metric: str, values: Float[np.ndarray, "trials seeds"]) -> None:
+def _draw_heat(
+    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
+) -> None:
     """The final metric over two hyperparameters; the best cell framed."""
     if len(result.shape) != 2:
         raise ValueError(
@@ -155,11 +168,10 @@ def _draw_heat(ax: "Axes", result: SweepResult, metric: str, values: Float[np.nd
         )
     means = values.mean(axis=1).reshape(result.shape)
     finite = means[np.isfinite(means)]
-    low, high = (float(finite.min()), float(np.quantile(finite, 0.75))) if finite.size else (0.0, 1.0)
-    if metric not in ("loss", "train_loss"):
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    worst = 0.75 if mode == "min" else 1.0  # what is minimised may be as large as it likes
+    low, high = (float(finite.min()), float(np.quantile(finite, worst))) if finite.size else (0.0, 1.0)
     image = ax.imshow(
-        means.T, origin="lower", aspect="auto", cmap="viridis_r" if metric in ("loss", "train_loss") else "viridis",
+        means.T, origin="lower", aspect="auto", cmap="viridis_r" if mode == "min" else "viridis",
         vmin=low, vmax=max(high, low + 1e-12),
     )  # fmt: skip
     ax.figure.colorbar(
@@ -174,19 +186,17 @@ def _draw_heat(ax: "Axes", result: SweepResult, metric: str, values: Float[np.nd
     ax.set(xlabel=result.names[0][0], ylabel=result.names[1][0])
     for x, y in np.argwhere(~np.isfinite(means)):
         ax.plot(x, y, "x", color=GREY, markersize=5)
-    order = _order(values, metric)
-    if np.isfinite(values[order[0]]).all():
+    scores = _scores(result, metric, mode)
+    if np.isfinite(scores).any():
         from matplotlib.patches import Rectangle
 
-        x, y = np.unravel_index(order[0], result.shape)
+        x, y = np.unravel_index(np.argmin(scores), result.shape)
         ax.add_patch(Rectangle((float(x) - 0.5, float(y) - 0.5), 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.2))
 
 
-def _order(values: Float[np.ndarray, "trials seeds"], metric: str) -> np.ndarray:
-    """The trials, the best first."""
-    means = values.mean(axis=1)
-    sign = 1.0 if "loss" in metric or "error" in metric else -1.0
-    return np.argsort(np.where(np.isfinite(means), sign * means, np.inf), kind="stable")
+def _scores(result: SweepResult, metric: str, mode: Mode) -> Float[np.ndarray, " trials"]:
+    """After the last step; small is good."""
+    return trial_scores("plot_sweep", result, metric, mode)[:, -1]
 
 
 def _colours(count: int) -> list[Any]:
@@ -195,9 +205,9 @@ def _colours(count: int) -> list[Any]:
     return [INK] if count == 1 else [colormaps["viridis"](0.92 * place / (count - 1)) for place in range(count)]
 
 
-def _limit(ax: "Axes", values: np.ndarray, metric: str) -> None:
+def _limit(ax: "Axes", values: np.ndarray, mode: Mode) -> None:
     """Keep a diverged trial from flattening the others."""
-    if "loss" not in metric:
+    if mode == "max":
         return
     finite = values[np.isfinite(values)]
     if finite.size:
@@ -224,9 +234,9 @@ def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:
     ax.legend(handles, labels, title=title or None, **style).set_zorder(10)
 
 
-def _title(result: SweepResult, metric: str) -> str:
+def _title(result: SweepResult, metric: str, mode: Mode) -> str:
     try:
-        best = result.best(metric, largest="loss" not in metric and "error" not in metric)
+        best = result.best(metric, mode=mode)
     except ValueError:
         return "No trial with a finite value"
     return f"Best {_metric_label(metric)} {best.value:.4g}: {_trial_label(result, best.trial)}"

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._checks import check_count, check_number
+from .._checks import Mode, check_choice, check_count, check_number
 from ._history import Recorded, need_points, read_history
 
 
@@ -24,7 +24,7 @@ def smith_bounds(
     lrs: Recorded,
     values: Recorded,
     *,
-    maximize: bool = False,
+    mode: Mode = "min",
     start: float = 0.1,
     stop: float = 0.9,
     setback: float = 0.1,
@@ -33,7 +33,7 @@ def smith_bounds(
     r"""Where the curve starts to improve, and where it stops or becomes ragged.
 
     Smith reads both off the picture. Here, with z the running median of the values (their negatives for
-    `maximize`; non-finite ones count as infinitely bad), $b_i = \min_{k \le i} z_k$ its best so far and
+    mode "max"; non-finite ones count as infinitely bad), $b_i = \min_{k \le i} z_k$ its best so far and
     $A = z_0 - \min z$ the whole improvement, the progress $p_i = (z_0 - b_i)/A$ climbs from 0 to 1, and
     - base_lr is the last learning rate with $p_i <$ `start`;
     - max_lr is the first with $p_i \ge$ `stop`, or, if that comes sooner, the best point before the first
@@ -45,7 +45,7 @@ def smith_bounds(
       lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale; linearly spaced in Smith's
         test.
       values: the loss, or any metric such as the accuracy, at each of them. Shape (steps,).
-      maximize: whether larger values are better.
+      mode: which values are good: "min", as of a loss, or "max", as of the accuracy.
       start: progress that counts as the start, a fraction of the whole improvement, in (0, 0.5].
       stop: progress that counts as the end, a fraction, in (0.5, 1].
       setback: loss of progress that counts as ragged, a fraction, > 0; inf: never.
@@ -65,10 +65,11 @@ def smith_bounds(
     Examples:
       >>> rates = [0.001 * i for i in range(1, 13)]
       >>> accuracy = [0.1, 0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.56, 0.4, 0.5, 0.3]
-      >>> smith_bounds(rates, accuracy, maximize=True)
+      >>> smith_bounds(rates, accuracy, mode="max")
       SmithBounds(base_lr=0.003, max_lr=0.007)
     """
     rates, recorded = read_history("smith_bounds", lrs, values, name="values")
+    check_choice("smith_bounds(mode=...)", mode, ("min", "max"))
     start = check_number("smith_bounds(start=...)", start, rule="a fraction in (0, 0.5]", accept=lambda v: 0 < v <= 0.5)
     stop = check_number("smith_bounds(stop=...)", stop, rule="a fraction in (0.5, 1]", accept=lambda v: 0.5 < v <= 1)
     setback = check_number("smith_bounds(setback=...)", setback, rule="a fraction > 0", accept=lambda v: v > 0)
@@ -77,7 +78,7 @@ def smith_bounds(
         raise ValueError(f"`smith_bounds(window=...)` must be odd, got {window}. Write {window + 1}.")
     finite = np.isfinite(recorded)
     need_points("smith_bounds", int(finite.sum()), 3, f"with a finite value among {finite.size}")
-    signed = np.where(finite, -recorded if maximize else recorded, np.inf)
+    signed = np.where(finite, -recorded if mode == "max" else recorded, np.inf)
     half = window // 2
     medians = np.array([np.median(signed[max(i - half, 0) : i + half + 1]) for i in range(signed.size)])
     if not np.isfinite(medians[0]):
@@ -89,7 +90,7 @@ def smith_bounds(
     if improvement <= 4 * np.finfo(np.float32).eps * np.abs(recorded[finite]).max():
         raise ValueError(
             "`smith_bounds(values=...)` must improve somewhere, got none better than the first ones with "
-            f"maximize={maximize}. Widen the range, or set maximize={not maximize} if that is meant."
+            f'mode="{mode}". Widen the range, or set mode="{"min" if mode == "max" else "max"}" if that is meant.'
         )
     best = np.minimum.accumulate(medians)
     progress = (medians[0] - best) / improvement

@@ -6,6 +6,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
+from .._repr import line_repr
 from .._types import Float
 from ..finder import LossCurve, Outcome, Window, find_window
 from ..finder._window import CELL
@@ -33,6 +34,8 @@ class SearchRung:
     is_sweep: bool
     edges: int
     spent: int
+
+    __repr__ = line_repr
 
     @functools.cached_property
     def curve(self) -> LossCurve:

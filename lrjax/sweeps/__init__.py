@@ -10,6 +10,7 @@ from ._progress import SweepProgress as SweepProgress
 from ._result import BestTrial as BestTrial
 from ._result import SweepInterrupted as SweepInterrupted
 from ._result import SweepResult as SweepResult
+from ._result import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep

@@ -1,5 +1,6 @@
 """From a mapping of hyperparameters to trials: the product, zips, and families that share one program."""
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 
 from .._checks import check_callable, describe, name_of, path_of, show
 from .._types import Bool, Float, Int, PyTree
+from ..schedules import from_spec, to_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,12 +98,14 @@ class Grid(NamedTuple):
       by_name: whether the optimizer factory gets keywords; else one positional argument.
       axes: axes of the product; the last one changes fastest from trial to trial.
       columns: name -> one value for each trial, for tables; a schedule has one for each of its numbers.
+      specs: for settings that are no plain numbers, what the index in their column stands for; see `SweepResult`.
       families: the trials by structure.
     """
 
     by_name: bool
     axes: tuple[Axis, ...]
     columns: dict[str, np.ndarray]
+    specs: dict[str, list[Any]]
     families: tuple[Family, ...]
 
     @property
@@ -152,7 +156,8 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
     columns: dict[str, np.ndarray] = {}
     for name in names:
         columns |= {label: column[index[name]] for label, column in _columns(name, values[name]).items()}
-    return Grid(by_name, tuple(axes), columns, tuple(_families(by_name, names, values, index, dtype)))
+    specs = {name: [_spec(item, dtype) for item in values[name]] for name in names if not _are_numbers(values[name])}
+    return Grid(by_name, tuple(axes), columns, specs, tuple(_families(by_name, names, values, index, dtype)))
 
 
 def _read_axes(where: str, grid: object, make_optimizer: Callable[..., Any]) -> tuple[bool, list[Axis]]:
@@ -317,7 +322,7 @@ def _singles(item: PyTree) -> list[np.ndarray]:
 
 def _columns(name: str, items: list[PyTree]) -> dict[str, np.ndarray]:
     """What tables show of the settings along an axis."""
-    if all(isinstance(item, np.ndarray) and item.ndim == 0 for item in items):
+    if _are_numbers(items):
         return {name: np.asarray([item[()] for item in items])}
     rows = [dict(_named_numbers(item)) for item in items]
     columns: dict[str, np.ndarray] = {name: np.arange(len(items))}
@@ -327,6 +332,26 @@ def _columns(name: str, items: list[PyTree]) -> dict[str, np.ndarray]:
     for part in dict.fromkeys(part for row in rows for part in row):
         columns[f"{name}.{part}"] = np.asarray([row.get(part, np.nan) for row in rows])
     return columns
+
+
+def _are_numbers(items: list[PyTree]) -> bool:
+    return all(isinstance(item, np.ndarray) and item.ndim == 0 for item in items)
+
+
+def _spec(item: PyTree, dtype: np.dtype) -> Any:
+    """A setting for a file: a number, a schedule's spec, or the numbers of another tree by their names."""
+    if isinstance(item, np.ndarray) and item.ndim == 0:
+        return item.item()
+    if _kind(item):
+        used = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf, item)
+        with contextlib.suppress(TypeError):  # a schedule of another library inside has no spec
+            return to_spec(used)
+    return dict(_named_numbers(item))
+
+
+def read_spec(spec: Any) -> Any:
+    """The setting that `_spec` wrote down."""
+    return from_spec(spec) if isinstance(spec, Mapping) and isinstance(spec.get("name"), str) else spec
 
 
 def _kind(item: PyTree) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._bar import Bar
 from .._checks import show
+from .._repr import line_repr
 from .._types import Float, Int
 from ..trials import show_bytes
 
@@ -28,6 +29,8 @@ class Evaluation(NamedTuple):
     seeds: Int[np.ndarray, " lanes"]
     settings: dict[str, np.ndarray]
     metrics: dict[str, Float[np.ndarray, " lanes"]]
+
+    __repr__ = line_repr
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One mapping for each trial and seed, as the result's table has them: for loggers."""
@@ -63,6 +66,8 @@ class SweepProgress(NamedTuple):
     seconds: float
     rate: float
     evaluation: Evaluation | None
+
+    __repr__ = line_repr
 
     @property
     def seconds_left(self) -> float:

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import check_count, check_flag, show
+from .._checks import Mode, check_count, check_mode, show
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Float, Int
+from ..schedules import to_spec
 from ._engine import SweepExecution
+from ._grid import read_spec
 
 if TYPE_CHECKING:
     import pandas
     import xarray
     from matplotlib.axes import Axes
-
-LOWER_IS_BETTER = ("loss", "train_loss")
 
 
 class BestTrial(NamedTuple):
@@ -49,6 +49,8 @@ class SweepResult(JsonResult, Shown):
       names: the names along every axis of the grid; several where they were zipped.
       shape: settings along every axis; the last changes fastest from trial to trial.
       columns: name -> the trials' hyperparameters. A schedule has its index, its kind and its numbers.
+      specs: name -> for hyperparameters that are no plain numbers, what each index stands for: a schedule as
+        `lrjax.schedules.to_spec` writes it, or the numbers of another setting by their names.
       steps: updates after which was evaluated, increasing.
       metrics: name -> values, nan where a trial had been stopped; "loss" and "train_loss" (the mean of the training
         losses since the evaluation before) among them.
@@ -69,6 +71,7 @@ class SweepResult(JsonResult, Shown):
     stopped_at: Int[np.ndarray, "trials seeds"]
     num_steps: int
     execution: SweepExecution
+    specs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def num_trials(self) -> int:
@@ -81,52 +84,45 @@ class SweepResult(JsonResult, Shown):
         return self.diverged_at.shape[1]
 
     def settings(self, trial: int) -> dict[str, Any]:
-        """The hyperparameters of a trial, by name."""
+        """The hyperparameters of a trial, by name: numbers, schedules, or mappings of other settings' numbers."""
         trial = check_count("settings(trial)", trial, minimum=0, unit="a trial's index")
         if trial >= self.num_trials:
             raise ValueError(f"`settings(trial)` must be from 0 to {self.num_trials - 1}, got {trial}.")
-        return {name: column[trial].item() for name, column in self.columns.items()}
+        row = {name: self.columns[name][trial].item() for names in self.names for name in names}
+        return {
+            name: read_spec(self.specs[name][value]) if name in self.specs else value for name, value in row.items()
+        }
 
     def final(self, metric: str = "loss") -> Float[np.ndarray, "trials seeds"]:
         """A metric after the last step; nan for lanes that were stopped before."""
         return self._metric(metric)[:, :, -1]
 
-    def best(
-        self, metric: str = "loss", *, largest: bool | None = None, at: Literal["last", "any"] = "last"
-    ) -> BestTrial:
+    def best(self, metric: str = "loss", *, mode: Mode | None = None, at: Literal["last", "any"] = "last") -> BestTrial:
         """The trial with the best mean over the seeds; one that diverged or was stopped in any seed is left out.
 
         Args:
           metric: a name in `metrics`.
-          largest: whether large values are good. None: small ones, which is accepted for losses only.
+          mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one.
           at: the last evaluation, or the best one of them.
 
         Returns:
           The trial, its settings and the metric.
 
         Raises:
-          ValueError: no such metric, `largest` is missing, or no trial has a finite value.
+          ValueError: no such metric, a metric without a mode, or no trial has a finite value.
         """
-        values = self._metric(metric)
-        if largest is None:
-            if metric not in LOWER_IS_BETTER:
-                raise ValueError(
-                    f"`best({metric!r})` must be told which values are good: largest=True (as for accuracy) or "
-                    "largest=False."
-                )
-            largest = False
-        sign = -1.0 if check_flag("best(largest=...)", largest) else 1.0
+        scores = trial_scores("best", self, metric, mode)
         if at not in ("last", "any"):
             raise ValueError(f'`best(at=...)` must be "last" or "any", got {show(at)}.')
-        means = sign * np.where((self.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
-        means = means if at == "any" else np.where(np.arange(len(self.steps)) == len(self.steps) - 1, means, np.nan)
-        if not np.isfinite(means).any():
+        if at == "last":
+            scores = np.where(np.arange(len(self.steps)) == len(self.steps) - 1, scores, np.inf)
+        if not np.isfinite(scores).any():
             raise ValueError(
                 f"`best({metric!r})` must have a trial with a finite value in every seed, and there is none: all "
                 "diverged or were stopped. Lower the learning rates, or look at `diverged_at`."
             )
-        trial, place = np.unravel_index(np.nanargmin(np.where(np.isfinite(means), means, np.nan)), means.shape)
-        seeds = values[trial, :, place]
+        trial, place = np.unravel_index(np.argmin(scores), scores.shape)
+        seeds = self._metric(metric)[trial, :, place]
         return BestTrial(
             trial=int(trial),
             settings=self.settings(int(trial)),
@@ -140,7 +136,8 @@ class SweepResult(JsonResult, Shown):
         measured = self._measured()
         rows = []
         for trial, seed, place in np.argwhere(measured):
-            row: dict[str, Any] = {"trial": int(trial), **self.settings(int(trial))}
+            row: dict[str, Any] = {"trial": int(trial)}
+            row |= {name: column[trial].item() for name, column in self.columns.items()}
             row |= {"seed": int(seed), "step": int(self.steps[place])}
             row |= {name: float(values[trial, seed, place]) for name, values in self.metrics.items()}
             row |= {"diverged_at": int(self.diverged_at[trial, seed]), "stopped_at": int(self.stopped_at[trial, seed])}
@@ -194,6 +191,12 @@ class SweepResult(JsonResult, Shown):
         for name, values in self.columns.items():
             if values.shape != (trials,):
                 raise ValueError(f"{name} has shape {values.shape}")
+        for name, specs in self.specs.items():
+            index = self.columns[name]
+            if index.dtype.kind != "i" or not ((index >= 0) & (index < len(specs))).all():
+                raise ValueError(f"{name} is no index of {len(specs)} settings")
+            for spec in specs:
+                read_spec(spec)
         if int(np.prod(self.shape)) != trials or len(self.names) != len(self.shape):
             raise ValueError(f"the grid has shape {self.shape}")
         if not isinstance(self.columns, Mapping):
@@ -208,11 +211,13 @@ class SweepResult(JsonResult, Shown):
         _need("pyarrow", "to_parquet(path)")
         self.to_pandas().to_parquet(Path(path), index=False)
 
-    def plot(self, kind: str | None = None, *, metric: str = "loss", ax: "Axes | None" = None) -> "Axes":
+    def plot(
+        self, kind: str | None = None, *, metric: str = "loss", mode: Mode | None = None, ax: "Axes | None" = None
+    ) -> "Axes":
         """Draw it: see `lrjax.plots.plot_sweep`."""
         from ..plots import plot_sweep
 
-        return plot_sweep(self, kind, metric=metric, ax=ax)
+        return plot_sweep(self, kind, metric=metric, mode=mode, ax=ax)
 
     def summary(self) -> str:
         """A few lines: what ran, the best trial, what diverged or was stopped."""
@@ -249,6 +254,16 @@ class SweepResult(JsonResult, Shown):
         return self.metrics[name]
 
 
+def trial_scores(
+    where: str, result: SweepResult, metric: str, mode: Mode | None
+) -> Float[np.ndarray, "trials evaluations"]:
+    """What trials are ranked by: the mean over the seeds, small is good; inf for a trial lost in any seed."""
+    values = result._metric(metric)
+    sign = 1.0 if check_mode(where, metric, mode) == "min" else -1.0
+    means = np.where((result.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
+    return np.where(np.isfinite(means), sign * means, np.inf)
+
+
 class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep.
 
@@ -274,4 +289,11 @@ def _need(module: str, call: str) -> Any:
 
 
 def _short(value: Any) -> str:
+    if callable(value):
+        return _short(to_spec(value))
+    if isinstance(value, Mapping):
+        numbers = ", ".join(f"{name}={_short(one)}" for name, one in value.items() if name != "name")
+        return f"{value.get('name', '')}({numbers})"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_short, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

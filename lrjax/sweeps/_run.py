@@ -282,6 +282,7 @@ class SweepRun:
             names=tuple(axis.names for axis in setup.grid.axes),
             shape=tuple(axis.length for axis in setup.grid.axes),
             columns=setup.grid.columns,
+            specs=setup.grid.specs,
             steps=steps,
             metrics=ledger.metrics,
             diverged_at=ledger.diverged_at,

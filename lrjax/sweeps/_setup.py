@@ -196,7 +196,7 @@ def make_setup(
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
-    evaluation = make_evaluation(task, key, some)
+    evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
     timetable = make_timetable(num_steps, eval_every, stop)
     execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))

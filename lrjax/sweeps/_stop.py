@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .._checks import check_count, check_flag, show
+from .._checks import Mode, check_count, check_mode, show
 from .._types import Bool, Float
 
 
@@ -37,10 +37,10 @@ class SuccessiveHalving:
       first: updates before the first cut, >= 1.
       factor: what part of the trials is kept, 1 / factor; at least one. An integer >= 2.
       metric: name of the metric.
-      largest: whether large values of it are good.
+      mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one.
 
     Raises:
-      ValueError: `first` < 1 or `factor` < 2.
+      ValueError: `first` < 1, `factor` < 2, or a metric without a mode.
 
     Source: Jamieson & Talwalkar 2016, Non-stochastic best arm identification and hyperparameter optimization.
 
@@ -53,14 +53,14 @@ class SuccessiveHalving:
     first: int
     factor: int = 3
     metric: str = "loss"
-    largest: bool = False
+    mode: Mode | None = None
 
     def __post_init__(self) -> None:
         check_count("SuccessiveHalving(first=...)", self.first, unit="optimizer updates")
         check_count("SuccessiveHalving(factor=...)", self.factor, minimum=2)
-        check_flag("SuccessiveHalving(largest=...)", self.largest)
         if not isinstance(self.metric, str):
             raise TypeError(f"`SuccessiveHalving(metric=...)` must be a metric's name, got {show(self.metric)}.")
+        object.__setattr__(self, "mode", check_mode("SuccessiveHalving", self.metric, self.mode))
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """Steps below `num_steps` at which trials are compared."""
@@ -72,7 +72,7 @@ class SuccessiveHalving:
 
     def keep(self, values: Float[np.ndarray, "seeds trials"], alive: Bool[np.ndarray, " trials"]) -> np.ndarray:
         """Which of the trials that are alive go on, as a mask over all trials."""
-        scores = np.mean(-values if self.largest else values, axis=0)
+        scores = np.mean(-values if self.mode == "max" else values, axis=0)
         scores = np.where(alive & np.isfinite(scores), scores, np.inf)
         count = max(1, int(np.ceil(alive.sum() / self.factor)))
         best = np.argsort(scores, kind="stable")[:count]

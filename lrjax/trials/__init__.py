@@ -35,6 +35,7 @@ from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
 from ._prepare import check_batches_finite as check_batches_finite
 from ._prepare import check_evaluation_finite as check_evaluation_finite
+from ._prepare import count_seeds as count_seeds
 from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec

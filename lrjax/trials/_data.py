@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import describe, path_of, show
+from .._checks import describe, describe_tree, path_of, show
 from .._types import Array, Batch, Float, Key, PyTree
 
 
@@ -17,11 +17,11 @@ class EvalSet(NamedTuple):
 
     Attributes:
       groups: pytrees of batches, leading axis = batches of one shape.
-      weights: for each group, the share of the examples that each of its batches holds.
+      shares: for each group, how much each of its batches counts in a mean, 1 in all; None where `eval_fn` says it.
     """
 
     groups: tuple[Batch, ...]
-    weights: tuple[Float[Array, " batches"], ...]
+    shares: tuple[Float[Array, " batches"], ...] | None
 
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
@@ -62,12 +62,6 @@ def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
     return array
 
 
-def batch_size_of(batch: Batch) -> int:
-    """The number of examples: the length of the first leaf's leading axis (1 for a batch of scalars)."""
-    leaves = jax.tree.leaves(batch)
-    return leaves[0].shape[0] if leaves and leaves[0].ndim else 1
-
-
 def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
     """Stack batches of one structure and shape along a new leading axis.
 
@@ -85,13 +79,21 @@ def check_like_first(where: str, first: Batch, index: int, batch: Batch) -> None
     difference = compare_trees(first, batch)
     if not difference:
         return
-    one, other = ((jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (first, batch))
-    ragged = "Drop or pad a ragged last batch (`drop_last=True`, `drop_remainder=True`)."
-    advice = "Cast them all to one dtype." if one == other else ragged
     raise ValueError(
         f"`{where}` must all have one structure, shape and dtype, but batch {index} differs from batch 0: "
-        f"{difference}. {advice}"
+        f"{difference}. {_how_to_make_equal(first, batch)}"
     )
+
+
+def _how_to_make_equal(first: Batch, batch: Batch) -> str:
+    """Advice for the first thing in which two batches differ: structure, dtype, examples or another axis."""
+    if jax.tree.structure(first) != jax.tree.structure(batch):
+        return "Give every batch the same parts."
+    if _shapes_of(first) == _shapes_of(batch):
+        return "Cast them all to one dtype."
+    if _shapes_of(first, of_example=True) == _shapes_of(batch, of_example=True):
+        return "Drop or pad a smaller last batch (`drop_last=True`, `drop_remainder=True`)."
+    return "Pad all of them to one length, and mask what is padding in the loss."
 
 
 def stack_leaves(trees: Sequence[PyTree]) -> PyTree:
@@ -120,41 +122,115 @@ def compare_trees(expected: PyTree, got: PyTree, *, ranks_only: bool = False) ->
     return ""
 
 
-def make_eval_set(where: str, eval_batches: PyTree) -> EvalSet:
-    """Group evaluation batches by shape.
+def read_eval_batches(where: str, eval_batches: PyTree) -> list[Batch]:
+    """The evaluation batches as arrays.
 
     Args:
       where: the argument's name, for messages.
-      eval_batches: a list of batches, the last of which may be smaller, or one pytree whose leaves have a
-        leading batch axis.
-
-    Returns:
-      The groups and the share of the examples in every batch.
+      eval_batches: a list of batches, or one pytree whose leaves have a leading batch axis.
 
     Raises:
-      ValueError: there is no batch or an empty one.
+      TypeError, ValueError: there is no batch, an empty one, or one that is not made of arrays.
     """
     if isinstance(eval_batches, list):
         batches = [check_arrays(f"{where}[{index}]", batch) for index, batch in enumerate(eval_batches)]
     else:
-        stacked = check_arrays(where, eval_batches)
-        batches = unstack(where, stacked)
+        batches = unstack(where, check_arrays(where, eval_batches))
     if not batches:
         raise ValueError(f"`{where}` is empty. Step sampling reads a validation loss: give at least one batch.")
-    groups: dict[Any, list[Batch]] = {}
     for index, batch in enumerate(batches):
-        if not jax.tree.leaves(batch) or batch_size_of(batch) == 0:
+        leaves = jax.tree.leaves(batch)
+        if not leaves or any(leaf.shape[:1] == (0,) for leaf in leaves):
             raise ValueError(f"`{where}` must hold batches of examples, but batch {index} is empty. Remove it.")
-        shapes = tuple((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(batch))
-        groups.setdefault((jax.tree.structure(batch), shapes), []).append(batch)
-    total = sum(batch_size_of(batch) for batch in batches)
-    return EvalSet(
-        groups=tuple(stack_leaves(group) for group in groups.values()),
-        weights=tuple(
-            jnp.asarray(np.asarray([batch_size_of(batch) / total for batch in group], np.float32))
-            for group in groups.values()
-        ),
+    return batches
+
+
+def group_by_shape(batches: Sequence[Batch], weights: Sequence[float] | None) -> EvalSet:
+    """Evaluation batches stacked where their shapes agree, with their shares; without those of weight 0."""
+    groups: dict[Any, list[int]] = {}
+    for index, batch in enumerate(batches):
+        if weights is None or weights[index] > 0:
+            dtypes = tuple(str(leaf.dtype) for leaf in jax.tree.leaves(batch))
+            groups.setdefault((_shapes_of(batch), dtypes), []).append(index)
+    stacked = tuple(stack_leaves([batches[index] for index in group]) for group in groups.values())
+    if weights is None:
+        return EvalSet(stacked, None)
+    shares = np.asarray(weights) / np.sum(weights)
+    return EvalSet(stacked, tuple(jnp.asarray(shares[group], jnp.float32) for group in groups.values()))
+
+
+def count_examples(where: str, batches: Sequence[Batch]) -> list[float]:
+    """How much each batch counts in a mean over all of them, as far as their shapes say.
+
+    Batches of equal shapes count equally. Others count by their examples: the length of the leading axis that all
+    their leaves but scalars share, if nothing else about their shapes differs.
+
+    Raises:
+      ValueError: the shapes do not say which axis holds the examples.
+    """
+    if len({_shapes_of(batch) for batch in batches}) == 1:
+        return [1.0] * len(batches)
+    for index, batch in enumerate(batches):
+        leaves = [(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(batch) if leaf.ndim]
+        for path, leaf in leaves:
+            first_path, first = leaves[0]
+            if leaf.shape[0] != first.shape[0]:
+                raise _unknown_weights(
+                    where,
+                    f"batch {index} has {describe(first)} at {path_of(first_path)} and {describe(leaf)} at "
+                    f"{path_of(path)}, of different lengths",
+                )
+        if _shapes_of(batch, of_example=True) != _shapes_of(batches[0], of_example=True):
+            first, other = describe_tree(batches[0]), describe_tree(batch)
+            raise _unknown_weights(
+                where, f"batch 0, {first}, and batch {index}, {other}, differ in more than their first axis"
+            )
+    return [float(next(leaf.shape[0] for leaf in jax.tree.leaves(batch) if leaf.ndim)) for batch in batches]
+
+
+def _shapes_of(batch: Batch, *, of_example: bool = False) -> tuple[Any, ...]:
+    """Structure and shapes of a batch, or of what its leaves hold for one example."""
+    shapes = [leaf.shape for leaf in jax.tree.leaves(batch)]
+    return jax.tree.structure(batch), *((len(shape), shape[1:]) if of_example else shape for shape in shapes)
+
+
+def _unknown_weights(where: str, why: str) -> ValueError:
+    return ValueError(
+        f"`{where}` does not say how many examples each of its batches holds: {why}. Give the task "
+        "eval_weight=lambda batch: ..., the number of examples (or of valid tokens) in a batch."
     )
+
+
+def weigh(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> list[float]:
+    """What `Task(eval_weight=...)` says of every batch, checked."""
+    where, weights = "Task(eval_weight=...)", []
+    for index, batch in enumerate(batches):
+        value = np.asarray(function(jax.tree.map(jnp.asarray, batch)))
+        if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, np.floating):
+            raise TypeError(f"`{where}` must return a number, got {show(value)} ({value.dtype}) for batch {index}.")
+        if value.shape != ():
+            raise ValueError(
+                f"`{where}` must return one number for a batch, got {describe(value)} for batch {index}. Take the sum, "
+                "`jnp.sum(...)`."
+            )
+        weights.append(float(value))
+    check_weights(where, weights)
+    return weights
+
+
+def check_weights(where: str, weights: Sequence[float]) -> None:
+    """Raise unless batches of these weights have a weighted mean."""
+    for index, weight in enumerate(weights):
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                f"`{where}` must be >= 0 and finite, got {weight:g} for evaluation batch {index}. It is the number of "
+                "examples (or valid tokens) in the batch."
+            )
+    if not sum(weights) > 0:
+        raise ValueError(
+            f"`{where}` must be above 0 for a batch at least, got 0 for all {len(weights)} evaluation batches, so that "
+            "there is nothing to take a mean of. Is the mask inverted?"
+        )
 
 
 def unstack(where: str, stacked: Batch) -> list[Batch]:

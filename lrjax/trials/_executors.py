@@ -28,6 +28,7 @@ from ._trial import (
     evaluate_batch,
     finish_record,
     init_trial,
+    mean_over_batches,
     observe_step,
     run_trial,
     update_with_loss,
@@ -242,9 +243,10 @@ def _evaluate_batch(
 
 
 @jax.jit
-def _weighted_sum(values: list[dict[str, Array]], shares: list[Array]) -> dict[str, Array]:
-    weights = jnp.concatenate(shares)
-    return {name: jnp.sum(jnp.stack([value[name] for value in values]) * weights) for name in values[0]}
+def _mean(values: list[dict[str, Array]], shares: tuple[Array, ...] | None) -> dict[str, Array]:
+    # as one group, whose sum rounds as the sums of groups do inside one program
+    stacked = jax.tree.map(lambda *some: jnp.stack(some), *values)
+    return mean_over_batches([stacked], None if shares is None else [jnp.concatenate(shares)])
 
 
 def run_on_host(
@@ -286,13 +288,13 @@ def follow_on_host(
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """`evaluate` as a loop on the host over the evaluation batches."""
     params = _weights(spec, state, data)
-    groups, weights = evaluation.batches
+    groups, shares = evaluation.batches
     values = [
         _evaluate_batch(spec, params, state.model_state, group, jnp.asarray(np.int32(index)), evaluation.key)
-        for group, weight in zip(groups, weights, strict=True)
-        for index in range(weight.shape[0])
+        for group in groups
+        for index in range(jax.tree.leaves(group)[0].shape[0])
     ]
-    return values[0] if len(values) == 1 else _weighted_sum(values, list(weights))
+    return values[0] if len(values) == 1 and shares is not None else _mean(values, shares)
 
 
 def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:

@@ -1,20 +1,21 @@
 """From a task to what the executors take: seeds drawn, batches read, everything checked once."""
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, path_of
-from .._types import Batch, Key, OptimizerFactory, Params, PyTree
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
 from ._checkpoint import Checkpoint
-from ._data import EvalSet, check_prefix, compare_trees, make_eval_set
+from ._data import check_prefix, check_weights, compare_trees, count_examples, group_by_shape, read_eval_batches, weigh
 from ._executors import observe_on_host, run_on_host, untouched_loss
-from ._seeds import draw_seeds
+from ._seeds import Seed, draw_seeds
 from ._task import Task
-from ._trial import EvalData, SeedData, TrialSpec
+from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
 
 _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
@@ -101,7 +102,7 @@ def prepare(
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
         task = dataclasses.replace(task, init=lambda key: (params, model_state) if task.has_state else params)
-    drawn, trainable = draw_seeds(task, key, _count_seeds(where, task, num_steps, num_seeds))
+    drawn, trainable = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds))
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
@@ -117,11 +118,11 @@ def prepare(
                 f"`Task(sample_batches=...)` must give batches of one shape for every key, but seed {index} differs "
                 f"from seed 0: {difference}."
             )
-    evaluation = make_evaluation(task, key, seeds[0].batches)
+    spec = make_spec(task, make_optimizer, trainable, horizons)
     return Experiment(
-        spec=dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves),
+        spec=dataclasses.replace(spec, lr_leaves=lr_leaves),
         seeds=tuple(seeds),
-        evaluation=evaluation,
+        evaluation=make_evaluation(task, spec, key, seeds[0], seeds[0].batches),
         dtype=hyperparameter_dtype(seeds[0].params),
         task=task,
         data_keys=tuple(seed.data_key for seed in drawn),
@@ -144,12 +145,53 @@ def make_spec(
     )
 
 
-def make_evaluation(task: Task, key: Key, train_batches: Batch) -> EvalData:
-    """The evaluation set and key; `train_batches` (leading step axis) are what `loss_fn` reads besides."""
-    eval_set = make_eval_set("Task(eval_batches=...)", task.eval_batches)
+def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData, train_batches: Batch) -> EvalData:
+    """The evaluation set and key.
+
+    Args:
+      task: the problem.
+      spec: what is compiled of it.
+      key: of the experiment.
+      seed: the parameters at which a weight that `eval_fn` returns is checked.
+      train_batches: with a leading step axis: what `loss_fn` reads besides.
+    """
+    batches = read_eval_batches("Task(eval_batches=...)", task.eval_batches)
+    eval_key = jax.random.fold_in(key, _EVAL_KEY)
     if task.eval_fn is None:
-        _check_eval_batches(eval_set, train_batches)
-    return EvalData(eval_set, jax.random.fold_in(key, _EVAL_KEY))
+        _check_eval_batches(batches, train_batches)
+        returned = None
+    else:
+        returned = _returned_weights(spec, eval_key, seed, batches)
+    if task.eval_weight is None:
+        weights = count_examples("Task(eval_batches=...)", batches) if returned is None else None
+    elif returned is None:
+        weights = weigh(task.eval_weight, batches)
+    else:
+        raise ValueError(
+            '`Task(eval_weight=...)` and the "weight" that eval_fn returns both say how much a batch counts. Leave '
+            "one out."
+        )
+    return EvalData(group_by_shape(batches, weights), eval_key)
+
+
+def _returned_weights(spec: TrialSpec, key: Key, seed: Seed | SeedData, batches: Sequence[Batch]) -> list[float] | None:
+    """The checked weights that `eval_fn` returns before any training; None if it returns none."""
+    start = join_params(seed.params, seed.frozen), seed.model_state
+
+    def weight(start: tuple[Params, ModelState], batch: Batch) -> Array | None:
+        return evaluate_batch(spec, *start, batch, key).get(WEIGHT)
+
+    if jax.eval_shape(weight, start, batches[0]) is None:
+        return None
+    read = jax.jit(weight)  # all but the weight falls away
+    returned = [read(start, batch) for batch in batches]
+    if None in returned:
+        raise ValueError(
+            f'`eval_fn` must return a "weight" for every batch or for none, got none for batch {returned.index(None)}.'
+        )
+    weights = [float(cast(Array, weight)) for weight in returned]
+    check_weights('eval_fn(...)["weight"]', weights)
+    return weights
 
 
 def hyperparameter_dtype(params: Params) -> np.dtype:
@@ -204,18 +246,26 @@ def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) ->
     return np.asarray(run_on_host(spec, zero, None, data, evaluation)[0].metrics["loss"])
 
 
-def _count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
+def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
+    """How many seeds of so many steps are trained; None: 3, or as many as the data allow.
+
+    Raises:
+      TypeError, ValueError: no number of seeds, or more than the data allow.
+    """
+    if task.stream is not None:
+        task.stream.require(num_steps)
     if num_seeds is None:
-        return max(1, task.seeds_available(num_steps, DEFAULT_SEEDS))
+        return task.seeds_available(num_steps, DEFAULT_SEEDS)
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
-    if 0 < allowed < wanted:
-        reason = f"each takes {num_steps} training batches of its own" if task.stream else "the task's max_seeds"
+    if allowed < wanted:
+        reason, advice = "the task's max_seeds", "Leave num_seeds out"
+        if task.stream is not None:
+            reason, advice = f"each takes {num_steps} training batches of its own", task.stream.endless
         raise ValueError(
-            f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. "
-            "Give more batches, or leave num_seeds out."
+            f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. {advice}, or fewer seeds."
         )
-    return wanted if allowed else 1  # too few batches for one seed is said where they are read
+    return wanted
 
 
 def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
@@ -243,19 +293,14 @@ def check_evaluation_finite(evaluation: EvalData) -> None:
                 )
 
 
-def _check_eval_batches(eval_set: EvalSet, train_batches: Batch) -> None:
+def _check_eval_batches(batches: Sequence[Batch], train_batches: Batch) -> None:
     """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
-    expected = _first_shapes(train_batches)
-    for group in eval_set.groups:
-        difference = compare_trees(expected, _first_shapes(group), ranks_only=True)
+    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), train_batches)
+    for batch in batches:
+        difference = compare_trees(expected, batch, ranks_only=True)
         if difference:
             raise ValueError(
                 "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
                 f"takes them), but one differs: {difference}. One evaluation batch is written [batch], several are a "
                 "list; a stacked pytree has a leading batch axis."
             )
-
-
-def _first_shapes(stacked: Batch) -> PyTree:
-    """The shapes of one entry of a stacked tree."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)

@@ -104,6 +104,14 @@ class BatchStream:
         whole = all(type(number) is int and number >= 0 for number in numbers)
         return whole and (not self.has_state or isinstance(position.get("state"), dict))
 
+    @property
+    def endless(self) -> str:
+        """Advice: how to give as many batches as are wanted."""
+        argument = self.where.partition("(")[2].removesuffix("=...)")
+        return (
+            f"Give a function of the epoch, which is called again when an epoch ends, `{argument}=lambda epoch: loader`"
+        )
+
     def available(self, count: int) -> int:
         """How many batches there are, counting no further than `count`."""
         while len(self._kept) < count:
@@ -114,18 +122,22 @@ class BatchStream:
             self._kept.append(check_arrays(f"{self.where}[{len(self._kept)}]", batch))
         return min(len(self._kept), count)
 
+    def require(self, count: int) -> None:
+        """Raise a ValueError unless there are so many batches."""
+        held = self.available(count)
+        if held < count:
+            raise ValueError(
+                f"`{self.where}` must give at least {count} batches (one for each step and seed), but ended after "
+                f"{held}. {self.endless}, or take fewer steps (`num_steps`) or fewer seeds (`num_seeds`)."
+            )
+
     def between(self, start: int, stop: int) -> Batch:
         """Batches start..stop-1, stacked.
 
         Raises:
           ValueError: the iterable ends before `stop`.
         """
-        held = self.available(stop)
-        if held < stop:
-            raise ValueError(
-                f"`{self.where}` must give at least {stop} batches (one for each step and seed), got {held}. "
-                "Give more data, smaller batches, fewer steps (`num_steps`) or fewer seeds (`num_seeds`)."
-            )
+        self.require(stop)
         return stack_batches(self.where, self._kept[start:stop])
 
     def open(self) -> "StreamReader":
@@ -224,8 +236,7 @@ class StreamReader:
             if not self._stream.by_epoch:
                 raise ValueError(
                     f"`{where}` must give a batch for each of the {needed} steps, but ended after {self._total}. "
-                    "Give a function of the epoch, which is called again when an epoch ends: "
-                    "`train_batches=lambda epoch: loader`; or train for fewer steps."
+                    f"{self._stream.endless}, or train for fewer steps."
                 ) from None
             self._epoch, self._index = self._epoch + 1, 0
             self._batches = self._stream.epoch_batches(self._epoch, 0)

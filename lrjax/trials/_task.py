@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, check_number, check_signature, name_of, show
+from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length
 from ._streams import BatchStream, EpochSampler
@@ -30,15 +31,21 @@ class Task:
       sample_batches: `sample_batches(key, num_steps) -> batches`, a pytree with a leading step axis. Asking for
         more steps must give the same first ones. Called outside the training program.
       eval_batches: validation batches: a list of pytrees, the last of which may be smaller, or one pytree with a
-        leading batch axis. 64 to 256 examples are enough; more costs time for every learning rate.
+        leading batch axis. 64 to 256 examples are enough; more costs time for every learning rate. Batches of one
+        shape count equally in the means over them, others by their examples, the leading axis of all their leaves
+        but scalars.
       eval_fn: `eval_fn(params, batch) -> {"loss": ..., "accuracy": ...}` or a scalar loss, the mean over the
-        batch. None: `loss_fn` with one fixed key.
+        batch. None: `loss_fn` with one fixed key. A "weight" in the dict is no metric: it is how much the batch counts
+        in the means, for example the sum of its mask.
       trainable: which parameters train: a pytree of bools like params, or a function of params that returns one.
         None: every floating one.
       baseline_loss: the validation loss of the best constant predictor (ln C for C balanced classes), in the units
         of `loss_fn`; lets the finder see that a model has only learned the mean. None: unknown.
       eval_params: `eval_params(opt_state, params) -> params` for optimizers that evaluate other weights than
         they train. `optax.contrib.schedule_free` is recognised without it.
+      eval_weight: `eval_weight(batch) -> weight`, how much an evaluation batch counts, >= 0: its valid examples or
+        tokens, where the shapes do not say it (padding, time-major arrays) and `eval_fn` does not, since there is none
+        or it is made by an integration. Called once for each batch. None: see `eval_batches`.
       batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
       max_seeds: the most seeds the data allow, or None for no bound.
       arrays: what `from_arrays` draws from, or the list of `from_batches`; lets a sweep notice
@@ -70,12 +77,15 @@ class Task:
     trainable: PyTree | Callable[[Params], PyTree] | None = None
     baseline_loss: float | None = None
     eval_params: Callable[[Any, Params], Params] | None = None
+    eval_weight: Callable[[Batch], Any] | None = None
     batches_between: Callable[[Key, int, int], Batch] | None = None
     max_seeds: int | None = None
     has_state: bool = False
     stream: BatchStream | None = dataclasses.field(default=None, repr=False)
     arrays: PyTree = dataclasses.field(default=None, repr=False)
     step_fn: Callable[[PyTree, Batch], PyTree] | None = dataclasses.field(default=None, repr=False)
+
+    __repr__ = line_repr
 
     def __post_init__(self) -> None:
         state = "model_state, " if self.has_state else ""
@@ -90,6 +100,8 @@ class Task:
         if self.eval_params is not None:
             wanted = "eval_params(opt_state, params) -> params"
             _check_signature(f"{where}(eval_params=...)", self.eval_params, wanted)
+        if self.eval_weight is not None:
+            _check_signature(f"{where}(eval_weight=...)", self.eval_weight, "eval_weight(batch) -> weight")
         if self.batches_between is not None:
             wanted = "batches_between(key, start, stop) -> batches"
             _check_signature(f"{where}(batches_between=...)", self.batches_between, wanted)
@@ -254,7 +266,7 @@ class Task:
           loss_fn: as for `Task`.
           train_batches: an iterable of pytrees of one shape, or a function of the epoch (0 first) that returns one
             and is called again when an epoch ends. Tensors of other libraries become JAX arrays.
-          eval_batches: a finite iterable of pytrees; the last may be smaller.
+          eval_batches: a finite iterable of pytrees; the last may be smaller. See `Task` for what each counts.
           stateful: whether `loss_fn` has the form with `model_state`.
           **options: further fields of `Task`.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -199,23 +199,60 @@ def observe_step(spec: TrialSpec, state: TrialState, data: SeedData) -> TrialSta
 def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """The mean of every metric over the evaluation examples."""
     params = weights_to_evaluate(spec, state, data)
-    groups, weights = evaluation.batches
-    if len(groups) == 1 and weights[0].shape[0] == 1:  # no mean, so no rounding
-        batch = jax.tree.map(lambda leaf: leaf[0], groups[0])
+    groups, shares = evaluation.batches
+
+    def of_batch(batch: Batch) -> dict[str, Array]:
         return evaluate_batch(spec, params, state.model_state, batch, evaluation.key)
-    totals: dict[str, Array] | None = None
-    for group, weight in zip(groups, weights, strict=True):
-        metrics = lax.map(lambda batch: evaluate_batch(spec, params, state.model_state, batch, evaluation.key), group)
-        sums = {name: jnp.sum(value * weight) for name, value in metrics.items()}
-        totals = sums if totals is None else {name: totals[name] + value for name, value in sums.items()}
-    assert totals is not None
-    return totals
+
+    if len(groups) == 1 and jax.tree.leaves(groups[0])[0].shape[0] == 1:
+        metrics = of_batch(jax.tree.map(lambda leaf: leaf[0], groups[0]))
+        return mean_over_batches([jax.tree.map(lambda value: value[None], metrics)], shares)
+    return mean_over_batches([lax.map(of_batch, group) for group in groups], shares)
+
+
+def mean_over_batches(
+    metrics: Sequence[dict[str, Array]], shares: Sequence[Array] | None
+) -> dict[str, Float[Array, ""]]:
+    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none.
+
+    Args:
+      metrics: for each group of batches, name -> values of shape (batches,).
+      shares: for each group, the shares of its batches, 1 in all; None: as the metric "weight" says.
+    """
+    names = list(metrics[0])
+    for other in metrics:
+        if set(other) != set(names):
+            raise ValueError(f"`eval_fn` must return the same names for every batch, got {names} and {list(other)}.")
+    if shares is not None:
+        return {name: _mean([group[name] for group in metrics], shares) for name in names}
+    weights = [group[WEIGHT] for group in metrics]
+    total = sum(jnp.sum(weight) for weight in weights)
+    sane = jnp.isfinite(total) & (total > 0) & jnp.stack([(weight >= 0).all() for weight in weights]).all()
+    shares = [weight / total for weight in weights]
+
+    def mean(name: str) -> Array:
+        # a batch without valid examples has nan for its mean
+        counted = [jnp.where(weight > 0, group[name], 0) for group, weight in zip(metrics, weights, strict=True)]
+        return jnp.where(sane, _mean(counted, shares), jnp.nan)
+
+    return {name: mean(name) for name in names if name != WEIGHT}
+
+
+def _mean(values: Sequence[Array], shares: Sequence[Array]) -> Array:
+    if len(values) == 1 and len(values[0]) == 1:  # no mean, so no rounding
+        return values[0][0]
+    pairs = zip(values, shares, strict=True)
+    return cast(Array, sum(jnp.sum(value * share.astype(value.dtype)) for value, share in pairs))
+
+
+WEIGHT = "weight"
+"""What `eval_fn` returns under this name is how much the batch counts, and no metric."""
 
 
 def evaluate_batch(
     spec: TrialSpec, params: Params, model_state: ModelState, batch: Batch, key: Key
 ) -> dict[str, Array]:
-    """The metrics of one batch, as float32 scalars (float64 where the function gives them)."""
+    """The metrics of one batch, as float32 scalars (float64 where the function gives them), and maybe its weight."""
     if spec.eval_fn is None:
         metrics: Any = {"loss": call_loss(spec, params, model_state, batch, key)[0]}
     else:
@@ -228,7 +265,9 @@ def evaluate_batch(
             f'`eval_fn` must return a scalar loss or a dict of names with "loss", got the names {list(metrics)}. '
             "The learning rate is chosen by the loss."
         )
-    scalars = {name: check_scalar(f'eval_fn(...)["{name}"]', value) for name, value in metrics.items()}
+    scalars = {
+        name: check_scalar(f'eval_fn(...)["{name}"]', value, total=name == WEIGHT) for name, value in metrics.items()
+    }
     return {name: value.astype(jnp.promote_types(value.dtype, jnp.float32)) for name, value in scalars.items()}
 
 
@@ -344,8 +383,8 @@ def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any
         ) from error
 
 
-def check_scalar(where: str, value: Any) -> Array:
-    """A floating scalar, or an error that shows what came instead."""
+def check_scalar(where: str, value: Any, *, total: bool = False) -> Array:
+    """A floating scalar, a mean over a batch or a `total`, or an error that shows what came instead."""
     if isinstance(value, tuple):
         raise TypeError(
             f"`{where}` must be a scalar loss, got a tuple of {len(value)}. Return the loss alone; "
@@ -358,9 +397,8 @@ def check_scalar(where: str, value: Any) -> Array:
     except TypeError:
         raise TypeError(f"`{where}` must be a scalar, got {show(value)} ({type(value).__name__}).") from None
     if array.shape != ():
-        raise ValueError(
-            f"`{where}` must be a scalar, got {describe(array)}. Take the mean over the batch, `jnp.mean(...)`."
-        )
+        advice = "sum over the batch, `jnp.sum(...)`" if total else "mean over the batch, `jnp.mean(...)`"
+        raise ValueError(f"`{where}` must be a scalar, got {describe(array)}. Take the {advice}.")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         if jnp.issubdtype(array.dtype, jnp.complexfloating):
             raise TypeError(f"`{where}` must be real, got {describe(array)}. Take its real part or its modulus.")
