@@ -20,7 +20,7 @@ from lrjax import schedules
 STEPS = 8
 LAST = 2**31 - 1
 AT = np.arange(STEPS)
-LR = schedules.one_cycle(0.1, STEPS)
+LR = schedules.one_cycle(0.1, total_steps=STEPS)
 MOMENTUM = schedules.one_cycle_momentum(STEPS)
 DECAY = schedules.linear_decay(0.1, 0.0, STEPS)
 
@@ -296,12 +296,14 @@ def test_one_trace_for_many_steps():
 def test_one_trace_for_a_hundred_peaks():
     chex.clear_trace_counter()
     train = jax.jit(chex.assert_max_traces(quadratic, 1))
-    ends = {float(train(schedules.one_cycle(peak, 30), MOMENTUM)[0]) for peak in np.linspace(0.01, 0.5, 100)}
+    ends = {
+        float(train(schedules.one_cycle(peak, total_steps=30), MOMENTUM)[0]) for peak in np.linspace(0.01, 0.5, 100)
+    }
     assert len(ends) == 100
 
 
 def test_vmap_over_stacked_schedules_is_one_run_each():
-    rates = [schedules.one_cycle(peak, total) for peak, total in ((0.1, 30), (0.3, 20), (0.5, 40))]
+    rates = [schedules.one_cycle(peak, total_steps=total) for peak, total in ((0.1, 30), (0.3, 20), (0.5, 40))]
     momenta = [schedules.one_cycle_momentum(total, min_momentum=low) for low, total in ((0.8, 30), (0.5, 20), (0.1, 9))]
     together = jax.jit(jax.vmap(quadratic))(schedules.stack(rates), schedules.stack(momenta))
     alone = [jax.jit(quadratic)(rate, momentum) for rate, momentum in zip(rates, momenta, strict=True)]

@@ -73,7 +73,7 @@ def scheduled(
       >>> from lrjax import schedules
       >>> optimizer = lrjax.scheduled(
       ...     optax.sgd,
-      ...     learning_rate=schedules.one_cycle(0.5, 100),
+      ...     learning_rate=schedules.one_cycle(0.5, total_steps=100),
       ...     momentum=schedules.one_cycle_momentum(100),
       ... )
       >>> params = jnp.ones(2)
