@@ -93,10 +93,12 @@ def wsd(T: int, t: int, shape: str, low: float) -> float:
     return fall(shape, u(t - warm - stable, T - warm - stable))
 
 
-def warm_cosine(T: int, t: int, late: int) -> float:
+def warm_cosine(T: int, t: int, late: int, first: float | None = 0.002) -> float:
     warm = T // 10
+    if t < warm and first is None:
+        return PEAK * (t + 1) / warm
     if t < warm:
-        return mix((t + late) / warm, PEAK, 0.002)
+        return mix(t / max(warm - late, 1), PEAK, first)
     return fall("cosine", u(t + late - warm, T - warm))
 
 
@@ -262,14 +264,21 @@ CASES: dict[str, Case] = {
         lambda T: {T // 10: PEAK, T: END, 2 * T: END},
         lambda T: (0, T // 10, T),
     ),
-    "warmup_cosine hf": Case(
-        lambda T: schedules.warmup_cosine(
-            PEAK, warmup_steps=T // 10, total_steps=T, init_value=0.002, end_value=END, convention="hf"
-        ),
-        lambda T, t: warm_cosine(T, t, 1),
-        lambda T: {T - 1: END, T: END},
-        lambda T: (0, T // 10, T),
-    ),
+    **{
+        f"warmup_cosine hf{' from 0.002' * (first is not None)}": Case(
+            lambda T, first=first: schedules.warmup_cosine(
+                PEAK, warmup_steps=T // 10, total_steps=T, init_value=first, end_value=END, convention="hf"
+            ),
+            lambda T, t, first=first: warm_cosine(T, t, 1, first),
+            lambda T, first=first: (
+                ({0: first} if first and T >= 10 else {})
+                | ({T // 10 - 1: PEAK} if T >= 20 else {})
+                | {T - 1: END, T: END}
+            ),
+            lambda T: (0, T // 10 - 1, T // 10, T),
+        )
+        for first in (None, 0.002)
+    },
     **{
         f"warmup_stable_decay {shape}": Case(
             lambda T, shape=shape: schedules.warmup_stable_decay(

@@ -65,8 +65,8 @@ def cosine_restarts(
       cycle_mult: $m$, a whole number >= 1.
       peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
       end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
-      convention: "optax", "torch" and "hf" agree; "keras" scales the cosine only, not the floor: cycle $i$ goes from
-        $e + (v - e)\,d^i$.
+      convention: "optax", "torch" and "hf" agree (transformers stops after `num_cycles`); "keras" scales the cosine
+        only, not the floor: cycle $i$ goes from $e + (v - e)\,d^i$.
 
     Returns:
       A schedule: step of any shape -> lr of the same shape.

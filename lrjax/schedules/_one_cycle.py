@@ -76,7 +76,8 @@ def one_cycle(
       shape: "cosine" or "linear".
       three_phase: whether to stop over at the initial value.
       convention: "optax" has its peak at step floor(pct $N$) and its end at step $N$, which N updates never reach;
-        "torch" has its peak at pct $N$ - 1 and its end at step $N$ - 1, the last update.
+        "torch" has its peak at pct $N$ - 1 and its end at step $N$ - 1, the last update. (The three phases of Optax's
+        `linear_onecycle_schedule` are these for its pct_final = 2 pct_start; its default is 0.85.)
 
     Returns:
       A schedule: step of any shape -> lr of the same shape. It stays at its end, where PyTorch's raises an error.
