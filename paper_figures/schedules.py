@@ -26,11 +26,11 @@ PANELS: dict[str, Any] = {
     "linear_decay": s.linear_decay(1.0, 0.1, 70),
     "polynomial_decay": {f"power {p:g}": s.polynomial_decay(1.0, 0.0, p, 100) for p in (0.5, 2.0)},
     "exponential_decay": {
-        "smooth": s.exponential_decay(1.0, 0.5, 20),
-        "staircase": s.exponential_decay(1.0, 0.5, 20, staircase=True),
+        "smooth": s.exponential_decay(1.0, 20, 0.5),
+        "staircase": s.exponential_decay(1.0, 20, 0.5, staircase=True),
     },
-    "inverse_time_decay": s.inverse_time_decay(1.0, 1.0, 15),
-    "step_decay": s.step_decay(1.0, 0.4, 30),
+    "inverse_time_decay": s.inverse_time_decay(1.0, 15, 1.0),
+    "step_decay": s.step_decay(1.0, factor=0.4, every=30),
     "piecewise_constant": s.piecewise_constant([0.4, 1.0, 0.6, 0.1], [15, 50, 80]),
     "piecewise_interpolate": {
         kind: s.piecewise_interpolate([0.1, 1.0, 0.4, 0.0], [20, 60, 100], kind=kind) for kind in ("linear", "cosine")
@@ -54,20 +54,22 @@ PANELS: dict[str, Any] = {
     "cosine_restarts": s.cosine_restarts(1.0, 14, cycle_mult=2, peak_decay=0.8),
     "triangular": s.triangular(0.1, 1.0, 15),
     "triangular2": s.triangular2(0.1, 1.0, 15),
-    "exp_range": s.exp_range(0.1, 1.0, 15, 0.98),
+    "exp_range": s.exp_range(0.1, 1.0, 15, gamma=0.98),
     "one_cycle": {
-        "two phases": s.one_cycle(1.0, 100),
-        "three phases": s.one_cycle(1.0, 100, three_phase=True, shape="linear", div_factor=8.0),
+        "two phases": s.one_cycle(1.0, total_steps=100),
+        "three phases": s.one_cycle(1.0, total_steps=100, three_phase=True, shape="linear", div_factor=8.0),
     },
     "one_cycle_momentum": s.one_cycle_momentum(100),
     "triangular_momentum": s.triangular_momentum(15),
-    "cyclic_exponential_decay": s.cyclic_exponential_decay(1.0, 0.5, 50, 20),
+    "cyclic_exponential_decay": s.cyclic_exponential_decay(1.0, decay_rate=0.5, transition_steps=50, cycle_steps=20),
     "range_test_ramp": {mode: s.range_test_ramp(1e-3, 1.0, 101, mode=mode) for mode in ("exponential", "linear")},
-    "join": s.join([s.linear_decay(0.0, 1.0, 20), s.step_decay(1.0, 0.5, 20), s.cosine_decay(0.25, 20)], [20, 80]),
+    "join": s.join(
+        [s.linear_decay(0.0, 1.0, 20), s.step_decay(1.0, factor=0.5, every=20), s.cosine_decay(0.25, 20)], [20, 80]
+    ),
     "multiply": s.multiply(s.cosine_decay(1.0, 100), s.triangular(0.4, 1.0, 5)),
     "clip": s.clip(s.cosine_decay(1.2, 100), min_value=0.2, max_value=1.0),
     "shift": s.shift(s.cosine_decay(1.0, 60), 30),
-    "stretch": s.stretch(s.step_decay(1.0, 0.5, 10), 30, 100),
+    "stretch": s.stretch(s.step_decay(1.0, factor=0.5, every=10), 30, 100),
     "repeat": s.repeat(s.warmup_cosine(1.0, warmup_steps=5, total_steps=25), 25, times=3),
     "extend": {
         name: s.extend(s.warmup_stable_decay(1.0, warmup_steps=5, stable_steps=35, decay_steps=20), more)

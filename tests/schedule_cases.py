@@ -93,10 +93,12 @@ def wsd(T: int, t: int, shape: str, low: float) -> float:
     return fall(shape, u(t - warm - stable, T - warm - stable))
 
 
-def warm_cosine(T: int, t: int, late: int) -> float:
+def warm_cosine(T: int, t: int, late: int, first: float | None = 0.002) -> float:
     warm = T // 10
+    if t < warm and first is None:
+        return PEAK * (t + 1) / warm
     if t < warm:
-        return mix((t + late) / warm, PEAK, 0.002)
+        return mix(t / max(warm - late, 1), PEAK, first)
     return fall("cosine", u(t + late - warm, T - warm))
 
 
@@ -157,31 +159,31 @@ CASES: dict[str, Case] = {
         lambda T: schedules.polynomial_decay(PEAK, END, 10.0, T), lambda T, t: mix((1 - u(t, T)) ** 10), ends()
     ),
     "exponential_decay": Case(
-        lambda T: schedules.exponential_decay(PEAK, 0.5, T), lambda T, t: PEAK * 0.5 ** (t / T), lambda T: {0: PEAK}
+        lambda T: schedules.exponential_decay(PEAK, T, 0.5), lambda T, t: PEAK * 0.5 ** (t / T), lambda T: {0: PEAK}
     ),
     "exponential_decay begin": Case(
-        lambda T: schedules.exponential_decay(PEAK, 0.9, T, transition_begin=5, end_value=END),
+        lambda T: schedules.exponential_decay(PEAK, T, 0.9, transition_begin=5, end_value=END),
         lambda T, t: max(PEAK * np.float64(np.float32(0.9)) ** (max(t - 5, 0) / T), END),
         lambda T: {0: PEAK, 5: PEAK},
         lambda T: (0, 5, T + 5),
     ),
     "exponential_decay staircase": Case(
-        lambda T: schedules.exponential_decay(PEAK, 0.5, T, staircase=True),
+        lambda T: schedules.exponential_decay(PEAK, T, 0.5, staircase=True),
         lambda T, t: PEAK * 0.5 ** (t // T),
         lambda T: {0: PEAK, T - 1: PEAK, T: 0.5 * PEAK, 2 * T - 1: 0.5 * PEAK, 2 * T: 0.25 * PEAK},
         lambda T: (0, T, 2 * T, 7 * T),
     ),
     "inverse_time_decay": Case(
-        lambda T: schedules.inverse_time_decay(PEAK, 2.0, T), lambda T, t: PEAK / (1 + 2 * t / T), lambda T: {0: PEAK}
+        lambda T: schedules.inverse_time_decay(PEAK, T, 2.0), lambda T, t: PEAK / (1 + 2 * t / T), lambda T: {0: PEAK}
     ),
     "inverse_time_decay staircase": Case(
-        lambda T: schedules.inverse_time_decay(PEAK, 3.0, T, staircase=True, power=0.5),
+        lambda T: schedules.inverse_time_decay(PEAK, T, 3.0, staircase=True, power=0.5),
         lambda T, t: PEAK / (1 + 3 * (t // T)) ** 0.5,
         lambda T: {0: PEAK, T - 1: PEAK, T: 0.5 * PEAK},
         lambda T: (0, T, 2 * T, 5 * T),
     ),
     "step_decay": Case(
-        lambda T: schedules.step_decay(PEAK, 0.5, T),
+        lambda T: schedules.step_decay(PEAK, factor=0.5, every=T),
         lambda T, t: PEAK * 0.5 ** (t // T),
         lambda T: {0: PEAK, T - 1: PEAK, T: 0.5 * PEAK, 3 * T: 0.125 * PEAK},
         lambda T: (0, T, 2 * T, 9 * T),
@@ -262,14 +264,21 @@ CASES: dict[str, Case] = {
         lambda T: {T // 10: PEAK, T: END, 2 * T: END},
         lambda T: (0, T // 10, T),
     ),
-    "warmup_cosine hf": Case(
-        lambda T: schedules.warmup_cosine(
-            PEAK, warmup_steps=T // 10, total_steps=T, init_value=0.002, end_value=END, convention="hf"
-        ),
-        lambda T, t: warm_cosine(T, t, 1),
-        lambda T: {T - 1: END, T: END},
-        lambda T: (0, T // 10, T),
-    ),
+    **{
+        f"warmup_cosine hf{' from 0.002' * (first is not None)}": Case(
+            lambda T, first=first: schedules.warmup_cosine(
+                PEAK, warmup_steps=T // 10, total_steps=T, init_value=first, end_value=END, convention="hf"
+            ),
+            lambda T, t, first=first: warm_cosine(T, t, 1, first),
+            lambda T, first=first: (
+                ({0: first} if first and T >= 10 else {})
+                | ({T // 10 - 1: PEAK} if T >= 20 else {})
+                | {T - 1: END, T: END}
+            ),
+            lambda T: (0, T // 10 - 1, T // 10, T),
+        )
+        for first in (None, 0.002)
+    },
     **{
         f"warmup_stable_decay {shape}": Case(
             lambda T, shape=shape: schedules.warmup_stable_decay(
@@ -335,7 +344,7 @@ CASES: dict[str, Case] = {
         lambda T: (0, T, 2 * T, 3 * T, 5 * T),
     ),
     "exp_range": Case(
-        lambda T: schedules.exp_range(END, PEAK, T, 0.5),
+        lambda T: schedules.exp_range(END, PEAK, T, gamma=0.5),
         lambda T, t: mix(triangle(t, T, T)[0] * 0.5**t),
         lambda T: {0: END, 2 * T: END},
         lambda T: (0, T, 2 * T, 3 * T),
@@ -344,7 +353,7 @@ CASES: dict[str, Case] = {
         f"one_cycle {shape} {phases} {convention}": Case(
             lambda T, shape=shape, phases=phases, convention=convention: schedules.one_cycle(
                 PEAK,
-                T,
+                total_steps=T,
                 div_factor=8.0,
                 final_div_factor=64.0,
                 shape=shape,
@@ -390,7 +399,9 @@ CASES: dict[str, Case] = {
     ),
     **{
         f"cyclic_exponential_decay {floor}": Case(
-            lambda T, floor=floor: schedules.cyclic_exponential_decay(PEAK, 0.5, 2 * T, T, floor_fraction=floor),
+            lambda T, floor=floor: schedules.cyclic_exponential_decay(
+                PEAK, decay_rate=0.5, transition_steps=2 * T, cycle_steps=T, floor_fraction=floor
+            ),
             lambda T, t, floor=floor: ced(T, t, floor),
             lambda T, floor=floor: {0: PEAK, 2 * T: 0.5 * PEAK} | ({T // 2: 0.0} if floor == 0 and T % 2 == 0 else {}),
             lambda T: (0, T // 2, T, 2 * T),
@@ -411,7 +422,11 @@ CASES: dict[str, Case] = {
     ),
     "join": Case(
         lambda T: schedules.join(
-            [schedules.linear_decay(0.0, PEAK, T), schedules.step_decay(PEAK, 0.5, T), schedules.constant(END)],
+            [
+                schedules.linear_decay(0.0, PEAK, T),
+                schedules.step_decay(PEAK, factor=0.5, every=T),
+                schedules.constant(END),
+            ],
             [T, 4 * T],
         ),
         lambda T, t: PEAK * t / T if t < T else PEAK * 0.5 ** ((t - T) // T) if t < 4 * T else END,
@@ -450,7 +465,7 @@ CASES: dict[str, Case] = {
         lambda T: {T: END, 2 * T: END},
     ),
     "stretch": Case(
-        lambda T: schedules.stretch(schedules.step_decay(PEAK, 0.5, T), 3, 7),
+        lambda T: schedules.stretch(schedules.step_decay(PEAK, factor=0.5, every=T), 3, 7),
         lambda T, t: PEAK * 0.5 ** (t * 3 // (7 * T)),
         lambda T: {0: PEAK, -(-7 * T // 3) - 1: PEAK, -(-7 * T // 3): 0.5 * PEAK, 7 * T: 0.125 * PEAK},
         lambda T: (0, 7 * T // 3, 14 * T // 3, 7 * T),

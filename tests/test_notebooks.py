@@ -106,7 +106,7 @@ def test_a_recommendation_and_a_description():
 
 
 def test_the_course_of_a_description_has_its_edges():
-    schedule = schedules.step_decay(1.0, 0.5, 999)
+    schedule = schedules.step_decay(1.0, factor=0.5, every=999)
     course = dict(schedules.describe(schedule, 10_000).course)
     for step in (0, 998, 999, 9_999):
         np.testing.assert_allclose(course[step], float(schedule(step)), rtol=1e-6)

@@ -21,7 +21,7 @@ TOTAL = 1400
 
 NAN, STEPS = float("nan"), np.arange(TOTAL)
 U = STEPS / TOTAL
-ONE_CYCLE = schedules.one_cycle(1.0, 1000)
+ONE_CYCLE = schedules.one_cycle(1.0, total_steps=1000)
 WARM_COSINE = schedules.warmup_cosine(1.0, warmup_steps=100, total_steps=1000)
 STABLE = schedules.warmup_stable_decay(1.0, warmup_steps=100, stable_steps=700, decay_steps=200)
 
@@ -54,7 +54,7 @@ STUDY = {
     "constant": Row(schedules.constant(1.0), np.ones(TOTAL), 0, False, 1),
     "linear": Row(schedules.linear_decay(1.0, 0.0, TOTAL), 1 - U, 0.30, False, 1.7),
     "cosine": Row(schedules.cosine_decay(1.0, TOTAL), cosine(U), 0.30, False, 1.6),
-    "exp1%": Row(schedules.exponential_decay(1.0, 0.01, TOTAL), 0.01**U, 0.67, False, 2.7),
+    "exp1%": Row(schedules.exponential_decay(1.0, TOTAL, 0.01), 0.01**U, 0.67, False, 2.7),
     "step": Row(
         schedules.piecewise_constant([1.0, 0.1, 0.01], [TOTAL // 2, 3 * TOTAL // 4]),
         np.select([U < 0.5, U < 0.75], [1, 0.1], 0.01),
@@ -63,7 +63,7 @@ STUDY = {
         1.5,
     ),
     "1cycle": Row(
-        schedules.one_cycle(1.0, TOTAL),
+        schedules.one_cycle(1.0, total_steps=TOTAL),
         np.where(U < 0.3, 0.04 + 0.96 * cosine(1 - U / 0.3), 4e-6 + (1 - 4e-6) * cosine((U - 0.3) / 0.7)),
         0.30,
         True,
@@ -75,7 +75,7 @@ STUDY = {
     ),
     "restarts": Row(schedules.cosine_restarts(1.0, TOTAL // 7, cycle_mult=2), RESTARTS, 0.30, False, 1.6),
     "cycexp": Row(
-        schedules.cyclic_exponential_decay(1.0, 0.05, TOTAL, TOTAL // 5),
+        schedules.cyclic_exponential_decay(1.0, decay_rate=0.05, transition_steps=TOTAL, cycle_steps=TOTAL // 5),
         0.05**U * (0.1 + 0.9 * cosine(10 * U)),
         0.76,
         False,
@@ -246,7 +246,11 @@ def test_the_studys_multiples_of_max_lr(schedule, num_steps, low, high):
 @pytest.mark.parametrize(("num_steps", "longer"), [(100, 10), (500, 20), (5000, 20), (100, 200)])
 def test_for_long_trials_1cycle_is_4_to_5_times_the_drifted_max_lr(num_steps, longer):
     drifted = longer**-0.4
-    assert 4 < by_max_lr(schedules.one_cycle(1.0, longer * num_steps), num_steps, longer * num_steps) / drifted < 5
+    assert (
+        4
+        < by_max_lr(schedules.one_cycle(1.0, total_steps=longer * num_steps), num_steps, longer * num_steps) / drifted
+        < 5
+    )
 
 
 @given(num_steps=st.integers(1, 3000), total=st.integers(1, 3000))

@@ -1,4 +1,4 @@
-"""reduce_on_plateau against PyTorch, frozen by tests/oracles/regenerate_plateau.py, and where it is to differ."""
+"""reduce_on_plateau against PyTorch and Keras, frozen by tests/oracles/regenerate_plateau.py, and against Optax."""
 
 import itertools
 import json
@@ -13,21 +13,22 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import slow
 from tiny import check_message
 
 import lrjax
 
 FILE = Path(__file__).parent / "oracles" / "plateau.json"
 PEER = json.loads(FILE.read_text())
-TRACES, BASE_LR = PEER["traces"], PEER["base_lr"]
+TRACES, OF_KERAS, BASE_LR = PEER["torch"]["traces"], PEER["keras"]["traces"], PEER["base_lr"]
 CHOICES = {"mode": ("min", "max"), "threshold_mode": ("rel", "abs"), "patience": (0, 1, 2, 3), "cooldown": (0, 1, 2)}
 KINDS = ("improving", "plateauing", "noisy", "broken")
 NAN, INF = float("nan"), float("inf")
 ONE = jnp.ones(())
 
-every_trace = pytest.mark.parametrize(
-    "trace", TRACES, ids=["-".join(map(str, (trace["kind"], *trace["options"].values()))) for trace in TRACES]
-)
+
+def every(traces: Any) -> Any:
+    return pytest.mark.parametrize("trace", traces, ids=lambda trace: "-".join(map(str, trace["options"].values())))
 
 
 def scales_of(metrics: Any, **options: Any) -> np.ndarray:
@@ -88,14 +89,42 @@ def ours_of(options: dict[str, Any]) -> dict[str, Any]:
     return options if options["min_lr"] == 0 else {**options, "base_lr": BASE_LR}
 
 
-@every_trace
+@every(TRACES)
 def test_as_pytorch(trace):
     np.testing.assert_allclose(
         BASE_LR * scales_of(numbers(trace), **ours_of(trace["options"])), trace["lrs"], rtol=1e-5
     )
 
 
-@every_trace
+@every([slow(trace) if index % 4 else trace for index, trace in enumerate(OF_KERAS)])
+def test_as_keras(trace):
+    options = ours_of(trace["options"])
+    scales = BASE_LR * scales_of(trace["metrics"], **options, convention="keras")
+    np.testing.assert_allclose(scales, trace["lrs"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("patience", "cooldown", "size"), [(1, 0, 2), (2, 1, 1), slow(2, 3, 1), slow(4, 1, 2)])
+def test_as_optax(patience, cooldown, size):
+    same = {"factor": 0.5, "patience": patience, "cooldown": cooldown, "accumulation_size": size}
+    theirs = optax.contrib.reduce_on_plateau(rtol=0.01, atol=0.0, min_scale=0.1, **same)
+    ours = lrjax.reduce_on_plateau(threshold=0.01, min_lr=0.1, base_lr=1.0, convention="optax", **same)
+    params = jnp.ones(1)
+
+    def scales(optimizer: Any, metrics: Any) -> Any:
+        def step(state: Any, metric: Any) -> Any:
+            update, state = optimizer.update(params, state, params, value=metric)
+            return state, update[0]
+
+        return jax.lax.scan(step, optimizer.init(params), metrics)[1]
+
+    noise = np.random.default_rng(patience).normal(size=(20, 60))
+    metrics = np.float32(np.exp(0.3 * noise) * 0.95 ** np.arange(60))
+    expected = jax.vmap(lambda one: scales(theirs, one))(metrics)
+    np.testing.assert_allclose(jax.vmap(lambda one: scales(ours, one))(metrics), expected, rtol=1e-5)
+    assert len(np.unique(expected)) > 2
+
+
+@every(TRACES)
 def test_the_definition_is_pytorchs_for_positive_metrics(trace):
     options = dict(trace["options"])
     least = options.pop("min_lr") / BASE_LR
@@ -104,7 +133,12 @@ def test_the_definition_is_pytorchs_for_positive_metrics(trace):
 
 def test_the_file_is_what_it_says():
     assert FILE.stat().st_size < 150_000
-    assert PEER["peer"].startswith("PyTorch 2.")
+    assert PEER["torch"]["peer"].startswith("PyTorch 2.")
+    assert PEER["keras"]["peer"].startswith("Keras 3.")
+    assert any(min(trace["metrics"]) < 0 < max(trace["metrics"]) for trace in OF_KERAS)
+    for patience, cooldown in itertools.product(range(4), range(4)):
+        like = {"patience": patience, "cooldown": cooldown}
+        assert any(like.items() <= trace["options"].items() and min(trace["lrs"]) < BASE_LR for trace in OF_KERAS)
     assert len(TRACES) >= 60
     for name, values in CHOICES.items():
         for kind, value in itertools.product(KINDS, values):
@@ -136,6 +170,19 @@ HAND: dict[str, tuple[dict[str, Any], list[float], list[float]]] = {
         [8, 8, 7, 7.5, 7, 6],
         [1, 1, 1, 0.5, 0.5, 0.5],
     ),
+    "patience of Optax": (
+        {"factor": 0.5, "patience": 2, "convention": "optax"},
+        [1, 1, 1, 1, 1],
+        [1, 1, 0.5, 0.5, 0.25],
+    ),
+    "patience of Keras": (
+        {"factor": 0.5, "patience": 2, "convention": "keras"},
+        [1, 1, 1, 1, 1],
+        [1, 1, 0.5, 0.5, 0.25],
+    ),
+    "patience 0 of Keras": ({**NOW, "convention": "keras"}, [1, 1, 1], [1, 0.5, 0.25]),
+    "cooldown of Keras": ({**NOW, "cooldown": 2, "convention": "keras"}, [1, 1, 1, 1, 1], [1, 0.5, 0.5, 0.25, 0.25]),
+    "min_delta of Keras": ({**NOW, "threshold": 2, "convention": "keras"}, [8, 6, 5.5], [1, 0.5, 0.5]),
     "max": ({**NOW, "mode": "max"}, [1, 2, 2, 3, 1], [1, 1, 0.5, 0.5, 0.25]),
     "least": ({**NOW, "min_lr": 0.3, "base_lr": 1.0}, [1, 1, 1, 1], [1, 0.5, 0.3, 0.3]),
     "least from the beginning": ({**NOW, "min_lr": 1.0, "base_lr": 1.0}, [1, 1, 1], [1, 1, 1]),
@@ -325,6 +372,12 @@ ERRORS = {
         lambda: lrjax.reduce_on_plateau(min_lr=2, base_lr=1),
         ValueError,
         ["must not be above base_lr=1"],
+    ),
+    "convention": (lambda: lrjax.reduce_on_plateau(convention="pytorch"), ValueError, ["'torch', 'keras', 'optax'"]),
+    "patience of Optax": (
+        lambda: lrjax.reduce_on_plateau(patience=0, convention="optax"),
+        ValueError,
+        ["`reduce_on_plateau(patience=...)`", ">= 1"],
     ),
     "size": (lambda: lrjax.reduce_on_plateau(accumulation_size=0), ValueError, ["accumulation_size=...", "updates"]),
 }

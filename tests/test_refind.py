@@ -289,6 +289,14 @@ def test_what_a_restored_checkpoint_may_be_is_taken_as_it_is():
     np.testing.assert_array_equal(result.search.curve.losses, searched("injected").search.curve.losses)
 
 
+def test_a_checkpoint_of_flax_nnx_is_taken_as_it_is():
+    """Each leaf in a Variable, as `nnx.Optimizer.opt_state` and `nnx.state(model)` have them."""
+    nnx = pytest.importorskip("flax.nnx")
+    boxed = jax.tree.map(nnx.Param, checkpoint("adam"))
+    result = find(REGRESSION, optax.adam, **boxed, **RANGE)
+    np.testing.assert_array_equal(result.search.curve.losses, searched("adam").search.curve.losses)
+
+
 def test_a_learning_rate_held_in_another_precision_does_not_matter():
     """`inject_hyperparams` makes a Python number of the parameters' type, a traced one stays float32."""
     task = lrjax.Task(

@@ -94,12 +94,12 @@ CASES = {
         ["`polynomial_decay(transition_steps)`", "whole number", "got 10j (complex)"],
     ),
     "steps nan": (
-        lambda: schedules.exponential_decay(1.0, 0.5, NAN),
+        lambda: schedules.exponential_decay(1.0, NAN, 0.5),
         TypeError,
         ["`exponential_decay(transition_steps)`", WHOLE, "got nan (float)"],
     ),
     "steps a float array": (
-        lambda: schedules.inverse_time_decay(1.0, 0.5, jnp.array(10.0)),
+        lambda: schedules.inverse_time_decay(1.0, jnp.array(10.0), 0.5),
         TypeError,
         ["`inverse_time_decay(transition_steps)`", "whole number", "got 10.0 (float32[])", "Cast it to jnp.int32"],
     ),
@@ -109,25 +109,29 @@ CASES = {
         ["`cosine_decay(decay_steps)`", "whole number", "got float32[]", "Cast it to jnp.int32"],
     ),
     "steps an array": (
-        lambda: schedules.step_decay(1.0, 0.5, jnp.array([10, 20])),
+        lambda: schedules.step_decay(1.0, factor=0.5, every=jnp.array([10, 20])),
         ValueError,
-        ["`step_decay(every)`", "one number, of shape ()", "got int32[2]", "lrjax.schedules.stack"],
+        ["`step_decay(every=...)`", "one number, of shape ()", "got int32[2]", "lrjax.schedules.stack"],
     ),
-    "steps zero": (lambda: schedules.step_decay(1.0, 0.5, 0), ValueError, ["`step_decay(every)`", WHOLE, "got 0"]),
+    "steps zero": (
+        lambda: schedules.step_decay(1.0, factor=0.5, every=0),
+        ValueError,
+        ["`step_decay(every=...)`", WHOLE, "got 0"],
+    ),
     "steps negative": (
         lambda: schedules.inverse_sqrt_decay(1.0, warmup_steps=-1, timescale=10),
         ValueError,
         ["`inverse_sqrt_decay(warmup_steps=...)`", ">= 0 (optimizer updates)", "got -1"],
     ),
     "steps beyond int32": (
-        lambda: schedules.one_cycle(1.0, 2**31),
+        lambda: schedules.one_cycle(1.0, total_steps=2**31),
         ValueError,
-        ["`one_cycle(total_steps)`", "below 2**31 steps", "got 2,147,483,648", "jax_enable_x64"],
+        ["`one_cycle(total_steps=...)`", "below 2**31 steps", "got 2,147,483,648", "jax_enable_x64"],
     ),
     "steps beyond int64": (
-        lambda: with_x64(lambda: schedules.one_cycle(1.0, 2**63)),
+        lambda: with_x64(lambda: schedules.one_cycle(1.0, total_steps=2**63)),
         ValueError,
-        ["`one_cycle(total_steps)`", "below 2**63 steps", "got 9,223,372,036,854,775,808"],
+        ["`one_cycle(total_steps=...)`", "below 2**63 steps", "got 9,223,372,036,854,775,808"],
     ),
     "a sum of steps beyond int32": (
         lambda: trapezoid(warmup_steps=2**30, stable_steps=2**30),
@@ -174,7 +178,7 @@ CASES = {
         ["`cosine_decay(init_value)`", NUMBER, "got bool[]"],
     ),
     "value an array": (
-        lambda: schedules.one_cycle(jnp.array([0.1, 0.2]), 10),
+        lambda: schedules.one_cycle(jnp.array([0.1, 0.2]), total_steps=10),
         ValueError,
         ["`one_cycle(peak_value)`", "one number, of shape ()", "got float32[2]", "`jax.vmap`"],
     ),
@@ -190,12 +194,12 @@ CASES = {
         ["`warmup(init_value=...)`", NUMBER, "got inf"],
     ),
     "value beyond float32": (
-        lambda: schedules.step_decay(1e39, 0.5, 10),
+        lambda: schedules.step_decay(1e39, factor=0.5, every=10),
         ValueError,
         ["`step_decay(init_value)`", "that float32 can hold", "got 1e+39"],
     ),
     "factor zero": (
-        lambda: schedules.exponential_decay(1.0, 0.0, 10),
+        lambda: schedules.exponential_decay(1.0, 10, 0.0),
         ValueError,
         ["`exponential_decay(decay_rate)`", "a finite number > 0", "got 0"],
     ),
@@ -210,17 +214,19 @@ CASES = {
         ["`power_decay(exponent=...)`", "a finite number < 0", "got 0.5"],
     ),
     "gamma above 1": (
-        lambda: schedules.exp_range(0.0, 1.0, 10, 1.01),
+        lambda: schedules.exp_range(0.0, 1.0, 10, gamma=1.01),
         ValueError,
-        ["`exp_range(gamma)`", "above 0 and at most 1", "got 1.01"],
+        ["`exp_range(gamma=...)`", "above 0 and at most 1", "got 1.01"],
     ),
     "fraction above 1": (
-        lambda: schedules.cyclic_exponential_decay(1.0, 0.5, 10, 10, floor_fraction=10),
+        lambda: schedules.cyclic_exponential_decay(
+            1.0, decay_rate=0.5, transition_steps=10, cycle_steps=10, floor_fraction=10
+        ),
         ValueError,
         ["`cyclic_exponential_decay(floor_fraction=...)`", "from 0 to 1", "got 10"],
     ),
     "pct_start 1.5": (
-        lambda: schedules.one_cycle(1.0, 10, pct_start=1.5),
+        lambda: schedules.one_cycle(1.0, total_steps=10, pct_start=1.5),
         ValueError,
         ["`one_cycle(pct_start=...)`", "from 0 to 1", "got 1.5"],
     ),
@@ -230,7 +236,7 @@ CASES = {
         ["`one_cycle_momentum(pct_start=...)`", "from 0 to 0.5", "got 0.6"],
     ),
     "div_factor below 1": (
-        lambda: schedules.one_cycle(1.0, 10, div_factor=0.04),
+        lambda: schedules.one_cycle(1.0, total_steps=10, div_factor=0.04),
         ValueError,
         ["`one_cycle(div_factor=...)`", "a finite number >= 1", "got 0.04"],
     ),
@@ -276,13 +282,13 @@ CASES = {
         ["`warmup_cosine(warmup_steps=...)`", "below total_steps=10, which includes it", "got 100"],
     ),
     "a floor above the start": (
-        lambda: schedules.exponential_decay(1.0, 0.5, 10, end_value=2.0),
+        lambda: schedules.exponential_decay(1.0, 10, 0.5, end_value=2.0),
         ValueError,
         ["`exponential_decay(end_value=...)`", "not be above init_value=1 for decay_rate=0.5", "got 2"],
     ),
     # choices
     "shape misspelt": (
-        lambda: schedules.one_cycle(1.0, 10, shape="cos"),
+        lambda: schedules.one_cycle(1.0, total_steps=10, shape="cos"),
         ValueError,
         ["`one_cycle(shape=...)`", "one of 'cosine', 'linear'", "got 'cos'"],
     ),
@@ -322,7 +328,7 @@ CASES = {
         ["`warmup_stable_decay(convention=...)`", "one of 'optax', 'hf'", "got 'torch'"],
     ),
     "a number for a flag": (
-        lambda: schedules.one_cycle(1.0, 10, three_phase=1),
+        lambda: schedules.one_cycle(1.0, total_steps=10, three_phase=1),
         TypeError,
         ["`one_cycle(three_phase=...)`", "must be True or False", "got 1 (int)"],
     ),
@@ -420,7 +426,7 @@ CASES = {
         ["`stack(schedules)`", "schedules of this package", "got <function foreign", "Make it of lrjax.schedules"],
     ),
     "two kinds in a stack": (
-        lambda: schedules.stack([FLAT, schedules.step_decay(1.0, 0.5, 10)]),
+        lambda: schedules.stack([FLAT, schedules.step_decay(1.0, factor=0.5, every=10)]),
         ValueError,
         ["`stack(schedules)`", "one kind with the same choices", "got constant and, at index 1, step_decay"],
     ),
@@ -794,7 +800,7 @@ CASES = {
         ["`power_decay(tokens_per_step=...)`", "got '4096 tokens'"],
     ),
     "an array as a choice": (
-        lambda: schedules.one_cycle(1.0, 10, shape=np.array(["cosine", "linear"])),
+        lambda: schedules.one_cycle(1.0, total_steps=10, shape=np.array(["cosine", "linear"])),
         ValueError,
         ["`one_cycle(shape=...)`", "one of 'cosine', 'linear'", "got array("],
     ),

@@ -33,7 +33,7 @@ def test_the_list_has_every_schedule_and_its_arguments(run):
     assert (status, err) == (0, "")
     for name in _spec.FACTORIES:
         assert name in out
-    assert "peak_value, total_steps, *, pct_start=0.3" in " ".join(out.replace("│", " ").split())
+    assert "peak_value, *, total_steps, pct_start=0.3" in " ".join(out.replace("│", " ").split())
     assert "$" not in out
     assert set(json.loads(run("--json")[1])) == set(_spec.FACTORIES)
 
@@ -41,7 +41,7 @@ def test_the_list_has_every_schedule_and_its_arguments(run):
 def test_plot_draws_describes_and_says_where(run, tmp_path):
     status, out, err = run(*ONE_CYCLE)
     assert (status, err) == (0, "")
-    assert str(schedules.describe(schedules.one_cycle(0.1, 100), 100)) in out
+    assert str(schedules.describe(schedules.one_cycle(0.1, total_steps=100), 100)) in out
     assert (tmp_path / "lrjax-out" / "one_cycle.png").read_bytes().startswith(b"\x89PNG")
     assert "Written: lrjax-out/one_cycle.png" in out
 
@@ -134,7 +134,7 @@ def test_mistakes_are_explained_in_one_line(run, tmp_path, words, parts):
 
 
 def test_lines_are_the_schedules():
-    one, two = schedules.one_cycle(0.1, 100), schedules.cosine_decay(0.2, 100)
+    one, two = schedules.one_cycle(0.1, total_steps=100), schedules.cosine_decay(0.2, 100)
     axes = plots.plot_schedules({"one": one, "two": two}, 100)
     for line, schedule in zip(axes.get_lines(), (one, two), strict=True):
         x, y = line.get_data()
@@ -146,7 +146,7 @@ def test_lines_are_the_schedules():
 
 
 def test_momentum_has_its_own_axis():
-    axes = plots.plot_schedules(schedules.one_cycle(0.1, 50), 50, momentum=schedules.one_cycle_momentum(50))
+    axes = plots.plot_schedules(schedules.one_cycle(0.1, total_steps=50), 50, momentum=schedules.one_cycle_momentum(50))
     left, right = axes.figure.axes
     assert left is axes
     assert right.get_ylabel() == "momentum"
@@ -155,7 +155,7 @@ def test_momentum_has_its_own_axis():
 
 
 def test_leaps_are_upright_and_slopes_are_not():
-    x, y = plots.plot_schedules(schedules.step_decay(1.0, 0.5, 10), 40).get_lines()[0].get_data()
+    x, y = plots.plot_schedules(schedules.step_decay(1.0, factor=0.5, every=10), 40).get_lines()[0].get_data()
     for step in (10, 20, 30, 40):
         assert np.sum(np.asarray(x) == step) == 2
     assert set(y) == {1.0, 0.5, 0.25, 0.125, 0.0625}

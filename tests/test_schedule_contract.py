@@ -46,7 +46,7 @@ def test_a_hundred_peaks_are_one_trace():
         traces.append(1)
         return schedule(17)
 
-    found = [float(last_value(schedules.one_cycle(peak, 100))) for peak in np.linspace(0.1, 1.0, 100)]
+    found = [float(last_value(schedules.one_cycle(peak, total_steps=100))) for peak in np.linspace(0.1, 1.0, 100)]
     assert len(traces) == 1
     assert len(set(found)) == 100
 
@@ -114,7 +114,7 @@ def test_stacked_schedules_train_as_separate_ones():
 
         return jax.lax.scan(step, (params, optimizer.init(params)), batches)[0][0]
 
-    each = [schedules.one_cycle(peak, total) for peak, total in ((0.001, 10), (0.01, 12), (0.1, 30))]
+    each = [schedules.one_cycle(peak, total_steps=total) for peak, total in ((0.001, 10), (0.01, 12), (0.1, 30))]
     together = jax.jit(jax.vmap(train))(schedules.stack(each))
     for index, schedule in enumerate(each):
         alone = jax.jit(train)(schedule)
@@ -215,7 +215,7 @@ def test_traced_numbers_are_accepted():
     def value(peak, steps, mult):
         return (
             schedules.cosine_restarts(peak, steps, cycle_mult=mult)(15),
-            schedules.one_cycle(peak, steps, pct_start=0.5)(5),
+            schedules.one_cycle(peak, total_steps=steps, pct_start=0.5)(5),
             schedules.piecewise_constant([peak, 0.5 * peak], [steps])(10),
             schedules.warmup(schedules.constant(peak), steps)(5),
         )

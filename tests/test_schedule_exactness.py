@@ -105,5 +105,5 @@ def test_stretch_counts_exactly(step, old, new):
 def test_a_float_step_is_not_rounded():
     schedule = schedules.linear_decay(1.0, 0.0, 10)
     assert float(schedule(2.5)) == 0.75
-    assert float(schedules.step_decay(1.0, 0.5, 10)(9.99)) == 1.0
+    assert float(schedules.step_decay(1.0, factor=0.5, every=10)(9.99)) == 1.0
     assert float(schedules.cosine_restarts(1.0, 10)(10.0)) == 1.0

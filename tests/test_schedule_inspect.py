@@ -96,7 +96,7 @@ COURSES = {
         50.0,
     ),
     "stairs": Course(
-        schedules.step_decay(1.0, 0.5, 25),
+        schedules.step_decay(1.0, factor=0.5, every=25),
         100,
         [("constant", 0), ("constant", 25), ("constant", 50), ("constant", 75)],
         (1, 0),
@@ -104,7 +104,7 @@ COURSES = {
         25 * (1 + 0.5 + 0.25 + 0.125),
     ),
     "exponential": Course(
-        schedules.exponential_decay(1.0, 0.5, 10),
+        schedules.exponential_decay(1.0, 10, 0.5),
         100,
         [("falling", 0)],
         (1, 0),
@@ -112,7 +112,7 @@ COURSES = {
         (1 - SLOW**100) / (1 - SLOW),
     ),
     "one cycle": Course(
-        schedules.one_cycle(1.0, 100, div_factor=10.0, final_div_factor=10.0, shape="linear"),
+        schedules.one_cycle(1.0, total_steps=100, div_factor=10.0, final_div_factor=10.0, shape="linear"),
         100,
         [("rising", 0), ("falling", 30)],
         (1, 30),
@@ -247,7 +247,7 @@ def test_long_trainings_are_sampled(total, sampled):
 
 
 def test_phases_are_fifty_at_most():
-    phases = describe(schedules.step_decay(1.0, 0.9, 3), 300).phases
+    phases = describe(schedules.step_decay(1.0, factor=0.9, every=3), 300).phases
     assert [(phase.kind, phase.start) for phase in phases] == [("constant", 3 * index) for index in range(50)]
 
 
@@ -398,7 +398,7 @@ def test_problems_are_in_the_order_of_their_steps():
 @pytest.mark.parametrize("steps", [41, 97])
 def test_our_stairs_are_the_same_under_jit(steps):
     """T / T is not 1 under jit for these lengths: Optax's stairs come one step late."""
-    stairs = schedules.exponential_decay(0.1, 0.5, steps, staircase=True)
+    stairs = schedules.exponential_decay(0.1, steps, 0.5, staircase=True)
     optax_stairs = optax.exponential_decay(0.1, steps, 0.5, staircase=True)
     assert ProblemName.jit_differs in {problem.name for problem in validate(optax_stairs, 10 * steps)}
     assert validate(stairs, 10 * steps) == ()
@@ -417,16 +417,16 @@ HEALTHY = {
     "linear_decay": [schedules.linear_decay(0.1, 0.001, 80, transition_begin=20)],
     "polynomial_decay": [schedules.polynomial_decay(0.1, 0.0, 2.0, 100)],
     "exponential_decay": [
-        schedules.exponential_decay(0.1, 0.5, 20),
-        schedules.exponential_decay(0.1, 0.1, 41, staircase=True),
+        schedules.exponential_decay(0.1, 20, 0.5),
+        schedules.exponential_decay(0.1, 41, 0.1, staircase=True),
     ],
-    "inverse_time_decay": [schedules.inverse_time_decay(0.1, 10.0, 100)],
+    "inverse_time_decay": [schedules.inverse_time_decay(0.1, 100, 10.0)],
     "cosine_decay": [schedules.cosine_decay(0.1, 100)],
     "inverse_sqrt_decay": [schedules.inverse_sqrt_decay(0.1, timescale=2)],
     "tanh_decay": [schedules.tanh_decay(0.1, 100)],
     "k_decay": [schedules.k_decay(0.1, 100, k=1.5)],
     "power_decay": [schedules.power_decay(0.3, batch_size=8, tokens_per_step=8 * 4096)],
-    "step_decay": [schedules.step_decay(0.1, 0.1, 41)],
+    "step_decay": [schedules.step_decay(0.1, factor=0.1, every=41)],
     "piecewise_constant": [schedules.piecewise_constant([0.1, 0.01, 0.001], [50, 80])],
     "piecewise_interpolate": [schedules.piecewise_interpolate([0.01, 0.1, 0.0], [10, 100], kind="cosine")],
     "warmup": [
@@ -446,18 +446,20 @@ HEALTHY = {
     "cosine_restarts": [schedules.cosine_restarts(0.1, 20, peak_decay=0.9)],
     "triangular": [schedules.triangular(0.01, 0.1, 25)],
     "triangular2": [schedules.triangular2(0.01, 0.1, 10)],
-    "exp_range": [schedules.exp_range(0.01, 0.1, 10, 0.99)],
-    "cyclic_exponential_decay": [schedules.cyclic_exponential_decay(0.1, 0.5, 20, 20)],
+    "exp_range": [schedules.exp_range(0.01, 0.1, 10, gamma=0.99)],
+    "cyclic_exponential_decay": [
+        schedules.cyclic_exponential_decay(0.1, decay_rate=0.5, transition_steps=20, cycle_steps=20)
+    ],
     "one_cycle": [
-        schedules.one_cycle(0.1, 100, convention="torch"),
-        schedules.one_cycle(0.1, 100, shape="linear", three_phase=True),
+        schedules.one_cycle(0.1, total_steps=100, convention="torch"),
+        schedules.one_cycle(0.1, total_steps=100, shape="linear", three_phase=True),
     ],
     "one_cycle_momentum": [schedules.one_cycle_momentum(100)],
     "triangular_momentum": [schedules.triangular_momentum(25)],
     "range_test_ramp": [schedules.range_test_ramp(1e-7, 10.0, 100)],
     "join": [schedules.join([schedules.linear_decay(0.01, 0.1, 10), schedules.cosine_decay(0.1, 90)], [10])],
-    "multiply": [schedules.multiply(DOWN, schedules.step_decay(1.0, 0.5, 25))],
-    "clip": [schedules.clip(schedules.step_decay(0.1, 0.1, 25), min_value=0.001)],
+    "multiply": [schedules.multiply(DOWN, schedules.step_decay(1.0, factor=0.5, every=25))],
+    "clip": [schedules.clip(schedules.step_decay(0.1, factor=0.1, every=25), min_value=0.001)],
     "shift": [schedules.shift(schedules.linear_decay(0.1, 0.0, 90), 10)],
     "stretch": [schedules.stretch(schedules.piecewise_constant([0.1, 0.01], [25]), 50, 100)],
     "repeat": [schedules.repeat(schedules.linear_decay(0.1, 0.0, 25), 25)],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from lrjax import schedules
@@ -147,3 +148,63 @@ def test_every_peer_is_asked(name):
 
 def test_no_schedule_is_unknown_to_the_table():
     assert {case["schedule"] for case in CASES} == set(COVERED)
+
+
+IN_OPTAX = {  # our function, Optax's of the same concept, and its positional arguments, whole numbers where it can be
+    "constant": (schedules.constant, optax.constant_schedule, (1,)),
+    "linear": (schedules.linear_decay, optax.linear_schedule, (1, 2, 10)),
+    "linear begin": (schedules.linear_decay, optax.linear_schedule, (1, 2, 10, 5)),
+    "polynomial": (schedules.polynomial_decay, optax.polynomial_schedule, (1, 2, 3, 10)),
+    "polynomial begin": (schedules.polynomial_decay, optax.polynomial_schedule, (1, 2, 3, 10, 5)),
+    "exponential": (schedules.exponential_decay, optax.exponential_decay, (0.1, 10, 2)),
+    "exponential begin": (schedules.exponential_decay, optax.exponential_decay, (1, 10, 2, 5)),
+    "stairs": (schedules.step_decay, optax.exponential_decay, (1, 10, 2)),
+    "cosine": (schedules.cosine_decay, optax.cosine_decay_schedule, (1, 10)),
+    "cosine alpha": (schedules.cosine_decay, optax.cosine_decay_schedule, (2, 10, 1)),
+    "1cycle": (schedules.one_cycle, optax.cosine_onecycle_schedule, (10, 1)),
+    "warmup and cosine": (schedules.warmup_cosine, optax.warmup_cosine_decay_schedule, (1, 2, 5, 10)),
+    "warmup": (schedules.warmup, optax.warmup_constant_schedule, (1, 2, 5)),
+    "piecewise": (schedules.piecewise_constant, optax.piecewise_constant_schedule, (1, {10: 2})),
+    "interpolated": (schedules.piecewise_interpolate, optax.piecewise_interpolate_schedule, ("linear", 1, {10: 2})),
+    "restarts": (schedules.cosine_restarts, optax.sgdr_schedule, ([{"init_value": 1}],)),
+    "joined": (
+        schedules.join,
+        optax.join_schedules,
+        ([optax.linear_schedule(0, 1, 5), optax.constant_schedule(1.0)], [5]),
+    ),
+}
+REFUSED = {"linear begin", "polynomial begin", "exponential begin", "stairs", "cosine alpha", "1cycle", "restarts"} | {
+    "warmup and cosine",
+    "warmup",
+    "piecewise",
+    "interpolated",
+}
+
+
+@pytest.mark.parametrize("name", IN_OPTAX)
+def test_arguments_in_the_order_of_optax_mean_the_same_or_are_refused(name):
+    ours, theirs, arguments = IN_OPTAX[name]
+    if name in REFUSED:
+        with pytest.raises(TypeError):
+            ours(*arguments)
+    else:
+        expected = [float(theirs(*arguments)(step)) for step in range(12)]
+        np.testing.assert_allclose([ours(*arguments)(step) for step in range(12)], expected, rtol=1e-6)
+
+
+def test_inverse_time_decay_has_the_order_of_keras():
+    np.testing.assert_allclose(schedules.inverse_time_decay(0.1, 1000, 2)(1000), 0.1 / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: schedules.step_decay(0.1, 30, 0.5),  # PyTorch's StepLR(step_size, gamma)
+        lambda: schedules.exp_range(0.1, 0.5, 10, 1),  # CyclicLR(base_lr, max_lr, step_size_up, step_size_down)
+        lambda: schedules.piecewise_constant([10], [1, 2]),  # Keras's PiecewiseConstantDecay(boundaries, values)
+        lambda: schedules.cyclic_exponential_decay(1, 2, 3, 4),
+    ],
+)
+def test_arguments_whose_order_could_be_another_are_named(call):
+    with pytest.raises((TypeError, ValueError)):
+        call()

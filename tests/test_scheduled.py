@@ -1,6 +1,7 @@
 """Hyperparameters on schedules: what plain Optax does with them, in every place, type and way of running."""
 
 import functools
+import math
 import pickle
 from typing import Any
 
@@ -19,7 +20,7 @@ from lrjax import schedules
 STEPS = 8
 LAST = 2**31 - 1
 AT = np.arange(STEPS)
-LR = schedules.one_cycle(0.1, STEPS)
+LR = schedules.one_cycle(0.1, total_steps=STEPS)
 MOMENTUM = schedules.one_cycle_momentum(STEPS)
 DECAY = schedules.linear_decay(0.1, 0.0, STEPS)
 
@@ -182,8 +183,9 @@ def test_half_precision_keeps_its_types_and_float32_hyperparams(name, dtype):
     assert set(dtypes(params)) == set(dtypes(updates)) == {np.dtype(dtype)}
     assert dtypes(states) == dtypes(before)
     assert jax.tree.structure(states) == jax.tree.structure(before)
-    assert set(dtypes(states.hyperparams)) == {np.dtype(np.float32)}
-    np.testing.assert_array_equal(states.hyperparams["learning_rate"], LR(AT))
+    used = lrjax.current_hyperparams(states)
+    assert set(dtypes(used)) == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(used["learning_rate"], LR(AT))
     check_same(cast(params), history(optimizer)[0], rtol=16 * float(jnp.finfo(dtype).eps))
 
 
@@ -216,7 +218,7 @@ def test_x64_changes_no_type(dtype):
         params, states = compiled(optimizer, dtype)
         assert dtypes(states) == dtypes(optimizer.init(cast(PARAMS, dtype)))
         assert set(dtypes(params)) == {np.dtype(dtype)}
-        assert set(dtypes(states.hyperparams)) == {np.dtype(np.float32)}
+        assert set(dtypes((states.hyperparams, states.computed))) == {np.dtype(np.float32)}
         assert states.step.dtype == np.int32
         rates = np.asarray(LR(AT), np.float64)
     if dtype == jnp.float64:
@@ -243,7 +245,7 @@ KINDS = {
 def test_every_kind_of_hyperparam(kind):
     given, expected = KINDS[kind]
     params, states = history(lrjax.scheduled(optax.sgd, learning_rate=given))
-    rates = states.hyperparams["learning_rate"]
+    rates = lrjax.current_hyperparams(states)["learning_rate"]
     assert rates.dtype == np.float32
     assert not rates.weak_type
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
@@ -294,12 +296,14 @@ def test_one_trace_for_many_steps():
 def test_one_trace_for_a_hundred_peaks():
     chex.clear_trace_counter()
     train = jax.jit(chex.assert_max_traces(quadratic, 1))
-    ends = {float(train(schedules.one_cycle(peak, 30), MOMENTUM)[0]) for peak in np.linspace(0.01, 0.5, 100)}
+    ends = {
+        float(train(schedules.one_cycle(peak, total_steps=30), MOMENTUM)[0]) for peak in np.linspace(0.01, 0.5, 100)
+    }
     assert len(ends) == 100
 
 
 def test_vmap_over_stacked_schedules_is_one_run_each():
-    rates = [schedules.one_cycle(peak, total) for peak, total in ((0.1, 30), (0.3, 20), (0.5, 40))]
+    rates = [schedules.one_cycle(peak, total_steps=total) for peak, total in ((0.1, 30), (0.3, 20), (0.5, 40))]
     momenta = [schedules.one_cycle_momentum(total, min_momentum=low) for low, total in ((0.8, 30), (0.5, 20), (0.1, 9))]
     together = jax.jit(jax.vmap(quadratic))(schedules.stack(rates), schedules.stack(momenta))
     alone = [jax.jit(quadratic)(rate, momentum) for rate, momentum in zip(rates, momenta, strict=True)]
@@ -309,7 +313,9 @@ def test_vmap_over_stacked_schedules_is_one_run_each():
 def test_multi_steps_advances_once_per_update():
     inner = compiled(optax.MultiSteps(SGD, 3))[1].inner_opt_state
     assert inner.step.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
-    np.testing.assert_array_equal(inner.hyperparams["learning_rate"], LR(np.array([0, 0, 0, 0, 0, 1, 1, 1])))
+    np.testing.assert_array_equal(
+        lrjax.current_hyperparams(inner)["learning_rate"], LR(np.array([0, 0, 0, 0, 0, 1, 1, 1]))
+    )
 
 
 def test_a_rejected_update_is_no_step():
@@ -341,6 +347,132 @@ def test_a_state_can_be_donated():
     for _ in range(2):
         _, state = update(cast(PARAMS), optimizer.init(cast(PARAMS)), cast(PARAMS))
     assert lrjax.current_hyperparams(state) == {"learning_rate": number, "momentum": number}
+
+
+def set_item(state: Any, name: str, value: Any) -> Any:
+    return state._replace(hyperparams=state.hyperparams | {name: value})
+
+
+def set_in_place(state: Any, name: str, value: Any) -> Any:
+    state = jax.tree.map(lambda leaf: leaf, state)  # dicts of its own
+    state.hyperparams[name] = value
+    return state
+
+
+SETTERS = {
+    "tree_set": lambda state, name, value: optax.tree_utils.tree_set(state, **{name: value}),
+    "_replace": set_item,
+    "assigned": set_in_place,
+    "jit": jax.jit(set_item, static_argnums=1),
+    "pickled": lambda state, name, value: pickle.loads(pickle.dumps(set_item(state, name, np.float32(value)))),
+}
+SET_IN = {
+    "alone": lambda make: make(),
+    "chain": lambda make: optax.chain(optax.clip(10.0), make()),
+    "groups": lambda make: groups(make(), make()),
+    "masked": lambda make: optax.masked(make(), {"head": True, "trunk": True}),
+    "MultiSteps": lambda make: optax.MultiSteps(make(), 1),
+    "if finite": lambda make: optax.apply_if_finite(make(), 3),
+    "inside scheduled": lambda make: lrjax.scheduled(
+        lambda norm: optax.chain(optax.clip_by_global_norm(norm), make()), norm=DECAY
+    ),
+}
+
+
+def with_numbers(learning_rate: Any = 0.1, momentum: Any = 0.9) -> Any:
+    return lrjax.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
+
+
+@pytest.mark.parametrize("place", SET_IN)
+def test_a_number_set_in_the_state_takes_effect(place):
+    """As if the optimizer had been made with it: by eye, by `current_hyperparams`, and one update later still."""
+    params = cast(PARAMS)
+    other = {"learning_rate": 0.0, "momentum": 0.5}
+    ours, expected = SET_IN[place](with_numbers), SET_IN[place](lambda: with_numbers(**other))
+    ours, expected = (one if place == "MultiSteps" else optax.with_extra_args_support(one) for one in (ours, expected))
+    update = jax.jit(ours.update)
+    _, state = update(params, ours.init(params), params)
+    for setter in SETTERS if place == "alone" else ["tree_set"]:
+        changed = state
+        for name, value in other.items():
+            changed = SETTERS[setter](changed, name, value)
+        for name, value in lrjax.current_hyperparams(changed).items():
+            wanted = other.get(name.split("/")[-1])
+            assert wanted is None or float(value) == wanted
+        for run in (ours.update, update):
+            first, later = run(params, changed, params)
+            chex.assert_trees_all_equal(first, jax.tree.map(jnp.zeros_like, first))
+            check_same(later, expected.update(params, later_of(changed, expected, params), params)[1])
+            chex.assert_trees_all_equal(run(params, later, params)[0], jax.tree.map(jnp.zeros_like, first))
+
+
+def later_of(state: Any, expected: Any, params: Any) -> Any:
+    """A state of the other optimizer, with the moments and counters of ours."""
+    return jax.tree.unflatten(jax.tree.structure(expected.init(params)), jax.tree.leaves(state))
+
+
+def test_a_number_set_in_a_scan_and_mapped_over():
+    optimizer, params = with_numbers(momentum=0.0), jnp.ones(3)
+
+    def train(rate: Any) -> Any:
+        def step(carry: Any, now: Any) -> Any:
+            w, state = carry
+            state = optax.tree_utils.tree_set(state, learning_rate=now * rate)
+            updates, state = optimizer.update(jnp.ones(3), state, w)
+            return (w + updates, state), lrjax.current_hyperparams(state)["learning_rate"]
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(4.0))
+
+    rates = jnp.array([0.5, 0.25])
+    (w, _), used = jax.jit(jax.vmap(train))(rates)
+    np.testing.assert_array_equal(used, rates[:, None] * np.arange(4))
+    np.testing.assert_allclose(w, 1 - rates[:, None] * 6 * np.ones(3), rtol=1e-6)
+
+
+def test_a_restored_state_brings_its_own_numbers():
+    params = jnp.ones(2)
+    _, saved = with_numbers(0.25, 0.5).update(params, with_numbers(0.25, 0.5).init(params), params)
+    updates, state = with_numbers(0.1, 0.9).update(params, saved, params)
+    assert lrjax.current_hyperparams(state) == {"learning_rate": 0.25, "momentum": 0.5}
+    np.testing.assert_allclose(updates, -0.25 * (0.5 + 1) * np.ones(2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float64(0.5), jnp.bfloat16(0.5), np.array(0.5), jnp.int32(1)])
+def test_what_is_set_may_be_any_number_and_is_float32_afterwards(value):
+    state = with_numbers(momentum=DECAY).init(jnp.ones(2))
+    state.hyperparams["learning_rate"] = value
+    _, after = with_numbers(momentum=DECAY).update(jnp.ones(2), state)
+    assert after.hyperparams["learning_rate"] == float(value)
+    assert after.hyperparams["learning_rate"].dtype == np.float32
+
+
+def test_the_search_of_a_step_sets_the_number():
+    batches = np.random.default_rng(0).normal(1.0, 1.0, (5, 8, 2)).astype(np.float32)
+    loss = lambda w, x: jnp.mean((x @ w - 1.0) ** 2)  # noqa: E731
+    optimizer = lrjax.scheduled(optax.sgd, learning_rate=0.0, momentum=DECAY)
+
+    def step(state: Any, batch: Any) -> Any:
+        updates, opt_state = optimizer.update(jax.grad(loss)(state[0], batch), state[1], state[0])
+        return optax.apply_updates(state[0], updates), opt_state
+
+    def set_lr(state: Any, lr: Any) -> Any:
+        state[1].hyperparams["learning_rate"] = lr
+        return state
+
+    start = (jnp.zeros(2), optimizer.init(jnp.zeros(2)))
+    read = lambda state: loss(state[0], batches[0])  # noqa: E731
+    found = lrjax.integrations.find_lr_for_step(
+        step, start, list(batches), read, set_lr, num_seeds=1, num_steps=5, max_lr=0.5, min_lr=1e-3, throw=False
+    )
+    for lr, final in list(zip(found.curve.lrs, found.curve.final[0], strict=True))[::5]:
+        w = start[0]
+        plain = optax.inject_hyperparams(optax.sgd)(learning_rate=float(lr), momentum=DECAY)
+        state = plain.init(w)
+        for batch in batches:
+            updates, state = plain.update(jax.grad(loss)(w, batch), state)
+            w = w + updates
+        np.testing.assert_allclose(final, loss(w, batches[0]), rtol=1e-5)
+    assert found.curve.final.min() < 0.6 * float(found.curve.final[0, 0])
 
 
 COPIES = {
@@ -397,6 +529,32 @@ def test_at_step_moves_schedules_and_nothing_else(name):
     (ours, late), (expected, _) = (update(params, one, params) for one in (moved, state))
     check_same(ours, jax.tree.map(lambda leaf: leaf * (DECAY(5) / DECAY(3)), expected))
     chex.assert_trees_all_equal(lrjax.at_step(late, 6), late)
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_at_step_keeps_the_boxes_of_a_state(name):
+    """flax.nnx puts every leaf of an optimizer's state into a Variable, which is a node of its own."""
+    nnx = pytest.importorskip("flax.nnx")
+    state = MOVED[name].init(cast(PARAMS))
+    boxed = jax.tree.map(nnx.Variable, state)
+    moved = lrjax.at_step(boxed, 5)
+    assert jax.tree.structure(moved) == jax.tree.structure(boxed)
+    chex.assert_trees_all_equal(jax.tree.leaves(moved), jax.tree.leaves(lrjax.at_step(state, 5)))
+    read = functools.partial(lrjax.current_hyperparams, schedule={"learning_rate": DECAY})
+    assert read(moved) == read(lrjax.at_step(state, 5))
+
+
+def test_an_optimizer_of_nnx_goes_on_from_the_step():
+    nnx = pytest.importorskip("flax.nnx")
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, lrjax.scheduled(optax.sgd, learning_rate=DECAY, momentum=0.0), wrt=nnx.Param)
+    optimizer.opt_state = lrjax.at_step(optimizer.opt_state, 5)
+    before = np.array(model.kernel[...])
+    optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
+    np.testing.assert_allclose(model.kernel[...], before - DECAY(5), rtol=1e-6)
+    optimizer.opt_state.hyperparams["momentum"][...] = 0.5
+    optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
+    np.testing.assert_allclose(model.kernel[...], before - DECAY(5) - 1.5 * DECAY(6), rtol=1e-6)
 
 
 def test_at_step_moves_every_counter_of_inject_hyperparams():
@@ -549,6 +707,21 @@ def start(optimizer: Any) -> Any:
     return optimizer.init(cast(PARAMS))
 
 
+def updated(**values: Any) -> Any:
+    optimizer = with_numbers(momentum=DECAY)
+    state = optimizer.init(jnp.ones(2))
+    return optimizer.update(jnp.ones(2), state._replace(hyperparams=state.hyperparams | values))
+
+
+def branching(learning_rate: Any) -> Any:
+    return optax.sgd(learning_rate if learning_rate > 0 else 0.1)
+
+
+def branched() -> Any:
+    optimizer = lrjax.scheduled(branching, learning_rate=0.1)
+    return jax.jit(optimizer.update)(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
 ERRORS = {
     "no function": (lambda: lrjax.scheduled(PLAIN_SGD, learning_rate=LR), TypeError, ["`scheduled(make_optimizer)"]),
     "nothing": (lambda: lrjax.scheduled(optax.sgd), TypeError, ["at least one hyperparameter"]),
@@ -581,6 +754,36 @@ ERRORS = {
         TypeError,
         ["`current_hyperparams(schedule=...)`", "schedules.constant(0.1)"],
     ),
+    "a schedule set": (lambda: updated(momentum=0.5), ValueError, ["must not set momentum", "a schedule computes"]),
+    "a schedule set under jit": (
+        lambda: jax.jit(lambda value: updated(momentum=value))(0.5),
+        ValueError,
+        ["must not set momentum", "lrjax.at_step"],
+    ),
+    "an unknown name set": (
+        lambda: updated(lr=0.5),
+        ValueError,
+        ["hyperparameters learning_rate", "got learning_rate, lr"],
+    ),
+    "text set": (lambda: updated(learning_rate="0.5"), TypeError, ["hyperparams['learning_rate']", "'0.5'"]),
+    "a flag set": (lambda: updated(learning_rate=True), TypeError, ["hyperparams['learning_rate']"]),
+    "a vector set": (lambda: updated(learning_rate=jnp.ones(2)), ValueError, ["hyperparams['learning_rate']"]),
+    "NaN set": (lambda: updated(learning_rate=jnp.nan), ValueError, ["hyperparams['learning_rate']"]),
+    "a branch": (
+        branched,
+        TypeError,
+        ["needs the value of one of learning_rate", "functools.partial"],
+    ),
+    "NumPy": (
+        lambda: rate_of(lambda step: 0.1 * np.exp(-step)),
+        TypeError,
+        ["`scheduled(learning_rate=...)`", "jnp for np"],
+    ),
+    "math": (lambda: rate_of(lambda step: math.cos(step)), TypeError, ["made of jax.numpy", "jnp for np and math"]),
+    "if": (lambda: rate_of(lambda step: 0.1 if step < 5 else 0.01), TypeError, ["jnp.where for `if`"]),
+    "table": (lambda: rate_of(lambda step: [0.1, 0.2][step]), TypeError, ["jnp.asarray(x)[step]"]),
+    "NumPy table": (lambda: rate_of(lambda step: np.ones(3)[step]), TypeError, ["jnp.asarray(x)[step]"]),
+    "NumPy interpolation": (lambda: rate_of(lambda step: np.interp(step, [0, 9], [0, 1])), TypeError, ["jnp for np"]),
     "nothing to move": (lambda: lrjax.at_step(start(optax.adam(0.1)), 5), ValueError, ["found no schedule"]),
     "negative": (lambda: lrjax.at_step(start(SGD), -1), ValueError, ["`at_step(step)`", "-1"]),
     "fraction": (lambda: lrjax.at_step(start(SGD), 5.0), TypeError, ["`at_step(step)`", "Write 5."]),
@@ -594,7 +797,8 @@ def test_errors_say_what_to_do(name):
 
 
 def rate_of(given: Any) -> Any:
-    return lrjax.scheduled(optax.sgd, learning_rate=given).init(jnp.ones(2)).hyperparams["learning_rate"]
+    state = lrjax.scheduled(optax.sgd, learning_rate=given).init(jnp.ones(2))
+    return lrjax.current_hyperparams(state)["learning_rate"]
 
 
 NOT_NUMBERS = {

@@ -19,10 +19,16 @@ from lrjax.plan._tune import _peaks
 KEY = jax.random.key(0)
 TASK = quadratic()
 PEAKS = [0.05, 0.4, 1.6, 3.2, 12.8]
+
+
+def one_cycle(peak, total_steps):
+    return schedules.one_cycle(peak, total_steps=total_steps)
+
+
 FAMILIES = {
     "cosine": schedules.cosine_decay,
     "constant": lambda peak, total_steps: schedules.constant(peak),
-    "one cycle": schedules.one_cycle,
+    "one cycle": one_cycle,
     "Optax's": lambda peak, total_steps: optax.linear_schedule(peak, 0.0, total_steps),
 }
 
@@ -74,7 +80,7 @@ def test_after_a_search_the_curve_is_that_of_sample_losses():
     tuned = tune_peak(
         regression(),
         optax.sgd,
-        schedules.one_cycle,
+        one_cycle,
         train_steps=100,
         horizon=0.2,
         result=search,
@@ -83,7 +89,7 @@ def test_after_a_search_the_curve_is_that_of_sample_losses():
     )
     peaks = 10.0 ** (np.arange(-6, 1) / 3)
     wanted = sample_losses(
-        regression(), lambda peak: optax.sgd(schedules.one_cycle(peak, 20)), peaks, num_steps=20, **options
+        regression(), lambda peak: optax.sgd(schedules.one_cycle(peak, total_steps=20)), peaks, num_steps=20, **options
     )
     np.testing.assert_array_equal(tuned.curve.final, wanted.final)
     np.testing.assert_array_equal(tuned.curve.lrs, wanted.lrs)
@@ -136,7 +142,7 @@ def _draws(key):
 
 @pytest.mark.parametrize(("peaks", "name"), [([2e-3, 2e-2, 0.2], "edge_high"), ([3.2, 5.0, 6.4], "edge_low")])
 def test_the_edges_warn(peaks, name):
-    tuned = tune(schedules.one_cycle, peaks=peaks)
+    tuned = tune(one_cycle, peaks=peaks)
     assert [warning.name for warning in tuned.warnings] == [name]
     which, direction = ("highest", "higher") if name == "edge_high" else ("lowest", "lower")
     assert f"The {which} peak tried, {tuned.compressed_peak:.1e}, has the lowest loss." in tuned.summary()
@@ -189,7 +195,7 @@ def test_in_words(tuned):
 def test_where_no_peak_learns():
     constant = task(loss_fn=lambda w, batch, key: 2.0 + 0.0 * jnp.sum(w))
     with pytest.raises(PeakNotFound, match=r"No peak lowered the validation loss .* 5 peaks from 5\.0e-02") as caught:
-        tune(schedules.one_cycle, constant)
+        tune(one_cycle, constant)
     assert caught.value.curve.num_trials == 5
 
 
@@ -199,12 +205,12 @@ def test_where_every_peak_diverges():
         eval_batches=[-jnp.ones((4, 2))],
     )
     with pytest.raises(PeakNotFound, match=r"Every peak diverged: 5 peaks .* Try lower ones") as caught:
-        tune(schedules.one_cycle, fatal)
+        tune(one_cycle, fatal)
     assert np.isinf(caught.value.curve.final).all()
 
 
 def branching(peak, total_steps):
-    return schedules.one_cycle(peak, total_steps) if peak > 0.1 else schedules.constant(peak)
+    return schedules.one_cycle(peak, total_steps=total_steps) if peak > 0.1 else schedules.constant(peak)
 
 
 OPTAX_WARMUP = lambda peak, total: optax.warmup_cosine_decay_schedule(0.0, peak, total // 10, total)  # noqa: E731
@@ -212,23 +218,23 @@ SEARCHED = found()
 
 CASES = {
     "no task": (
-        lambda: tune(schedules.one_cycle, 3),
+        lambda: tune(one_cycle, 3),
         TypeError,
         ["`tune_peak(task=...)` must be a lrjax.Task", "got 3 (int)"],
     ),
     "an optimizer for a factory": (
-        lambda: tune_peak(TASK, optax.sgd(0.1), schedules.one_cycle, key=KEY, train_steps=100, peaks=PEAKS),
+        lambda: tune_peak(TASK, optax.sgd(0.1), one_cycle, key=KEY, train_steps=100, peaks=PEAKS),
         TypeError,
         ["`tune_peak(make_optimizer=...)`", "already has one", "Pass optax.adam"],
     ),
     "a factory without return": (
-        lambda: tune_peak(TASK, lambda schedule: None, schedules.one_cycle, key=KEY, train_steps=100, peaks=PEAKS),
+        lambda: tune_peak(TASK, lambda schedule: None, one_cycle, key=KEY, train_steps=100, peaks=PEAKS),
         TypeError,
         ["must return an Optax optimizer", "got None (NoneType) from", "<lambda>"],
     ),
     "no family": (lambda: tune(3), TypeError, ["`schedule_family(peak, total_steps) -> schedule`", "got 3 (int)"]),
     "a schedule for a family": (
-        lambda: tune(schedules.one_cycle(1.0, 100)),
+        lambda: tune(schedules.one_cycle(1.0, total_steps=100)),
         TypeError,
         ["`schedule_family(peak, total_steps) -> schedule`", "Fix the other arguments"],
     ),
@@ -243,12 +249,12 @@ CASES = {
         ["`tune_peak(schedule_family)(peak, total_steps)` must be a schedule", "got 0.05"],
     ),
     "a family that ignores its peak": (
-        lambda: tune(lambda peak, total_steps: schedules.one_cycle(0.1, total_steps)),
+        lambda: tune(lambda peak, total_steps: schedules.one_cycle(0.1, total_steps=total_steps)),
         ValueError,
         ["must use its argument peak", "for 0.05 and 12.8", "gave the same schedule", "Pass it on"],
     ),
     "a family that ignores the length": (
-        lambda: tune(lambda peak, total_steps: schedules.one_cycle(peak, 200)),
+        lambda: tune(lambda peak, total_steps: schedules.one_cycle(peak, total_steps=200)),
         ValueError,
         ["must use its argument total_steps", "for 20 and 200", "see only the beginning", "follow total_steps"],
     ),
@@ -277,54 +283,54 @@ CASES = {
         TypeError,
         ["must accept a traced learning rate", "in Optax's", "optax.join_schedules"],
     ),
-    "a key that is a number": (lambda: tune(schedules.one_cycle, key=7), TypeError, ["`tune_peak(key=...)`", "key(7)"]),
-    "train_steps 0": (lambda: tune(schedules.one_cycle, train_steps=0), ValueError, ["(train_steps=...)", "got 0"]),
-    "train_steps a float": (lambda: tune(schedules.one_cycle, train_steps=1e3), TypeError, ["Write 1000"]),
-    "horizon 0": (lambda: tune(schedules.one_cycle, horizon=0), ValueError, ["(horizon=...)", "at most 1", "got 0"]),
-    "horizon in steps": (lambda: tune(schedules.one_cycle, horizon=20), ValueError, ["a part of", "got 20"]),
-    "horizon in words": (lambda: tune(schedules.one_cycle, horizon="10%"), TypeError, ["a part of", "got '10%'"]),
+    "a key that is a number": (lambda: tune(one_cycle, key=7), TypeError, ["`tune_peak(key=...)`", "key(7)"]),
+    "train_steps 0": (lambda: tune(one_cycle, train_steps=0), ValueError, ["(train_steps=...)", "got 0"]),
+    "train_steps a float": (lambda: tune(one_cycle, train_steps=1e3), TypeError, ["Write 1000"]),
+    "horizon 0": (lambda: tune(one_cycle, horizon=0), ValueError, ["(horizon=...)", "at most 1", "got 0"]),
+    "horizon in steps": (lambda: tune(one_cycle, horizon=20), ValueError, ["a part of", "got 20"]),
+    "horizon in words": (lambda: tune(one_cycle, horizon="10%"), TypeError, ["a part of", "got '10%'"]),
     "horizon too short": (
-        lambda: tune(schedules.one_cycle, horizon=0.02),
+        lambda: tune(one_cycle, horizon=0.02),
         ValueError,
         ["at least 10 updates", "got 0.02 of train_steps=200, which is 4", "Write horizon=0.05"],
     ),
     "a training too short": (
-        lambda: tune(schedules.one_cycle, train_steps=8, horizon=1),
+        lambda: tune(one_cycle, train_steps=8, horizon=1),
         ValueError,
         ["at least 10 updates", "got 1 of train_steps=8", "Train longer"],
     ),
     "neither result nor peaks": (
-        lambda: tune(schedules.one_cycle, peaks=None),
+        lambda: tune(one_cycle, peaks=None),
         TypeError,
         ["`tune_peak(result=..., peaks=...)` needs one of the two", "got neither", "peaks=np.logspace"],
     ),
-    "both result and peaks": (lambda: tune(schedules.one_cycle, result=SEARCHED), TypeError, ["got both"]),
+    "both result and peaks": (lambda: tune(one_cycle, result=SEARCHED), TypeError, ["got both"]),
     "a number for a result": (
-        lambda: tune(schedules.one_cycle, peaks=None, result=0.1),
+        lambda: tune(one_cycle, peaks=None, result=0.1),
         TypeError,
         ["`tune_peak(result=...)` needs a result of lrjax.find_lr", "got 0.1 (float)", "not its lr"],
     ),
     "a result that found nothing": (
-        lambda: tune(schedules.one_cycle, peaks=None, result=found(outcome="all_diverged")),
+        lambda: tune(one_cycle, peaks=None, result=found(outcome="all_diverged")),
         ValueError,
         ["`tune_peak(result=...)`", "Every learning rate diverged"],
     ),
-    "two peaks": (lambda: tune(schedules.one_cycle, peaks=[0.1, 1]), ValueError, ["at least 3", "got 2", "logspace"]),
-    "a peak of 0": (lambda: tune(schedules.one_cycle, peaks=[0.0, 1, 2]), ValueError, ["(peaks=...)", "0 at index 0"]),
-    "equal peaks": (lambda: tune(schedules.one_cycle, peaks=[1, 0.1, 1]), ValueError, ["all be different", "Remove"]),
-    "exponents": (lambda: tune(schedules.one_cycle, peaks=[-3, -2, -1]), ValueError, ["got -3", "10.0 ** x"]),
+    "two peaks": (lambda: tune(one_cycle, peaks=[0.1, 1]), ValueError, ["at least 3", "got 2", "logspace"]),
+    "a peak of 0": (lambda: tune(one_cycle, peaks=[0.0, 1, 2]), ValueError, ["(peaks=...)", "0 at index 0"]),
+    "equal peaks": (lambda: tune(one_cycle, peaks=[1, 0.1, 1]), ValueError, ["all be different", "Remove"]),
+    "exponents": (lambda: tune(one_cycle, peaks=[-3, -2, -1]), ValueError, ["got -3", "10.0 ** x"]),
     "num_seeds 0": (
-        lambda: tune(schedules.one_cycle, num_seeds=0),
+        lambda: tune(one_cycle, num_seeds=0),
         ValueError,
         ["`tune_peak(num_seeds=...)`", "got 0"],
     ),
     "an unknown executor": (
-        lambda: tune(schedules.one_cycle, executor="gpu"),
+        lambda: tune(one_cycle, executor="gpu"),
         ValueError,
         ["`tune_peak(executor=...)`"],
     ),
     "progress a string": (
-        lambda: tune(schedules.one_cycle, progress="yes"),
+        lambda: tune(one_cycle, progress="yes"),
         TypeError,
         ["`progress` must be", "'yes'"],
     ),

@@ -35,13 +35,15 @@ FAMILIES: dict[str, Callable[[int], optax.Schedule]] = {
     "constant": lambda n: s.constant(1.0),
     "linear": lambda n: s.linear_decay(1.0, 0.0, n),
     "cosine": lambda n: s.cosine_decay(1.0, n),
-    "exponential to 1 %": lambda n: s.exponential_decay(1.0, 0.01, n),
+    "exponential to 1 %": lambda n: s.exponential_decay(1.0, n, 0.01),
     "steps": lambda n: s.piecewise_constant([1.0, 0.1, 0.01], [n // 2, 3 * n // 4]),
-    "1cycle": lambda n: s.one_cycle(1.0, n),
+    "1cycle": lambda n: s.one_cycle(1.0, total_steps=n),
     "triangular": lambda n: s.triangular(0.1, 1.0, n // 8),
     "triangular2": lambda n: s.triangular2(0.1, 1.0, n // 8),
     "cosine restarts": lambda n: s.cosine_restarts(1.0, n // 4),
-    "cyclic exponential": lambda n: s.cyclic_exponential_decay(1.0, 0.01, n, n // 4),
+    "cyclic exponential": lambda n: s.cyclic_exponential_decay(
+        1.0, decay_rate=0.01, transition_steps=n, cycle_steps=n // 4
+    ),
     "warmup, cosine": lambda n: s.warmup_cosine(1.0, warmup_steps=n // 10, total_steps=n),
     "warmup, stable, decay": lambda n: s.warmup_stable_decay(
         1.0, warmup_steps=n // 10, stable_steps=n - n // 10 - n // 5, decay_steps=n // 5

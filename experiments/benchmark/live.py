@@ -47,7 +47,7 @@ from .searching import search
 
 KEYS = 2
 TUNED: dict[str, Callable[[Any, int], optax.Schedule]] = {
-    "1cycle": s.one_cycle,
+    "1cycle": lambda peak, n: s.one_cycle(peak, total_steps=n),
     "cosine": s.cosine_decay,
     "warmup, stable, decay": lambda peak, n: s.warmup_stable_decay(
         peak, warmup_steps=n // 10, stable_steps=n - n // 10 - n // 5, decay_steps=n // 5

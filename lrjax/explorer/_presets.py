@@ -31,7 +31,7 @@ START = _state(
     "ravine",
     constant(0.09),
     warmup_cosine(0.09, warmup_steps=20, total_steps=200, init_value=0.009),
-    one_cycle(0.09, 200),
+    one_cycle(0.09, total_steps=200),
     noise=1.0,
 )
 """What the page opens with."""
@@ -72,8 +72,8 @@ PRESETS = (
         "sentence": "1cycle lowers the momentum while the rate is high, where both together would overshoot.",
         "state": _state(
             "ravine",
-            one_cycle(0.09, 200),
-            (one_cycle(0.09, 200), {"max_momentum": 0.95, "min_momentum": 0.5}),
+            one_cycle(0.09, total_steps=200),
+            (one_cycle(0.09, total_steps=200), {"max_momentum": 0.95, "min_momentum": 0.5}),
             optimizer="momentum",
             noise=2.0,
         ),

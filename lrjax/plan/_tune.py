@@ -68,8 +68,8 @@ def tune_peak(
     Args:
       task: what is trained.
       make_optimizer: `make_optimizer(schedule) -> optax optimizer`, for example `optax.adam`.
-      schedule_family: `schedule_family(peak, total_steps) -> schedule`, for example `lrjax.schedules.one_cycle`. It is
-        called with a traced peak, so it must not branch on it; all its lengths must follow `total_steps`.
+      schedule_family: `schedule_family(peak, total_steps) -> schedule`, for example `lrjax.schedules.cosine_decay`. It
+        is called with a traced peak, so it must not branch on it; all its lengths must follow `total_steps`.
       key: PRNG key; the same key gives the same answer.
       train_steps: optimizer updates of the whole training.
       horizon: part of them that a compressed run has, from 0 to 1; at least 10 updates.
@@ -93,8 +93,8 @@ def tune_peak(
       >>> import jax, optax, lrjax
       >>> from lrjax.demos import digits
       >>> tuned = lrjax.tune_peak(
-      ...     digits(), optax.adam, lrjax.schedules.one_cycle, key=jax.random.key(0), train_steps=400,
-      ...     peaks=[1e-4, 1e-3, 1e-2, 1e-1, 1.0],
+      ...     digits(), optax.adam, lambda peak, n: lrjax.schedules.one_cycle(peak, total_steps=n),
+      ...     key=jax.random.key(0), train_steps=400, peaks=[1e-4, 1e-3, 1e-2, 1e-1, 1.0],
       ... )
       >>> print(f"{tuned.peak:.2g}, after {tuned.num_steps} updates")
       0.04, after 40 updates
@@ -286,7 +286,7 @@ def _check_family(family: Any, lrs: Float[np.ndarray, " trials"], num_steps: int
     if (at_low == at_high).all():
         raise ValueError(
             f"`{where}` must use its argument peak, but for {low:g} and {high:g} {name_of(family)} gave the same "
-            "schedule. Pass it on: lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps)."
+            "schedule. Pass it on: lambda peak, total_steps: lrjax.schedules.cosine_decay(peak, total_steps)."
         )
     begins = len(whole) == total and np.allclose(at_low, whole[:num_steps], rtol=1e-6, atol=0)
     if num_steps < total and begins and at_low.min() < at_low.max():

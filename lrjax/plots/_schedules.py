@@ -49,7 +49,7 @@ def plot_schedules(
       >>> import lrjax.plots
       >>> from lrjax import schedules
       >>> axes = lrjax.plots.plot_schedules(
-      ...     {"1cycle": schedules.one_cycle(0.1, 100)}, 100, momentum=schedules.one_cycle_momentum(100)
+      ...     {"1cycle": schedules.one_cycle(0.1, total_steps=100)}, 100, momentum=schedules.one_cycle_momentum(100)
       ... )
       >>> [line.get_label() for line in axes.get_lines()]
       ['1cycle']

@@ -10,10 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_choice, check_count, check_number, describe, show
+from .._checks import check_choice, check_count, check_number, describe, name_of, show
 from .._types import Array
 from ._bind import Foreign, Partial
 from ._durations import in_steps
+
+TRACER_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the value of a traced number."""
 
 LIMIT_32 = 2**31
 """Steps are counted in int32, or in int64 under x64."""
@@ -189,6 +196,14 @@ def children(where: str, given: Any) -> tuple[Partial | Foreign, ...]:
     if not found:
         raise ValueError(f"`{where}` must hold at least one schedule, got none.")
     return found
+
+
+def cannot_be_traced(where: str, schedule: Any) -> str:
+    """What to do about a schedule that needs to know the step."""
+    return (
+        f"`{where}` must be made of jax.numpy operations, since a training step is compiled, but {name_of(schedule)} "
+        "needs the value of the step. Write jnp for np and math, jnp.where for `if`, jnp.asarray(x)[step] for a table."
+    )
 
 
 def is_real(dtype: Any) -> bool:

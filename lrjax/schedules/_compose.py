@@ -204,7 +204,7 @@ def stretch(schedule: Schedule, old_steps: StepCount, new_steps: StepCount) -> S
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.stretch(schedules.step_decay(1.0, 0.5, 10), 30, 90)
+      >>> schedule = schedules.stretch(schedules.step_decay(1.0, factor=0.5, every=10), 30, 90)
       >>> [float(schedule(t)) for t in (0, 29, 30, 59, 60)]
       [1.0, 1.0, 0.5, 0.5, 0.25]
     """

@@ -14,7 +14,7 @@ from .._checks import check_choice, show
 from .._types import Array, PyTree, Schedule, StepCount
 from . import _arguments as check
 from ._plateau import PlateauState
-from ._scheduled import ScheduledState
+from ._scheduled import ScheduledState, in_use
 
 _INJECTED = (optax.InjectStatefulHyperparamsState,)
 _PLATEAUS = (PlateauState, optax.contrib.ReduceLROnPlateauState)
@@ -38,6 +38,8 @@ def current_hyperparams(
     opt_state: PyTree, *, schedule: Schedule | Mapping[str, Schedule] | None = None
 ) -> dict[str, Array]:
     """The values that the last update used; before the first one, those that it will use.
+
+    A number that was set in the state since then is what the next update will use.
 
     Args:
       opt_state: any Optax state. Read are those of `lrjax.scheduled`, `lrjax.reduce_on_plateau`,
@@ -63,13 +65,14 @@ def current_hyperparams(
     unread: list[str] = []
     for path, state in _states(opt_state):
         if isinstance(state, (ScheduledState, *_INJECTED)):
-            found += [(path, name, jnp.asarray(value)) for name, value in state.hyperparams.items()]
+            values = in_use(state) if isinstance(state, ScheduledState) else state.hyperparams
+            found += [(path, name, _array(value)) for name, value in values.items()]
         elif isinstance(state, _PLATEAUS):
-            found.append((path, "plateau_scale", jnp.asarray(state.scale)))
+            found.append((path, "plateau_scale", _array(state.scale)))
         elif (name := _counters()[type(state)]) in known:
-            found.append((path, name, jnp.asarray(known[name](jnp.maximum(jnp.asarray(state.count) - 1, 0)))))
+            found.append((path, name, jnp.asarray(known[name](jnp.maximum(_array(state.count) - 1, 0)))))
         else:
-            unread.append(f"{name} of {_group(path) or 'the state'} (step {_shown(jnp.asarray(state.count))})")
+            unread.append(f"{name} of {_group(path) or 'the state'} (step {_shown(_array(state.count))})")
     if unread:
         read = ", ".join(name for _, name, _ in found)
         raise ValueError(
@@ -94,7 +97,8 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       step: optimizer updates done so far, >= 0.
 
     Returns:
-      A state of the same structure. What the last update used stays as it was until the next one.
+      A state of the same structure and types, also one of flax.nnx. What the last update used stays as it was until the
+      next one.
 
     Raises:
       TypeError, ValueError: `step` is out of its range, or there is no schedule in the state.
@@ -120,8 +124,8 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
 
 
 def _moved(tree: PyTree, count: Any) -> PyTree:
-    def at(counter: Array) -> Array:
-        return jnp.full_like(counter, count)  # one for each of stacked states
+    def at(counter: Any) -> Any:  # an array, one for each of stacked states, or a box with one, as flax.nnx has
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, count), counter)
 
     def move(state: Any) -> Any:
         if isinstance(state, ScheduledState):
@@ -152,6 +156,12 @@ def _states(tree: PyTree, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
             yield from _states(value.inner, (*path, *inside, jax.tree_util.GetAttrKey("inner")))
         elif isinstance(value, _INJECTED):
             yield from _states(value.inner_state, (*path, *inside, jax.tree_util.GetAttrKey("inner_state")))
+
+
+def _array(value: Any) -> Array:
+    """A number of a state, also out of a box, as flax.nnx puts every leaf into one."""
+    (leaf,) = jax.tree.leaves(value)
+    return jnp.asarray(leaf)
 
 
 def _group(path: tuple) -> str:

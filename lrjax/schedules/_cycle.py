@@ -65,8 +65,8 @@ def cosine_restarts(
       cycle_mult: $m$, a whole number >= 1.
       peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
       end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
-      convention: "optax", "torch" and "hf" agree; "keras" scales the cosine only, not the floor: cycle $i$ goes from
-        $e + (v - e)\,d^i$.
+      convention: "optax", "torch" and "hf" agree (transformers stops after `num_cycles`); "keras" scales the cosine
+        only, not the floor: cycle $i$ goes from $e + (v - e)\,d^i$.
 
     Returns:
       A schedule: step of any shape -> lr of the same shape.
@@ -192,8 +192,8 @@ def exp_range(
     base_value: ScalarLike,
     peak_value: ScalarLike,
     up_steps: StepCount,
-    gamma: ScalarLike,
     *,
+    gamma: ScalarLike,
     down_steps: StepCount | None = None,
 ) -> Schedule:
     r"""`triangular` whose height above the base shrinks by `gamma` every step: times $\gamma^t$.
@@ -217,11 +217,13 @@ def exp_range(
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.exp_range(0.0, 1.0, 4, 0.5)
+      >>> schedule = schedules.exp_range(0.0, 1.0, 4, gamma=0.5)
       >>> [float(schedule(t)) for t in (0, 4, 8, 12)]
       [0.0, 0.0625, 0.0, 0.000244140625]
     """
-    gamma = check.value("exp_range(gamma)", gamma, rule="a number above 0 and at most 1", accept=lambda x: 0 < x <= 1)
+    gamma = check.value(
+        "exp_range(gamma=...)", gamma, rule="a number above 0 and at most 1", accept=lambda x: 0 < x <= 1
+    )
     return bind(_exp_range, gamma=gamma, **_cyclical("exp_range", base_value, peak_value, up_steps, down_steps))
 
 
@@ -238,10 +240,10 @@ def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cy
 
 def cyclic_exponential_decay(
     init_value: ScalarLike,
-    decay_rate: ScalarLike,
-    transition_steps: StepCount,
-    cycle_steps: StepCount,
     *,
+    transition_steps: StepCount,
+    decay_rate: ScalarLike,
+    cycle_steps: StepCount,
     floor_fraction: ScalarLike = 0.1,
 ) -> Schedule:
     r"""An exponential decay times a cosine wave, CED.
@@ -250,8 +252,8 @@ def cyclic_exponential_decay(
 
     Args:
       init_value: $i$, lr at step 0. Shape (), >= 0.
-      decay_rate: $r$ > 0, factor of the envelope every `transition_steps`.
       transition_steps: $T$, in optimizer updates, >= 1.
+      decay_rate: $r$ > 0, factor of the envelope every `transition_steps`.
       cycle_steps: $P$, in optimizer updates, >= 1.
       floor_fraction: $f$, from 0 to 1: how low the wave goes, as a part of the envelope. With 0 the lr touches 0 in
         the middle of every cycle.
@@ -266,15 +268,15 @@ def cyclic_exponential_decay(
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.cyclic_exponential_decay(1.0, 0.5, 100, 10)
+      >>> schedule = schedules.cyclic_exponential_decay(1.0, decay_rate=0.5, transition_steps=100, cycle_steps=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 100)]
       [1.0, 0.0966, 0.933, 0.5]
     """
     return bind(
         _cyclic_exponential_decay,
         init_value=check.value("cyclic_exponential_decay(init_value)", init_value),
-        decay_rate=check.positive("cyclic_exponential_decay(decay_rate)", decay_rate),
-        transition_steps=check.steps("cyclic_exponential_decay(transition_steps)", transition_steps),
-        cycle_steps=check.steps("cyclic_exponential_decay(cycle_steps)", cycle_steps),
+        decay_rate=check.positive("cyclic_exponential_decay(decay_rate=...)", decay_rate),
+        transition_steps=check.steps("cyclic_exponential_decay(transition_steps=...)", transition_steps),
+        cycle_steps=check.steps("cyclic_exponential_decay(cycle_steps=...)", cycle_steps),
         floor_fraction=check.fraction("cyclic_exponential_decay(floor_fraction=...)", floor_fraction),
     )

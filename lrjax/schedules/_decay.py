@@ -148,8 +148,8 @@ def stairs(step: Array, every: Array) -> Array:
 
 def exponential_decay(
     init_value: ScalarLike,
-    decay_rate: ScalarLike,
     transition_steps: StepCount,
+    decay_rate: ScalarLike,
     *,
     staircase: bool = False,
     end_value: ScalarLike | None = None,
@@ -162,8 +162,8 @@ def exponential_decay(
 
     Args:
       init_value: $i$, lr up to step $B$. Shape (), >= 0.
-      decay_rate: $r$ > 0; above 1 it grows.
       transition_steps: $T$, in optimizer updates, >= 1.
+      decay_rate: $r$ > 0; above 1 it grows.
       staircase: drop at whole multiples of $T$, exactly at those steps.
       end_value: a floor if $r$ < 1, a ceiling if $r$ > 1. Shape (), >= 0.
       transition_begin: $B$, in optimizer updates, >= 0.
@@ -178,7 +178,7 @@ def exponential_decay(
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.exponential_decay(1.0, 0.5, 10, staircase=True)
+      >>> schedule = schedules.exponential_decay(1.0, 10, 0.5, staircase=True)
       >>> [float(schedule(t)) for t in (0, 9, 10, 20)]
       [1.0, 1.0, 0.5, 0.25]
     """
@@ -205,8 +205,8 @@ def _inverse_time_decay(step, init_value, decay_rate, transition_steps, power, *
 
 def inverse_time_decay(
     init_value: ScalarLike,
-    decay_rate: ScalarLike,
     transition_steps: StepCount,
+    decay_rate: ScalarLike,
     *,
     staircase: bool = False,
     power: ScalarLike = 1.0,
@@ -217,8 +217,8 @@ def inverse_time_decay(
 
     Args:
       init_value: $i$, lr at step 0. Shape (), >= 0.
-      decay_rate: $r$ >= 0, per `transition_steps`.
       transition_steps: $T$, in optimizer updates, >= 1.
+      decay_rate: $r$ >= 0, per `transition_steps`.
       staircase: use $\lfloor t/T \rfloor$, so that it falls at whole multiples of $T$ only.
       power: $p$ >= 0. 1 is Keras's schedule; Robbins and Monro ask for 0.5 < $p$ <= 1.
 
@@ -232,7 +232,7 @@ def inverse_time_decay(
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.inverse_time_decay(1.0, 1.0, 10)
+      >>> schedule = schedules.inverse_time_decay(1.0, 10, 1.0)
       >>> [float(schedule(t)) for t in (0, 10, 30)]
       [1.0, 0.5, 0.25]
     """

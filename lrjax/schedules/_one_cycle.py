@@ -53,8 +53,8 @@ def _one_cycle(
 
 def one_cycle(
     peak_value: ScalarLike,
-    total_steps: StepCount,
     *,
+    total_steps: StepCount,
     pct_start: ScalarLike = 0.3,
     div_factor: ScalarLike = 25.0,
     final_div_factor: ScalarLike = 1e4,
@@ -76,7 +76,8 @@ def one_cycle(
       shape: "cosine" or "linear".
       three_phase: whether to stop over at the initial value.
       convention: "optax" has its peak at step floor(pct $N$) and its end at step $N$, which N updates never reach;
-        "torch" has its peak at pct $N$ - 1 and its end at step $N$ - 1, the last update.
+        "torch" has its peak at pct $N$ - 1 and its end at step $N$ - 1, the last update. (The three phases of Optax's
+        `linear_onecycle_schedule` are these for its pct_final = 2 pct_start; its default is 0.85.)
 
     Returns:
       A schedule: step of any shape -> lr of the same shape. It stays at its end, where PyTorch's raises an error.
@@ -88,7 +89,7 @@ def one_cycle(
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.one_cycle(1.0, 100)
+      >>> schedule = schedules.one_cycle(1.0, total_steps=100)
       >>> [round(float(schedule(t)), 6) for t in (0, 15, 30, 65, 100)]
       [0.04, 0.52, 1.0, 0.500002, 4e-06]
     """
@@ -99,7 +100,7 @@ def one_cycle(
         three_phase=three_phase,
         convention=check.convention("one_cycle", convention, {"optax": "optax", "torch": "torch"}),
     )
-    total_steps = check.steps("one_cycle(total_steps)", total_steps)
+    total_steps = check.steps("one_cycle(total_steps=...)", total_steps)
     pct_start = check.fraction("one_cycle(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0)
     return bind(
         core,

@@ -39,11 +39,12 @@ def reduce_on_plateau(
     patience: int = 10,
     mode: str = "min",
     threshold: ScalarLike = 1e-4,
-    threshold_mode: str = "rel",
+    threshold_mode: str | None = None,
     cooldown: int = 0,
     min_lr: ScalarLike = 0.0,
     base_lr: ScalarLike | None = None,
     accumulation_size: int = 1,
+    convention: str = "torch",
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the updates down whenever a metric has stopped improving. Chain it after the optimizer.
 
@@ -52,22 +53,26 @@ def reduce_on_plateau(
 
     A measurement is better if it beats the best one so far by more than the margin: `threshold`, or
     `threshold * |best|`. After more than `patience` measurements in a row that are not, the scale is multiplied by
-    `factor` (so `patience=0` reduces at the first bad one), and for `cooldown` measurements nothing is counted.
+    `factor` (so `patience=0` reduces at the first bad one), and for `cooldown` measurements nothing is counted. That is
+    PyTorch's reading of the two numbers; `convention` has the others.
 
     A metric that is NaN, or infinite in the bad direction, counts as no better. Negative metrics are as good as
     positive ones: the margin is a part of the best one's size (PyTorch's and Optax's relative test takes a worsening
-    negative metric for an improvement).
+    negative metric for an improvement). In both every convention is the same.
 
     Args:
       factor: what the scale is multiplied by, above 0 and below 1.
-      patience: bad measurements that are tolerated in a row, >= 0; as in PyTorch, one fewer than in Optax.
+      patience: bad measurements that are tolerated in a row, >= 0; see `convention`.
       mode: "min" if the metric is to fall, "max" if it is to rise.
       threshold: least improvement, >= 0.
-      threshold_mode: "rel" for a part of |best|, "abs" for units of the metric.
+      threshold_mode: "rel" for a part of |best|, "abs" for units of the metric. None: "rel", or "abs" with "keras".
       cooldown: measurements after a reduction that do not count, >= 0.
       min_lr: the learning rate below which it is not reduced, >= 0. Needs `base_lr`.
       base_lr: the learning rate of the optimizer before, > 0; its peak, if it is a schedule.
       accumulation_size: updates whose mean metric is one measurement, >= 1: the steps of an epoch, for instance.
+      convention: whose numbers `patience` and `cooldown` are. "torch": as above. "optax": the bad measurement number
+        `patience`, >= 1, reduces. "keras": the same, 0 being read as 1, and `threshold` is its absolute `min_delta`;
+        the measurement number `cooldown` after a reduction counts again, 0 being read as 1.
 
     Returns:
       A transformation; `current_hyperparams` shows its "plateau_scale".
@@ -75,7 +80,8 @@ def reduce_on_plateau(
     Raises:
       TypeError, ValueError: an argument is out of its range; at an update, `value` is missing or not one number.
 
-    Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`; `keras.callbacks.ReduceLROnPlateau`;
+    `optax.contrib.reduce_on_plateau`.
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
@@ -89,14 +95,20 @@ def reduce_on_plateau(
     """
     where = "reduce_on_plateau"
     factor = check.value(f"{where}(factor=...)", factor, rule="above 0 and below 1", accept=lambda x: 0 < x < 1)
-    patience = check.in_int32(f"{where}(patience=...)", patience, minimum=0, unit="measurements")
+    check_choice(f"{where}(convention=...)", convention, ("torch", "keras", "optax"))
+    least_patience = 1 if convention == "optax" else 0  # Optax's 0 reduces at improvements, and never on a plateau
+    patience = check.in_int32(f"{where}(patience=...)", patience, minimum=least_patience, unit="measurements")
     cooldown = check.in_int32(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
     size = check.in_int32(f"{where}(accumulation_size=...)", accumulation_size, minimum=1, unit="updates")
     sign = 1.0 if check_choice(f"{where}(mode=...)", mode, ("min", "max")) == "min" else -1.0
+    if threshold_mode is None:
+        threshold_mode = "abs" if convention == "keras" else "rel"
     relative = check_choice(f"{where}(threshold_mode=...)", threshold_mode, ("rel", "abs")) == "rel"
     threshold = check.value(f"{where}(threshold=...)", threshold)
     min_lr = check.value(f"{where}(min_lr=...)", min_lr)
     least = _least_scale(where, min_lr, base_lr)
+    tolerated = patience if convention == "torch" else max(patience - 1, 0)
+    ignored = max(cooldown - 1, 0) if convention == "keras" else cooldown
 
     def init(params: PyTree) -> PlateauState:
         del params
@@ -117,13 +129,13 @@ def reduce_on_plateau(
     def _measure(state: PlateauState, metric: Array) -> PlateauState:
         better = _is_better(sign * metric, sign * state.best, threshold, relative)
         bad = jnp.where(better | (state.cooldown > 0), 0, state.bad + 1)
-        reduce = bad > patience
+        reduce = bad > tolerated
         scale = jnp.where(reduce, jnp.maximum(state.scale * factor, jnp.minimum(least, state.scale)), state.scale)
         return PlateauState(
             scale=scale.astype(np.float32),
             best=jnp.where(better, metric, state.best),
             bad=jnp.where(reduce, 0, bad).astype(np.int32),
-            cooldown=jnp.where(reduce, cooldown, jnp.maximum(state.cooldown - 1, 0)).astype(np.int32),
+            cooldown=jnp.where(reduce, ignored, jnp.maximum(state.cooldown - 1, 0)).astype(np.int32),
             count=jnp.int32(0),
             total=jnp.float32(0),
         )

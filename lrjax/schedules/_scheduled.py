@@ -1,7 +1,7 @@
 """Several hyperparameters of an optimizer on schedules, with one step counter."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -20,13 +20,21 @@ class ScheduledState(NamedTuple):
 
     Attributes:
       step: optimizer updates done so far. int32, shape ().
-      hyperparams: what the last update used (before the first: what it will use). float32, shape () each.
+      hyperparams: the hyperparameters given as numbers. Every update reads them here: set one, and the next update
+        uses it. float32, shape () each.
+      computed: what the schedules gave for the last update (before the first: what they will give), to be read by
+        `current_hyperparams`; the one of learning_rate is called "learning_rate_at_step". float32, shape () each.
       inner: the optimizer's own state.
     """
 
     step: Int[Array, ""]
     hyperparams: dict[str, Float[Array, ""]]
+    computed: dict[str, Float[Array, ""]]
     inner: PyTree
+
+
+AT_STEP = "_at_step"
+"""Ends the names in `computed`: `optax.tree_utils.tree_set` finds what it sets by its name, and must not find these."""
 
 
 def scheduled(
@@ -35,13 +43,19 @@ def scheduled(
     """An optimizer any of whose hyperparameters follow schedules: learning rate, momentum, weight decay together.
 
     At every update all schedules are asked for the value at one step, in float32 whatever the parameters' type, and
-    the optimizer is built with these. Its updates come back in the type of the gradients, its state in the type that
-    it began with. (`optax.inject_hyperparams` casts hyperparameters to the parameters' type: with bfloat16, Adam's b2
-    of 0.999 becomes 1 and its first update NaN.)
+    the optimizer is built with these and with the numbers. Its updates come back in the type of the gradients, its
+    state in the type that it began with. (`optax.inject_hyperparams` casts hyperparameters to the parameters' type:
+    with bfloat16, Adam's b2 of 0.999 becomes 1 and its first update NaN.)
+
+    A hyperparameter given as a number is kept in the state, as `optax.inject_hyperparams` does it:
+    `optax.tree_utils.tree_set(state, momentum=0.5)` or `state.hyperparams["momentum"] = 0.5` changes it from the next
+    update on, and a restored state brings its own. One that follows a schedule is not there and cannot be set; move
+    the schedule with `at_step`, or give a number instead.
 
     Args:
       make_optimizer: a function of the hyperparameters, by keyword, that returns an optimizer: `optax.sgd`, or your own
-        that returns a chain. Bind what is no number with `functools.partial`.
+        that returns a chain. Bind what is no number, or must be known when the optimizer is made, with
+        `functools.partial`.
       **hyperparams: a schedule or a number for each. Numbers and schedules may be traced.
 
     Returns:
@@ -50,6 +64,7 @@ def scheduled(
 
     Raises:
       TypeError: the function does not take such an argument, or a hyperparameter is neither schedule nor number.
+      ValueError: at an update, the state's hyperparameters are others than those given as numbers.
 
     Source: Smith 2018, A disciplined approach to neural network hyper-parameters, for momentum against the lr.
 
@@ -58,7 +73,7 @@ def scheduled(
       >>> from lrjax import schedules
       >>> optimizer = lrjax.scheduled(
       ...     optax.sgd,
-      ...     learning_rate=schedules.one_cycle(0.5, 100),
+      ...     learning_rate=schedules.one_cycle(0.5, total_steps=100),
       ...     momentum=schedules.one_cycle_momentum(100),
       ... )
       >>> params = jnp.ones(2)
@@ -73,11 +88,21 @@ def scheduled(
     _check_accepts(make_optimizer, tuple(hyperparams))
     given = {name: _checked(name, value) for name, value in hyperparams.items()}
 
+    followed = {name: value for name, value in given.items() if callable(value)}
+    numbers = {name: value for name, value in given.items() if name not in followed}
+
     def at(step: Array) -> dict[str, Array]:
-        return {name: _in_float32(value(step) if callable(value) else value) for name, value in given.items()}
+        return {f"{name}{AT_STEP}": _in_float32(schedule(step)) for name, schedule in followed.items()}
 
     def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
-        optimizer = make_optimizer(**values)
+        try:
+            optimizer = make_optimizer(**values)
+        except check.TRACER_ERRORS as error:
+            raise TypeError(
+                f"`scheduled(make_optimizer)` is called with traced numbers at every update, but "
+                f"{name_of(make_optimizer)} needs the value of one of {', '.join(values)}. "
+                "Bind that one with functools.partial(make_optimizer, ...)."
+            ) from error
         if not isinstance(optimizer, optax.GradientTransformation):
             raise TypeError(
                 f"`scheduled(make_optimizer)` must return an Optax optimizer, {name_of(make_optimizer)} returned "
@@ -86,21 +111,49 @@ def scheduled(
         return optax.with_extra_args_support(optimizer)
 
     def init(params: PyTree) -> ScheduledState:
-        values = at(jnp.int32(0))
+        step = jnp.int32(0)
+        state = ScheduledState(
+            step, {name: jnp.array(value, np.float32) for name, value in numbers.items()}, at(step), ()
+        )
+        values = in_use(state)
         inner = build(values).init(params)
         if any(map(_is_injected, jax.tree.leaves(inner, is_leaf=_is_injected))):
             _check_not_injected(build, values, params)
-        return ScheduledState(jnp.int32(0), values, inner)
+        return state._replace(inner=inner)
 
     def update(
         updates: PyTree, state: ScheduledState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, ScheduledState]:
-        values = at(state.step)
-        changed, inner = build(values).update(updates, state.inner, params, **extra)
+        _check_settings(state.hyperparams, numbers, followed)
+        state = state._replace(hyperparams=jax.tree.map(_in_float32, state.hyperparams), computed=at(state.step))
+        changed, inner = build(in_use(state)).update(updates, state.inner, params, **extra)
         step = cast(Array, optax.safe_increment(state.step))
-        return _like(changed, updates), ScheduledState(step, values, _like(inner, state.inner))
+        return _like(changed, updates), state._replace(step=step, inner=_like(inner, state.inner))
 
     return optax.GradientTransformationExtraArgs(init, cast(Any, update))
+
+
+def in_use(state: ScheduledState) -> dict[str, Any]:
+    """All hyperparameters of a state by their names, in the order of a dict of JAX."""
+    computed = {name.removesuffix(AT_STEP): value for name, value in state.computed.items()}
+    return dict(sorted({**state.hyperparams, **computed}.items()))
+
+
+def _check_settings(found: Mapping[str, Any], numbers: Mapping[str, Any], followed: Mapping[str, Any]) -> None:
+    """Raise unless the state's hyperparameters are numbers, and those that were given as such."""
+    where = "scheduled(...).update(state)"
+    if computed := [name for name in found if name in followed]:
+        raise ValueError(
+            f"`{where}` must not set {', '.join(computed)}, which a schedule computes at every update. Give "
+            "`scheduled` a number for what is to be set, or move the schedule with lrjax.at_step."
+        )
+    if set(found) != set(numbers):
+        raise ValueError(
+            f"`{where}` must hold the hyperparameters {', '.join(numbers) or 'of no name'}, got "
+            f"{', '.join(map(str, found)) or 'none'}. Is it the state of another optimizer?"
+        )
+    for name, value in found.items():
+        _check_number(f"{where}.hyperparams[{name!r}]", value)
 
 
 def _in_float32(value: Any) -> Array:
@@ -140,12 +193,12 @@ def _checked(name: str, value: Any) -> Any:
     where = f"scheduled({name}=...)"
     remedy = "Bind anything else with functools.partial(make_optimizer, ...)."
     if not callable(value):
-        rule = (
-            "a schedule or a finite number that float32 holds (functools.partial(make_optimizer, ...) binds the rest)"
-        )
-        return check.value(where, value, rule=rule, accept=lambda x: abs(x) <= float(np.finfo(np.float32).max))
+        bind = "functools.partial(make_optimizer, ...) binds the rest"
+        return _check_number(where, value, f"a schedule or a finite number that float32 holds ({bind})")
     try:
         out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
+    except check.TRACER_ERRORS as error:
+        raise TypeError(check.cannot_be_traced(where, value)) from error
     except Exception as error:
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
@@ -156,6 +209,11 @@ def _checked(name: str, value: Any) -> Any:
             f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}. {remedy}"
         )
     return value
+
+
+def _check_number(where: str, value: Any, rule: str = "a finite number that float32 holds") -> Any:
+    """A number that float32 holds, or a traced one."""
+    return check.value(where, value, rule=rule, accept=lambda x: abs(x) <= float(np.finfo(np.float32).max))
 
 
 def _check_not_injected(

@@ -17,7 +17,7 @@ def _step_decay(step, init_value, factor, every):
     return finite(init_value * bounded_power(factor, stairs(step, every)))
 
 
-def step_decay(init_value: ScalarLike, factor: ScalarLike, every: StepCount) -> Schedule:
+def step_decay(init_value: ScalarLike, *, factor: ScalarLike, every: StepCount) -> Schedule:
     r"""A factor every so many steps.
 
     $\eta(t) = i f^{\lfloor t/k \rfloor}$.
@@ -37,15 +37,15 @@ def step_decay(init_value: ScalarLike, factor: ScalarLike, every: StepCount) -> 
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.step_decay(1.0, 0.5, 30)
+      >>> schedule = schedules.step_decay(1.0, factor=0.5, every=30)
       >>> [float(schedule(t)) for t in (0, 29, 30, 60)]
       [1.0, 1.0, 0.5, 0.25]
     """
     return bind(
         _step_decay,
         init_value=check.value("step_decay(init_value)", init_value),
-        factor=check.positive("step_decay(factor)", factor),
-        every=check.steps("step_decay(every)", every),
+        factor=check.positive("step_decay(factor=...)", factor),
+        every=check.steps("step_decay(every=...)", every),
     )
 
 

@@ -30,7 +30,8 @@ def warmup(
     Args:
       schedule: any schedule; at step `warmup_steps` its step 0 is due.
       warmup_steps: $W$, in optimizer updates, >= 0.
-      init_value: lr at step 0. Shape (), >= 0; above 0 if `shape` is "exponential".
+      init_value: lr at step 0, or one step before it with `skip_zero`. Shape (), >= 0; above 0 if `shape` is
+        "exponential".
       shape: "linear", "cosine" or "exponential" (a constant factor per step).
       skip_zero: count from 1, so that the first update is not lost to a learning rate of 0: at step t, the rise is
         $(t + 1)/W$ done, and complete one step earlier.
@@ -66,7 +67,10 @@ def warmup(
 @schedule_core
 def _warmup_cosine(step, peak_value, warmup_steps, total_steps, init_value, end_value, *, convention):
     late = 1 if convention == "hf" else 0  # transformers counts the update that is being done
-    rise = progress(step + late, warmup_steps)
+    if init_value is None:
+        rise, init_value = progress(step + late, warmup_steps), jnp.zeros_like(peak_value)
+    else:  # from it at step 0 on; in transformers the peak is there one step earlier all the same
+        rise = progress(step, jnp.maximum(warmup_steps - late, 1) if late else warmup_steps)
     down = progress(jnp.minimum(step, total_steps - late) + late - warmup_steps, total_steps - warmup_steps)
     rising = along("linear", rise, init_value, peak_value)
     return jnp.where(step < warmup_steps, rising, along("cosine", down, peak_value, end_value))
@@ -77,7 +81,7 @@ def warmup_cosine(
     *,
     warmup_steps: StepCount,
     total_steps: StepCount,
-    init_value: ScalarLike = 0.0,
+    init_value: ScalarLike | None = None,
     end_value: ScalarLike = 0.0,
     convention: str = "optax",
 ) -> Schedule:
@@ -87,10 +91,11 @@ def warmup_cosine(
       peak_value: lr at step `warmup_steps`. Shape (), >= 0.
       warmup_steps: $W$, in optimizer updates, >= 0.
       total_steps: in optimizer updates, warmup **included**, > $W$. (Keras and PyTorch count the cosine alone.)
-      init_value: lr at step 0. Shape (), >= 0.
+      init_value: lr at step 0. Shape (), >= 0. None: 0, or the peak over $W$ with "hf".
       end_value: lr from step `total_steps` on. Shape (), >= 0.
       convention: "optax", "torch" and "keras" agree; "hf" is transformers' `cosine_warmup_with_min_lr`, which is one
-        step ahead: no update has lr 0, and the last one has `end_value`.
+        step ahead: the peak is there at step $W - 1$, and the last update has `end_value`. `init_value` is the peak
+        times its `warmup_lr_rate`.
 
     Returns:
       A schedule: step of any shape -> lr of the same shape.
@@ -116,6 +121,6 @@ def warmup_cosine(
         peak_value=check.value("warmup_cosine(peak_value)", peak_value),
         warmup_steps=warmup_steps,
         total_steps=total_steps,
-        init_value=check.value("warmup_cosine(init_value=...)", init_value),
+        init_value=None if init_value is None else check.value("warmup_cosine(init_value=...)", init_value),
         end_value=check.value("warmup_cosine(end_value=...)", end_value),
     )

@@ -26,7 +26,7 @@ class Checkpoint(NamedTuple):
       params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
       opt_state: of the parameters that train.
       lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
-        own: those of `optax.inject_hyperparams`.
+        own: those of `optax.inject_hyperparams` and `lrjax.scheduled`.
     """
 
     params: Params
@@ -50,11 +50,6 @@ def check_checkpoint(
     Raises:
       TypeError, ValueError: it is not of this task and optimizer; the message names the first leaf that differs.
     """
-    if task.has_state and model_state is None:
-        raise ValueError(
-            f"`{where}(model_state=...)` is needed for a stateful task, got None. Give the checkpoint's BatchNorm "
-            "statistics and the like."
-        )
     if not task.has_state and model_state is not None:
         raise ValueError(
             f"`{where}(model_state=...)` must be None for a task without a state, got {show(model_state)}. "
@@ -62,6 +57,13 @@ def check_checkpoint(
         )
     (seed,), trainable = draw_seeds(task, key, 1)
     params = _like(f"{where}(params=...)", join_params(seed.params, seed.frozen), params, _OF_THE_TASK)
+    if task.has_state and model_state is None:
+        if jax.tree.leaves(seed.model_state):
+            raise ValueError(
+                f"`{where}(model_state=...)` is needed for a stateful task, got None. Give the checkpoint's BatchNorm "
+                "statistics and the like."
+            )
+        model_state = seed.model_state
     if task.has_state:
         model_state = _like(f"{where}(model_state=...)", seed.model_state, model_state, _OF_THE_TASK)
     train, frozen = split_params(params, trainable)
@@ -131,7 +133,17 @@ def _like(
 
 
 def _by_path(tree: PyTree) -> dict[str, Any]:
-    return {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    """The leaves by their paths, taken out of boxes: flax.nnx puts every leaf of a state into a Variable."""
+    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
+    return {path_of(path): jax.tree.leaves(node)[0] for path, node in nodes}
+
+
+def _is_box(node: Any) -> bool:
+    """Whether a node is of a library's own type and holds one leaf."""
+    if isinstance(node, (dict, list, tuple)):
+        return False
+    treedef = jax.tree.structure(node)
+    return treedef.num_leaves == 1 and treedef.num_nodes == 2
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,15 +1,16 @@
-"""Write plateau.json: the learning rates that PyTorch's ReduceLROnPlateau gives for random metrics.
+"""Write plateau.json: the learning rates that the ReduceLROnPlateau of PyTorch and of Keras give for random metrics.
 
-    pip install torch==2.13.0
-    python tests/oracles/regenerate_plateau.py  # seconds; 80 kB
+    pip install torch==2.13.0 keras jax
+    KERAS_BACKEND=jax python tests/oracles/regenerate_plateau.py  # seconds; 120 kB
 
-It writes the JSON next to itself: PyTorch's version and a list of traces, each with its options, the metrics, and the
-learning rate after each of them. `tests/test_plateau.py` reads it. Every combination of mode, threshold_mode, patience,
-cooldown and with or without min_lr occurs once, with metrics of one kind. All metrics are positive, because PyTorch's
-relative threshold has the wrong sign for negative ones; those that are not finite are strings, "nan" and "inf".
-`eps` is 0: ours has no least change.
+It writes the JSON next to itself: the peers' versions and a list of traces, each with its options, the metrics, and the
+learning rate after each of them. (Optax's is there when the tests run.) `tests/test_plateau.py` reads it. Every
+combination of mode, threshold_mode, patience, cooldown and with or without min_lr occurs once, with metrics of one
+kind. All metrics are positive, because PyTorch's relative threshold has the wrong sign for negative ones; those that
+are not finite are strings, "nan" and "inf". `eps` is 0: ours has no least change. Keras, whose threshold is absolute,
+gets metrics of either sign, all of them finite: it takes a first one that is NaN for the best ever.
 
-PyTorch is imported where it is needed, because pytest imports this file when it looks for doctests.
+PyTorch and Keras are imported where they are needed, because pytest imports this file when it looks for doctests.
 """
 
 import json
@@ -79,13 +80,54 @@ def traces() -> list[dict[str, Any]]:
     return found
 
 
+def lrs_of_keras(metrics: list[float], options: dict[str, Any]) -> list[float]:
+    """The learning rate after every metric."""
+    from types import SimpleNamespace
+
+    from keras.callbacks import ReduceLROnPlateau
+
+    renamed = {"min_delta" if name == "threshold" else name: value for name, value in options.items()}
+    callback = ReduceLROnPlateau(monitor="loss", **renamed)
+    optimizer = SimpleNamespace(learning_rate=BASE_LR)
+    callback.set_model(SimpleNamespace(optimizer=optimizer))
+    callback.on_train_begin()
+    lrs = []
+    for epoch, metric in enumerate(metrics):
+        callback.on_epoch_end(epoch, {"loss": metric})
+        lrs.append(float(f"{optimizer.learning_rate:.8g}"))
+    return lrs
+
+
+def traces_of_keras() -> list[dict[str, Any]]:
+    """All combinations of mode, patience, cooldown and min_lr; every other one with metrics around zero."""
+    rng = np.random.default_rng(1)
+    choices = list(product(("min", "max"), range(4), range(4), (0.0, 0.004)))
+    found = []
+    for index, which in enumerate(rng.permutation(len(choices))):
+        mode, patience, cooldown, min_lr = choices[which]
+        options = {"mode": mode, "patience": patience, "cooldown": cooldown, "min_lr": min_lr}
+        options |= {"factor": float(rng.choice([0.1, 0.5, 0.9])), "threshold": float(rng.choice([0.0, 1e-4, 0.1]))}
+        kind = KINDS[index % 3]
+        metrics = [round(metric - index % 2, 6) for metric in metrics_of(kind, mode, rng)]
+        found.append({"kind": kind, "options": options, "metrics": metrics, "lrs": lrs_of_keras(metrics, options)})
+    return found
+
+
 def main() -> None:
     """Write the file, one trace a line."""
+    import keras
     import torch
 
-    lines = ",\n".join(json.dumps(trace, allow_nan=False) for trace in traces())
-    version = torch.__version__.split("+")[0]
-    OUT.write_text(f'{{"peer": "PyTorch {version}", "base_lr": {BASE_LR}, "traces": [\n{lines}\n]}}\n')
+    write(torch.__version__.split("+")[0], traces(), keras.__version__, traces_of_keras())
+
+
+def write(torch: str, of_torch: list[dict[str, Any]], keras: str, of_keras: list[dict[str, Any]]) -> None:
+    """The traces of either, one a line."""
+    lists = [",\n".join(json.dumps(trace, allow_nan=False) for trace in some) for some in (of_torch, of_keras)]
+    OUT.write_text(
+        f'{{"base_lr": {BASE_LR},\n"torch": {{"peer": "PyTorch {torch}", "traces": [\n{lists[0]}\n]}},\n'
+        f'"keras": {{"peer": "Keras {keras}", "traces": [\n{lists[1]}\n]}}}}\n'
+    )
 
 
 if __name__ == "__main__":

@@ -323,6 +323,10 @@ def hf_cases() -> Iterator[Spec]:
         get = hf.get_cosine_with_min_lr_schedule_with_warmup_lr_rate
         steps = sample(total - 1, rise, after=False)
         yield make(f"{rise}-{total}-one_ahead", spec, steps, lr, get, rise, total, min_lr=end)
+        for rate in (0.0, 0.25):
+            spec = ours("warmup_cosine", peak_value=lr, init_value=rate * lr, end_value=end, convention="hf", **lengths)
+            settings = {"min_lr": end, "warmup_lr_rate": rate}
+            yield make(f"{rise}-{total}-one_ahead-from_{rate}", spec, steps, lr, get, rise, total, **settings)
     for lr, rise, cycles, length in ((0.1, 10, 3, 30), (1.0, 0, 2, 41)):
         spec = warmed(ours("cosine_restarts", peak_value=lr, first_cycle_steps=length), rise)
         total = rise + cycles * length
