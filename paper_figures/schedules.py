@@ -80,19 +80,28 @@ PANELS: dict[str, Any] = {
 
 
 def main() -> None:
-    columns = 4
+    gallery().savefig(OUT)
+    SINGLE.mkdir(exist_ok=True)
+    for name in PANELS:
+        figure = _figure(4.2, 1.9)
+        draw(figure.subplots(), name)
+        figure.savefig(SINGLE / f"{name}.png")
+
+
+def gallery(columns: int = 4) -> Figure:
+    """All panels, and no others."""
     rows = -(-len(PANELS) // columns)
     figure = _figure(11, 1.45 * rows)
     axes = figure.subplots(rows, columns, sharex=True).flat
     for ax, name in zip(axes, PANELS, strict=False):
         draw(ax, name)
         ax.set_title(name, loc="left", fontsize=9, fontfamily="monospace")
-    figure.savefig(OUT)
-    SINGLE.mkdir(exist_ok=True)
-    for name in PANELS:
-        figure = _figure(4.2, 1.9)
-        draw(figure.subplots(), name)
-        figure.savefig(SINGLE / f"{name}.png")
+    axes = figure.axes
+    for ax in axes[len(PANELS) :]:
+        ax.remove()
+    for ax in axes[len(PANELS) - columns : len(PANELS)]:  # the last one of its column
+        ax.tick_params(labelbottom=True)
+    return figure
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -19,7 +19,7 @@ from matplotlib import rc_context
 import lrjax
 from experiments.paper import run
 from experiments.paper.store import Store, encode, to_document
-from paper_figures import figure_1, figure_8, page, script, tables
+from paper_figures import figure_1, figure_8, page, schedules, script, tables
 from paper_figures.results import FOLDER, METHODS, PLANS, SEARCHES, NotMeasured, Pick, Results, ResultsError
 from paper_figures.style import SETTINGS
 
@@ -376,3 +376,9 @@ def test_results_read_back_are_the_searches(made, parts):
     assert isinstance(plan.searches["finder_paper"], lrjax.LRFinderResult)
     assert plan.searches["finder_paper"].lr == parts["three"]["finder_paper"]["result"]["lr"]
     assert len(plan.range_tests) == 2
+
+
+def test_the_gallery_of_schedules_has_no_empty_axes():
+    figure = schedules.gallery()
+    assert [ax.get_title(loc="left") for ax in figure.axes] == list(schedules.PANELS)
+    assert all(ax.lines for ax in figure.axes)

@@ -1,7 +1,9 @@
 """`describe` against closed forms and `validate` against schedules that are wrong in a known way, ours and Optax's."""
 
 import math
+import resource
 import tracemalloc
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -495,6 +497,18 @@ NO_ALARM = {
         100,
         ProblemName.jump,
     ),
+    "stairs of Optax": (optax.exponential_decay(0.1, 40, 0.5, staircase=True), 200, ProblemName.jump),
+    "values of Optax": (optax.piecewise_constant_schedule(0.1, {30: 0.5, 60: 0.1}), 100, ProblemName.jump),
+    "stairs up to the last step": (optax.piecewise_constant_schedule(0.1, {99: 0.1}), 100, ProblemName.jump),
+    "stairs of two steps": (lambda step: 0.1 * 0.5 ** (step // 2), 20, ProblemName.jump),
+    "stairs after a warmup": (
+        optax.join_schedules(
+            [optax.linear_schedule(0.001, 0.1, 10), optax.exponential_decay(0.1, 30, 0.1, staircase=True)], [10]
+        ),
+        100,
+        ProblemName.jump,
+    ),
+    "stairs that go up": (lambda step: 0.01 * (1 + step // 25), 100, ProblemName.jump),
     "rounding below zero": (optax.linear_schedule(0.1, 0.0, 10), 20, ProblemName.negative),
 }
 
@@ -502,6 +516,38 @@ NO_ALARM = {
 @pytest.mark.parametrize(("schedule", "total", "name"), NO_ALARM.values(), ids=NO_ALARM.keys())
 def test_no_false_alarm(schedule, total, name):
     assert name not in {problem.name for problem in validate(schedule, total)}
+
+
+@pytest.mark.parametrize(
+    "second", [optax.constant_schedule(1.0), optax.cosine_decay_schedule(0.01, 50), optax.linear_schedule(1.0, 0.0, 50)]
+)
+def test_parts_of_a_foreign_join_that_do_not_meet_are_reported(second):
+    joined = optax.join_schedules([optax.linear_schedule(0.001, 0.1, 50), second], [50])
+    assert [(one.name, one.step) for one in validate(joined, 100) if one.name == "jump"] == [("jump", 50)]
+
+
+def test_memory_does_not_grow_with_the_kinds():
+    """Compositions without end, as the explorer's server meets them; 9 MB for each once stayed."""
+    here = Path("/proc/self/statm")
+    if not here.exists():
+        pytest.skip("the resident set is read from /proc")
+
+    def resident() -> float:
+        return int(here.read_text().split()[1]) * resource.getpagesize() / 1e6
+
+    def look(index: int) -> None:
+        schedule = schedules.cosine_decay(0.1, 100)
+        for digit in format(index, "b"):
+            schedule = schedules.clip(schedule, max_value=1.0) if digit == "1" else schedules.shift(schedule, 3)
+        describe(schedule, 200)
+        validate(schedule, 200)
+
+    for index in (2, 3):
+        look(index)
+    before = resident()
+    for index in range(4, 20):
+        look(index)
+    assert resident() - before < 30
 
 
 def test_memory_does_not_grow_with_the_steps():

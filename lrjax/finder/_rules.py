@@ -27,9 +27,12 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
     Source: "Learning rate optimization through step sampling", method 1.
 
     Examples:
-      >>> import lrjax
-      >>> lrjax.midpoint.__name__
-      'midpoint'
+      >>> import jax.numpy as jnp, lrjax
+      >>> losses = jnp.array([1.0, 1.0, 0.9, 0.4, 0.0, 1.0])
+      >>> curve = lrjax.LossCurve(10.0 ** jnp.arange(-5, 1.0), losses[None, None], jnp.ones(1), jnp.array([20]),
+      ...                         jnp.zeros(6, int), -jnp.ones((1, 6), int))
+      >>> print(f"{lrjax.midpoint(curve, lrjax.find_window(curve)):.2g}")
+      0.0089
     """
     return _midpoint(window)
 
@@ -47,9 +50,12 @@ def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     Source: "Learning rate optimization through step sampling", method 2.
 
     Examples:
-      >>> import lrjax
-      >>> lrjax.half_loss.__name__
-      'half_loss'
+      >>> import jax.numpy as jnp, lrjax
+      >>> losses = jnp.array([1.0, 1.0, 0.9, 0.4, 0.0, 1.0])
+      >>> curve = lrjax.LossCurve(10.0 ** jnp.arange(-5, 1.0), losses[None, None], jnp.ones(1), jnp.array([20]),
+      ...                         jnp.zeros(6, int), -jnp.ones((1, 6), int))
+      >>> print(f"{lrjax.half_loss(curve, lrjax.find_window(curve)):.2g}")
+      0.0054
     """
     return _half_loss(window)
 
@@ -67,9 +73,12 @@ def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
     Source: "Learning rate optimization through step sampling", method 3.
 
     Examples:
-      >>> import lrjax
-      >>> lrjax.steepest.__name__
-      'steepest'
+      >>> import jax.numpy as jnp, lrjax
+      >>> losses = jnp.array([1.0, 1.0, 0.9, 0.4, 0.0, 1.0])
+      >>> curve = lrjax.LossCurve(10.0 ** jnp.arange(-5, 1.0), losses[None, None], jnp.ones(1), jnp.array([20]),
+      ...                         jnp.zeros(6, int), -jnp.ones((1, 6), int))
+      >>> print(f"{lrjax.steepest(curve, lrjax.find_window(curve)):.2g}")
+      0.0033
     """
     return _steepest(window)
 
@@ -88,9 +97,12 @@ def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     Source: Wittmann, LRFinder (github.com/WittmannF/LRFinder), which reads this point off the plot.
 
     Examples:
-      >>> import lrjax
-      >>> lrjax.lowest_loss.__name__
-      'lowest_loss'
+      >>> import jax.numpy as jnp, lrjax
+      >>> losses = jnp.array([1.0, 1.0, 0.9, 0.4, 0.0, 1.0])
+      >>> curve = lrjax.LossCurve(10.0 ** jnp.arange(-5, 1.0), losses[None, None], jnp.ones(1), jnp.array([20]),
+      ...                         jnp.zeros(6, int), -jnp.ones((1, 6), int))
+      >>> print(f"{lrjax.lowest_loss(curve, lrjax.find_window(curve)):.2g}")
+      0.1
     """
     return jnp.where(window.outcome_index == 0, window.best_lr, jnp.nan)
 

@@ -5,9 +5,10 @@ once in a module; the numbers are the leaves of the Partial, so a schedule can b
 pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
 """
 
+import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
@@ -164,10 +165,18 @@ def _is_double(leaf: Any) -> bool:
     return getattr(leaf, "dtype", None) == np.float64 and not getattr(leaf, "weak_type", False)
 
 
+@contextlib.contextmanager
+def promoting() -> Iterator[None]:
+    """For code of ours that promotes types or shapes: the user's settings forbid it to the user's code only."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def _evaluate(body: Callable[..., Array], step: Any, numbers: Any, dtype: np.dtype) -> Array:
-    step = jnp.asarray(step)
-    value = body(step, **jax.tree.map(functools.partial(_number, dtype=dtype), numbers, is_leaf=_is_child))
-    return jnp.broadcast_to(_cast(value, dtype), step.shape)
+    with promoting():
+        step = jnp.asarray(step)
+        value = body(step, **jax.tree.map(functools.partial(_number, dtype=dtype), numbers, is_leaf=_is_child))
+        return jnp.broadcast_to(_cast(value, dtype), step.shape)
 
 
 def _number(leaf: Any, *, dtype: np.dtype) -> Any:

@@ -19,6 +19,9 @@ from ._bind import Core, Foreign
 MAX_SAMPLES = 200_000
 """Up to so many steps every one is looked at; a longer training is sampled evenly."""
 
+BLOCK = 2048
+"""Steps that are computed at once."""
+
 COURSE = 300
 """Steps kept for a picture, and the edges of the phases."""
 
@@ -204,19 +207,16 @@ def is_ours(schedule: Any) -> bool:
 
 
 def _values_of(schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Any:
-    """The values of a schedule of ours. It is an argument of the program, so that other numbers compile nothing.
+    """The values of a schedule of ours, in blocks of one length, the last step repeated to fill the last block.
 
-    Nor do other lengths, up to the next power of 2: the last step is repeated.
+    So every kind of schedule has one program for all lengths and numbers, and one made of others has none: a process
+    that looks at ever new compositions, as the explorer's server, does not grow with them.
     """
-    room = max(256, 1 << (len(steps) - 1).bit_length())
-    padded = np.pad(steps, (0, room - len(steps)), mode="edge")
-    values = _call(schedule, padded)
-    return values if isinstance(values, Tracer) else np.asarray(values)[: len(steps)]  # nothing compiled to cut it
-
-
-@jax.jit
-def _call(schedule: Schedule, steps: Int[Array, " steps"]) -> Float[Array, " steps"]:
-    return schedule(steps)
+    blocks = np.pad(steps, (0, -len(steps) % BLOCK), mode="edge").reshape(-1, BLOCK)
+    values = [schedule(block) for block in blocks]
+    if isinstance(values[0], Tracer):
+        return values[0]
+    return np.concatenate([np.asarray(value) for value in values])[: len(steps)]
 
 
 class _CannotBeTracedError(Exception):

@@ -11,6 +11,7 @@ from jax.core import Tracer
 from .._checks import check_choice, show
 from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
 from . import _arguments as check
+from ._bind import promoting
 
 
 class PlateauState(NamedTuple):
@@ -121,10 +122,11 @@ def reduce_on_plateau(
         del params, extra
         total, count = state.total + _metric(value), state.count + 1
         due = count >= size
-        measured = _measure(state, total / count)
-        kept = state._replace(total=total, count=count)
-        state = PlateauState(*(jnp.where(due, new, old) for new, old in zip(measured, kept, strict=True)))
-        return jax.tree.map(lambda leaf: (state.scale * leaf).astype(leaf.dtype), updates), state
+        with promoting():  # a float32 scale meets updates of any type
+            measured = _measure(state, total / count)
+            kept = state._replace(total=total, count=count)
+            state = PlateauState(*(jnp.where(due, new, old) for new, old in zip(measured, kept, strict=True)))
+            return jax.tree.map(lambda leaf: (state.scale * leaf).astype(leaf.dtype), updates), state
 
     def _measure(state: PlateauState, metric: Array) -> PlateauState:
         better = _is_better(sign * metric, sign * state.best, threshold, relative)

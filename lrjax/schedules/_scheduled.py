@@ -13,6 +13,7 @@ from jax.core import Tracer
 from .._checks import check_callable, describe, name_of, show
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
 from . import _arguments as check
+from ._bind import promoting
 
 
 class ScheduledState(NamedTuple):
@@ -116,7 +117,8 @@ def scheduled(
             step, {name: jnp.array(value, np.float32) for name, value in numbers.items()}, at(step), ()
         )
         values = in_use(state)
-        inner = build(values).init(params)
+        with promoting():
+            inner = build(values).init(params)
         if any(map(_is_injected, jax.tree.leaves(inner, is_leaf=_is_injected))):
             _check_not_injected(build, values, params)
         return state._replace(inner=inner)
@@ -126,7 +128,8 @@ def scheduled(
     ) -> tuple[PyTree, ScheduledState]:
         _check_settings(state.hyperparams, numbers, followed)
         state = state._replace(hyperparams=jax.tree.map(_in_float32, state.hyperparams), computed=at(state.step))
-        changed, inner = build(in_use(state)).update(updates, state.inner, params, **extra)
+        with promoting():  # float32 hyperparameters meet updates of any type
+            changed, inner = build(in_use(state)).update(updates, state.inner, params, **extra)
         step = cast(Array, optax.safe_increment(state.step))
         return _like(changed, updates), state._replace(step=step, inner=_like(inner, state.inner))
 

@@ -64,8 +64,8 @@ def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
       total_steps: optimizer updates of the training, warmup included, >= 1.
 
     Returns:
-      The problems, in the order of the steps at which they were seen; empty if there are none. A stair, a restart or a
-      schedule that is meant to go on for ever may be reported: it is for you to judge.
+      The problems, in the order of the steps at which they were seen; empty if there are none. A
+      restart or a schedule that is meant to go on for ever may be reported: it is for you to judge.
 
     Raises:
       TypeError, ValueError: an argument is out of its range, or the schedule does not return one number.
@@ -160,10 +160,12 @@ def _later(schedule: Schedule, total: int) -> Float[np.ndarray, " steps"]:
 
 
 def _jumps(schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]) -> list[Problem]:
-    """Leaps of more than a tenth of the peak, unless the schedule is of a kind that leaps."""
+    """Leaps of more than a tenth of the peak, unless the schedule is of a kind that leaps, or looks like stairs."""
     if any(core.jumps for core in _cores(schedule)):
         return []
     leap = leaps(values) & (np.abs(np.diff(values)) > 0.1 * values.max())
+    if not is_ours(schedule):  # ours are known for what they are
+        leap &= ~_stairs(values)
     leap[:1] = False  # a warmup of one step
     found = []
     for index in np.flatnonzero(leap)[:5]:
@@ -173,6 +175,12 @@ def _jumps(schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[n
         )
         found.append(Problem(name=ProblemName.jump, step=int(steps[index + 1]), message=message))
     return found
+
+
+def _stairs(values: Float[np.ndarray, " steps"]) -> np.ndarray:
+    """Between which steps the values go from one constant part to another; one fewer than steps."""
+    flat = np.abs(np.diff(values)) <= tolerance_of(values)
+    return np.r_[True, flat[:-1]] & np.r_[flat[1:], True]
 
 
 def _cores(schedule: Schedule) -> list[Core]:
