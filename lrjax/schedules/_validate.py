@@ -64,8 +64,8 @@ def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
       total_steps: optimizer updates of the training, warmup included, >= 1.
 
     Returns:
-      The problems, in the order of the steps at which they were seen; empty if there are none. A
-      restart or a schedule that is meant to go on for ever may be reported: it is for you to judge.
+      The problems, in the order of the steps at which they were seen; empty if there are none. A restart or a schedule
+      that is meant to go on for ever may be reported: it is for you to judge.
 
     Raises:
       TypeError, ValueError: an argument is out of its range, or the schedule does not return one number.
