@@ -69,6 +69,20 @@ def test_survivors_go_from_below_half_the_reduction_to_above_the_right_edge():
     np.testing.assert_allclose(kept, tried[(tried > -3.3) & (tried < 0.8)], atol=1e-6)
 
 
+def test_survivors_have_a_quarter_decade_to_spare_on_both_sides():
+    """On a grid fine enough to tell a quarter decade from a fifth or none."""
+    x = np.arange(-140, 41) / 20
+    curve = curve_from(x, np.interp(x, [-5, -1, 1], [1, 0, 1]))
+    window = find_window(curve)
+    kept = np.asarray(survivors(curve, window))
+    half = math.log10(float(lrjax.half_loss(curve, window)))
+    cells, loss = np.asarray(window.log10_lr, float), np.asarray(window.loss, float)
+    risen = cells[(cells > math.log10(float(window.max_lr))) & (loss > 0.75)][0]
+    assert half - 0.25 <= kept[0] + 1e-6 < half - 0.2
+    assert risen + 0.2 < kept[-1] - 1e-6 <= risen + 0.25
+    np.testing.assert_allclose(np.diff(kept), 0.05, atol=1e-5)
+
+
 def test_survivors_of_a_curve_that_does_not_rise_go_to_its_end():
     curve = curve_from(HALVES, np.interp(HALVES, [-5, 0], [1, 0]))
     assert survivors(curve, find_window(curve))[-1] == pytest.approx(HALVES[-1], abs=1e-6)

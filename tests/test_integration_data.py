@@ -79,6 +79,42 @@ def test_a_hugging_face_dataset():
     assert list(first) != list(second)
 
 
+class Dataset:
+    """What a Hugging Face dataset has of its methods."""
+
+    def __init__(self, order=range(8)):
+        self.order = list(order)
+
+    def with_format(self, name):
+        return self
+
+    def shuffle(self, seed):
+        return Dataset(np.random.default_rng(seed).permutation(self.order))
+
+    def iter(self, batch_size, drop_last_batch):
+        return iter([{"x": np.asarray(self.order)}])
+
+
+def test_every_epoch_has_an_order_of_its_own():
+    orders = [next(epochs(Dataset(), columns=("x",), batch_size=8)(epoch))[0].tolist() for epoch in range(5)]
+    assert all(sorted(order) == list(range(8)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 5
+    assert next(epochs(Dataset(), columns=("x",), batch_size=8, shuffle=False)(3))[0].tolist() == list(range(8))
+
+
+def test_a_loader_is_told_its_epoch():
+    told = []
+
+    class Sampled(list):
+        class sampler:
+            set_epoch = told.append
+
+    every = epochs(Sampled([(X, Y)]))
+    for epoch in (0, 1, 2):
+        next(every(epoch))
+    assert told == [0, 1, 2]
+
+
 class Rows:
     def with_format(self, name):
         return self

@@ -62,6 +62,48 @@ def test_without_eval_fn_the_state_that_evaluation_returns_is_discarded():
     assert state.model_state["count"] == 5
 
 
+def test_every_epoch_of_arrays_has_an_order_of_its_own():
+    """Every example once an epoch, in another order each time, as far as one reads and from any step on."""
+    rows = np.arange(12)
+    task = lrjax.Task.from_arrays(
+        jnp.zeros(2), lambda w, batch, key: jnp.sum(w), train=rows, validation=rows, batch_size=4
+    )
+    epochs = np.asarray(task.sample_batches(KEY, 30)).reshape(10, 12)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(rows, (10, 1)))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 10
+    np.testing.assert_array_equal(np.ravel(task.training_batches(0, KEY, 3, 30)), epochs[1:].ravel())
+
+
+def test_every_epoch_of_a_function_is_asked_for():
+    """In a search and in a sweep: w ends at the sum of the batches, 0 0 1 1 2 2 3."""
+
+    def task() -> lrjax.Task:
+        return lrjax.Task.from_batches(
+            jnp.zeros(()),
+            lambda w, batch, key: -w * batch.sum(),
+            train_batches=lambda epoch: [np.full(1, epoch, np.float32)] * 2,
+            eval_batches=[np.zeros(1, np.float32)],
+            eval_fn=lambda w, batch: w,
+        )
+
+    options = {"key": KEY, "num_steps": 7, "num_seeds": 1, "executor": "loop"}
+    assert lrjax.sample_losses(task(), optax.sgd, [1.0], **options).final[0, 0] == 9
+    assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, **options).final()[0, 0] == 9
+
+
+@pytest.mark.parametrize("trainable", [None, "w", "all"])
+def test_which_leaves_train_is_told_by_bools(trainable):
+    """Not by numbers that are equal to them, whatever the mask is made of."""
+    task = embedding(
+        {None: None, "w": ONLY_W, "all": jax.tree.map(np.bool_, dict.fromkeys(ONLY_W, True) | {"keys": (True,) * 2})}[
+            trainable
+        ]
+    )
+    chosen = runner_of(task, "loop").experiment.spec.trainable
+    assert all(type(one) is bool for one in chosen)
+    assert chosen == (False, False, False, trainable != "w", False, True)
+
+
 def embedding(trainable: Any = None) -> lrjax.Task:
     """Parameters of all kinds: weights, a frozen scale, a table of integers, PRNG keys of both types."""
     params = {
