@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from ._checks import describe, name_of, show
 
@@ -16,17 +17,17 @@ MOST = 100
 """Characters of a field."""
 
 
-def line_repr(value: Any) -> str:
+def line_repr(self: Any) -> str:
     """`Name(field=..., ...)` for a dataclass or NamedTuple, without fields that are None: its `__repr__`."""
-    names = getattr(value, "_fields", None) or [field.name for field in dataclasses.fields(value) if field.repr]
-    fields = {name: getattr(value, name) for name in names}
+    names = getattr(self, "_fields", None) or [field.name for field in dataclasses.fields(self) if field.repr]
+    fields = {name: getattr(self, name) for name in names}
     shown = [f"{name}={_clip(_brief(field))}" for name, field in fields.items() if field is not None]
-    return f"{type(value).__name__}({', '.join(shown)})"
+    return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, (jax.Array, np.ndarray, np.generic)):
-        number = np.ndim(value) == 0 and not isinstance(value, jax.core.Tracer) and value.dtype.kind in "biuf"
+        number = np.ndim(value) == 0 and not isinstance(value, Tracer) and value.dtype.kind in "biuf"
         return f"{value.item():.6g}" if number else describe(value)
     if isinstance(value, float):
         return f"{value:.6g}"

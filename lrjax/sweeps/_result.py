@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from .._checks import Mode, check_count, check_mode, show
 from .._html import Shown
 from .._json import JsonResult
-from .._types import Float, Int
+from .._types import Float, Int, Schedule
 from ..schedules import to_spec
 from ._engine import SweepExecution
 from ._grid import read_spec
@@ -290,7 +290,7 @@ def _need(module: str, call: str) -> Any:
 
 def _short(value: Any) -> str:
     if callable(value):
-        return _short(to_spec(value))
+        return _short(to_spec(cast(Schedule, value)))
     if isinstance(value, Mapping):
         numbers = ", ".join(f"{name}={_short(one)}" for name, one in value.items() if name != "name")
         return f"{value.get('name', '')}({numbers})"
