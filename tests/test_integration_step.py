@@ -157,7 +157,12 @@ CASES = {
     "a step of another structure": (
         call(step=lambda s, b: {"w": s["w"]}),
         ValueError,
-        ["(step=...)", "'lr': *", "got PyTreeDef({'w': *})"],
+        ["(step=...)", "but ['lr'], float32[], is missing."],
+    ),
+    "a step that returns the state second": (
+        call(step=lambda s, b: (0.0, s)),
+        ValueError,
+        ["returns the state second", "step(state, batch)[::-1]"],
     ),
     "a step of another dtype": (
         call(step=lambda s, b: s | {"w": s["w"].astype(jnp.bfloat16)}),
@@ -180,6 +185,21 @@ CASES = {
         ["(set_lr=...)", "the same state for 0.001 and 1", "inject_hyperparams"],
     ),
     "a set_lr without return": (call(set_lr=lambda s, lr: None), ValueError, ["(set_lr=...)", "forget its `return`?"]),
+    "a set_lr that changes a shape": (
+        call(set_lr=lambda s, lr: s | {"lr": jnp.full(2, lr)}),
+        ValueError,
+        ["(set_lr=...)", "float32[2] at ['lr'] instead of float32[]", "jnp.full_like(old, lr)"],
+    ),
+    "a set_lr that loses a key": (
+        call(set_lr=lambda s, lr: {"lr": lr}),
+        ValueError,
+        ["(set_lr=...)", "['w'], float32[2], is missing"],
+    ),
+    "a set_lr that adds a key": (
+        call(set_lr=lambda s, lr: s | {"rate": lr}),
+        ValueError,
+        ["(set_lr=...)", "['rate'], float32[], is too much"],
+    ),
     "a set_lr of one argument": (call(set_lr=lambda s: s), TypeError, ["set_lr(state, lr) -> state"]),
     "an evaluate that returns a vector": (
         call(evaluate=lambda s: s["w"]),

@@ -26,6 +26,7 @@ from ..trials import (
     lane_mesh,
     make_evaluation,
     make_spec,
+    settle_model_state,
     spans_hosts,
 )
 from ._claim import check_directory
@@ -196,6 +197,8 @@ def make_setup(
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), some)
+    seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
     timetable = make_timetable(num_steps, eval_every, stop)

@@ -6,7 +6,6 @@ from ._auto import step_facts as step_facts
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._data import check_prefix as check_prefix
-from ._data import compare_trees as compare_trees
 from ._data import stack_leaves as stack_leaves
 from ._data import to_arrays as to_arrays
 from ._devices import agree_on_least as agree_on_least
@@ -40,12 +39,17 @@ from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec
 from ._prepare import prepare as prepare
+from ._promotion import Types as Types
+from ._promotion import promote_weak as promote_weak
+from ._promotion import strengthen as strengthen
+from ._promotion import type_of as type_of
+from ._promotion import with_weak_types as with_weak_types
 from ._rounds import Round as Round
 from ._runner import Execution as Execution
 from ._runner import TrialRunner as TrialRunner
 from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds
-from ._seeds import strengthen as strengthen
+from ._seeds import settle_model_state as settle_model_state
 from ._streams import BatchStream as BatchStream
 from ._streams import EpochSampler as EpochSampler
 from ._task import Task as Task

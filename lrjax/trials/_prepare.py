@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, path_of
+from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
 from ._checkpoint import Checkpoint
-from ._data import check_prefix, check_weights, compare_trees, count_examples, group_by_shape, read_eval_batches, weigh
+from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
 from ._executors import observe_on_host, run_on_host, untouched_loss
-from ._seeds import Seed, draw_seeds
+from ._seeds import Seed, draw_seeds, settle_model_state
 from ._task import Task
 from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
 
@@ -112,17 +113,18 @@ def prepare(
         first_step = jnp.asarray(np.int32(0))
         start = (seed.params, seed.frozen, seed.model_state)
         seeds.append(SeedData(*start, batches, first_step, seed.train_key, opt_state))
-        difference = compare_trees(seeds[0].batches, batches)
+        difference = first_difference(seeds[0].batches, batches)
         if difference:
             raise ValueError(
                 f"`Task(sample_batches=...)` must give batches of one shape for every key, but seed {index} differs "
                 f"from seed 0: {difference}."
             )
-    spec = make_spec(task, make_optimizer, trainable, horizons)
+    spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
+    settled = settle_model_state(spec, seeds, _first_shapes(seeds[0].batches), key)
     return Experiment(
-        spec=dataclasses.replace(spec, lr_leaves=lr_leaves),
-        seeds=tuple(seeds),
-        evaluation=make_evaluation(task, spec, key, seeds[0], seeds[0].batches),
+        spec=spec,
+        seeds=settled,
+        evaluation=make_evaluation(task, spec, key, settled[0], settled[0].batches),
         dtype=hyperparameter_dtype(seeds[0].params),
         task=task,
         data_keys=tuple(seed.data_key for seed in drawn),
@@ -295,12 +297,17 @@ def check_evaluation_finite(evaluation: EvalData) -> None:
 
 def _check_eval_batches(batches: Sequence[Batch], train_batches: Batch) -> None:
     """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
-    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), train_batches)
+    expected = _first_shapes(train_batches)
     for batch in batches:
-        difference = compare_trees(expected, batch, ranks_only=True)
+        difference = first_difference(expected, batch, compare="ranks")
         if difference:
             raise ValueError(
                 "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
                 f"takes them), but one differs: {difference}. One evaluation batch is written [batch], several are a "
                 "list; a stacked pytree has a leading batch axis."
             )
+
+
+def _first_shapes(stacked: Batch) -> Batch:
+    """The shapes of one entry of a stacked tree."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)
