@@ -24,6 +24,12 @@ def show(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def brief(error: BaseException, limit: int = 300) -> str:
+    """What an error of another library says, on one line and without what follows its first few hundred letters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def name_of(function: object) -> str:
     """A function's name for an error message, also for partials and callable objects."""
     function = getattr(function, "func", function)

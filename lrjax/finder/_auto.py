@@ -111,7 +111,16 @@ def auto(
     doubts: tuple[WarningName, ...] = ()
     with Reporter(progress) as reporter:
         start_search = functools.partial(
-            Search, "auto", task, make_optimizer, reporter, key=key, num_seeds=num_seeds, executor=executor, mesh=mesh
+            Search,
+            "auto",
+            task,
+            make_optimizer,
+            reporter,
+            key=key,
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            in_updates=True,
         )
         try:
             search = start_search(midpoint, horizons=(FIRST_STEPS,))

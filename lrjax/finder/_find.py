@@ -60,8 +60,9 @@ def find_lr(
       make_optimizer: `make_optimizer(lr) -> optax optimizer`, for example `optax.adam`, or
         `lambda lr: optax.adamw(warmup_cosine(lr), weight_decay=0.1)`: then lr is the schedule's peak.
       key: PRNG key; the same key gives the same answer.
-      num_steps: optimizer updates at every learning rate. 20 suits trainings of about a thousand steps; more lowers
-        the window's low end, so more is not better.
+      num_steps: training batches at every learning rate: optimizer updates, or k for each where gradients are
+        accumulated (`optax.MultiSteps(..., k)`), of which it must be a multiple. 20 updates suit trainings of about a
+        thousand; more lower the window's low end, so more is not better.
       num_seeds: None: 3, or as many as the data allow.
       min_lr, max_lr: the first range, > 0.
       rule: function of (curve, window) that chooses; `lrjax.midpoint` (default), `lrjax.half_loss`,
@@ -72,7 +73,7 @@ def find_lr(
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
       throw: False returns a result with `lr` nan where nothing was found.
-      horizons: further numbers of updates at which to read the curve, for the drift of the optimum.
+      horizons: further numbers of batches at which to read the curve, for the drift of the optimum.
       extend_range: whether the range may grow, by up to 5 decades a side within 1e-12 to 1e3.
       literal: the paper's finite differences instead of the smoothed estimator; see `lrjax.find_window`.
       threshold: decades, for refine="paper".
@@ -149,6 +150,7 @@ class Search:
         literal: bool = False,
         low_end: bool = True,
         checkpoint: Checkpoint | None = None,
+        in_updates: bool = False,
     ):
         self.start = time.perf_counter()
         reporter.stage("preparing")
@@ -163,6 +165,7 @@ class Search:
             mesh=mesh,
             progress=reporter.advance,
             checkpoint=checkpoint,
+            in_updates=in_updates,
         )
         self.where, self.task, self.reporter = where, task, reporter
         self.rule, self.key, self.literal, self.low_end = rule, key, literal, low_end
@@ -195,7 +198,7 @@ class Search:
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
-        updates = len(exponents) * self.runner.num_seeds * self.runner.num_steps
+        updates = len(exponents) * self.runner.num_seeds * self.runner.num_updates
         self.reporter.stage(stage, updates)
         curve = sample_round(self.runner, np.asarray([10.0**x for x in exponents]), number=self.rounds)
         self.curve = curve if self.curve is None else self.curve.merge(curve)
@@ -269,7 +272,7 @@ class Search:
             warnings=self.warnings(window),
             outcome=window.outcome,
             num_trials=curve.num_trials,
-            num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_steps,
+            num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_updates,
             seconds=time.perf_counter() - self.start,
             execution=self.runner.execution,
             fingerprint=_fingerprint(self.runner, self.key),

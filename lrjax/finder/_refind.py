@@ -130,6 +130,7 @@ def refind_lr(
                 executor=executor,
                 mesh=mesh,
                 low_end=False,
+                in_updates=True,
                 checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
             )
             search.scan(low, high)

@@ -1,5 +1,6 @@
 """The search for those who have a training step of their own, and no loss function that lrjax could differentiate."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
@@ -140,9 +141,24 @@ def task_of_step(
         eval_batches=[np.zeros(1, np.float32)],  # evaluate has its own
         eval_fn=lambda arrays, batch: evaluate(template.join(arrays)),
         stream=stream,
-        step_fn=lambda arrays, batch: strengthen(with_weak_types(after, types)(arrays, batch)),
+        step_fn=_Step(with_weak_types(after, types), template),
     )
     return task, put_lr
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Step:
+    """The step as one of the state's arrays."""
+
+    after: Callable[[PyTree, Batch], PyTree]
+    template: PyTreeTemplate
+
+    def __call__(self, arrays: PyTree, batch: Batch) -> PyTree:
+        return strengthen(self.after(arrays, batch))
+
+    def state_of(self, arrays: PyTree) -> PyTree:
+        """The user's own state, in which an optimizer's may be found."""
+        return self.template.join(arrays)
 
 
 def _check_function(name: str, function: object, wanted: str) -> None:

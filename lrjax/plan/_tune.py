@@ -119,7 +119,13 @@ def tune_peak(
             executor=executor,
             mesh=mesh,
             progress=reporter.advance,
+            in_updates=True,
         )
+        if "optax.apply_every" in runner.experiment.accumulation.kinds:
+            raise ValueError(
+                "`tune_peak(make_optimizer=...)` must ask its schedule once for every update, but under "
+                "optax.apply_every it is asked at every batch. Use optax.MultiSteps."
+            )
         reporter.stage("compressed runs", len(lrs) * runner.num_seeds * num_steps)
         curve = sample_round(runner, lrs)
     best = _best_trial(curve)

@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_number, show
-from .._types import Key
+from .._types import Key, Params
 from ..trials import (
     Chunked,
     Executor,
     Task,
+    TrialSpec,
     check_evaluation_finite,
     check_executor,
     check_factory,
     check_task,
     draw_seeds,
+    find_accumulation,
     hyperparameter_dtype,
     lane_mesh,
     make_evaluation,
@@ -201,6 +204,7 @@ def make_setup(
     seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
+    _check_accumulation(spec, trials, seeds[0].params, num_steps)
     timetable = make_timetable(num_steps, eval_every, stop)
     execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))
     engine = Engine(
@@ -291,6 +295,17 @@ def _check_steps(num_steps: int) -> int:
     if num_steps >= 2**31:
         raise ValueError(f"`sweep(num_steps=...)` must be at most 2147483647, which int32 holds, got {num_steps}.")
     return num_steps
+
+
+def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:
+    """Raise unless every trial ends with an update."""
+    for family in trials.families:
+        for index in range(len(family.trials)):
+            setting = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), family.settings)
+            accumulation = find_accumulation(spec, setting, params)
+            if not accumulation:
+                break  # the settings of a family have one structure
+            accumulation.check("sweep(num_steps=...)", num_steps)
 
 
 def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:

@@ -1,5 +1,7 @@
 """The trial engine: one trial as pure functions, lifted over lanes, devices and memory limits."""
 
+from ._accumulation import Accumulation as Accumulation
+from ._accumulation import find_accumulation as find_accumulation
 from ._auto import choose as choose
 from ._auto import seconds_of as seconds_of
 from ._auto import step_facts as step_facts
@@ -32,6 +34,7 @@ from ._memory import out_of_memory as out_of_memory
 from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
+from ._prepare import EXAMPLE_LR as EXAMPLE_LR
 from ._prepare import check_batches_finite as check_batches_finite
 from ._prepare import check_evaluation_finite as check_evaluation_finite
 from ._prepare import count_seeds as count_seeds

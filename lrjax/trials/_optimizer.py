@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._checks import check_signature, describe, name_of, path_of, show
+from .._checks import brief, check_signature, describe, name_of, path_of, show
 from .._trees import first_difference
 from .._types import Array, OptimizerFactory, Params
 from ._promotion import Types, carried_difference, promote_weak, type_of, with_types
@@ -177,7 +177,7 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
             raise
         raise TypeError(
             f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
-            f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {error} "
+            f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {brief(error)} "
             f"{_hint(error)}".rstrip()
         ) from error
 

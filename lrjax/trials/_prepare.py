@@ -10,7 +10,8 @@ import numpy as np
 
 from .._checks import check_count, path_of
 from .._trees import first_difference
-from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
+from ._accumulation import Accumulation, find_accumulation
 from ._checkpoint import Checkpoint
 from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
 from ._executors import observe_on_host, run_on_host, untouched_loss
@@ -23,6 +24,9 @@ _EVAL_KEY = 0xFFFFFFFF
 
 DEFAULT_SEEDS = 3
 
+EXAMPLE_LR = 1e-3
+"""Of a trial that is only looked at: small, so that its numbers stay ordinary."""
+
 
 class Experiment(NamedTuple):
     """A task, an optimizer and its seeds, ready to run.
@@ -34,6 +38,7 @@ class Experiment(NamedTuple):
       dtype: of the hyperparameters: float32, or float64 where a parameter is.
       task: where further batches come from.
       data_keys: the seeds' data keys.
+      accumulation: when an update is complete.
     """
 
     spec: TrialSpec
@@ -42,6 +47,7 @@ class Experiment(NamedTuple):
     dtype: np.dtype
     task: Task
     data_keys: tuple[Key, ...]
+    accumulation: Accumulation
 
     def from_step(self, start: int) -> "Experiment":
         """The same experiment with the batches of the steps from `start` on."""
@@ -80,6 +86,8 @@ def prepare(
     horizons: tuple[int, ...],
     num_seeds: int | None,
     checkpoint: Checkpoint | None = None,
+    in_updates: bool = False,
+    example: PyTree = None,
 ) -> Experiment:
     """Draw parameters and batches of every seed and check them.
 
@@ -88,9 +96,11 @@ def prepare(
       task: the problem.
       make_optimizer: factory of the optimizer.
       key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      horizons: increasing numbers of steps; the last is the training's length.
+      horizons: increasing numbers of training batches; the last is the training's length.
       num_seeds: None: 3, or as many as the data allow.
       checkpoint: where every trial of every seed starts, instead of from the task's own parameters.
+      in_updates: whether the horizons count updates, each of which may take several batches.
+      example: hyperparameters of a trial; None: a learning rate.
 
     Returns:
       The experiment.
@@ -98,12 +108,26 @@ def prepare(
     Raises:
       TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
     """
-    num_steps = horizons[-1]
     opt_state, lr_leaves = None, ()
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
         task = dataclasses.replace(task, init=lambda key: (params, model_state) if task.has_state else params)
-    drawn, trainable = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds))
+    first, trainable = draw_seeds(task, key, 1)
+    dtype = hyperparameter_dtype(first[0].params)
+    spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
+    accumulation = find_accumulation(
+        spec,
+        jnp.asarray(EXAMPLE_LR, dtype) if example is None else example,
+        first[0].params,
+        opt_state=opt_state,
+        batch=lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, first[0].data_key, 0, 1)),
+    )
+    if in_updates:
+        horizons = tuple(accumulation.batches(updates) for updates in horizons)
+    for horizon in reversed(horizons):
+        accumulation.check(f"{where}({'num_steps' if horizon == horizons[-1] else 'horizons'}=...)", horizon)
+    spec, num_steps = dataclasses.replace(spec, horizons=horizons), horizons[-1]
+    drawn, _ = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds), first)
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
@@ -119,15 +143,15 @@ def prepare(
                 f"`Task(sample_batches=...)` must give batches of one shape for every key, but seed {index} differs "
                 f"from seed 0: {difference}."
             )
-    spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
     settled = settle_model_state(spec, seeds, _first_shapes(seeds[0].batches), key)
     return Experiment(
         spec=spec,
         seeds=settled,
         evaluation=make_evaluation(task, spec, key, settled[0], settled[0].batches),
-        dtype=hyperparameter_dtype(seeds[0].params),
+        dtype=dtype,
         task=task,
         data_keys=tuple(seed.data_key for seed in drawn),
+        accumulation=accumulation,
     )
 
 

@@ -38,13 +38,16 @@ class Seed(NamedTuple):
 AnySeed = TypeVar("AnySeed", Seed, SeedData)
 
 
-def draw_seeds(task: Task, key: Key, num_seeds: int) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
+def draw_seeds(
+    task: Task, key: Key, num_seeds: int, first: tuple[Seed, ...] = ()
+) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
     """Draw the parameters of every seed and check them.
 
     Args:
       task: the problem.
       key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
       num_seeds: how many.
+      first: those that were drawn before.
 
     Returns:
       The seeds, and for every leaf of the parameters whether it trains.
@@ -52,9 +55,10 @@ def draw_seeds(task: Task, key: Key, num_seeds: int) -> tuple[tuple[Seed, ...], 
     Raises:
       TypeError, ValueError: parameters that cannot be trained.
     """
-    seeds: list[Seed] = []
-    trainable: tuple[bool, ...] | None = None
-    for index in range(num_seeds):
+    seeds, trainable = list(first), None
+    if first:
+        trainable = tuple(leaf is None for leaf in jax.tree.leaves(first[0].frozen, is_leaf=lambda leaf: leaf is None))
+    for index in range(len(first), num_seeds):
         init_key, data_key, train_key = _seed_keys(key, index)
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable

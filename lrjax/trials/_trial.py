@@ -28,7 +28,8 @@ class TrialSpec:
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
       lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
       step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
-        returns the function that puts lr into the state. None: gradient and optimizer.
+        returns the function that puts lr into the state; `step_fn.state_of(state)` is the state as the user knows it.
+        None: gradient and optimizer.
     """
 
     loss_fn: Callable[..., Any]
