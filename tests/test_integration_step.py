@@ -228,7 +228,7 @@ def test_bad_steps_are_explained(bad, error, parts):
     check_message(bad, error, parts)
 
 
-def test_a_learning_rate_that_does_not_matter_is_no_learning():
+def test_a_learning_rate_that_does_not_matter_is_nothing_moved():
     with pytest.raises(lrjax.LRNotFound) as caught:
         call(step=lambda s, b: s | {"w": 0.5 * s["w"]}, refine=None, extend_range=False)()
-    assert caught.value.result.outcome.name == "no_learning"
+    assert caught.value.result.outcome.name == "nothing_moved"

@@ -29,6 +29,7 @@ FIRST_STEPS, SECOND_STEPS = 20, 100
 
 DOUBTS = frozenset(
     (
+        WarningName.nothing_moved,
         WarningName.no_learning,
         WarningName.tiny_effect,
         WarningName.small_progress,
@@ -133,6 +134,7 @@ def auto(
                 more = survivors(first.curve, first.window)
                 while more:
                     search.sample(more, "survivors")
+                    search.check_moved(extend_range=False)
                     names = frozenset(warning.name for warning in search.warnings(search.window()))
                     more = beyond(tried, search.tried, names)
                 second = search.result()
@@ -234,7 +236,7 @@ class AutoResult(JsonResult, Shown):
 
     @property
     def outcome(self) -> Outcome:
-        """`found`, `no_learning` or `all_diverged`."""
+        """`found`, `nothing_moved`, `no_learning` or `all_diverged`."""
         return self.last.outcome
 
     @property

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
-from ..trials import Checkpoint, Executor, Task, TrialRunner
+from ..trials import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
 from ._curve import LossCurve
 from ._progress import ProgressCallback, Reporter
 from ._refine import FILL_ROUNDS, extend, fill_window, first_grid, new_ones, paper_points
@@ -172,6 +172,7 @@ class Search:
         self.tried: list[float] = []
         self.curve: LossCurve | None = None
         self.rounds = 0
+        self.unmoved: Unmoved | None = None
 
     def look(
         self,
@@ -183,7 +184,9 @@ class Search:
         threshold: float = 0.125,
     ) -> None:
         """All rounds: the first grid, a wider one if it was too short, and finer ones where it matters."""
-        self.scan(low, high)
+        self.scan(low, high, extend_range=extend_range)
+        if self.unmoved is not None:
+            return
         if extend_range:
             self.extend_range()
         if refine == "fill":
@@ -191,10 +194,25 @@ class Search:
         elif refine == "paper":
             self.refine_like_the_paper(threshold)
 
-    def scan(self, low: float, high: float) -> None:
+    def scan(self, low: float, high: float, *, extend_range: bool = True) -> None:
         """The first grid."""
-        curve = self.sample(first_grid(low, high), "first grid")
-        check_lr_matters(self.where, *map(np.asarray, (curve.lrs, curve.final, curve.initial_loss)))
+        self.sample(first_grid(low, high), "first grid")
+        self.check_moved(extend_range=extend_range)
+
+    def check_moved(self, *, extend_range: bool) -> None:
+        """Find out why if no loss moved; where the range may grow, a higher learning rate gets a chance.
+
+        Raises:
+          ValueError: the learning rate does not matter.
+        """
+        assert self.curve is not None
+        lrs, losses, initial = map(np.asarray, (self.curve.lrs, self.curve.final, self.curve.initial_loss))
+        if all_the_same(losses, initial):
+            experiment, lr = self.runner.experiment, max(float(lrs[-1]), 1.0 if extend_range else 0.0)
+            lr = jnp.asarray(lr, experiment.dtype)
+            self.unmoved = why_unmoved(experiment.spec, experiment.seeds[0], experiment.evaluation, lr)
+        if self.unmoved is None:
+            check_lr_matters(self.where, lrs, losses, initial)
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
@@ -217,6 +235,8 @@ class Search:
 
     def warnings(self, window: Window) -> tuple[LRWarning, ...]:
         assert self.curve is not None
+        if self.unmoved is not None:
+            return (LRWarning(name=WarningName.nothing_moved, **self.unmoved._asdict()),)
         reference = self.runner.reference
         return find_warnings(
             self.curve,
@@ -258,7 +278,8 @@ class Search:
         """What the rounds so far tell."""
         curve, window = self.curve, self.window()
         assert curve is not None
-        found = window.outcome is Outcome.found
+        outcome = window.outcome if self.unmoved is None else Outcome.nothing_moved
+        found = outcome is Outcome.found
         picks = [self._pick(curve.seed(s)) for s in range(self.runner.num_seeds)]
         finite = [lr for lr in picks if np.isfinite(lr)]
         return LRFinderResult(
@@ -270,7 +291,7 @@ class Search:
             horizon_lrs={int(n): self._pick(self._curve_at(i)) for i, n in enumerate(curve.horizons)},
             curve=curve,
             warnings=self.warnings(window),
-            outcome=window.outcome,
+            outcome=outcome,
             num_trials=curve.num_trials,
             num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_updates,
             seconds=time.perf_counter() - self.start,

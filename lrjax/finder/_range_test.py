@@ -14,7 +14,7 @@ from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
-from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
+from ..trials import NO_UPDATE, Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
 from ._result import SearchInterrupted
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class RangeTest(JsonResult):
       smoothing: weight of the past in the average.
       num_steps: steps planned; fewer were done if it stopped.
       mode: "exponential" or "linear".
-      stopped: why it ended early, in a sentence, or None.
+      stopped: why it ended early or says nothing, in a sentence, or None.
+      moved: whether any parameter changed; if none did, there is nothing to suggest.
     """
 
     _FORMAT = "lrjax.RangeTest"
@@ -63,6 +64,7 @@ class RangeTest(JsonResult):
     num_steps: int
     mode: str
     stopped: str | None
+    moved: bool = True
 
     __repr__ = line_repr
 
@@ -81,6 +83,7 @@ class RangeTest(JsonResult):
         Raises:
           ValueError: the rule finds nothing to choose, for example on a flat curve; the message says why.
         """
+        self._check_moved()
         known = getattr(rule, "func", rule)  # a partial of a peer's rule sees that peer's history
         planned = {"num_steps": self.num_steps} if _is_fastai(known) else {}
         options = planned | getattr(rule, "keywords", {}) | options
@@ -110,6 +113,7 @@ class RangeTest(JsonResult):
         Raises:
           ValueError: there is no such metric, it has no mode, or it never improves.
         """
+        self._check_moved()
         if metric is None:
             mode = check_mode("RangeTest.bounds", "loss", mode)
             return range_rules.smith_bounds(self.lrs, self.smoothed, mode=mode, **options)
@@ -120,6 +124,10 @@ class RangeTest(JsonResult):
             )
         lrs, mode = self.lrs[self.metric_steps], check_mode("RangeTest.bounds", metric, mode)
         return range_rules.smith_bounds(lrs, self.metrics[metric], mode=mode, **options)
+
+    def _check_moved(self) -> None:
+        if not self.moved:
+            raise ValueError(f"{NO_UPDATE.message} {NO_UPDATE.remedy}")
 
     def _history_for(self, rule: Callable[..., Suggestion]) -> Float[np.ndarray, " steps"]:
         if rule is range_rules.torch_lr_finder:
@@ -265,6 +273,10 @@ def range_test(
             raise RampInterrupted(None) from None
         stopped, interrupted = f"It was interrupted after step {len(losses) - 1}.", True
     metrics = metrics[: len(metric_steps)]
+    pairs = () if interrupted else zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
+    moved = interrupted or not all(np.array_equal(before, after) for before, after in pairs)
+    if not moved and stopped is None:
+        stopped = NO_UPDATE.message
     names = metrics[0] if metrics else ()
     test = RangeTest(
         lrs=lrs[: len(losses)],
@@ -276,6 +288,7 @@ def range_test(
         num_steps=len(lrs),
         mode=mode,
         stopped=stopped,
+        moved=moved,
     )
     if interrupted:
         raise RampInterrupted(test)
