@@ -3,10 +3,12 @@
 Every message names the call site in backticks, states the rule, shows what was got and says what to do.
 """
 
+import dataclasses
+import functools
 import inspect
 import operator
 from collections.abc import Callable
-from typing import Any, Literal, SupportsIndex, cast
+from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,27 @@ def name_of(function: object) -> str:
     """A function's name for an error message, also for partials and callable objects."""
     function = getattr(function, "func", function)
     return getattr(function, "__qualname__", None) or type(function).__name__
+
+
+Arguments, Returned = ParamSpec("Arguments"), TypeVar("Returned")
+
+
+def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The function, refusing to run where JAX traces: inside `jax.jit` and the like there are no values to read."""
+
+    @functools.wraps(verb)
+    def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
+        given = [*arguments, *named.values()]
+        given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
+        if traced or isinstance(jnp.add(0.0, 0.0), jax.core.Tracer):
+            raise TypeError(
+                f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
+                "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
+            )
+        return verb(*arguments, **named)
+
+    return run
 
 
 def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:

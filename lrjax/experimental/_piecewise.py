@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import brief, check_count, check_key, check_number, name_of
+from .._checks import brief, check_count, check_key, check_number, name_of, on_host
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
 from ..finder._progress import ProgressCallback, Reporter
 from ..schedules import cooldown_from, piecewise_constant
@@ -35,6 +35,7 @@ MOST_STEPS = 2**24
 """Steps that float32 tells apart."""
 
 
+@on_host
 def piecewise(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, check_lr_range
+from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Key, OptimizerFactory
@@ -51,6 +51,7 @@ RIGHT_EDGE = 0.75
 """Normalised loss up to which a learning rate above the minimum may still turn out well."""
 
 
+@on_host
 def auto(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
+from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, on_host, show
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ..trials import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
@@ -28,6 +28,7 @@ Refinement = Literal["fill", "paper"] | None
 PAPER_ROUNDS = 10
 
 
+@on_host
 def find_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

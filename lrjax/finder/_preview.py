@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range
+from .._checks import check_key, check_lr_range, on_host
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
 from ._refine import first_grid
@@ -53,6 +53,7 @@ class Preview:
         )
 
 
+@on_host
 def preview_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number
+from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number, on_host
 from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
@@ -183,6 +183,7 @@ class RampInterrupted(SearchInterrupted):
         self.result = result
 
 
+@on_host
 def range_test(
     task: Task,
     make_optimizer: OptimizerFactory,

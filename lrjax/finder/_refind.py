@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range
+from .._checks import check_count, check_key, check_lr_range, on_host
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
@@ -31,6 +31,7 @@ NOT_DOUBTS = frozenset((WarningName.small_progress, WarningName.no_plateau))
 """Warnings that say nothing here: little is left to learn, and the rule does not read the low end."""
 
 
+@on_host
 def refind_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

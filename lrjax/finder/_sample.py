@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lrs, show
+from .._checks import check_count, check_key, check_lrs, on_host, show
 from .._types import Array, Float, Key, OptimizerFactory
 from ..trials import Executor, Round, Task, TrialRunner
 from ._curve import LossCurve
 
 
+@on_host
 def sample_losses(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_key, check_signature, describe, name_of, show
+from .._checks import check_key, check_signature, describe, name_of, on_host, show
 from .._types import Array, Batch, Key, PyTree
 from ..finder import LRFinderResult, find_lr
 from ..trials import (
@@ -31,6 +31,7 @@ _PROBES = (1e-3, 1.0)
 """Learning rates that show whether set_lr does anything."""
 
 
+@on_host
 def find_lr_for_step(
     step: Callable[[PyTree, Batch], Any],
     state: PyTree | Callable[[Key], PyTree],

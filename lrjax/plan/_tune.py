@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lrs, check_number, check_signature, name_of
+from .._checks import check_key, check_lrs, check_number, check_signature, name_of, on_host
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
 from ..finder import LossCurve, LRFinderResult, LRWarning, Outcome, WarningName
 from ..finder._curve import reduce_losses
@@ -33,6 +33,7 @@ FEWEST_STEPS = 10
 """Updates of a compressed run, at least."""
 
 
+@on_host
 def tune_peak(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from .._checks import on_host
 from .._types import Key, OptimizerFactory
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, SearchProgress, find_lr
 from ..finder._find import check_lr_matters
@@ -28,6 +29,7 @@ from ._store import Remembered, SearchStore
 from ._warnings import SearchWarning, SearchWarningName, search_warnings
 
 
+@on_host
 def search_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from .._checks import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ..trials import Executor, Task
 from ._grid import Zipped
@@ -16,6 +17,7 @@ from ._setup import check_seconds, make_setup
 from ._stop import Stop
 
 
+@on_host
 def sweep(
     task: Task,
     make_optimizer: OptimizerFactory,
