@@ -13,6 +13,7 @@ from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._types import Key, PyTree
 
@@ -38,7 +39,8 @@ def name_of(function: object) -> str:
     return getattr(function, "__qualname__", None) or type(function).__name__
 
 
-Arguments, Returned = ParamSpec("Arguments"), TypeVar("Returned")
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
 
 
 def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
@@ -48,8 +50,8 @@ def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned
     def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
         given = [*arguments, *named.values()]
         given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(given))
-        if traced or isinstance(jnp.add(0.0, 0.0), jax.core.Tracer):
+        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given))
+        if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
             raise TypeError(
                 f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
                 "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."

@@ -14,7 +14,7 @@ from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
-from ..trials import NO_UPDATE, Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
+from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
 from ._result import SearchInterrupted
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class RangeTest(JsonResult):
 
     def _check_moved(self) -> None:
         if not self.moved:
-            raise ValueError(f"{NO_UPDATE.message} {NO_UPDATE.remedy}")
+            raise ValueError(self.stopped)
 
     def _history_for(self, rule: Callable[..., Suggestion]) -> Float[np.ndarray, " steps"]:
         if rule is range_rules.torch_lr_finder:
@@ -276,8 +276,8 @@ def range_test(
     metrics = metrics[: len(metric_steps)]
     pairs = () if interrupted else zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
     moved = interrupted or not all(np.array_equal(before, after) for before, after in pairs)
-    if not moved and stopped is None:
-        stopped = NO_UPDATE.message
+    if not moved:
+        stopped = " ".join(why_no_update(experiment.spec, data, experiment.evaluation))
     names = metrics[0] if metrics else ()
     test = RangeTest(
         lrs=lrs[: len(losses)],

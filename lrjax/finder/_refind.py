@@ -10,7 +10,7 @@ from .._checks import check_count, check_key, check_lr_range, on_host
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
-from ..trials import Executor, Task, check_checkpoint, check_factory, check_task
+from ..trials import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
 from ._curve import LossCurve, check_shapes
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
@@ -138,6 +138,8 @@ def refind_lr(
                 checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
             )
             search.scan(low, high)
+            if search.unmoved is NO_GRADIENT:  # in mid-training that is the answer: it has arrived
+                search.unmoved = None
             if search.unmoved is None and search.window().outcome is not Outcome.no_learning:
                 search.extend_range()
                 search.fill(grow=True)

@@ -51,8 +51,9 @@ def find_lr_for_step(
     Args:
       step: `step(state, batch) -> state`, or `-> (state, aux)`; made of JAX operations, as for `jax.jit`. It keeps the
         structure, shapes and dtypes of the state.
-      state: any pytree: a TrainState, a tuple (params, opt_state, key), modules with functions among their leaves. It
-        is not modified. Or `state(key) -> state`: then the seeds start from different ones.
+      state: any pytree: a TrainState, a tuple (params, opt_state, key), modules with functions among their leaves, nnx
+        modules and optimizers, whose shared variables stay shared. It is not modified. Or `state(key) -> state`: then
+        the seeds start from different ones, with the functions and other static parts of the first.
       batches: as `train_batches` of `lrjax.Task.from_batches`: an iterable, or a function of the epoch. Seed s trains
         on the batches s * num_steps to (s + 1) * num_steps - 1.
       evaluate: `evaluate(state) -> loss`, the validation loss, or a dict with "loss" and other metrics.

@@ -68,7 +68,8 @@ from ._trial import init_trial as init_trial
 from ._trial import train_step as train_step
 from ._trial import train_steps as train_steps
 from ._trial import update_with_loss as update_with_loss
-from ._unmoved import NO_UPDATE as NO_UPDATE
+from ._unmoved import NO_GRADIENT as NO_GRADIENT
 from ._unmoved import Unmoved as Unmoved
 from ._unmoved import all_the_same as all_the_same
+from ._unmoved import why_no_update as why_no_update
 from ._unmoved import why_unmoved as why_unmoved

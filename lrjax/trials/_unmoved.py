@@ -1,10 +1,12 @@
 """Why no learning rate moved the loss at all: told from one training on the host, where every loss was the same."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from .._types import Float, PyTree
 from ._executors import evaluate_on_host, run_on_host
@@ -27,9 +29,14 @@ class Unmoved(NamedTuple):
 
 
 NO_UPDATE = Unmoved(
-    "No parameter changed: every update was 0.",
-    "Look at the optimizer (a schedule that is 0 in these steps, set_to_zero, a mask), at what trains (trainable), and "
-    "at the gradient, which is 0 for a model that is trained already; or use more steps (num_steps), or raise max_lr.",
+    "No parameter changed, though the gradient is not 0: every update was 0.",
+    "Look at the optimizer: a schedule that is 0 in these steps, set_to_zero, a mask; or use more steps (num_steps), "
+    "or raise max_lr.",
+)
+NO_GRADIENT = Unmoved(
+    "No parameter changed: the gradient was 0 in every step.",
+    "Is the model trained already? Otherwise look at loss_fn and at what trains (trainable), or use more steps "
+    "(num_steps), if the loss depends on the parameters later only.",
 )
 NOT_READ = Unmoved(
     "The parameters change, but the validation loss does not depend on what changes.",
@@ -61,19 +68,25 @@ def why_unmoved(spec: TrialSpec, data: SeedData, evaluation: EvalData, lr: Any) 
     if spec.step_fn is None:
         before: PyTree = data.params
         moved = [True] * len(jax.tree.leaves(before))
-        nothing = NO_UPDATE
     else:
         zero = jnp.zeros_like(lr)
         before = run_on_host(spec, zero, None, data, evaluation)[1].params
         starts = [jax.tree.leaves(init_trial(spec, rate, data).params) for rate in (zero, lr)]
         moved = [_equal(one, other) for one, other in zip(*starts, strict=True)]  # not what set_lr itself changes
-        nothing = NO_LR
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(state.params), moved, strict=True)
     moved = [counts and not _equal(one, other) for one, other, counts in pairs]
     if not any(moved):
-        return nothing
+        return why_no_update(spec, data, evaluation) if spec.step_fn is None else NO_LR
     losses = [evaluate_on_host(spec, one, data, evaluation)["loss"] for one in (state, _shifted(state, moved))]
     return NOT_READ if _equal(*losses) else None
+
+
+def why_no_update(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> Unmoved:
+    """Whether it is the optimizer or the gradient, where no parameter changes."""
+    plain = dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=None, lr_leaves=())
+    _, state = run_on_host(plain, jnp.ones(()), None, data._replace(opt_state=None), evaluation)
+    pairs = zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
+    return NO_GRADIENT if all(_equal(one, other) for one, other in pairs) else NO_UPDATE
 
 
 def _shifted(state: TrialState, moved: list[bool]) -> TrialState:
