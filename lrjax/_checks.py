@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
 
 import jax
@@ -50,7 +50,8 @@ def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned
     def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
         given = [*arguments, *named.values()]
         given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
-        traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(given))
+        leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
         if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
             raise TypeError(
                 f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
@@ -59,6 +60,11 @@ def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned
         return verb(*arguments, **named)
 
     return run
+
+
+def _is_other_iterable(node: object) -> bool:
+    """Whether JAX would warn of a leaf that can be iterated over: a generator, the values of a dict."""
+    return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
 def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:

@@ -67,7 +67,7 @@ def test_the_curve_is_that_of_larger_batches_and_counts_updates():
 
 def test_a_compressed_run_has_all_updates_of_its_schedule():
     how = {"key": KEY, "train_steps": 100, "peaks": [0.03, 0.3, 3.0], "executor": "map"}
-    family = lrjax.schedules.one_cycle
+    family = lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps)  # noqa: E731
     got = lrjax.tune_peak(SMALL, accumulated, family, **how)
     wanted = lrjax.tune_peak(LARGE, optax.adam, family, **how)
     np.testing.assert_allclose(got.curve.final, wanted.curve.final, rtol=1e-3)
@@ -167,7 +167,7 @@ CASES = {
         lambda: lrjax.tune_peak(
             SMALL,
             lambda lr: optax.chain(optax.sgd(lr), optax.apply_every(K)),
-            lrjax.schedules.one_cycle,
+            lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps),
             key=KEY,
             train_steps=100,
             peaks=[0.1, 0.2, 0.3],

@@ -212,7 +212,11 @@ CASES = {
     "no arrays": (call(state={}), ValueError, ["(state=...)", "got {}", "holds none"]),
     "one array as batches": (call(batches=np.zeros((6, 1))), TypeError, ["(batches=...)", "list(array)"]),
     "batches a number": (call(batches=3), TypeError, ["(batches=...)", "got 3 (int)"]),
-    "too few batches": (call(batches=[np.zeros(1)]), ValueError, ["(batches=...)", "at least 2 batches", "got 1"]),
+    "too few batches": (
+        call(batches=[np.zeros(1)]),
+        ValueError,
+        ["(batches=...)", "at least 2", "ended after 1"],
+    ),
     "a key that is a number": (call(key=0), TypeError, ["find_lr_for_step(key=...)", "jax.random.key(0)"]),
     "a misspelt option": (call(steps=3), TypeError, ["steps"]),
     "an lr of 0 that the state cannot hold": (

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import describe_tree, path_of, show
+from .._checks import describe, describe_tree, path_of, show
 from .._trees import first_difference
 from .._types import Array, Batch, Float, Key, PyTree
 
