@@ -109,6 +109,10 @@ def rising(lr):
     return optax.MultiSteps(optax.adam(lr), lambda update: jnp.where(update < 2, 2, 3))
 
 
+def of_k(k):
+    return optax.MultiSteps(optax.sgd(0.1), lambda update: k)
+
+
 def of_groups(lr):
     slow = optax.MultiSteps(optax.sgd(lr), 2, should_skip_update_fn=optax.skip_not_finite).gradient_transformation()
     return optax.apply_if_finite(optax.multi_transform({"all": slow}, "all"), 3)
@@ -149,6 +153,10 @@ CASES = {
     "a sweep": (
         lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, num_steps=5),
         ["`sweep(num_steps=...)`", "Write 4 or 7."],
+    ),
+    "a k that is swept": (
+        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, num_steps=4),
+        ["4 batches make 0 updates", "Write 6,"],
     ),
     "a range test": (
         lambda: lrjax.range_test(SMALL, accumulated, key=KEY, num_steps=K),

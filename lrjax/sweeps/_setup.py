@@ -300,12 +300,8 @@ def _check_steps(num_steps: int) -> int:
 def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:
     """Raise unless every trial ends with an update."""
     for family in trials.families:
-        for index in range(len(family.trials)):
-            setting = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), family.settings)
-            accumulation = find_accumulation(spec, setting, params)
-            if not accumulation:
-                break  # the settings of a family have one structure
-            accumulation.check("sweep(num_steps=...)", num_steps)
+        settings = jax.tree.map(jnp.asarray, family.settings)
+        find_accumulation(spec, settings, params, stacked=True).check("sweep(num_steps=...)", num_steps)
 
 
 def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:

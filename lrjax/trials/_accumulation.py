@@ -5,8 +5,9 @@
 batches: results, ramps and `train_steps` count updates.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,9 @@ class Accumulation:
     Args:
       name: the optimizer's, for messages.
       kinds: the states of Optax that accumulate, by name; empty where every batch is an update.
-      advance: from their counters before a batch to those after it.
+      advance: from their counters before a batch, and what is held, to those after it.
       counters: at the start.
+      held: further arguments of `advance`.
       resting: positions of the counters that are 0 where nothing is held.
     """
 
@@ -40,19 +42,23 @@ class Accumulation:
         self,
         name: str,
         kinds: tuple[str, ...] = (),
-        advance: Callable[[Counters], Counters] = lambda counters: counters,
+        advance: Callable[..., Counters] = lambda counters: counters,
         counters: Counters = (),
+        held: tuple[Any, ...] = (),
         resting: tuple[int, ...] = (),
     ):
         self.name, self.kinds = name, kinds
-        self._counters, self._done = counters, np.zeros(1, np.int64)
+        self._counters, self._held, self._done = counters, held, np.zeros(1, np.int64)
 
-        def one(counters: Counters, _: None) -> tuple[Counters, Array]:
-            counters = advance(counters)
-            return counters, jnp.stack([counters[index] == 0 for index in resting]).all()
+        def follow(length: int, counters: Counters, *held: Any) -> tuple[Counters, Array]:
+            def one(counters: Counters, _: None) -> tuple[Counters, Array]:
+                counters = advance(counters, *held)
+                return counters, jnp.stack([counters[index] == 0 for index in resting]).all()
 
-        # of this search alone: it closes over the state, which a cache for the process would keep alive
-        self._follow = jax.jit(lambda counters, length: lax.scan(one, counters, length=length), static_argnums=1)
+            return lax.scan(one, counters, length=length)
+
+        # of this search alone: a cache for the process would keep the user's functions alive
+        self._follow = jax.jit(follow, static_argnums=0)
 
     def __bool__(self) -> bool:
         return bool(self.kinds)
@@ -63,7 +69,7 @@ class Accumulation:
             return np.arange(batches + 1)
         while len(self._done) <= batches:
             length = max(_FIRST_LENGTH, len(self._done) - 1)
-            self._counters, rests = self._follow(self._counters, length)
+            self._counters, rests = self._follow(length, self._counters, *self._held)
             self._done = np.append(self._done, self._done[-1] + np.cumsum(np.asarray(rests)))
         return self._done[: batches + 1]
 
@@ -119,6 +125,7 @@ def find_accumulation(
     *,
     opt_state: PyTree = None,
     batch: Callable[[], Batch] | None = None,
+    stacked: bool = False,
 ) -> Accumulation:
     """How an optimizer, or a step of one's own, accumulates.
 
@@ -128,15 +135,20 @@ def find_accumulation(
       params: that train.
       opt_state: a checkpoint's, to go on from; None: the first.
       batch: gives a training batch, for a step of one's own.
+      stacked: whether the hyperparameters are those of several trials, with a leading axis; then an update is complete
+        where it is in all of them.
 
     Returns:
       When its updates are complete.
     """
-    name = name_of(spec.make_optimizer)
-    begin, step, view = _own_step(spec, batch) if spec.step_fn is not None else _optimizer_step(spec)
-    state = jax.eval_shape(begin, hyperparameters, params) if opt_state is None else opt_state
+    name, own = name_of(spec.make_optimizer), spec.step_fn is not None
+    begin, step = _own_step(spec) if own else _optimizer_step(spec, params)
+    given = params if own else None
+    one = jax.tree.map(lambda leaf: leaf[0], hyperparameters) if stacked else hyperparameters
+    state = jax.eval_shape(begin, one, given) if opt_state is None else opt_state
     leaves, treedef = jax.tree.flatten(state)
-    nodes = _accumulators(view(treedef.unflatten(range(len(leaves)))))
+    positions: Any = treedef.unflatten(range(len(leaves)))
+    nodes = _accumulators(cast(Any, spec.step_fn).state_of(positions) if own else positions)
     if not nodes:
         return Accumulation(name)
     places, resting = [], []
@@ -144,39 +156,40 @@ def find_accumulation(
         held = (node.mini_step, node.gradient_step) if isinstance(node, optax.MultiStepsState) else (node.count,)
         resting.append(len(places))
         places += [jax.tree.leaves(counter)[0] for counter in held]
-    start = begin(hyperparameters, params) if opt_state is None else opt_state
 
-    def advance(counters: Counters) -> Counters:
+    def first(hyperparameters: PyTree, given: Params) -> Counters:
+        every = jax.tree.leaves(begin(hyperparameters, given) if opt_state is None else opt_state)
+        return tuple(jnp.asarray(every[place]) for place in places)
+
+    def advance(counters: Counters, hyperparameters: PyTree, given: Params, batch: Batch) -> Counters:
         now = dict(zip(places, counters, strict=True))
-        before = [now.get(index, leaf) for index, leaf in enumerate(jax.tree.leaves(start))]
-        after = jax.tree.leaves(step(hyperparameters, treedef.unflatten(before), params))
+        before = enumerate(jax.tree.leaves(begin(hyperparameters, given)))
+        state = treedef.unflatten([now.get(index, leaf) for index, leaf in before])
+        after = jax.tree.leaves(step(hyperparameters, state, batch))
         return tuple(after[place] for place in places)
 
-    counters = tuple(jnp.asarray(jax.tree.leaves(start)[place]) for place in places)
-    return Accumulation(name, tuple(sorted({_name(node) for node in nodes})), advance, counters, tuple(resting))
+    if stacked:
+        first, advance = jax.vmap(first, (0, None)), jax.vmap(advance, (0, 0, None, None))
+    held = (hyperparameters, given, None if batch is None or not own else batch())
+    counters = jax.jit(first)(*held[:2])
+    return Accumulation(name, tuple(sorted({_name(node) for node in nodes})), advance, counters, held, tuple(resting))
 
 
-def _optimizer_step(spec: TrialSpec) -> tuple[Callable, Callable, Callable]:
-    """The first state, an update by gradients of 0, and the state itself."""
+def _optimizer_step(spec: TrialSpec, params: Params) -> tuple[Callable, Callable]:
+    """The first state, and an update by gradients of 0: of arrays that the compiler leaves out."""
+    zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
 
-    def step(hyperparameters: PyTree, state: PyTree, params: Params) -> PyTree:
-        zero = jax.tree.map(jnp.zeros_like, params)
-        extra = extra_arguments(jnp.zeros(()), zero, lambda params: jnp.zeros(()))
-        return build_optimizer(spec.make_optimizer, hyperparameters).update(zero, state, params, **extra)[1]
+    def step(hyperparameters: PyTree, state: PyTree, batch: Batch) -> PyTree:
+        extra = extra_arguments(jnp.zeros(()), zeros(), lambda params: jnp.zeros(()))
+        return build_optimizer(spec.make_optimizer, hyperparameters).update(zeros(), state, zeros(), **extra)[1]
 
-    return lambda lr, params: build_optimizer(spec.make_optimizer, lr).init(params), step, lambda state: state
+    return lambda lr, given: build_optimizer(spec.make_optimizer, lr).init(zeros()), step
 
 
-def _own_step(spec: TrialSpec, batch: Callable[[], Batch] | None) -> tuple[Callable, Callable, Callable]:
-    """The arrays with a learning rate in them, a step on some batch, and the user's own state of those arrays."""
-    step_fn: Any = spec.step_fn
-    put_lr: Any = spec.make_optimizer
-    assert batch is not None
-
-    def step(hyperparameters: PyTree, arrays: PyTree, params: Params) -> PyTree:
-        return step_fn(arrays, batch())
-
-    return lambda lr, arrays: put_lr(lr)(arrays), step, step_fn.state_of
+def _own_step(spec: TrialSpec) -> tuple[Callable, Callable]:
+    """The arrays with a learning rate in them, and a step."""
+    step_fn, put_lr = cast(Any, spec.step_fn), cast(Any, spec.make_optimizer)
+    return lambda lr, arrays: put_lr(lr)(arrays), lambda lr, arrays, batch: step_fn(arrays, batch)
 
 
 def _accumulators(state: PyTree) -> list[Any]:
