@@ -1,4 +1,4 @@
-"""Gradient accumulation: optax.MultiSteps. num_steps counts micro-batches: 4 of them make one update of the weights."""
+"""Gradient accumulation: optax.MultiSteps. num_steps counts training batches: 4 of them make one update of the weights."""
 
 import jax
 import jax.numpy as jnp

@@ -3,14 +3,17 @@
 Every message names the call site in backticks, states the rule, shows what was got and says what to do.
 """
 
+import dataclasses
+import functools
 import inspect
 import operator
-from collections.abc import Callable
-from typing import Any, Literal, SupportsIndex, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._types import Key, PyTree
 
@@ -24,10 +27,44 @@ def show(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def brief(error: BaseException, limit: int = 300) -> str:
+    """What an error of another library says, on one line and without what follows its first few hundred letters."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
 def name_of(function: object) -> str:
     """A function's name for an error message, also for partials and callable objects."""
     function = getattr(function, "func", function)
     return getattr(function, "__qualname__", None) or type(function).__name__
+
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The function, refusing to run where JAX traces: inside `jax.jit` and the like there are no values to read."""
+
+    @functools.wraps(verb)
+    def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
+        given = [*arguments, *named.values()]
+        given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
+        leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+        if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
+            raise TypeError(
+                f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
+                "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
+            )
+        return verb(*arguments, **named)
+
+    return run
+
+
+def _is_other_iterable(node: object) -> bool:
+    """Whether JAX would warn of a leaf that can be iterated over: a generator, the values of a dict."""
+    return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
 def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:

@@ -109,11 +109,11 @@ def rising(after: int) -> lrjax.Task:
 
 def test_what_learns_only_after_the_first_stage_is_found_by_the_second():
     result = find(rising(after=50), optax.sgd, key=KEY, train_steps=100, num_seeds=1)
-    assert result.first.outcome is lrjax.Outcome.no_learning
-    assert result.doubts == (WarningName.no_learning,)
+    assert result.first.outcome is lrjax.Outcome.nothing_moved
+    assert result.doubts == (WarningName.nothing_moved,)
     assert result.outcome is lrjax.Outcome.found
     assert 1e-2 < result.lr < 1
-    assert "in doubt (no_learning): after" not in result.summary()
+    assert "in doubt (nothing_moved): after" not in result.summary()
     assert "and gave" not in result.summary()
 
 
@@ -123,8 +123,8 @@ def test_what_never_learns_is_an_error_with_the_last_stage():
     assert int(caught.value.result.curve.horizons[-1]) == 100
     result = find(rising(after=500), optax.sgd, key=KEY, train_steps=1000, num_seeds=1, throw=False)
     assert math.isnan(result.lr)
-    assert repr(result) == "AutoResult(outcome=no_learning)"
-    assert result.summary().startswith(lrjax.Outcome.no_learning.value)
+    assert repr(result) == "AutoResult(outcome=nothing_moved)"
+    assert result.summary().startswith(lrjax.Outcome.nothing_moved.value)
 
 
 def test_a_loss_that_is_not_positive_is_not_called_little_progress_and_that_is_said():

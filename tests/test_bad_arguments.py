@@ -245,6 +245,41 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
             find(unused, **bad)
 
 
+VERBS = [
+    lrjax.auto,
+    lrjax.experimental.piecewise,
+    lrjax.find_lr,
+    lrjax.integrations.find_lr_for_step,
+    lrjax.peak_for,
+    lrjax.plan_search,
+    lrjax.plan_sweep,
+    lrjax.preview_lr,
+    lrjax.range_test,
+    lrjax.recommend,
+    lrjax.refind_lr,
+    lrjax.sample_losses,
+    lrjax.search_lr,
+    lrjax.sweep,
+    lrjax.tune_peak,
+]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_no_verb_runs_where_jax_traces(verb):
+    parts = inspect.signature(verb).parameters.values()
+    needed = {part.name: None for part in parts if part.default is part.empty and part.kind is not part.VAR_KEYWORD}
+    message = f"`{verb.__name__}` reads numbers on the host, .* Call it outside"
+    with pytest.raises(TypeError, match=message):
+        jax.eval_shape(lambda: verb(**needed))
+    with pytest.raises(TypeError, match=message):
+        jax.vmap(lambda traced: verb(**needed | {next(iter(needed)): {"within": traced}}))(jnp.ones(2))
+
+
+def test_a_task_of_traced_arrays_is_refused():
+    traced = lambda start: lrjax.find_lr(task(init=start), optax.sgd, key=KEY).lr  # noqa: E731
+    check_message(lambda: jax.grad(traced)(jnp.ones(2)), TypeError, ["`find_lr` reads numbers on the host"])
+
+
 def test_good_inputs_of_odd_types_pass():
     """Whole numbers and learning rates of NumPy and JAX, legacy keys, tuples, jnp lrs."""
     curve = sample(jnp.array([0.2, 0.1]), num_steps=np.int64(2), num_seeds=np.int32(1), key=jax.random.PRNGKey(0))

@@ -81,12 +81,12 @@ CASES = {
     "eval_batches a tuple": (
         lambda: find(task(eval_batches=(ONES, ONES))),
         ValueError,
-        ["structure PyTreeDef((*, *)) instead of PyTreeDef(*)", "several are a list"],
+        ["(root) is a tuple instead of float32[", "several are a list"],
     ),
     "eval_batches of another structure": (
         lambda: find(task(eval_batches=[(ONES, jnp.ones(4))])),
         ValueError,
-        ["batches like those of training", "structure PyTreeDef((*, *)) instead of PyTreeDef(*)", "`eval_fn`"],
+        ["batches like those of training", "(root) is a tuple instead of float32[", "`eval_fn`"],
     ),
     "nan in the eval_batches": (
         lambda: find(task(eval_batches=[jnp.full((4, 2), jnp.nan)])),

@@ -123,13 +123,13 @@ def useless(loss):
     )
 
 
-CONSTANT = useless(lambda w, batch, key: 2.0 + jnp.mean(batch) + 0.0 * jnp.sum(w))
+CONTRARY = useless(lambda w, batch, key: jnp.sum((w - 3.0 * batch[0]) ** 2))  # evaluated at 0
 FATAL = useless(lambda w, batch, key: jnp.sum(w**2) / jnp.where(batch[0] > 0, 0.0, 1.0))
 
 
 def test_no_learning_grows_both_ways_and_fills_the_grid_to_quarter_decades_once():
     with pytest.raises(LRNotFound, match=r"No learning rate lowered .* Check that") as caught:
-        find_lr(CONSTANT, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map")
+        find_lr(CONTRARY, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map")
     result = caught.value.result
     assert result.outcome is Outcome.no_learning
     assert [warning.name for warning in result.warnings] == ["no_learning"]
@@ -154,7 +154,7 @@ def test_all_diverged_grows_down_only_and_fills_once():
 
 @pytest.mark.parametrize("refine", [None, "paper"])
 def test_only_fill_fills_where_nothing_was_found(refine):
-    result = find_lr(CONSTANT, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map", refine=refine, throw=False)
+    result = find_lr(CONTRARY, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map", refine=refine, throw=False)
     np.testing.assert_allclose(result.curve.log10_lrs, np.arange(-24, 7) / 2, atol=1e-5)
 
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,21 +97,65 @@ def test_linen_seeds_initialise_the_module_themselves():
     assert same(losses, again)
 
 
+class Drop(nn.Module):
+    """Dropout under one of the two flags that linen models have."""
+
+    flag: str
+
+    @nn.compact
+    def __call__(self, x, deterministic=None, train=None):
+        off = deterministic if self.flag == "deterministic" else not train
+        return nn.Dense(1)(nn.Dropout(0.5, deterministic=off)(x))[:, 0]
+
+
+@pytest.mark.parametrize("flag", ["deterministic", "train"])
+def test_dropout_is_on_in_training_and_off_in_evaluation(flag):
+    variables = Drop(flag).init(jax.random.key(0), X[:2], deterministic=True, train=False)
+    task = linen_task(Drop(flag), squares, variables=variables, **BATCHES)
+    (params, state), batch = task.init, (X[:16], Y[:16])
+    plain = squares(X[:16] @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"], batch)
+    np.testing.assert_allclose(task.eval_fn(params, state, batch), plain, rtol=1e-5)
+    keys = jax.random.split(jax.random.key(1))
+    losses = [float(task.loss_fn(params, state, batch, key)[0]) for key in keys]
+    assert len({float(plain), *losses}) == 3
+
+
+@pytest.mark.parametrize("read", [lambda batch: batch, lambda batch: batch.graph], ids=["batch", "part"])
+def test_a_named_tuple_is_one_argument(read):
+    class Graph(NamedTuple):
+        nodes: Any
+        edges: Any
+
+    class Whole(NamedTuple):
+        graph: Graph
+        labels: Any
+
+    class Sum(nn.Module):
+        @nn.compact
+        def __call__(self, given):
+            graph = getattr(given, "graph", given)
+            return nn.Dense(1)(graph.nodes + graph.edges)[:, 0]
+
+    train = Whole(Graph(X[:60], X[:60]), Y[:60])
+    loss = lambda outputs, batch: jnp.mean((outputs - batch.labels) ** 2)  # noqa: E731
+    data = {"train": train, "validation": jax.tree.map(lambda leaf: leaf[:8], train), "batch_size": 16}
+    task = linen_task(Sum(), loss, inputs=read, **data)
+    params, state = task.init(jax.random.key(0))
+    wanted = loss(2 * train.graph.nodes @ params["Dense_0"]["kernel"][:, 0] + params["Dense_0"]["bias"], train)
+    np.testing.assert_allclose(task.eval_fn(params, state, train), wanted, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_dropout_differs_from_seed_to_seed_and_is_off_in_evaluation():
-    class Drop(nn.Module):
-        @nn.compact
-        def __call__(self, x, deterministic):
-            return nn.Dense(1)(nn.Dropout(0.5, deterministic=deterministic)(x))[:, 0]
-
-    variables = Drop().init(jax.random.key(0), X[:2], True)
-    task = linen_task(Drop(), squares, variables=variables, **BATCHES)
+    model = Drop("deterministic")
+    variables = model.init(jax.random.key(0), X[:2], True)
+    task = linen_task(model, squares, variables=variables, **BATCHES)
     same_batch = {"train_batches": [(X[:16], Y[:16])] * 4, "eval_batches": BATCHES["eval_batches"]}
-    fixed = linen_task(Drop(), squares, variables=variables, **same_batch)
+    fixed = linen_task(model, squares, variables=variables, **same_batch)
     losses = curve(fixed, optax.sgd, num_steps=2, num_seeds=2)
     assert losses.final[0, 1] != losses.final[1, 1]
     assert losses.initial_loss[0] == losses.initial_loss[1]
-    wanted = squares(Drop().apply(variables, X[60:], True), (X[60:], Y[60:]))
+    wanted = squares(model.apply(variables, X[60:], True), (X[60:], Y[60:]))
     np.testing.assert_allclose(curve(task, optax.sgd, num_steps=1).initial_loss[0], wanted, rtol=1e-6)
 
 

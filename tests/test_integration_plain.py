@@ -1,5 +1,7 @@
 """Plain functions and pairs (init, apply): Haiku's, stax's, one's own."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,3 +103,15 @@ def test_a_haiku_function_may_be_the_loss_itself():
     params = task.init(KEY)[0]
     wanted = squares(X[60:] @ params["linear"]["w"][:, 0] + params["linear"]["b"], (X[60:], Y[60:]))
     np.testing.assert_allclose(task.eval_fn(params, (), (X[60:], Y[60:])), wanted, rtol=1e-5)
+
+
+def test_a_named_tuple_is_one_argument_of_a_function_that_is_the_loss():
+    class Examples(NamedTuple):
+        x: Any
+        y: Any
+
+    pair = (lambda rng, batch: jnp.ones(batch.x.shape[1]), lambda params, batch: jnp.mean((batch.x @ params) * batch.y))
+    task = pair_task(pair, train=Examples(X[:60], Y[:60]), validation=Examples(X[60:], Y[60:]), batch_size=16)
+    params, state = task.init(KEY)
+    wanted = jnp.mean(X[60:].sum(1) * Y[60:])
+    np.testing.assert_allclose(task.eval_fn(params, state, Examples(X[60:], Y[60:])), wanted, rtol=1e-5)

@@ -157,7 +157,12 @@ CASES = {
     "a step of another structure": (
         call(step=lambda s, b: {"w": s["w"]}),
         ValueError,
-        ["(step=...)", "'lr': *", "got PyTreeDef({'w': *})"],
+        ["(step=...)", "but ['lr'], float32[], is missing."],
+    ),
+    "a step that returns the state second": (
+        call(step=lambda s, b: (0.0, s)),
+        ValueError,
+        ["returns the state second", "step(state, batch)[::-1]"],
     ),
     "a step of another dtype": (
         call(step=lambda s, b: s | {"w": s["w"].astype(jnp.bfloat16)}),
@@ -180,6 +185,21 @@ CASES = {
         ["(set_lr=...)", "the same state for 0.001 and 1", "inject_hyperparams"],
     ),
     "a set_lr without return": (call(set_lr=lambda s, lr: None), ValueError, ["(set_lr=...)", "forget its `return`?"]),
+    "a set_lr that changes a shape": (
+        call(set_lr=lambda s, lr: s | {"lr": jnp.full(2, lr)}),
+        ValueError,
+        ["(set_lr=...)", "float32[2] at ['lr'] instead of float32[]", "jnp.full_like(old, lr)"],
+    ),
+    "a set_lr that loses a key": (
+        call(set_lr=lambda s, lr: {"lr": lr}),
+        ValueError,
+        ["(set_lr=...)", "['w'], float32[2], is missing"],
+    ),
+    "a set_lr that adds a key": (
+        call(set_lr=lambda s, lr: s | {"rate": lr}),
+        ValueError,
+        ["(set_lr=...)", "['rate'], float32[], is too much"],
+    ),
     "a set_lr of one argument": (call(set_lr=lambda s: s), TypeError, ["set_lr(state, lr) -> state"]),
     "an evaluate that returns a vector": (
         call(evaluate=lambda s: s["w"]),
@@ -195,7 +215,7 @@ CASES = {
     "too few batches": (
         call(batches=[np.zeros(1)]),
         ValueError,
-        ["(batches=...)", "at least 2 batches", "after 1", "`batches=lambda"],
+        ["(batches=...)", "at least 2 batches", "ended after 1", "`batches=lambda"],
     ),
     "a key that is a number": (call(key=0), TypeError, ["find_lr_for_step(key=...)", "jax.random.key(0)"]),
     "a misspelt option": (call(steps=3), TypeError, ["steps"]),
@@ -212,7 +232,7 @@ def test_bad_steps_are_explained(bad, error, parts):
     check_message(bad, error, parts)
 
 
-def test_a_learning_rate_that_does_not_matter_is_no_learning():
+def test_a_learning_rate_that_does_not_matter_is_nothing_moved():
     with pytest.raises(lrjax.LRNotFound) as caught:
         call(step=lambda s, b: s | {"w": 0.5 * s["w"]}, refine=None, extend_range=False)()
-    assert caught.value.result.outcome.name == "no_learning"
+    assert caught.value.result.outcome.name == "nothing_moved"

@@ -346,14 +346,14 @@ CASES = {
     "total_steps traced": (
         traced(lambda x: peak_for(LINE, 0.1, total_steps=jnp.int32(x))),
         TypeError,
-        ["`peak_for(total_steps=...)` must be known"],
+        ["`peak_for` reads numbers on the host"],
     ),
     "lr 0": (lambda: peak_for(LINE, 0.0, total_steps=9), ValueError, ["`peak_for(result_or_lr)`", "> 0", "got 0"]),
     "lr negative": (lambda: peak_for(LINE, -3, total_steps=9), ValueError, ["> 0 and finite", "got -3"]),
     "lr inf": (lambda: peak_for(LINE, math.inf, total_steps=9), ValueError, ["> 0 and finite", "got inf"]),
     "lr a string": (lambda: peak_for(LINE, "1e-3", total_steps=9), TypeError, ["a learning rate", "got '1e-3' (str)"]),
     "lr a bool": (lambda: peak_for(LINE, True, total_steps=9), TypeError, ["a learning rate", "got True (bool)"]),
-    "lr traced": (traced(lambda x: peak_for(LINE, x, total_steps=9)), TypeError, ["a learning rate", "float32[]"]),
+    "lr traced": (traced(lambda x: peak_for(LINE, x, total_steps=9)), TypeError, ["`peak_for` reads numbers on"]),
     "a result without lr": (
         lambda: peak_for(LINE, types.SimpleNamespace(lr=NAN), total_steps=9),
         ValueError,

@@ -172,7 +172,7 @@ CASES = {
     "MultiSteps": (
         _bad(factory=lambda schedule: optax.MultiSteps(optax.sgd(schedule), 2)),
         ValueError,
-        ["optax.MultiSteps asks once in several", "larger batches"],
+        ["accumulates gradients (optax.MultiSteps)", "larger batches"],
     ),
     "everything diverges": (
         _bad(quadratic(), optax.sgd, lr=1e9),

@@ -128,7 +128,7 @@ def test_it_goes_on_in_its_folder(run, tmp_path):
 def test_nothing_found_is_status_1(run):
     status, out, err = run("--quiet", task="flat")
     assert (status, out) == (1, "")
-    assert err == f"lrjax: {lrjax.Outcome.no_learning.value}\n"
+    assert err == f"lrjax: {lrjax.Outcome.nothing_moved.value}\n"
 
 
 @pytest.mark.parametrize(

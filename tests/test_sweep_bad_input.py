@@ -351,7 +351,7 @@ CASES = {
     "batches of two structures": (
         lambda: sweep(batches(train_batches=[ONES, ONES, (ONES,), ONES])),
         ValueError,
-        ["one structure, shape and dtype", "batch 2 differs from batch 0: structure"],
+        ["one structure, shape and dtype", "batch 2 differs from batch 0: (root) is a tuple instead of"],
     ),
     "batches of two types": (
         lambda: sweep(batches(train_batches=[ONES, ONES, ONES.astype(int), ONES])),

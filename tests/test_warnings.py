@@ -91,7 +91,7 @@ def test_given_and_just_not_given(name, given, not_given):
 
 
 def test_every_warning_of_a_curve_has_a_case():
-    others = {"no_learning", "all_diverged", "stochastic_eval", "stale_statistics"}
+    others = {"nothing_moved", "no_learning", "all_diverged", "stochastic_eval", "stale_statistics"}
     assert {case[0] for case in CASES} == {name.value for name in WarningName} - others
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_number, name_of
+from .._checks import brief, check_count, check_key, check_number, name_of, on_host
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
 from ..finder._progress import ProgressCallback, Reporter
 from ..schedules import cooldown_from, piecewise_constant
-from ..trials import Executor, Task, TrialRunner, TrialState, check_factory, check_task, init_trial
+from ..trials import Executor, Task, TrialRunner, TrialState, check_factory, check_task
 from ..trials._rounds import take
 from ..trials._trial import join_params
 from ._result import PiecewiseResult, PiecewiseWindow
@@ -35,6 +35,7 @@ MOST_STEPS = 2**24
 """Steps that float32 tells apart."""
 
 
+@on_host
 def piecewise(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -101,6 +102,7 @@ def piecewise(
     check_task("piecewise(task=...)", task)
     check_factory("piecewise(make_optimizer=...)", make_optimizer)
     _check_access(task)
+    _check_optimizer(make_optimizer)
     with Reporter(progress) as reporter:
         reporter.stage("preparing")
         runner = TrialRunner(
@@ -113,8 +115,10 @@ def piecewise(
             executor=executor,
             mesh=mesh,
             progress=reporter.advance,
+            in_updates=True,
+            example=_Piece(1e-3, 1.0, 1.0),
         )
-        _check_optimizer(runner, make_optimizer)
+        _check_accumulation(runner, make_optimizer)
         states, windows = None, []
         for index in range(WINDOWS):
             reporter.stage(f"window {index + 1} of {WINDOWS}", 3 * part * len(LATER))
@@ -250,21 +254,23 @@ def _check_access(task: Task) -> None:
         )
 
 
-def _check_optimizer(runner: TrialRunner, make_optimizer: OptimizerFactory) -> None:
-    """Raise unless the optimizer takes a schedule and asks it at every update."""
-    where = "piecewise(make_optimizer=...)"
-    spec, seed = runner.experiment.spec, runner.experiment.seeds[0]
+def _check_optimizer(make_optimizer: OptimizerFactory) -> None:
+    """Raise unless the optimizer takes a schedule."""
     piece = _Piece(*[jax.ShapeDtypeStruct((), np.float32)] * 3)
     try:
-        state = jax.eval_shape(lambda piece: init_trial(spec, piece, seed), piece).opt_state
+        jax.eval_shape(lambda piece: (make_optimizer(piece.at), None)[1], piece)
     except TypeError as error:
         raise TypeError(
-            f"`{where}` must take a schedule for its learning rate, a function of the step, but "
-            f"{name_of(make_optimizer)} failed on one: {error}"
+            "`piecewise(make_optimizer=...)` must take a schedule for its learning rate, a function of the step, but "
+            f"{name_of(make_optimizer)} failed on one: {brief(error)}"
         ) from error
-    held = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, optax.MultiStepsState))
-    if any(isinstance(node, optax.MultiStepsState) for node in held):
+
+
+def _check_accumulation(runner: TrialRunner, make_optimizer: OptimizerFactory) -> None:
+    """Raise unless every batch is an update."""
+    accumulation = runner.experiment.accumulation
+    if accumulation:
         raise ValueError(
-            f"`{where}` must ask its schedule at every update, but optax.MultiSteps asks once in several. Use larger "
-            "batches instead."
+            f"`piecewise(make_optimizer=...)` must make an update of every batch, but {name_of(make_optimizer)} "
+            f"accumulates gradients ({', '.join(accumulation.kinds)}). Use larger batches instead."
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, check_lr_range
+from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Key, OptimizerFactory
@@ -29,6 +29,7 @@ FIRST_STEPS, SECOND_STEPS = 20, 100
 
 DOUBTS = frozenset(
     (
+        WarningName.nothing_moved,
         WarningName.no_learning,
         WarningName.tiny_effect,
         WarningName.small_progress,
@@ -50,6 +51,7 @@ RIGHT_EDGE = 0.75
 """Normalised loss up to which a learning rate above the minimum may still turn out well."""
 
 
+@on_host
 def auto(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -111,7 +113,16 @@ def auto(
     doubts: tuple[WarningName, ...] = ()
     with Reporter(progress) as reporter:
         start_search = functools.partial(
-            Search, "auto", task, make_optimizer, reporter, key=key, num_seeds=num_seeds, executor=executor, mesh=mesh
+            Search,
+            "auto",
+            task,
+            make_optimizer,
+            reporter,
+            key=key,
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            in_updates=True,
         )
         try:
             search = start_search(midpoint, horizons=(FIRST_STEPS,))
@@ -124,6 +135,7 @@ def auto(
                 more = survivors(first.curve, first.window)
                 while more:
                     search.sample(more, "survivors")
+                    search.check_moved(extend_range=False)
                     names = frozenset(warning.name for warning in search.warnings(search.window()))
                     more = beyond(tried, search.tried, names)
                 second = search.result()
@@ -225,7 +237,7 @@ class AutoResult(JsonResult, Shown):
 
     @property
     def outcome(self) -> Outcome:
-        """`found`, `no_learning` or `all_diverged`."""
+        """`found`, `nothing_moved`, `no_learning` or `all_diverged`."""
         return self.last.outcome
 
     @property

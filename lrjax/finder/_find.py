@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, show
+from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, on_host, show
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
-from ..trials import Checkpoint, Executor, Task, TrialRunner
+from ..trials import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
 from ._curve import LossCurve
 from ._progress import ProgressCallback, Reporter
 from ._refine import FILL_ROUNDS, extend, fill_window, first_grid, new_ones, paper_points
@@ -28,6 +28,7 @@ Refinement = Literal["fill", "paper"] | None
 PAPER_ROUNDS = 10
 
 
+@on_host
 def find_lr(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -60,8 +61,9 @@ def find_lr(
       make_optimizer: `make_optimizer(lr) -> optax optimizer`, for example `optax.adam`, or
         `lambda lr: optax.adamw(warmup_cosine(lr), weight_decay=0.1)`: then lr is the schedule's peak.
       key: PRNG key; the same key gives the same answer.
-      num_steps: optimizer updates at every learning rate. 20 suits trainings of about a thousand steps; more lowers
-        the window's low end, so more is not better.
+      num_steps: training batches at every learning rate: optimizer updates, or k for each where gradients are
+        accumulated (`optax.MultiSteps(..., k)`), of which it must be a multiple. 20 updates suit trainings of about a
+        thousand; more lower the window's low end, so more is not better.
       num_seeds: None: 3, or as many as the data allow.
       min_lr, max_lr: the first range, > 0.
       rule: function of (curve, window) that chooses; `lrjax.midpoint` (default), `lrjax.half_loss`,
@@ -72,7 +74,7 @@ def find_lr(
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
       throw: False returns a result with `lr` nan where nothing was found.
-      horizons: further numbers of updates at which to read the curve, for the drift of the optimum.
+      horizons: further numbers of batches at which to read the curve, for the drift of the optimum.
       extend_range: whether the range may grow, by up to 5 decades a side within 1e-12 to 1e3.
       literal: the paper's finite differences instead of the smoothed estimator; see `lrjax.find_window`.
       threshold: decades, for refine="paper".
@@ -149,6 +151,7 @@ class Search:
         literal: bool = False,
         low_end: bool = True,
         checkpoint: Checkpoint | None = None,
+        in_updates: bool = False,
     ):
         self.start = time.perf_counter()
         reporter.stage("preparing")
@@ -163,12 +166,14 @@ class Search:
             mesh=mesh,
             progress=reporter.advance,
             checkpoint=checkpoint,
+            in_updates=in_updates,
         )
         self.where, self.task, self.reporter = where, task, reporter
         self.rule, self.key, self.literal, self.low_end = rule, key, literal, low_end
         self.tried: list[float] = []
         self.curve: LossCurve | None = None
         self.rounds = 0
+        self.unmoved: Unmoved | None = None
 
     def look(
         self,
@@ -180,7 +185,9 @@ class Search:
         threshold: float = 0.125,
     ) -> None:
         """All rounds: the first grid, a wider one if it was too short, and finer ones where it matters."""
-        self.scan(low, high)
+        self.scan(low, high, extend_range=extend_range)
+        if self.unmoved is not None:
+            return
         if extend_range:
             self.extend_range()
         if refine == "fill":
@@ -188,14 +195,29 @@ class Search:
         elif refine == "paper":
             self.refine_like_the_paper(threshold)
 
-    def scan(self, low: float, high: float) -> None:
+    def scan(self, low: float, high: float, *, extend_range: bool = True) -> None:
         """The first grid."""
-        curve = self.sample(first_grid(low, high), "first grid")
-        check_lr_matters(self.where, *map(np.asarray, (curve.lrs, curve.final, curve.initial_loss)))
+        self.sample(first_grid(low, high), "first grid")
+        self.check_moved(extend_range=extend_range)
+
+    def check_moved(self, *, extend_range: bool) -> None:
+        """Find out why if no loss moved; where the range may grow, a higher learning rate gets a chance.
+
+        Raises:
+          ValueError: the learning rate does not matter.
+        """
+        assert self.curve is not None
+        lrs, losses, initial = map(np.asarray, (self.curve.lrs, self.curve.final, self.curve.initial_loss))
+        if all_the_same(losses, initial):
+            experiment, lr = self.runner.experiment, max(float(lrs[-1]), 1.0 if extend_range else 0.0)
+            lr = jnp.asarray(lr, experiment.dtype)
+            self.unmoved = why_unmoved(experiment.spec, experiment.seeds[0], experiment.evaluation, lr)
+        if self.unmoved is None:
+            check_lr_matters(self.where, lrs, losses, initial)
 
     def sample(self, exponents: list[float], stage: str) -> LossCurve:
         """Run one round and add it to the curve."""
-        updates = len(exponents) * self.runner.num_seeds * self.runner.num_steps
+        updates = len(exponents) * self.runner.num_seeds * self.runner.num_updates
         self.reporter.stage(stage, updates)
         curve = sample_round(self.runner, np.asarray([10.0**x for x in exponents]), number=self.rounds)
         self.curve = curve if self.curve is None else self.curve.merge(curve)
@@ -214,6 +236,8 @@ class Search:
 
     def warnings(self, window: Window) -> tuple[LRWarning, ...]:
         assert self.curve is not None
+        if self.unmoved is not None:
+            return (LRWarning(name=WarningName.nothing_moved, **self.unmoved._asdict()),)
         reference = self.runner.reference
         return find_warnings(
             self.curve,
@@ -255,7 +279,8 @@ class Search:
         """What the rounds so far tell."""
         curve, window = self.curve, self.window()
         assert curve is not None
-        found = window.outcome is Outcome.found
+        outcome = window.outcome if self.unmoved is None else Outcome.nothing_moved
+        found = outcome is Outcome.found
         picks = [self._pick(curve.seed(s)) for s in range(self.runner.num_seeds)]
         finite = [lr for lr in picks if np.isfinite(lr)]
         return LRFinderResult(
@@ -267,9 +292,9 @@ class Search:
             horizon_lrs={int(n): self._pick(self._curve_at(i)) for i, n in enumerate(curve.horizons)},
             curve=curve,
             warnings=self.warnings(window),
-            outcome=window.outcome,
+            outcome=outcome,
             num_trials=curve.num_trials,
-            num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_steps,
+            num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_updates,
             seconds=time.perf_counter() - self.start,
             execution=self.runner.execution,
             fingerprint=_fingerprint(self.runner, self.key),

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range
+from .._checks import check_key, check_lr_range, on_host
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
 from ._refine import first_grid
@@ -53,6 +53,7 @@ class Preview:
         )
 
 
+@on_host
 def preview_lr(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -90,7 +91,8 @@ def preview_lr(
     """
     check_task("find_lr(task=...)", task)
     key = check_key("find_lr(key=...)", key)
-    num_steps = check_horizons("find_lr", num_steps, horizons)[-1]
+    wanted = check_horizons("find_lr", num_steps, horizons)
+    num_steps = wanted[-1]
     exponents = first_grid(*check_lr_range("find_lr", min_lr, max_lr))
     lrs = np.asarray([10.0**x for x in exponents])
     num_seeds = count_seeds("find_lr", task, num_steps, num_seeds)
@@ -105,7 +107,10 @@ def preview_lr(
             num_seeds=num_seeds,
             executor=executor,
             mesh=mesh,
+            in_updates=True,
         )
+        for horizon in wanted[::-1]:
+            runner.experiment.accumulation.check("find_lr(num_steps=...)", horizon)
         start = time.perf_counter()
         runner.run(lrs)
         first = time.perf_counter() - start
@@ -115,15 +120,16 @@ def preview_lr(
         compile_seconds = max(first - seconds[-1], 0.0)
         executor = runner.executor
     assert runner is not None
+    num_updates = runner.experiment.accumulation.updates(num_steps)
     per_update = max(seconds[1] - seconds[0], 0.0) / (_PROBES[1] - _PROBES[0])
-    round_seconds = seconds[1] + per_update * max(num_steps - _PROBES[1], 0)
+    round_seconds = seconds[1] + per_update * max(num_updates - _PROBES[1], 0)
     trials = len(lrs) + (0 if refine is None else REFINED)
     return Preview(
         trials_first=len(lrs),
         trials_expected=trials,
-        num_steps=num_steps,
+        num_steps=num_updates,
         num_seeds=runner.num_seeds,
-        updates_expected=trials * num_steps * runner.num_seeds,
+        updates_expected=trials * num_updates * runner.num_seeds,
         seconds=compile_seconds + round_seconds * trials / len(lrs),
         bytes=_predict_bytes(runner, num_steps),
         executor=str(runner.executor),

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number
+from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number, on_host
 from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
-from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare
+from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
 from ._result import SearchInterrupted
 
 if TYPE_CHECKING:
@@ -40,15 +40,17 @@ class RangeTest(JsonResult):
     It confounds the learning rate with the step, the batch and everything before: `lrjax.find_lr` does not.
 
     Attributes:
-      lrs: learning rate of every step done.
-      losses: training loss on that step's batch, before its update; not finite where it diverged.
+      lrs: learning rate of every step, an optimizer update, that was done.
+      losses: training loss on that step's batch (the mean over several that make one update), before the update; not
+        finite where it diverged.
       smoothed: the losses after an exponential moving average, corrected for its start.
       metrics: name -> value after the steps `metric_steps`, on the evaluation batches.
       metric_steps: the steps, from 0, after which the metrics were measured.
       smoothing: weight of the past in the average.
       num_steps: steps planned; fewer were done if it stopped.
       mode: "exponential" or "linear".
-      stopped: why it ended early, in a sentence, or None.
+      stopped: why it ended early or says nothing, in a sentence, or None.
+      moved: whether any parameter changed; if none did, there is nothing to suggest.
     """
 
     _FORMAT = "lrjax.RangeTest"
@@ -62,6 +64,7 @@ class RangeTest(JsonResult):
     num_steps: int
     mode: str
     stopped: str | None
+    moved: bool = True
 
     __repr__ = line_repr
 
@@ -80,6 +83,7 @@ class RangeTest(JsonResult):
         Raises:
           ValueError: the rule finds nothing to choose, for example on a flat curve; the message says why.
         """
+        self._check_moved()
         known = getattr(rule, "func", rule)  # a partial of a peer's rule sees that peer's history
         planned = {"num_steps": self.num_steps} if _is_fastai(known) else {}
         options = planned | getattr(rule, "keywords", {}) | options
@@ -109,6 +113,7 @@ class RangeTest(JsonResult):
         Raises:
           ValueError: there is no such metric, it has no mode, or it never improves.
         """
+        self._check_moved()
         if metric is None:
             mode = check_mode("RangeTest.bounds", "loss", mode)
             return range_rules.smith_bounds(self.lrs, self.smoothed, mode=mode, **options)
@@ -119,6 +124,10 @@ class RangeTest(JsonResult):
             )
         lrs, mode = self.lrs[self.metric_steps], check_mode("RangeTest.bounds", metric, mode)
         return range_rules.smith_bounds(lrs, self.metrics[metric], mode=mode, **options)
+
+    def _check_moved(self) -> None:
+        if not self.moved:
+            raise ValueError(self.stopped)
 
     def _history_for(self, rule: Callable[..., Suggestion]) -> Float[np.ndarray, " steps"]:
         if rule is range_rules.torch_lr_finder:
@@ -174,6 +183,7 @@ class RampInterrupted(SearchInterrupted):
         self.result = result
 
 
+@on_host
 def range_test(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -189,7 +199,7 @@ def range_test(
 ) -> RangeTest:
     """Train one model while the learning rate rises from min_lr to max_lr.
 
-    At step t of N the learning rate is min_lr * (max_lr / min_lr) ** (t / (N - 1)), or linear likewise; both ends
+    At update t of N the learning rate is min_lr * (max_lr / min_lr) ** (t / (N - 1)), or linear likewise; both ends
     are reached. The test stops at a loss that is not finite, and where the smoothed loss has risen above the first
     one by `stop_factor` times the reduction reached so far (or the losses' own scatter, if that is larger): a test
     that neither a constant added to the loss nor its sign changes.
@@ -200,11 +210,12 @@ def range_test(
         carried through all steps, as when a scheduler raises the lr.
       key: PRNG key.
       min_lr, max_lr: the ends of the ramp, > 0.
-      num_steps: steps of the ramp, >= 2.
+      num_steps: training batches of the ramp, >= 2: updates, or k for each where gradients are accumulated
+        (`optax.MultiSteps(..., k)`), over which the learning rate stays the same.
       mode: "exponential" or "linear".
       smoothing: weight of the past in the moving average, in [0, 1).
       stop_factor: see above; None goes on to the end.
-      eval_every: steps between evaluations of the task's metrics; None: none.
+      eval_every: batches between evaluations of the task's metrics; None: none.
 
     Returns:
       The history, with `suggest(rule)`, `suggestions()`, `bounds(metric)` and `plot()`.
@@ -236,25 +247,37 @@ def range_test(
     if eval_every is not None:
         eval_every = check_count("range_test(eval_every=...)", eval_every, unit="optimizer updates")
     experiment = prepare("range_test", task, make_optimizer, key=key, horizons=(num_steps,), num_seeds=1)
-    share = np.arange(num_steps) / (num_steps - 1)
-    lrs = low * (high / low) ** share if mode == "exponential" else low + share * (high - low)
-    lrs[-1] = high
-    data, metrics, metric_steps, losses, stopped = experiment.seeds[0], [], [], [], None
-    ramp, interrupted = (jnp.asarray(lr, experiment.dtype) for lr in lrs), False
+    done = experiment.accumulation.done(num_steps)
+    lrs = _ramp(low, high, int(done[-1]), mode)
+    if eval_every is not None:
+        for batches in range(eval_every, num_steps + 1, eval_every):
+            experiment.accumulation.check("range_test(eval_every=...)", batches)
+    data, metrics, metric_steps, stopped = experiment.seeds[0], [], [], None
+    losses: list[float] = []  # one for each update, the mean over its batches
+    held: list[float] = []
+    ramp, interrupted = (jnp.asarray(lrs[update], experiment.dtype) for update in done[:-1]), False
     try:
-        for step, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
-            losses.append(float(loss))
+        for batch, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
+            held.append(float(loss))
+            if done[batch + 1] == done[batch] and np.isfinite(held[-1]):
+                continue
+            losses.append(float(np.mean(held)))
+            held = []
             stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
             if stopped is not None:
                 break
-            if eval_every is not None and (step + 1) % eval_every == 0:
+            if eval_every is not None and (batch + 1) % eval_every == 0:
                 metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
-                metric_steps.append(step)
+                metric_steps.append(len(losses) - 1)
     except KeyboardInterrupt:
         if not losses:
             raise RampInterrupted(None) from None
         stopped, interrupted = f"It was interrupted after step {len(losses) - 1}.", True
     metrics = metrics[: len(metric_steps)]
+    pairs = () if interrupted else zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
+    moved = interrupted or not all(np.array_equal(before, after) for before, after in pairs)
+    if not moved:
+        stopped = " ".join(why_no_update(experiment.spec, data, experiment.evaluation))
     names = metrics[0] if metrics else ()
     test = RangeTest(
         lrs=lrs[: len(losses)],
@@ -263,13 +286,27 @@ def range_test(
         metrics={name: np.asarray([values[name] for values in metrics], np.float64) for name in names},
         metric_steps=np.asarray(metric_steps, np.int64),
         smoothing=smoothing,
-        num_steps=num_steps,
+        num_steps=len(lrs),
         mode=mode,
         stopped=stopped,
+        moved=moved,
     )
     if interrupted:
         raise RampInterrupted(test)
     return test
+
+
+def _ramp(low: float, high: float, updates: int, mode: str) -> Float[np.ndarray, " updates"]:
+    """The learning rate of every update."""
+    if updates < 2:
+        raise ValueError(
+            f"`range_test(num_steps=...)` must make at least 2 updates, one at each end of the ramp, got {updates}. "
+            "The optimizer accumulates gradients: give more batches."
+        )
+    share = np.arange(updates) / (updates - 1)
+    lrs = low * (high / low) ** share if mode == "exponential" else low + share * (high - low)
+    lrs[-1] = high
+    return lrs
 
 
 def _why_stop(losses: Float[np.ndarray, " steps"], smoothing: float, factor: float | None) -> str | None:

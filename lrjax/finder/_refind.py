@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range
+from .._checks import check_count, check_key, check_lr_range, on_host
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
-from ..trials import Executor, Task, check_checkpoint, check_factory, check_task
+from ..trials import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
 from ._curve import LossCurve, check_shapes
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 SHARE = 0.05
 """Part of the whole training that every learning rate trains on for."""
 
+_NO_ANSWER = (Outcome.nothing_moved, Outcome.all_diverged)
+"""Outcomes that say nothing about the training; that there is nothing to choose does."""
+
 NOT_DOUBTS = frozenset((WarningName.small_progress, WarningName.no_plateau))
 """Warnings that say nothing here: little is left to learn, and the rule does not read the low end."""
 
 
+@on_host
 def refind_lr(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -80,13 +84,13 @@ def refind_lr(
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
-      throw: False returns a result with `lr` nan where every learning rate diverged.
+      throw: False returns a result with `lr` nan where every learning rate diverged or none moved the loss.
 
     Returns:
       The result: `lr`, `found`, `search`, `warnings`, `summary()`, `plot()`, `to_json(path)`.
 
     Raises:
-      LRNotFound: every learning rate diverged and `throw`; `.result` holds the curve.
+      LRNotFound: every learning rate diverged, or none moved the loss, and `throw`; `.result` holds the curve.
       SearchInterrupted: Ctrl-C; `.result` holds what the finished rounds tell.
       TypeError, ValueError: bad arguments, or a checkpoint that is not of this task and optimizer; the message names
         the first leaf that differs.
@@ -130,17 +134,20 @@ def refind_lr(
                 executor=executor,
                 mesh=mesh,
                 low_end=False,
+                in_updates=True,
                 checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
             )
             search.scan(low, high)
-            if search.window().outcome is not Outcome.no_learning:
+            if search.unmoved is NO_GRADIENT:  # in mid-training that is the answer: it has arrived
+                search.unmoved = None
+            if search.unmoved is None and search.window().outcome is not Outcome.no_learning:
                 search.extend_range()
                 search.fill(grow=True)
         except KeyboardInterrupt:
             told = None if search is None or search.curve is None else search.result()
             raise SearchInterrupted(told) from None
     result = RefindResult(step=step, train_steps=total, search=search.result())
-    if throw and result.outcome is Outcome.all_diverged:
+    if throw and result.outcome in _NO_ANSWER:
         raise LRNotFound(result.search)
     return result
 
@@ -191,7 +198,7 @@ class RefindResult(JsonResult, Shown):
 
     @property
     def outcome(self) -> Outcome:
-        """`found`, `nothing_to_gain` or `all_diverged`."""
+        """`found`, `nothing_to_gain`, `nothing_moved` or `all_diverged`."""
         names = {warning.name for warning in self.search.warnings}
         if self.search.outcome is Outcome.no_learning or WarningName.tiny_effect in names:
             return Outcome.nothing_to_gain
@@ -205,8 +212,9 @@ class RefindResult(JsonResult, Shown):
 
     @property
     def warnings(self) -> tuple[LRWarning, ...]:
-        """Doubts about the chosen learning rate."""
-        return tuple(one for one in self.search.warnings if self.found and one.name not in NOT_DOUBTS)
+        """Doubts about the chosen learning rate, or why nothing moved."""
+        given = self.found or self.outcome is Outcome.nothing_moved
+        return tuple(one for one in self.search.warnings if given and one.name not in NOT_DOUBTS)
 
     @property
     def _initial_loss(self) -> float:
@@ -226,7 +234,7 @@ class RefindResult(JsonResult, Shown):
             f"{int(curve.horizons[-1])} updates each from step {self.step} of {self.train_steps}"
         )
         best = initial - float(window.effect)
-        if self.outcome is Outcome.all_diverged:
+        if self.outcome in _NO_ANSWER:
             return [f"{self.outcome.value} Tried: {tried}."]
         if not self.found:
             return [

@@ -30,7 +30,7 @@ class LRFinderResult(JsonResult, Shown):
       horizon_lrs: number of updates -> what the rule picks on the curve at that horizon: the drift of the optimum.
       curve: losses of every learning rate tried.
       warnings: doubts, the most serious first.
-      outcome: `found`, `no_learning` or `all_diverged`.
+      outcome: `found`, `nothing_moved`, `no_learning` or `all_diverged`.
       num_trials: learning rates tried.
       num_updates: optimizer updates, over all learning rates and seeds, padding not counted.
       seconds: wall time of the search, compilation included.

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lrs, show
+from .._checks import check_count, check_key, check_lrs, on_host, show
 from .._types import Array, Float, Key, OptimizerFactory
 from ..trials import Executor, Round, Task, TrialRunner
 from ._curve import LossCurve
 
 
+@on_host
 def sample_losses(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -35,14 +36,14 @@ def sample_losses(
         lr, so it must not branch on it in Python.
       lrs: learning rates, > 0 and all different, in any order. Shape (trials,).
       key: PRNG key. Seed s uses fold_in(key, s).
-      num_steps: optimizer updates of every copy (micro-batches under `optax.MultiSteps`).
+      num_steps: training batches of every copy: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
       num_seeds: seeds, >= 1; None: 3, or as many as the data allow.
-      horizons: further numbers of updates, below num_steps, after which to evaluate as well.
+      horizons: further numbers of batches, below num_steps, after which to evaluate as well.
       executor: "auto", "vmap", "map", "loop" or `lrjax.Chunked(k)`; they give the same curve.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
 
     Returns:
-      The curve, with the lrs in increasing order.
+      The curve, with the lrs in increasing order. Its horizons count updates.
 
     Raises:
       TypeError, ValueError: bad learning rates, key, task or optimizer; the message says which and what to do.
@@ -96,13 +97,14 @@ def sample_round(runner: TrialRunner, lrs: np.ndarray, *, number: int = 0) -> Lo
 def curve_of(runner: TrialRunner, lrs: np.ndarray, result: Round, number: int) -> LossCurve:
     """The curve of a round; a loss that is not finite reads inf."""
     losses = result.metrics["loss"]
-    dtype = runner.experiment.dtype
+    dtype, done = runner.experiment.dtype, runner.experiment.accumulation.done(runner.num_steps)
+    diverged = np.asarray(result.diverged_at)
     return LossCurve(
         lrs=jnp.asarray(lrs, dtype),
         losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
         initial_loss=jnp.asarray(runner.reference.initial_loss, losses.dtype),
-        horizons=jnp.asarray(runner.experiment.spec.horizons, jnp.int32),
+        horizons=jnp.asarray(done[list(runner.experiment.spec.horizons)], jnp.int32),
         rounds=jnp.full(len(lrs), number, jnp.int32),
-        diverged_at=jnp.asarray(result.diverged_at),
+        diverged_at=jnp.asarray(np.where(diverged < 0, diverged, done[diverged]), jnp.int32),
         metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
     )

@@ -16,6 +16,7 @@ from ._window import Outcome, Window, pad_trials
 class WarningName(enum.StrEnum):
     """Every warning that a search can give; the value is its name."""
 
+    nothing_moved = enum.auto()
     no_learning = enum.auto()
     all_diverged = enum.auto()
     tiny_effect = enum.auto()
@@ -174,12 +175,13 @@ def find_warnings(
       stochastic: whether two keys gave different evaluation losses.
 
     Returns:
-      The warnings, the most serious first; after `no_learning` and `all_diverged` no other is given.
+      The warnings, the most serious first; after `no_learning` and `all_diverged` no other is given. `nothing_moved`
+      is not told from a curve: a search trains once more for it.
 
     Examples:
       >>> import lrjax
       >>> [name.value for name in lrjax.WarningName][:4]
-      ['no_learning', 'all_diverged', 'tiny_effect', 'small_progress']
+      ['nothing_moved', 'no_learning', 'all_diverged', 'tiny_effect']
     """
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]

@@ -40,6 +40,7 @@ class Outcome(enum.Enum):
     no_learning = "No learning rate lowered the validation loss below that of the untouched parameters."
     all_diverged = "Every learning rate diverged."
     nothing_to_gain = "No learning rate lowers the validation loss enough to be worth a change."
+    nothing_moved = "No learning rate moved the validation loss."
 
 
 _OUTCOMES = tuple(Outcome)

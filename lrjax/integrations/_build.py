@@ -65,9 +65,14 @@ def first_of(batch: Batch) -> Any:
 
 
 def arguments_of(inputs: Callable[[Batch], Any], batch: Batch) -> tuple[Any, ...]:
-    """The positional arguments of the model: `inputs(batch)`, several if that is a tuple."""
+    """The positional arguments of the model: `inputs(batch)`, several if that is a tuple; a NamedTuple is one."""
     made = inputs(batch)
-    return made if isinstance(made, tuple) else (made,)
+    return made if isinstance(made, tuple) and is_several(made) else (made,)
+
+
+def is_several(value: object) -> bool:
+    """Whether a tuple or a list stands for several arguments; a NamedTuple is one."""
+    return isinstance(value, (tuple, list)) and not hasattr(value, "_fields")
 
 
 def mode_arguments(call: Callable[..., Any], training: bool) -> dict[str, bool]:

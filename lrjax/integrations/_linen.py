@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.training.train_state import TrainState
 
-from .._checks import check_callable, show
+from .._checks import brief, check_callable, show
 from .._types import Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
 from ..trials import Task, check_factory
 from ._build import arguments_of, build_task, first_batch, first_of, mode_arguments
@@ -180,16 +180,16 @@ class _Explained:
         if isinstance(error, (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeVariableNotFoundError)):
             raise ValueError(
                 f"`{_TASK}` lacks a collection of the model. Give all that model.init returned as variables=..., or a "
-                f"TrainState with a field for it (batch_stats). Flax says: {error}"
+                f"TrainState with a field for it (batch_stats). Flax says: {brief(error)}"
             ) from error
         if isinstance(error, flax.errors.ModifyScopeVariableError):
             raise ValueError(
                 f"`{_TASK}` calls the model in evaluation as if it trained: it writes into a collection. Give "
-                f"eval_arguments={{...: ...}}, the flags that turn this off. Flax says: {error}"
+                f"eval_arguments={{...: ...}}, the flags that turn this off. Flax says: {brief(error)}"
             ) from error
         if isinstance(error, flax.errors.InvalidRngError):
             raise ValueError(
                 f"`{_TASK}` calls the model without a random stream that it asks for. Name those of training in "
                 'rngs=("dropout", ...); in evaluation it must need none: give eval_arguments={...: ...} that turn '
-                f"dropout off. Flax says: {error}"
+                f"dropout off. Flax says: {brief(error)}"
             ) from error

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from .._checks import check_callable, name_of, show
+from .._trees import leaves_by_path
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
 from ..trials import Task, check_factory
 from ._build import build_task, drop_aux
+from ._template import without_sown
 
 _TASK = "nnx_task"
 _LOSS = "loss_fn(model, batch) -> loss or (loss, aux), or with a parameter rngs"
@@ -75,7 +77,11 @@ def nnx_task(
         copy = nnx.merge(graphdef, params, _reseeded(keys, typed), counts, state)
         copy.train()
         loss = drop_aux(f"{_TASK}(loss_fn=...)", call(copy, batch, nnx.Rngs(jax.random.fold_in(typed, 0xFFFF))))
-        return loss, split(copy)[2]
+        moved = split(copy)[2]
+        found, kept = leaves_by_path(moved), leaves_by_path(state)
+        if found.keys() > kept.keys():  # sown: a variable that this call made is no state of the next
+            moved = jax.tree.structure(state).unflatten([found[path] for path in kept])
+        return loss, moved
 
     def eval_fn(params: Params, state: ModelState, batch: Batch) -> Any:
         copy = nnx.merge(graphdef, params, *streams, state)
@@ -134,6 +140,7 @@ class _Split:
         self.params = nnx.Any(wrt, nnx.Param)
 
     def __call__(self, module: nnx.Module) -> tuple[Params, PyTree, ModelState, Any, tuple[PyTree, PyTree]]:
+        module = without_sown(module)
         graphdef, params, keys, counts, state = nnx.split(module, self.params, nnx.RngKey, nnx.RngCount, ...)
         return nnx.as_pure(params), params, nnx.as_pure(state), graphdef, (nnx.as_pure(keys), nnx.as_pure(counts))
 

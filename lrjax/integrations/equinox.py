@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from .._checks import check_callable, name_of, show
+from .._checks import brief, check_callable, name_of, show
 from .._types import Batch, Key, ModelState, Params, PyTree
 from ..trials import Task
 from ._build import build_task, with_key
@@ -114,7 +114,7 @@ def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, 
     except TypeError as error:
         raise TypeError(
             f"`{_TASK}(model=...)` must be an Equinox module or a function of a key that makes one, but calling "
-            f"{name_of(model)} with a key failed: {error}. Write lambda key: Model(..., key=key)."
+            f"{name_of(model)} with a key failed: {brief(error)}. Write lambda key: Model(..., key=key)."
         ) from error
     return make, *first
 
@@ -133,7 +133,7 @@ def _mask(model: PyTree, params: Params, spec: PyTree) -> PyTree:
         chosen = eqx.filter(eqx.partition(model, spec)[0], eqx.is_array)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`{_TASK}(trainable=...)` must be a filter_spec of the model, as for eqx.partition: {error}"
+            f"`{_TASK}(trainable=...)` must be a filter_spec of the model, as for eqx.partition: {brief(error)}"
         ) from error
     none = lambda leaf: leaf is None  # noqa: E731
     return jax.tree.map(lambda leaf, kept: None if leaf is None else kept is not None, params, chosen, is_leaf=none)

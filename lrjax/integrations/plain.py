@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .._checks import check_callable, name_of, show
 from .._types import Batch, Key, ModelState, Params, PyTree
 from ..trials import Task
-from ._build import arguments_of, build_task, drop_aux, first_batch, first_of, mode_arguments, with_key
+from ._build import arguments_of, build_task, drop_aux, first_batch, first_of, is_several, mode_arguments, with_key
 
 _LOSS, _PAIR = "plain.loss_task", "plain.pair_task"
 
@@ -67,7 +67,7 @@ def pair_task(
     Args:
       pair: anything with `.init` and `.apply`, or the tuple.
       loss: `loss(outputs, batch) -> scalar`, the mean over the batch. None: `apply` returns the loss itself, and its
-        inputs are all parts of the batch.
+        inputs are all parts of the batch, or the batch itself if it is no tuple or list, or a NamedTuple.
       params: the parameters that all seeds start from, with a state the pair `(params, state)`. None: every seed
         calls `init` with a key of its own.
       inputs: `inputs(batch)` gives the argument, or a tuple of several; by default `batch[0]`.
@@ -104,7 +104,7 @@ def pair_task(
 
     def arguments(batch: Batch) -> tuple[Any, ...]:
         if loss is None and inputs is first_of:
-            return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+            return tuple(batch) if is_several(batch) else (batch,)
         return arguments_of(inputs, batch)
 
     def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from .._checks import on_host
 from .._html import block, preformatted, sentence
 from .._types import Schedule, StepCount
 from ..finder import LRFinderResult
@@ -52,6 +53,7 @@ class Recommendation:
         return f"Recommendation({self.code}, anchor={self.anchor})"
 
 
+@on_host
 def recommend(result: Any, total_steps: StepCount) -> Recommendation:
     """The schedule that we would use.
 

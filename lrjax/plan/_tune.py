@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lrs, check_number, check_signature, name_of
+from .._checks import check_key, check_lrs, check_number, check_signature, name_of, on_host
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
 from ..finder import LossCurve, LRFinderResult, LRWarning, Outcome, WarningName
 from ..finder._curve import reduce_losses
@@ -33,6 +33,7 @@ FEWEST_STEPS = 10
 """Updates of a compressed run, at least."""
 
 
+@on_host
 def tune_peak(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -119,7 +120,13 @@ def tune_peak(
             executor=executor,
             mesh=mesh,
             progress=reporter.advance,
+            in_updates=True,
         )
+        if "optax.apply_every" in runner.experiment.accumulation.kinds:
+            raise ValueError(
+                "`tune_peak(make_optimizer=...)` must ask its schedule once for every update, but under "
+                "optax.apply_every it is asked at every batch. Use optax.MultiSteps."
+            )
         reporter.stage("compressed runs", len(lrs) * runner.num_seeds * num_steps)
         curve = sample_round(runner, lrs)
     best = _best_trial(curve)

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from .._checks import on_host
 from .._types import Float, Key, OptimizerFactory
 from ..finder import preview_lr
 from ..finder._progress import Reporter
@@ -81,6 +82,7 @@ class SearchPlan:
         )
 
 
+@on_host
 def plan_search(
     task: Task,
     make_optimizer: OptimizerFactory,

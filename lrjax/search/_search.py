@@ -1,18 +1,23 @@
 """`search_lr`: the wiring of course, trainer, driver and folder. No maths of its own."""
 
 import contextlib
+import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
+from .._checks import on_host
 from .._types import Key, OptimizerFactory
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, SearchProgress, find_lr
 from ..finder._find import check_lr_matters
 from ..finder._progress import Reporter
-from ..trials import Executor, Task
+from ..trials import Executor, SeedData, Task, Unmoved, all_the_same, why_unmoved
 from ._algorithm import Trainer, choose, interval_of, run_rungs
 from ._course import Course
 from ._fingerprint import describe_search, difference, fingerprint
@@ -21,9 +26,10 @@ from ._result import BudgetInterrupted, NoLRFound, SearchResult
 from ._rung import SearchRung
 from ._setup import Setup, check_course, make_setup
 from ._store import Remembered, SearchStore
-from ._warnings import search_warnings
+from ._warnings import SearchWarning, SearchWarningName, search_warnings
 
 
+@on_host
 def search_lr(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -119,6 +125,7 @@ class _Search:
             executor = self.store.executor
         self.lanes = LaneTrainer(setup, shapes_of(course), course.longest, reporter, executor=executor)
         self.trainer: Trainer = self.lanes if self.store is None else Remembered(self.lanes, self.store)
+        self.unmoved: Unmoved | None = None
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -134,9 +141,13 @@ class _Search:
         rungs: list[SearchRung] = []
         try:
             for rung in run_rungs(self.trainer, self.course, baseline_loss=self.setup.task.baseline_loss):
-                if not rungs:
-                    check_lr_matters("search_lr", 10.0**rung.log10_lrs, rung.losses, rung.initial_loss)
                 rungs.append(rung)
+                if all_the_same(rung.losses, rung.initial_loss):
+                    self.unmoved = self._why_unmoved(rung)
+                if self.unmoved is not None:
+                    break
+                if len(rungs) == 1:
+                    check_lr_matters("search_lr", 10.0**rung.log10_lrs, rung.losses, rung.initial_loss)
         except KeyboardInterrupt:
             raise BudgetInterrupted(self.result(rungs) if rungs else None, self._how_to_go_on()) from None
         return self.result(rungs)
@@ -144,12 +155,16 @@ class _Search:
     def result(self, rungs: Sequence[SearchRung]) -> SearchResult:
         """What the rungs so far tell."""
         course, baseline = self.course, self.setup.task.baseline_loss
-        choice = choose(rungs, course)
+        choice, unmoved = choose(rungs, course), self.unmoved
         options: dict[str, Any] = {"baseline_loss": baseline, "stochastic": self.setup.stochastic}
+        warnings, outcome = search_warnings(rungs, choice, course, **options), rungs[choice.rung].window.outcome
+        if unmoved is not None:
+            choice, outcome = dataclasses.replace(choice, log10_lr=math.nan), Outcome.nothing_moved
+            warnings = (SearchWarning(name=SearchWarningName.nothing_moved, **unmoved._asdict()),)
         return SearchResult(
             lr=10.0**choice.log10_lr,
             interval=interval_of(rungs, choice, course),
-            outcome=rungs[choice.rung].window.outcome,
+            outcome=outcome,
             rungs=tuple(rungs),
             rung=choice.rung,
             by_midpoint=choice.by_midpoint,
@@ -158,13 +173,22 @@ class _Search:
             train_steps=course.train_steps,
             budget=course.budget,
             finder=None,
-            warnings=search_warnings(rungs, choice, course, **options),
+            warnings=warnings,
             num_trials=len({float(x) for rung in rungs for x in rung.log10_lrs}),
             num_updates=rungs[-1].spent,
             seconds=time.perf_counter() - self.start,
             execution=self.lanes.execution,
             fingerprint=fingerprint(self.setup, course, str(self.lanes.executor)),
         )
+
+    def _why_unmoved(self, rung: SearchRung) -> Unmoved | None:
+        """From a training as long as the rung, at its highest learning rate."""
+        setup, batches = self.setup, self.setup.accumulation.batches(rung.num_steps)
+        seed, spec = setup.seeds[0], dataclasses.replace(setup.spec, horizons=(batches,))
+        read = setup.task.training_batches(0, seed.data_key, 0, batches)
+        data = SeedData(*seed[:3], read, jnp.asarray(np.int32(0)), seed.train_key)
+        lr = jnp.asarray(10.0 ** rung.log10_lrs[-1], setup.dtype)
+        return why_unmoved(spec, data, setup.evaluation, lr)
 
     def _how_to_go_on(self) -> str:
         return "" if self.store is None else f"The same call with directory={self.store.directory!r} goes on."

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from .._checks import check_count, check_key, check_lr_range, check_number
 from .._types import Float, Key, OptimizerFactory
 from ..trials import (
+    Accumulation,
     EvalData,
     Executor,
     Seed,
@@ -44,6 +45,7 @@ class Setup:
       mesh: the devices, or None for one.
       untouched_loss: validation loss of every seed's initial parameters.
       stochastic: whether two keys give different evaluation losses.
+      accumulation: how many batches an update takes.
     """
 
     task: Task
@@ -56,6 +58,7 @@ class Setup:
     mesh: Mesh | None
     untouched_loss: Float[np.ndarray, " seeds"]
     stochastic: bool
+    accumulation: Accumulation
 
 
 def check_course(
@@ -114,7 +117,8 @@ def make_setup(
     key = check_key(f"{where}(key=...)", key)
     _check_batches(where, task)
     mesh = _check_mesh(f"{where}(mesh=...)", mesh)
-    experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=course.num_seeds)
+    seeds = course.num_seeds
+    experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=seeds, in_updates=True)
     reference = measure_reference(experiment)
     seeds = zip(experiment.seeds, experiment.data_keys, strict=True)
     return Setup(
@@ -128,6 +132,7 @@ def make_setup(
         mesh=mesh,
         untouched_loss=reference.untouched_loss,
         stochastic=reference.stochastic,
+        accumulation=experiment.accumulation,
     )
 
 

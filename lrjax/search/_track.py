@@ -65,7 +65,8 @@ class Track:
         execution: SweepExecution,
         log: BatchLog,
     ):
-        self.execution, self.dtype = execution, setup.dtype
+        self.execution, self.dtype, self.accumulation = execution, setup.dtype, setup.accumulation
+        longest = self.accumulation.batches(longest)
         seeds = setup.seeds[:num_seeds]
         self.source = BatchSource(setup.task, [seed.data_key for seed in seeds], longest, log)
         self.engine = Engine(
@@ -122,12 +123,12 @@ class Track:
         return Crew(make_lanes(self.engine, settings, rows, state), where, exponents)
 
     def advance(self, crew: "Crew", start: Carried, stop: int, tell: Callable[[int], None]) -> dict[str, Any] | None:
-        """Train from the start to step `stop`; where the reader of a stream is then."""
-        self.source.seek(start.step, start.position)
-        length = self.engine.block
+        """Train from the start to update `stop`; where the reader of a stream is then."""
+        step, stop, position = *map(self.accumulation.batches, (start.step, stop)), start.position
+        self.source.seek(step, position)
+        length, done = self.engine.block, self.accumulation.done(stop)
         at_once = min(FIRST_STEPS, length)
-        reader = ReadAhead(self.source, self.engine.place_batches, start.step, [stop], length, at_once)
-        step, position = start.step, start.position
+        reader = ReadAhead(self.source, self.engine.place_batches, step, [stop], length, at_once)
         try:
             while step < stop:
                 block = reader()
@@ -137,8 +138,8 @@ class Track:
                 seconds = time.perf_counter() - started - (self.execution.compile_seconds - compiled)
                 self.execution.run_seconds += seconds
                 reader.steps_at_once = max(1, min(length, int(CALL_SECONDS * block.count / max(seconds, 1e-9))))
+                tell(len(crew.where) * int(done[step + block.count] - done[step]))
                 step, position = step + block.count, block.position
-                tell(len(crew.where) * block.count)
         finally:
             reader.close()
         return position

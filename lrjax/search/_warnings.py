@@ -19,6 +19,7 @@ LITTLE = 0.25
 class SearchWarningName(enum.StrEnum):
     """Every warning that a search with a budget can give; the value is its name."""
 
+    nothing_moved = enum.auto()
     no_learning = enum.auto()
     all_diverged = enum.auto()
     no_rung = enum.auto()

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._checks import check_count, check_number
+from .._checks import check_count, check_number, on_host
 from .._types import Key, OptimizerFactory
 from ..trials import SHARE_OF_FREE, Executor, MemoryModel, Task, show_bytes
 from ._fit import memory_model
@@ -65,6 +65,7 @@ class SweepPlan:
         return "\n".join(lines)
 
 
+@on_host
 def plan_sweep(
     task: Task,
     make_optimizer: OptimizerFactory,

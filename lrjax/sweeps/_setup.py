@@ -8,24 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_number, show
-from .._types import Key
+from .._types import Key, Params
 from ..trials import (
     Chunked,
     Executor,
     Task,
+    TrialSpec,
     check_evaluation_finite,
     check_executor,
     check_factory,
     check_task,
     draw_seeds,
+    find_accumulation,
     hyperparameter_dtype,
     lane_mesh,
     make_evaluation,
     make_spec,
+    settle_model_state,
     spans_hosts,
 )
 from ._claim import check_directory
@@ -196,8 +200,11 @@ def make_setup(
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), some)
+    seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
+    _check_accumulation(spec, trials, seeds[0].params, num_steps)
     timetable = make_timetable(num_steps, eval_every, stop)
     execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))
     engine = Engine(
@@ -288,6 +295,13 @@ def _check_steps(num_steps: int) -> int:
     if num_steps >= 2**31:
         raise ValueError(f"`sweep(num_steps=...)` must be at most 2147483647, which int32 holds, got {num_steps}.")
     return num_steps
+
+
+def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:
+    """Raise unless every trial ends with an update."""
+    for family in trials.families:
+        settings = jax.tree.map(jnp.asarray, family.settings)
+        find_accumulation(spec, settings, params, stacked=True).check("sweep(num_steps=...)", num_steps)
 
 
 def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe
+from .._trees import first_difference
 from .._types import Batch, Key, PyTree
-from ..trials import EpochSampler, Task, check_batches_finite, check_prefix, compare_trees
+from ..trials import EpochSampler, Task, check_batches_finite, check_prefix
 from ._batch_log import BatchLog, Sums, extend, is_sums
 
 BLOCK_BYTES = 64 * 2**20
@@ -173,7 +174,7 @@ class BatchSource:
 
     def _check_shapes(self, batches: Batch, start: int) -> None:
         first = jax.tree.map(lambda leaf: leaf[0], self.first)
-        difference = compare_trees(first, jax.tree.map(lambda leaf: leaf[0], batches))
+        difference = first_difference(first, jax.tree.map(lambda leaf: leaf[0], batches))
         if difference:
             raise ValueError(
                 f"`batches_between(key, start, stop)` must give batches of one shape, but that of step {start} differs "
@@ -212,7 +213,7 @@ def _check_access(task: Task, key: Key, steps: int) -> None:
     check_prefix(task.sample_batches, key, every, steps)
     expected = jax.tree.map(lambda leaf: leaf[middle:], every)
     pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(later), strict=False)
-    difference = compare_trees(expected, later) or any(
+    difference = first_difference(expected, later) or any(
         not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=jnp.issubdtype(a.dtype, jnp.floating))
         for a, b in pairs
     )

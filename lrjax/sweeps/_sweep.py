@@ -6,6 +6,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from .._checks import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ..trials import Executor, Task
 from ._grid import Zipped
@@ -16,6 +17,7 @@ from ._setup import check_seconds, make_setup
 from ._stop import Stop
 
 
+@on_host
 def sweep(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -46,7 +48,7 @@ def sweep(
       grid: name -> sequence of values, or list of `lrjax.schedules`, or stacked pytree: every combination is a trial.
         `lrjax.zipped(...)` for values that change together; a list of mappings and zips for their product.
       key: PRNG key. Seed s uses fold_in(key, s).
-      num_steps: optimizer updates of every trial (micro-batches under `optax.MultiSteps`).
+      num_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
       num_seeds: draws of initial parameters, batch order and dropout keys, >= 1.
       eval_every: updates between evaluations on the whole evaluation set, or the increasing steps at which to
         evaluate; None: a tenth of the training. There is always one at the end.

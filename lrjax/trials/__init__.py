@@ -1,12 +1,13 @@
 """The trial engine: one trial as pure functions, lifted over lanes, devices and memory limits."""
 
+from ._accumulation import Accumulation as Accumulation
+from ._accumulation import find_accumulation as find_accumulation
 from ._auto import choose as choose
 from ._auto import seconds_of as seconds_of
 from ._auto import step_facts as step_facts
 from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._data import check_prefix as check_prefix
-from ._data import compare_trees as compare_trees
 from ._data import stack_leaves as stack_leaves
 from ._data import to_arrays as to_arrays
 from ._devices import agree_on_least as agree_on_least
@@ -33,6 +34,7 @@ from ._memory import out_of_memory as out_of_memory
 from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
+from ._prepare import EXAMPLE_LR as EXAMPLE_LR
 from ._prepare import check_batches_finite as check_batches_finite
 from ._prepare import check_evaluation_finite as check_evaluation_finite
 from ._prepare import count_seeds as count_seeds
@@ -40,12 +42,17 @@ from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec
 from ._prepare import prepare as prepare
+from ._promotion import Types as Types
+from ._promotion import promote_weak as promote_weak
+from ._promotion import strengthen as strengthen
+from ._promotion import type_of as type_of
+from ._promotion import with_weak_types as with_weak_types
 from ._rounds import Round as Round
 from ._runner import Execution as Execution
 from ._runner import TrialRunner as TrialRunner
 from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds
-from ._seeds import strengthen as strengthen
+from ._seeds import settle_model_state as settle_model_state
 from ._streams import BatchStream as BatchStream
 from ._streams import EpochSampler as EpochSampler
 from ._task import Task as Task
@@ -61,3 +68,8 @@ from ._trial import init_trial as init_trial
 from ._trial import train_step as train_step
 from ._trial import train_steps as train_steps
 from ._trial import update_with_loss as update_with_loss
+from ._unmoved import NO_GRADIENT as NO_GRADIENT
+from ._unmoved import Unmoved as Unmoved
+from ._unmoved import all_the_same as all_the_same
+from ._unmoved import why_no_update as why_no_update
+from ._unmoved import why_unmoved as why_unmoved

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe, name_of, path_of, show
+from .._trees import first_leaf_difference, leaves_by_path
 from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import to_arrays
 from ._optimizer import build_optimizer
-from ._seeds import draw_seeds, strengthen
+from ._promotion import strengthen, type_of
+from ._seeds import draw_seeds
 from ._task import Task
 from ._trial import join_params, split_params
 
@@ -65,7 +67,9 @@ def check_checkpoint(
             )
         model_state = seed.model_state
     if task.has_state:
-        model_state = _like(f"{where}(model_state=...)", seed.model_state, model_state, _OF_THE_TASK)
+        types = map(type_of, jax.tree.leaves(seed.model_state))
+        weak = tuple(index for index, one in enumerate(types) if one.weak_type)
+        model_state = _like(f"{where}(model_state=...)", seed.model_state, model_state, _OF_THE_TASK, any_dtype=weak)
     train, frozen = split_params(params, trainable)
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     made = jax.eval_shape(lambda lr, train: build_optimizer(make_optimizer, lr).init(train), lr, train)
@@ -114,36 +118,12 @@ def _like(
     Raises:
       ValueError: a leaf is missing, of another shape or dtype, or too many.
     """
-    wanted = _by_path(expected)
-    found = _by_path(strengthen(to_arrays(where, given)))
-    problem = ""
-    for index, (path, leaf) in enumerate(wanted.items()):
-        if path not in found:
-            problem = f"{path}, {describe(leaf)}, is missing"
-        elif found[path].shape != leaf.shape or (found[path].dtype != leaf.dtype and index not in any_dtype):
-            problem = f"{path} is {describe(found[path])} instead of {describe(leaf)}"
-        if problem:
-            break
-    else:
-        extra = next((path for path in found if path not in wanted and not path.endswith(ignored or "\0")), None)
-        problem = f"{extra}, {describe(found[extra])}, is too much" if extra is not None else ""
+    given = strengthen(to_arrays(where, given))
+    problem = first_leaf_difference(expected, given, any_dtype=any_dtype, ignored=ignored, unbox=True)
     if problem:
         raise ValueError(f"`{where}` must be {what.rule}, but {problem}. {what.remedy}")
-    return jax.tree.structure(expected).unflatten([found[path] for path in wanted])
-
-
-def _by_path(tree: PyTree) -> dict[str, Any]:
-    """The leaves by their paths, taken out of boxes: flax.nnx puts every leaf of a state into a Variable."""
-    nodes = jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_box)
-    return {path_of(path): jax.tree.leaves(node)[0] for path, node in nodes}
-
-
-def _is_box(node: Any) -> bool:
-    """Whether a node is of a library's own type and holds one leaf."""
-    if isinstance(node, (dict, list, tuple)):
-        return False
-    treedef = jax.tree.structure(node)
-    return treedef.num_leaves == 1 and treedef.num_nodes == 2
+    found = leaves_by_path(given, unbox=True)
+    return jax.tree.structure(expected).unflatten([found[path] for path in leaves_by_path(expected, unbox=True)])
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe, describe_tree, path_of, show
+from .._trees import first_difference
 from .._types import Array, Batch, Float, Key, PyTree
 
 
@@ -76,7 +77,7 @@ def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
 
 def check_like_first(where: str, first: Batch, index: int, batch: Batch) -> None:
     """Raise a ValueError unless a batch has the structure, shapes and dtypes of the first one."""
-    difference = compare_trees(first, batch)
+    difference = first_difference(first, batch)
     if not difference:
         return
     raise ValueError(
@@ -108,18 +109,6 @@ def stack_leaves(trees: Sequence[PyTree]) -> PyTree:
 @jax.jit
 def _stack(*trees: PyTree) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def compare_trees(expected: PyTree, got: PyTree, *, ranks_only: bool = False) -> str:
-    """Say how two trees of arrays differ in structure, shape or dtype; empty if they do not."""
-    if jax.tree.structure(expected) != jax.tree.structure(got):
-        return f"structure {jax.tree.structure(got)} instead of {jax.tree.structure(expected)}"
-    pairs = zip(jax.tree_util.tree_leaves_with_path(expected), jax.tree_util.tree_leaves_with_path(got), strict=True)
-    for (path, one), (_, other) in pairs:
-        same = one.ndim == other.ndim if ranks_only else (one.shape, one.dtype) == (other.shape, other.dtype)
-        if not same:
-            return f"{path_of(path)} is {describe(other)} instead of {describe(one)}"
-    return ""
 
 
 def read_eval_batches(where: str, eval_batches: PyTree) -> list[Batch]:

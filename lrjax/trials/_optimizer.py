@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from .._checks import check_signature, describe, name_of, path_of, show
-from .._types import OptimizerFactory, Params
+from .._checks import brief, check_signature, describe, name_of, path_of, show
+from .._trees import first_difference
+from .._types import Array, OptimizerFactory, Params
+from ._promotion import Types, carried_difference, promote_weak, type_of, with_types
 
 TRACER_ERRORS = (
     jax.errors.ConcretizationTypeError,
@@ -91,22 +93,65 @@ def _explaining(
 
     def init(params: Params) -> Any:
         with _explained(make_optimizer, what):
-            return optimizer.init(params)
+            state = jax.tree.map(jnp.asarray, optimizer.init(params))
+        leaves, treedef = jax.tree.flatten(state)
+        types = tuple(map(type_of, leaves))
+        if any(one.weak_type for one in types):
+            zero = jax.tree.map(jnp.zeros_like, params)
+            extra = extra_arguments(jnp.zeros(()), zero, lambda params: jnp.zeros(()))
+
+            def after(types: Types) -> Types:
+                after = jax.eval_shape(lambda state: update(zero, state, params, **extra)[1], treedef.unflatten(types))
+                return tuple(map(type_of, jax.tree.leaves(after)))
+
+            types = promote_weak(types, after)
+        return with_types(state, types)
 
     def update(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
         with _explained(make_optimizer, what):
-            updates, state = optimizer.update(updates, state, params, **taken)
-        _check_shapes(make_optimizer, updates, params)
-        return updates, state
+            updates, after = optimizer.update(updates, state, params, **taken)
+        _check_updates(make_optimizer, updates, params)
+        _check_state(make_optimizer, state, after)
+        return updates, after
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _check_shapes(make_optimizer: OptimizerFactory, updates: Params, params: Params) -> None:
-    """Raise where adding the updates to the parameters would broadcast."""
-    if jax.tree.structure(updates) != jax.tree.structure(params):
-        return  # optax.apply_updates says so itself
+def extra_arguments(loss: Array, grads: Params, loss_of: Callable[[Params], Array]) -> dict[str, Any]:
+    """What line searches, sophia, sam and others want besides the gradient; `loss_of` is the batch's loss."""
+
+    def value_fn(params: Params, *_: Any, obj_fn: Any = None, grad_fn: Any = None) -> Array:
+        # a line search refuses extra arguments that its value_fn does not name
+        return loss_of(params)
+
+    return {
+        "value": loss,
+        "grad": grads,
+        "value_fn": value_fn,
+        "obj_fn": value_fn,  # sophia's name for it
+        "grad_fn": lambda params, *_: jax.grad(value_fn)(params),  # sam's, with opaque_mode
+    }
+
+
+def _check_state(make_optimizer: OptimizerFactory, before: Any, after: Any) -> None:
+    """Raise where the state after an update cannot be carried on."""
+    difference = carried_difference(before, after)
+    if difference:
+        raise TypeError(
+            "`make_optimizer` must return an optimizer whose update keeps the structure, the shapes and the kinds of "
+            f"numbers of its state, but in that of {name_of(make_optimizer)} {difference}."
+        )
+
+
+def _check_updates(make_optimizer: OptimizerFactory, updates: Params, params: Params) -> None:
+    """Raise where the updates cannot be added to the parameters, or adding them would broadcast."""
+    difference = first_difference(params, updates, compare="structure")
+    if difference:
+        raise TypeError(
+            "`make_optimizer` must return an optimizer whose updates have the structure of the parameters, but in "
+            f"those of {name_of(make_optimizer)} {difference}."
+        )
     pairs = zip(jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(updates), strict=True)
     for (path, param), update in pairs:
         if jnp.shape(update) != param.shape:
@@ -132,7 +177,7 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
             raise
         raise TypeError(
             f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
-            f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {error} "
+            f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {brief(error)} "
             f"{_hint(error)}".rstrip()
         ) from error
 

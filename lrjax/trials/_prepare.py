@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_count, path_of
-from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
+from .._trees import first_difference
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
+from ._accumulation import Accumulation, find_accumulation
 from ._checkpoint import Checkpoint
-from ._data import check_prefix, check_weights, compare_trees, count_examples, group_by_shape, read_eval_batches, weigh
+from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
 from ._executors import observe_on_host, run_on_host, untouched_loss
-from ._seeds import Seed, draw_seeds
+from ._seeds import Seed, draw_seeds, settle_model_state
 from ._task import Task
 from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
 
@@ -21,6 +23,9 @@ _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
 
 DEFAULT_SEEDS = 3
+
+EXAMPLE_LR = 1e-3
+"""Of a trial that is only looked at: small, so that its numbers stay ordinary."""
 
 
 class Experiment(NamedTuple):
@@ -33,6 +38,7 @@ class Experiment(NamedTuple):
       dtype: of the hyperparameters: float32, or float64 where a parameter is.
       task: where further batches come from.
       data_keys: the seeds' data keys.
+      accumulation: when an update is complete.
     """
 
     spec: TrialSpec
@@ -41,6 +47,7 @@ class Experiment(NamedTuple):
     dtype: np.dtype
     task: Task
     data_keys: tuple[Key, ...]
+    accumulation: Accumulation
 
     def from_step(self, start: int) -> "Experiment":
         """The same experiment with the batches of the steps from `start` on."""
@@ -79,6 +86,8 @@ def prepare(
     horizons: tuple[int, ...],
     num_seeds: int | None,
     checkpoint: Checkpoint | None = None,
+    in_updates: bool = False,
+    example: PyTree = None,
 ) -> Experiment:
     """Draw parameters and batches of every seed and check them.
 
@@ -87,9 +96,11 @@ def prepare(
       task: the problem.
       make_optimizer: factory of the optimizer.
       key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      horizons: increasing numbers of steps; the last is the training's length.
+      horizons: increasing numbers of training batches; the last is the training's length.
       num_seeds: None: 3, or as many as the data allow.
       checkpoint: where every trial of every seed starts, instead of from the task's own parameters.
+      in_updates: whether the horizons count updates, each of which may take several batches.
+      example: hyperparameters of a trial; None: a learning rate.
 
     Returns:
       The experiment.
@@ -97,12 +108,26 @@ def prepare(
     Raises:
       TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
     """
-    num_steps = horizons[-1]
     opt_state, lr_leaves = None, ()
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
         task = dataclasses.replace(task, init=lambda key: (params, model_state) if task.has_state else params)
-    drawn, trainable = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds))
+    first, trainable = draw_seeds(task, key, 1)
+    dtype = hyperparameter_dtype(first[0].params)
+    spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
+    accumulation = find_accumulation(
+        spec,
+        jnp.asarray(EXAMPLE_LR, dtype) if example is None else example,
+        first[0].params,
+        opt_state=opt_state,
+        batch=lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, first[0].data_key, 0, 1)),
+    )
+    if in_updates:
+        horizons = tuple(accumulation.batches(updates) for updates in horizons)
+    for horizon in reversed(horizons):
+        accumulation.check(f"{where}({'num_steps' if horizon == horizons[-1] else 'horizons'}=...)", horizon)
+    spec, num_steps = dataclasses.replace(spec, horizons=horizons), horizons[-1]
+    drawn, _ = draw_seeds(task, key, count_seeds(where, task, num_steps, num_seeds), first)
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
@@ -112,20 +137,21 @@ def prepare(
         first_step = jnp.asarray(np.int32(0))
         start = (seed.params, seed.frozen, seed.model_state)
         seeds.append(SeedData(*start, batches, first_step, seed.train_key, opt_state))
-        difference = compare_trees(seeds[0].batches, batches)
+        difference = first_difference(seeds[0].batches, batches)
         if difference:
             raise ValueError(
                 f"`Task(sample_batches=...)` must give batches of one shape for every key, but seed {index} differs "
                 f"from seed 0: {difference}."
             )
-    spec = make_spec(task, make_optimizer, trainable, horizons)
+    settled = settle_model_state(spec, seeds, _first_shapes(seeds[0].batches), key)
     return Experiment(
-        spec=dataclasses.replace(spec, lr_leaves=lr_leaves),
-        seeds=tuple(seeds),
-        evaluation=make_evaluation(task, spec, key, seeds[0], seeds[0].batches),
-        dtype=hyperparameter_dtype(seeds[0].params),
+        spec=spec,
+        seeds=settled,
+        evaluation=make_evaluation(task, spec, key, settled[0], settled[0].batches),
+        dtype=dtype,
         task=task,
         data_keys=tuple(seed.data_key for seed in drawn),
+        accumulation=accumulation,
     )
 
 
@@ -295,12 +321,17 @@ def check_evaluation_finite(evaluation: EvalData) -> None:
 
 def _check_eval_batches(batches: Sequence[Batch], train_batches: Batch) -> None:
     """Without `eval_fn`, `loss_fn` reads both: evaluation batches must look like training batches."""
-    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), train_batches)
+    expected = _first_shapes(train_batches)
     for batch in batches:
-        difference = compare_trees(expected, batch, ranks_only=True)
+        difference = first_difference(expected, batch, compare="ranks")
         if difference:
             raise ValueError(
                 "`Task(eval_batches=...)` must hold batches like those of training (or give an `eval_fn` that "
                 f"takes them), but one differs: {difference}. One evaluation batch is written [batch], several are a "
                 "list; a stacked pytree has a leading batch axis."
             )
+
+
+def _first_shapes(stacked: Batch) -> Batch:
+    """The shapes of one entry of a stacked tree."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stacked)

@@ -73,12 +73,13 @@ class TrialRunner:
       task: the problem.
       make_optimizer: `make_optimizer(hyperparameters)`, for a search over lrs `make_optimizer(lr)`.
       key: the experiment's key.
-      horizons: increasing numbers of steps after which to evaluate.
+      horizons: increasing numbers of training batches after which to evaluate.
       num_seeds: seeds, or None for 3 or as many as the data allow.
       executor: how to run the lanes.
       mesh: devices over whose first axis (or axis "trial") the lanes are spread; None: all local devices.
       progress: called with the number of updates done since the last call.
       checkpoint: where new lanes start, instead of from the task's own parameters.
+      in_updates, example: as for `prepare`.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class TrialRunner:
         mesh: Mesh | None = None,
         progress: Callable[[int], None] | None = None,
         checkpoint: Checkpoint | None = None,
+        in_updates: bool = False,
+        example: PyTree = None,
     ):
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
@@ -101,7 +104,15 @@ class TrialRunner:
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.experiment: Experiment = prepare(
-            where, task, make_optimizer, key=key, horizons=horizons, num_seeds=num_seeds, checkpoint=checkpoint
+            where,
+            task,
+            make_optimizer,
+            key=key,
+            horizons=horizons,
+            num_seeds=num_seeds,
+            checkpoint=checkpoint,
+            in_updates=in_updates,
+            example=example,
         )
         self.reference: Reference = measure_reference(self.experiment)
         self.progress = progress or (lambda updates: None)
@@ -117,8 +128,13 @@ class TrialRunner:
 
     @property
     def num_steps(self) -> int:
-        """Updates of a lane in a round."""
+        """Training batches of a lane in a round."""
         return self.experiment.spec.horizons[-1]
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of a lane in a round."""
+        return self.experiment.accumulation.updates(self.num_steps)
 
     def run(
         self,
@@ -201,7 +217,7 @@ class TrialRunner:
             record, state = run_on_host(experiment.spec, lane, state, data, experiment.evaluation)
             records.append(jax.device_get(record))
             kept.append(state if keep else None)
-            self.progress(self.num_steps)
+            self.progress(self.num_updates)
         record = jax.tree.map(lambda *rows: np.stack(rows), *records)
         return SeedRound(record, stack_leaves(kept) if keep else None)
 
@@ -252,8 +268,8 @@ class TrialRunner:
         return join_groups(records, owner), join_groups(states, owner)
 
     def _done(self, lanes: int, rows: int, seeds: int) -> None:
-        self.execution.padded_updates += (rows - lanes) * seeds * self.num_steps
-        self.progress(lanes * seeds * self.num_steps)
+        self.execution.padded_updates += (rows - lanes) * seeds * self.num_updates
+        self.progress(lanes * seeds * self.num_updates)
 
     def _program(self, keep: bool) -> Program:
         executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor

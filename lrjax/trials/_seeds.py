@@ -1,17 +1,20 @@
 """The seeds of an experiment: initial parameters, checked, and the keys of batches and dropout."""
 
 import inspect
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe, describe_tree, path_of, show
-from .._types import Key, ModelState, Params, PyTree
-from ._data import compare_trees, to_arrays
+from .._trees import first_difference
+from .._types import Batch, Key, ModelState, Params, PyTree
+from ._data import to_arrays
+from ._promotion import Types, promote_weak, strengthen, type_of, with_types
 from ._task import Task
-from ._trial import split_params
+from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
 
 
 class Seed(NamedTuple):
@@ -20,7 +23,7 @@ class Seed(NamedTuple):
     Attributes:
       params: initial parameters that train; None where a leaf is frozen.
       frozen: the other leaves; None where a leaf trains.
-      model_state: initial model state; () for a task without one.
+      model_state: initial model state; () for a task without one. Of weak types until `settle_model_state`.
       data_key: key of the batches.
       train_key: the dropout key of step t is fold_in(train_key, t).
     """
@@ -32,13 +35,19 @@ class Seed(NamedTuple):
     train_key: Key
 
 
-def draw_seeds(task: Task, key: Key, num_seeds: int) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
+AnySeed = TypeVar("AnySeed", Seed, SeedData)
+
+
+def draw_seeds(
+    task: Task, key: Key, num_seeds: int, first: tuple[Seed, ...] = ()
+) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
     """Draw the parameters of every seed and check them.
 
     Args:
       task: the problem.
       key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
       num_seeds: how many.
+      first: those that were drawn before.
 
     Returns:
       The seeds, and for every leaf of the parameters whether it trains.
@@ -46,15 +55,16 @@ def draw_seeds(task: Task, key: Key, num_seeds: int) -> tuple[tuple[Seed, ...], 
     Raises:
       TypeError, ValueError: parameters that cannot be trained.
     """
-    seeds: list[Seed] = []
-    trainable: tuple[bool, ...] | None = None
-    for index in range(num_seeds):
+    seeds, trainable = list(first), None
+    if first:
+        trainable = tuple(leaf is None for leaf in jax.tree.leaves(first[0].frozen, is_leaf=lambda leaf: leaf is None))
+    for index in range(len(first), num_seeds):
         init_key, data_key, train_key = _seed_keys(key, index)
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
         seeds.append(Seed(train, frozen, model_state, data_key, train_key))
-        difference = compare_trees(seeds[0][:3], seeds[-1][:3])
+        difference = first_difference(seeds[0][:3], seeds[-1][:3])
         if difference:
             raise ValueError(
                 f"`Task(init=...)` must give parameters of one shape for every key, but seed {index} differs from "
@@ -81,17 +91,35 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
             f"{show(type(made).__name__)}. A model without a state is described by `Task`."
         )
     params, model_state = made
-    return _checked_params(params), strengthen(to_arrays("Task(init=...)[1]", model_state))
+    arrays = to_arrays("Task(init=...)[1]", model_state)
+    weak = lambda raw, leaf: jnp.asarray(raw) if type_of(raw).weak_type else leaf  # noqa: E731
+    return _checked_params(params), jax.tree.map(weak, model_state, arrays)
 
 
-def strengthen(tree: PyTree) -> PyTree:
-    """Arrays without weak types (as `jnp.full(3, 0.5)` has): a step would take them away, and compile again."""
+def settle_model_state(spec: TrialSpec, seeds: Sequence[AnySeed], batch: Batch, key: Key) -> tuple[AnySeed, ...]:
+    """The seeds with model states of the types that training carries.
 
-    def strong(leaf: Any) -> Any:
-        weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
-        return jax.lax.convert_element_type(leaf, leaf.dtype) if weak else leaf
+    Args:
+      spec: with the loss function.
+      seeds: their model states may have weak types, as Python's numbers have.
+      batch: a training batch, or its shapes.
+      key: any.
 
-    return jax.tree.map(strong, tree)
+    Returns:
+      The seeds, without weak types: what begins at 0 and becomes a float is one from the beginning.
+    """
+    leaves, treedef = jax.tree.flatten(seeds[0].model_state)
+    types = tuple(map(type_of, leaves))
+    if not any(one.weak_type for one in types):
+        return tuple(seeds)
+    params = join_params(seeds[0].params, seeds[0].frozen)
+
+    def after(types: Types) -> Types:
+        run = lambda state, batch: call_loss(spec, params, state, batch, key)[1]  # noqa: E731
+        return tuple(map(type_of, jax.tree.leaves(jax.eval_shape(run, treedef.unflatten(types), batch))))
+
+    types = promote_weak(types, after)
+    return tuple(seed._replace(model_state=with_types(seed.model_state, types)) for seed in seeds)
 
 
 def _checked_params(params: Params) -> Params:
@@ -136,9 +164,10 @@ def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
         return tuple(floating)
     mask = task.trainable(params) if callable(task.trainable) else task.trainable
     if jax.tree.structure(mask) != jax.tree.structure(params):
+        difference = first_difference(params, mask, compare="structure")
         raise ValueError(
-            "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, "
-            f"{jax.tree.structure(params)}, got {jax.tree.structure(mask)}."
+            "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, but "
+            f"{difference}. Write jax.tree.map(lambda leaf: True, params), and False for what is frozen."
         )
     for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
         if not isinstance(leaf, (bool, np.bool_)):

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from .._checks import describe, path_of, show
+from .._checks import describe, show
 from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import EvalSet
-from ._optimizer import TRACER_ERRORS, build_optimizer, places
+from ._optimizer import TRACER_ERRORS, build_optimizer, extra_arguments, places
+from ._promotion import carried_difference
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class TrialSpec:
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
       lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
       step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
-        returns the function that puts lr into the state. None: gradient and optimizer.
+        returns the function that puts lr into the state; `step_fn.state_of(state)` is the state as the user knows it.
+        None: gradient and optimizer.
     """
 
     loss_fn: Callable[..., Any]
@@ -121,7 +123,7 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
         put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
         return TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
-    opt_state = jax.tree.map(jnp.asarray, optimizer.init(data.params))
+    opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
         own, treedef = jax.tree.flatten(opt_state)
         kept = enumerate(jax.tree.leaves(data.opt_state))
@@ -156,20 +158,8 @@ def update_with_loss(
     (loss, model_state), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
 
-    def value_fn(train: Params, *_: Any, obj_fn: Any = None, grad_fn: Any = None) -> Array:
-        # a line search refuses extra arguments that its value_fn does not name
-        return loss_of(train)[0]
-
-    updates, opt_state = optimizer.update(
-        grads,
-        state.opt_state,
-        state.params,
-        value=loss,
-        grad=grads,
-        value_fn=value_fn,
-        obj_fn=value_fn,  # sophia's name for it
-        grad_fn=lambda train, *_: jax.grad(value_fn)(train),  # sam's, with opaque_mode
-    )
+    extra = extra_arguments(loss, grads, lambda train: loss_of(train)[0])
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
     diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
     new_state = TrialState(
         params=optax.apply_updates(state.params, updates),
@@ -357,18 +347,15 @@ def call_loss(
             "Return both, or use Task for a model without a state."
         )
     loss, new_state = result
-    if jax.tree.structure(new_state) != jax.tree.structure(model_state):
+    difference = carried_difference(model_state, new_state)
+    if difference:
+        swapped = jax.tree.structure(loss) == jax.tree.structure(model_state) and isinstance(new_state, jax.Array)
+        if swapped and new_state.shape == ():
+            difference = "they came the other way round. Write lambda *arguments: loss_fn(*arguments)[::-1]"
         raise ValueError(
-            "`loss_fn` of a stateful task must return a model_state of the structure it was given, "
-            f"{jax.tree.structure(model_state)}, got {jax.tree.structure(new_state)}."
+            "`loss_fn` of a stateful task must return (loss, model_state), with a model_state of the structure, the "
+            f"shapes and the kinds of numbers it was given, but {difference}."
         )
-    pairs = zip(jax.tree_util.tree_leaves_with_path(model_state), jax.tree.leaves(new_state), strict=True)
-    for (path, before), after in pairs:
-        if jnp.shape(after) != before.shape:
-            raise ValueError(
-                "`loss_fn` of a stateful task must return a model_state of the shapes it was given, "
-                f"{describe(before)} at {path_of(path)}, got {describe(after)}."
-            )
     return check_scalar("loss_fn(...)[0]", loss), new_state
 
 
