@@ -249,7 +249,9 @@ class Page:
     file: Annotated[Positional[str | None], arg(metavar="[FILE]", help_behavior_hint="(default: none)")] = None
     """A lr_finder.json, or a schedule's spec as JSON."""
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Address to listen at. With another one, other machines can reach the page."""
+    """Address to listen at. With another one, other machines can use the page, without a password."""
+    name: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """A further host name under which browsers reach the page, as through a proxy."""
     port: Annotated[int, arg(metavar="N")] = 8571
     """Port to listen at; 0 takes any that is free."""
     browser: Flag = True
