@@ -10,11 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_flag, check_key, check_lr_range
+from .._decode import require_counts
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
-from ._curve import LossCurve, check_shapes
+from ._curve import LossCurve
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
@@ -277,8 +278,7 @@ class AutoResult(JsonResult, Shown):
         return self.last.plot(ax)
 
     def _check(self) -> None:
-        for stage in filter(None, (self.first, self.second)):
-            check_shapes("curve", stage.curve)
+        require_counts(self, "train_steps", minimum=1)
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

@@ -2,14 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number
+from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number, is_lr
+from .._decode import require
 from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
@@ -60,7 +61,7 @@ class RangeTest(JsonResult):
     metric_steps: Int[np.ndarray, " measurements"]
     smoothing: float
     num_steps: int
-    mode: str
+    mode: Literal["exponential", "linear"]
     stopped: str | None
 
     __repr__ = line_repr
@@ -137,9 +138,14 @@ class RangeTest(JsonResult):
         return plot_range_test(self, ax=ax)
 
     def _check(self) -> None:
-        lengths = {len(self.lrs), len(self.losses), len(self.smoothed)}
-        if len(lengths) > 1:
-            raise ValueError(f"lrs, losses and smoothed must be equally long, got {sorted(lengths)}")
+        done = len(self.lrs)
+        rises = done and is_lr(self.lrs[0]) and is_lr(self.lrs[-1]) and (np.diff(self.lrs) > 0).all()
+        require("lrs", rises, "learning rates that rise", self.lrs.tolist())
+        require("num_steps", self.num_steps >= done, f"at least the {done} that were done", self.num_steps)
+        require("smoothing", 0 <= self.smoothing < 1, "a weight in [0, 1)", self.smoothing)
+        steps = self.metric_steps
+        inside = not steps.size or (steps[0] >= 0 and steps[-1] < done and (np.diff(steps) > 0).all())
+        require("metric_steps", inside, f"steps from 0 to {done - 1} that rise", steps.tolist())
 
 
 _RULES = (
@@ -264,7 +270,7 @@ def range_test(
         metric_steps=np.asarray(metric_steps, np.int64),
         smoothing=smoothing,
         num_steps=num_steps,
-        mode=mode,
+        mode=cast(Literal["exponential", "linear"], mode),
         stopped=stopped,
     )
     if interrupted:

@@ -7,11 +7,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_lr_range
+from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import Executor, Task, check_checkpoint, check_factory, check_task
-from ._curve import LossCurve, check_shapes
+from ._curve import LossCurve
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
@@ -256,7 +257,7 @@ class RefindResult(JsonResult, Shown):
         return dataclasses.replace(self.search, outcome=self.outcome, warnings=self.warnings).plot(ax)
 
     def _check(self) -> None:
-        check_shapes("curve", self.search.curve)
+        require("step", 0 <= self.step < self.train_steps, f"from 0 to below train_steps={self.train_steps}", self.step)
 
     def __repr__(self) -> str:
         if not self.found:
