@@ -14,6 +14,12 @@ import numpy as np
 
 from ._types import Key, PyTree
 
+MAX_UPDATES = 2**31 - 1
+"""Optimizer updates that the counters of Optax, int32, can count."""
+
+MAX_SEEDS = 1000
+"""Each seed has parameters and batches of its own, which are made before the first update."""
+
 MAX_DECADES = 20
 """The widest range of learning rates."""
 
@@ -30,8 +36,8 @@ def name_of(function: object) -> str:
     return getattr(function, "__qualname__", None) or type(function).__name__
 
 
-def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:
-    """Return `value` as an int of at least `minimum`; `unit` completes the sentence ("optimizer updates")."""
+def check_count(where: str, value: object, *, minimum: int = 1, maximum: int | None = None, unit: str = "") -> int:
+    """Return `value` as an int from `minimum` to `maximum`; `unit` completes the sentence ("optimizer updates")."""
     rule = f"must be a whole number >= {minimum}" + (f" ({unit})" if unit else "")
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{where}` {rule}, got the bool {value}. Pass a number.")
@@ -43,6 +49,10 @@ def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") 
         raise TypeError(f"`{where}` {rule}, got {show(value)} ({type(value).__name__}).{advice}") from None
     if count < minimum:
         raise ValueError(f"`{where}` {rule}, got {show(count)}.")
+    if maximum is not None and count > maximum:
+        raise ValueError(
+            f"`{where}` must be at most {maximum:,}" + (f" ({unit})" if unit else "") + f", got {show(count)}."
+        )
     return count
 
 

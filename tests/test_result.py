@@ -254,7 +254,7 @@ def test_a_pipe_or_a_device_is_written_to_and_not_replaced(found, tmp_path):
 
 def test_a_list_is_no_result(tmp_path):
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match=r"must be a file of format 'lrjax.RangeTest', got 'list'"):
+    with pytest.raises(ValueError, match=r"must be a file of format 'lrjax.RangeTest', got list"):
         RangeTest.from_json(tmp_path / "list.json")
 
 

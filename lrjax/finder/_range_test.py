@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number, is_lr
+from .._checks import (
+    MAX_UPDATES,
+    Mode,
+    check_choice,
+    check_count,
+    check_key,
+    check_lr_range,
+    check_mode,
+    check_number,
+    is_lr,
+)
 from .._decode import require
 from .._json import JsonResult
 from .._repr import line_repr
@@ -232,7 +242,9 @@ def range_test(
     check_factory("range_test(make_optimizer=...)", make_optimizer)
     key = check_key("range_test(key=...)", key)
     low, high = check_lr_range("range_test", min_lr, max_lr)
-    num_steps = check_count("range_test(num_steps=...)", num_steps, minimum=2, unit="optimizer updates")
+    num_steps = check_count(
+        "range_test(num_steps=...)", num_steps, minimum=2, maximum=MAX_UPDATES, unit="optimizer updates"
+    )
     mode = check_choice("range_test(mode=...)", mode, ("exponential", "linear"))
     weight = "a weight in [0, 1)"
     smoothing = check_number("range_test(smoothing=...)", smoothing, rule=weight, accept=lambda x: 0 <= x < 1)

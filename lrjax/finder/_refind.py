@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range
+from .._checks import MAX_UPDATES, check_count, check_key, check_lr_range
 from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
@@ -152,7 +152,9 @@ def smoothed_minimum(curve: LossCurve, window: Window) -> Float[Array, ""]:
 
 
 def _check_place(step: object, train_steps: object) -> tuple[int, int]:
-    total = check_count("refind_lr(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
+    total = check_count(
+        "refind_lr(train_steps=...)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates of the whole training"
+    )
     done = check_count("refind_lr(step=...)", step, minimum=0, unit="optimizer updates before the checkpoint")
     if done >= total:
         raise ValueError(
