@@ -249,10 +249,11 @@ def _int(data: Any) -> int:
 
 
 def _number(data: Any) -> float:
-    if isinstance(data, str) and data in NOT_FINITE:
+    if type(data) is str and data in NOT_FINITE:
         return float(data)
+    number: Any = data
     _ensure(type(data) in (int, float), 'a number, "inf", "-inf" or "nan"', data)
-    _ensure(type(data) is float or (abs(data) < 2**1023 and int(float(data)) == data), "a float64 number", data)
+    _ensure(type(data) is float or (abs(number) < 2**1023 and int(float(data)) == data), "a float64 number", data)
     return float(data)
 
 

@@ -17,7 +17,8 @@ def usable_streams() -> Iterator[None]:
     Raises:
       UsageError: standard output is closed or full, before any work is done.
     """
-    before = [(stream, stream.errors) for stream in (sys.stdout, sys.stderr) if hasattr(stream, "reconfigure")]
+    streams: list[Any] = [sys.stdout, sys.stderr]  # of a notebook or a test they may be of any kind
+    before = [(stream, stream.errors) for stream in streams if hasattr(stream, "reconfigure")]
     silent = sys.stderr is None
     if silent:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
