@@ -94,6 +94,7 @@ def swept(shape=(3, 2), evaluations=2):
         stopped_at=np.full((trials, 2), -1),
         num_steps=20,
         execution=SweepExecution(requested="auto", used="map", widths=[6], notes=["A note."]),
+        specs={"schedule": [{"name": "constant", "value": 0.1}, {"0": 0.5}, 3, 4][: shape[-1]]},
     )
 
 
@@ -185,7 +186,7 @@ def test_names_are_drawn_as_they_are(name, tmp_path):
         sweep, names=((name,),), columns=columns, metrics=sweep.metrics | {name: sweep.metrics["loss"]}
     )
     assert shown(sweep, tmp_path, picture=True)["names"] == [[name]]
-    sweep.plot("axis", metric=name).figure.savefig(tmp_path / "picture.png", dpi=50)
+    sweep.plot("axis", metric=name, mode="min").figure.savefig(tmp_path / "picture.png", dpi=50)
 
 
 VALUES = (

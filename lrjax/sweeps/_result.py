@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
