@@ -1,4 +1,4 @@
-"""Gradient accumulation: optax.MultiSteps. num_steps counts training batches: 4 of them make one update of the weights."""
+"""Gradient accumulation by optax.MultiSteps: num_steps counts training batches, and 4 of them make one update."""
 
 import jax
 import jax.numpy as jnp

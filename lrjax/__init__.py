@@ -45,8 +45,12 @@ from .trials import Execution as Execution
 from .trials import Task as Task
 
 if _typing.TYPE_CHECKING:
+    from . import cli as cli
+    from . import demos as demos
     from . import experimental as experimental
+    from . import explorer as explorer
     from . import integrations as integrations
+    from . import plots as plots
     from .plan import PeakNotFound as PeakNotFound
     from .plan import Recommendation as Recommendation
     from .plan import TunedPeak as TunedPeak
@@ -112,7 +116,7 @@ _LATER = {
 }
 """Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
 
-_ROOMS = ("experimental", "integrations")
+_ROOMS = ("cli", "demos", "experimental", "explorer", "integrations", "plots")
 
 
 if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type

@@ -17,6 +17,12 @@ from jax.core import Tracer
 
 from ._types import Key, PyTree
 
+MAX_UPDATES = 2**31 - 1
+"""Optimizer updates that the counters of Optax, int32, can count."""
+
+MAX_SEEDS = 1000
+"""Each seed has parameters and batches of its own, which are made before the first update."""
+
 MAX_DECADES = 20
 """The widest range of learning rates."""
 
@@ -67,18 +73,23 @@ def _is_other_iterable(node: object) -> bool:
     return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
-def check_count(where: str, value: object, *, minimum: int = 1, unit: str = "") -> int:
-    """Return `value` as an int of at least `minimum`; `unit` completes the sentence ("optimizer updates")."""
+def check_count(where: str, value: object, *, minimum: int = 1, maximum: int | None = None, unit: str = "") -> int:
+    """Return `value` as an int from `minimum` to `maximum`; `unit` completes the sentence ("optimizer updates")."""
     rule = f"must be a whole number >= {minimum}" + (f" ({unit})" if unit else "")
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{where}` {rule}, got the bool {value}. Pass a number.")
     try:
         count = operator.index(cast(SupportsIndex, value))
     except TypeError:
-        advice = f" Write {int(value)}." if isinstance(value, float) and value.is_integer() else ""
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+        advice = f" Write {int(cast(float, value))}." if whole else ""
         raise TypeError(f"`{where}` {rule}, got {show(value)} ({type(value).__name__}).{advice}") from None
     if count < minimum:
-        raise ValueError(f"`{where}` {rule}, got {count}.")
+        raise ValueError(f"`{where}` {rule}, got {show(count)}.")
+    if maximum is not None and count > maximum:
+        raise ValueError(
+            f"`{where}` must be at most {maximum:,}" + (f" ({unit})" if unit else "") + f", got {show(count)}."
+        )
     return count
 
 
@@ -106,8 +117,8 @@ def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, f
                 f"`{where}({name}=...)` must be {rule}, got {value:g}. "
                 f"Learning rates are given as such, not as exponents: write {power}, not {value:g}."
             )
-    low = check_number(f"{where}(min_lr=...)", min_lr, rule=rule, accept=_is_lr)
-    high = check_number(f"{where}(max_lr=...)", max_lr, rule=rule, accept=_is_lr)
+    low = check_number(f"{where}(min_lr=...)", min_lr, rule=rule, accept=is_lr)
+    high = check_number(f"{where}(max_lr=...)", max_lr, rule=rule, accept=is_lr)
     if low >= high:
         raise ValueError(
             f"`{where}(min_lr=...)` must be below max_lr={high:g}, got {low:g}. "
@@ -121,7 +132,8 @@ def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, f
     return low, high
 
 
-def _is_lr(value: float) -> bool:
+def is_lr(value: float) -> bool:
+    """Whether a number can be a learning rate in float32."""
     return bool(np.isfinite(value)) and float(np.finfo(np.float32).tiny) <= value <= 1e30
 
 
@@ -140,7 +152,7 @@ def check_lrs(where: str, lrs: object) -> np.ndarray:
             "Write for example jnp.logspace(-7, 1, 17)."
         )
     for index, value in enumerate(values):
-        if not _is_lr(value):
+        if not is_lr(value):
             raise ValueError(
                 f"`{where}` must be learning rates > 0 and finite, got {value:g} at index {index}. "
                 "They are learning rates, not exponents: write 10.0 ** x for an exponent x."

@@ -1,20 +1,19 @@
 """Strict, versioned JSON of results: readable by anything, read back without loss, and never executed."""
 
-import dataclasses
 import enum
 import json
 import math
 import os
-import tempfile
-import types
-import typing
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from ._checks import show
+from ._decode import MAX_BYTES, decode, field_names, parse
 
 VERSION = 1
 
@@ -32,100 +31,80 @@ class JsonResult:
 
         Raises:
           OSError: the file cannot be written.
+          ValueError: it would be larger than `from_json` reads, 128 MiB.
         """
-        write_json(path, self._FORMAT, self)
+        text = json.dumps({"format": self._FORMAT, "version": VERSION, **_encode(self)}, indent=1, allow_nan=False)
+        if len(text) > MAX_BYTES:
+            raise ValueError(
+                f"`{type(self).__name__}.to_json(path)` writes at most {MAX_BYTES:,} bytes, got {len(text):,}. "
+                "Evaluate less often, or write a table (a sweep's `to_parquet(path)`)."
+            )
+        write_whole(Path(path), text + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a result that `to_json` wrote.
+        """Read a result that `to_json` wrote. What it accepts can be shown, drawn and written again unchanged.
 
         Args:
-          path: the file.
+          path: the file, of at most 128 MiB.
 
         Returns:
           An equal result.
 
         Raises:
-          ValueError: the file is no such result, damaged, or of a newer version.
+          ValueError: the file is no such result, damaged, or of a newer version; the message names the field.
           OSError: the file cannot be read.
         """
-        return read_json(path, cls._FORMAT, cls, cls._check)
+        where = f"`{cls.__name__}.from_json({os.fspath(path)!r})`"
+        with open(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"{where} reads at most {MAX_BYTES:,} bytes, and this file is larger.")
+        try:
+            document = parse(content.decode())
+        except ValueError as error:
+            raise ValueError(f"{where} must be a JSON file, but: {error}.") from None
+        return cls._from_document(where, document)
 
-    def _check(self) -> None:
-        """Raise ValueError where the values that were read do not fit together."""
+    @classmethod
+    def _from_document(cls, where: str, document: Any) -> Self:
+        """The result that a file's JSON stands for; `where` begins the messages."""
+        if not isinstance(document, dict) or document.get("format") != cls._FORMAT:
+            found = show(document.get("format")) if isinstance(document, dict) else type(document).__name__
+            raise ValueError(f"{where} must be a file of format {cls._FORMAT!r}, got {found}.")
+        version = document.get("version")
+        if type(version) is not int or version != VERSION:
+            raise ValueError(
+                f"{where} has version {show(version)}, and this lrjax reads version {VERSION}. Upgrade lrjax."
+            )
+        fields = {name: value for name, value in document.items() if name not in ("format", "version")}
+        try:
+            return decode(cls, fields)
+        except ValueError as error:
+            raise ValueError(f"{where} is damaged: {error}") from None
 
 
-def write_json(path: str | os.PathLike[str], name: str, value: Any) -> None:
-    """Write `value`, a dataclass, as a document with its format's name and version; whole or not at all."""
-    document = {"format": name, "version": VERSION, **_encode(value)}
-    text = json.dumps(document, indent=1, allow_nan=False)
-    path = Path(path)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", text=True)
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a pipe or a device is written to as it is."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    draft = path.parent / f".{uuid.uuid4().hex}.json"
     try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text + "\n")
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(draft, 0o666 & ~mask)  # mkstemp makes the file private
+        draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
     except BaseException:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 
-def read_json(
-    path: str | os.PathLike[str], name: str, kind: type, check: Callable[[Any], None] = lambda value: None
-) -> Any:
-    """Read a document that `write_json` wrote.
-
-    Args:
-      path: the file.
-      name: the format's name.
-      kind: the dataclass.
-      check: raises ValueError where the values do not fit together.
-
-    Returns:
-      The value.
-
-    Raises:
-      ValueError: it is not such a document; the message says what is wrong with it.
-    """
-    where = f"`{kind.__name__}.from_json({os.fspath(path)!r})`"
-    try:
-        text = Path(path).read_text()
-    except ValueError as error:
-        raise ValueError(f"{where} must be a JSON file, but: {error}. Was it cut off?") from None
-    return read_text(where, text, name, kind, check)
-
-
-def read_text(where: str, text: str, name: str, kind: type, check: Callable[[Any], None] = lambda value: None) -> Any:
-    """Read the text of a document that `write_json` wrote, as `read_json` does; `where` begins its messages."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} must be a JSON file, but: {error}. Was it cut off?") from None
-    if not isinstance(document, dict) or document.get("format") != name:
-        found = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise ValueError(f"{where} must be a file of format {name!r}, got {found!r}.")
-    if document.get("version") != VERSION:
-        raise ValueError(
-            f"{where} has version {document.get('version')!r}, and this lrjax reads version {VERSION}. Upgrade lrjax."
-        )
-    try:
-        value = _decode(kind, document)
-        check(value)
-        return value
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ValueError(f"{where} is damaged: {type(error).__name__}: {error}.") from error
-
-
 def _encode(value: Any) -> Any:
-    names = _field_names(value)
+    names = field_names(value)
     if names is not None:
         return {name: _encode(getattr(value, name)) for name in names}
     if isinstance(value, (jax.Array, np.ndarray)):
         array = np.asarray(value)
-        return {"dtype": str(array.dtype), "data": _encode(array.tolist())}
+        return {"dtype": "str" if array.dtype.kind == "U" else str(array.dtype), "data": _encode(array.tolist())}
     if isinstance(value, np.generic):
         return _encode(value.item())
     if isinstance(value, enum.Enum):
@@ -137,49 +116,3 @@ def _encode(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)  # "inf", "-inf", "nan"
     return value
-
-
-def _decode(kind: Any, data: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if _is_array(data):
-        array = np.asarray(data["data"], dtype=_number_type(data["dtype"]))
-        on_host = getattr(kind, "array_type", None) is np.ndarray or jnp.asarray(array).dtype != array.dtype
-        return array if on_host else jnp.asarray(array)
-    if origin in (types.UnionType, typing.Union):
-        if data is None:
-            return None
-        return _decode(next(one for one in arguments if one is not types.NoneType), data)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {_decode(arguments[0], key): _decode(arguments[1], item) for key, item in data.items()}
-    if origin in (tuple, list):
-        if arguments and arguments[-1] is not Ellipsis and origin is tuple:
-            return tuple(_decode(one, item) for one, item in zip(arguments, data, strict=True))
-        return origin(_decode(arguments[0], item) for item in data)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return kind[data]
-    names = _field_names(kind)
-    if names is not None:
-        hints = typing.get_type_hints(kind)
-        return kind(**{name: _decode(hints[name], data[name]) for name in names})
-    return kind(data) if kind in (int, float) else data
-
-
-def _number_type(name: Any) -> np.dtype:
-    """A dtype of numbers, or of words as long as they are: a file cannot ask for objects, or a gigabyte for each."""
-    dtype = jnp.dtype(name)
-    if dtype.kind == "U":
-        return np.dtype("U")
-    if not (jnp.issubdtype(dtype, np.number) or dtype == np.bool_):
-        raise TypeError(f"an array must hold numbers or words, got dtype {name!r}")
-    return dtype
-
-
-def _is_array(data: Any) -> bool:
-    return isinstance(data, dict) and set(data) == {"dtype", "data"}
-
-
-def _field_names(value: Any) -> tuple[str, ...] | None:
-    """The fields of a dataclass or NamedTuple, or of an instance of one."""
-    if dataclasses.is_dataclass(value):
-        return tuple(field.name for field in dataclasses.fields(value))
-    return getattr(value, "_fields", None)

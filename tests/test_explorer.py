@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import socket
+import threading
 
 import jax.numpy as jnp
 import numpy as np
@@ -333,23 +334,26 @@ HOSTILE = {
     "deep": (lambda text: "[" * 200_000 + "]" * 200_000, "nested too deeply"),
     "another format": (lambda text: '{"format": "<script>alert(1)</script>"}', "must be a file of format"),
     "newer": (lambda text: without(text, "version", value=99), "Upgrade lrjax"),
-    "without a curve": (lambda text: without(text, "curve"), "is damaged: KeyError"),
+    "without a curve": (lambda text: without(text, "curve"), "lacks curve"),
     "curve is a string": (lambda text: without(text, "curve", value="x"), "is damaged"),
-    "objects": (lambda text: without(text, "curve", "lrs", "dtype", value="O"), "must hold numbers"),
-    "strings of a gigabyte": (lambda text: without(text, "curve", "lrs", "dtype", value="S1000000000"), "hold numbers"),
+    "objects": (lambda text: without(text, "curve", "lrs", "dtype", value="O"), "must be of dtype"),
+    "strings of a gigabyte": (lambda text: without(text, "curve", "lrs", "dtype", value="S1000000000"), "of dtype"),
     "unknown type": (lambda text: without(text, "curve", "lrs", "dtype", value="eval"), "is damaged"),
-    "shapes": (lambda text: without(text, "curve", "losses", "data", value=[[[1.0, 2.0]]]), "losses"),
-    "no lrs": (lambda text: without(text, "curve", "lrs", "data", value=[]), "losses"),
+    "shapes": (lambda text: without(text, "curve", "losses", "data", value=[[[1.0, 2.0]]]), "must have 15 trials"),
+    "no lrs": (lambda text: without(text, "curve", "lrs", "data", value=[]), "must have 0 trials"),
     "negative lr": (
-        lambda text: without(text, "curve", "lrs", "data", value=[-1.0, *(10.0**x for x in range(-6, 8))]),
-        "must be learning rates > 0",
+        lambda text: without(text, "curve", "lrs", "data", value=[-1.0, *(2.0**x for x in range(-6, 8))]),
+        "must be learning rates that rise",
     ),
     "initial loss": (
         lambda text: without(text, "curve", "initial_loss", "data", value=["nan"]),
-        "finite initial losses",
+        "must be finite losses",
     ),
-    "horizons": (lambda text: without(text, "curve", "horizons", "data", value=[-5]), "whole numbers that rise"),
-    "a huge number": (lambda text: without(text, "lr", value=10**400), "damaged"),
+    "horizons": (
+        lambda text: without(text, "curve", "horizons", "data", value=[-5]),
+        "must be numbers of updates that rise",
+    ),
+    "a huge number": (lambda text: without(text, "lr", value=10**400), "has 401 digits"),
     "a schedule with a path": (
         lambda text: json.dumps({"name": "shift", "schedule": "/etc/passwd", "steps": 1}),
         "must be a schedule",
@@ -438,8 +442,12 @@ BAD = {
     "too many steps": ("/api/course", body(steps=10**9), "`steps` must be at most 2,000, got 1000000000."),
     "steps as a word": ("/api/course", body(steps="many"), "`steps` must be a whole number >= 1, got 'many'"),
     "true steps": ("/api/course", body(steps=True), "got the bool True"),
-    "noise is nan": ("/api/course", json.dumps(body(noise=float("nan"))), "`noise` must be a number from 0 to 1000"),
-    "noise is infinite": ("/api/course", json.dumps(body(noise=float("inf"))), "`noise` must be a number from 0"),
+    "noise is nan": ("/api/course", json.dumps(body(noise=float("nan"))), "This is no JSON: NaN is not strict"),
+    "noise is infinite": (
+        "/api/course",
+        json.dumps(body(noise=float("inf"))),
+        "This is no JSON: Infinity is not strict",
+    ),
     "momentum of 1": ("/api/course", body(momentum=1.0), "`momentum` must be a number from 0 to 0.999, got 1."),
     "no seeds": ("/api/course", body(seeds=0), "`seeds` must be a whole number >= 1"),
     "unknown surface": ("/api/course", body(surface="<b>"), "`surface` must be one of 'bowl'"),
@@ -517,6 +525,122 @@ def test_another_site_cannot_ask(send):
     assert send("POST", "/api/course", asked, Content_Type="application/json", Host="evil.example")[0] == 403
     assert send("GET", "/", Host="evil.example")[0] == 403
     assert send("GET", "/", Host="localhost:1")[0] == 200
+
+
+@pytest.fixture
+def asked_of(answers):
+    """A function of a server's arguments and a Host header: the status of a GET and of a POST."""
+
+    def asked_of(host, header, **options):
+        with _server.Server(host, 0, answers, **options) as server:
+            _server.serve_in_background(server)
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
+            found = []
+            for method, path, headers in (
+                ("GET", "/", {}),
+                ("POST", "/api/start", {"Content-Type": "application/json"}),
+            ):
+                connection.request(method, path, "{}" if headers else None, headers | {"Host": header})
+                response = connection.getresponse()
+                response.read()
+                found.append(response.status)
+            connection.close()
+            server.shutdown()
+            return found
+
+    return asked_of
+
+
+OWN = ("localhost", "localhost:8571", "127.0.0.1", "192.168.1.5:80", "[::1]:8571", "0.0.0.0:8571", socket.gethostname())
+OTHER = (
+    "evil.example",
+    "evil.example:8571",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "",
+    "[",
+    "a b",
+    "1.2.3",
+)
+
+
+@pytest.mark.parametrize("header", OWN)
+def test_a_server_for_other_machines_answers_to_its_names_and_to_addresses(asked_of, header):
+    assert asked_of("0.0.0.0", header) == [200, 200]
+
+
+@pytest.mark.parametrize("header", OTHER)
+def test_a_server_for_other_machines_answers_to_no_other_name(asked_of, header):
+    assert asked_of("0.0.0.0", header) == [403, 403]
+
+
+def test_a_server_of_this_machine_answers_to_no_address_of_another(asked_of):
+    assert asked_of("127.0.0.1", "192.168.1.5") == [403, 403]
+    assert asked_of("127.0.0.1", "[::1]") == [200, 200]
+
+
+def test_a_name_can_be_added(asked_of):
+    assert asked_of("127.0.0.1", "Box.example:80", names=["box.Example"]) == [200, 200]
+    assert asked_of("127.0.0.1", "other.example", names=["box.example"]) == [403, 403]
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        ("box", TypeError, "got 'box'"),
+        ([1], TypeError, r"got \[1\]"),
+        (["http://box"], ValueError, "without scheme, port and path, got 'http://box'"),
+        (["box:80"], ValueError, "without scheme, port and path, got 'box:80'"),
+        ([""], ValueError, "got ''"),
+    ],
+)
+def test_names_that_are_none(names, error, message):
+    with pytest.raises(error, match=r"`explore\(names=...\)` must be a list of host names.*" + message):
+        explore(names=names, port=0, browser=False)
+
+
+def test_what_another_host_means_is_said_before_anybody_is_served(monkeypatch):
+    told = []
+    monkeypatch.setattr(_explore, "_compile", lambda stopped: None)
+    monkeypatch.setattr(_server.Server, "serve_forever", lambda self, poll_interval: None)
+    explore(host="0.0.0.0", port=0, browser=False, say=told.append)
+    assert told[1] == (
+        "Warning: every machine that reaches this address can use the page, without a password and unencrypted: keep "
+        "this one computing, and see the curves of the files that are opened here."
+    )
+    explore(port=0, browser=False, say=told.append)
+    assert len(told) == 3
+
+
+def test_two_hundred_connections_at_once_all_get_their_answer(server):
+    ready, answers = threading.Barrier(200), []
+
+    def ask():
+        ready.wait()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
+        connection.request("GET", "/icon.svg")
+        answers.append(connection.getresponse().status)
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 200
+
+
+def test_connections_wait_until_the_server_has_time_for_them(answers):
+    with _server.Server("127.0.0.1", 0, answers) as server:  # nobody accepts yet
+        waiting = [socket.create_connection(server.server_address, timeout=5) for _ in range(200)]
+        for one in waiting:
+            one.sendall(b"GET /icon.svg HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        _server.serve_in_background(server)
+        got = [one.recv(12) for one in waiting]
+        for one in waiting:
+            one.close()
+        server.shutdown()
+    assert got == [b"HTTP/1.1 200"] * 200
 
 
 def test_a_question_too_large_is_not_read(send):

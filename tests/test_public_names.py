@@ -251,6 +251,13 @@ def _integration(name):
         pytest.skip(f"{name} is not installed: {error}")
 
 
+def test_rooms_are_attributes_before_anybody_imports_them():
+    code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_finder, lrjax.explorer.explore, lrjax.cli.main; "
+    code += "lrjax.experimental.piecewise, lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
+    assert (output.stdout, output.stderr) == ("True\n", "")
+
+
 def test_importing_lrjax_starts_no_backend():
     code = "import jax, lrjax, lrjax.plots, lrjax.demos; jax.config.update('jax_num_cpu_devices', 2)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)

@@ -8,16 +8,20 @@ import math
 import os
 import re
 import stat
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import Float
 from problems import quadratic, regression
 
 import lrjax
 from lrjax import LRFinderResult, LRNotFound, Outcome, RangeTest, SearchInterrupted, SearchProgress, find_lr
+from lrjax._decode import MAX_BYTES, decode, parse
 
 KEY = jax.random.key(0)
 NOISY, TASK = regression(), quadratic()
@@ -109,9 +113,8 @@ def test_every_kind_of_number_survives(found, tmp_path):
         metrics={"accuracy": jnp.asarray(odd)},
     )
     warning = lrjax.LRWarning(name=lrjax.WarningName.noisy, message='Quotes " and ü.', remedy="Neue Zeile\n")
-    result = dataclasses.replace(
-        found, curve=curve, lr=5e-324, interval=(math.nan, math.inf), warnings=(warning,), horizon_lrs={4: -math.inf}
-    )
+    odd = {"lr": 5e-324, "interval": (math.nan, math.inf), "horizon_lrs": {4: -math.inf}}
+    result = dataclasses.replace(found, curve=curve, num_trials=5, warnings=(warning,), **odd)
     result.to_json(tmp_path / "result.json")
     identical(LRFinderResult.from_json(tmp_path / "result.json"), result)
 
@@ -138,20 +141,46 @@ def test_a_file_that_is_no_json(tmp_path, found):
         (lambda d: d.update(version=2), r"has version 2, and this lrjax reads version 1. Upgrade lrjax."),
         (lambda d: d.update(format="lrjax.RangeTest"), r"of format 'lrjax.LRFinderResult', got 'lrjax.RangeTest'"),
         (lambda d: d.pop("format"), r"of format 'lrjax.LRFinderResult', got None"),
-        (lambda d: d.pop("curve"), r"is damaged: KeyError: 'curve'"),
-        (lambda d: d["curve"].pop("rounds"), r"is damaged: KeyError: 'rounds'"),
-        (lambda d: d.update(lr="much"), r"is damaged: ValueError: .*'much'"),
-        (lambda d: d.update(lr=None), r"is damaged: TypeError"),
-        (lambda d: d.update(outcome="lucky"), r"is damaged: KeyError: 'lucky'"),
-        (lambda d: d.update(warnings=3), r"is damaged: TypeError"),
-        (lambda d: d.update(warnings=[{"name": "odd", "message": "", "remedy": ""}]), r"is damaged: KeyError: 'odd'"),
-        (lambda d: d.update(interval=[1.0, 2.0, 3.0]), r"is damaged: ValueError"),
-        (lambda d: d.update(selections=[]), r"is damaged: AttributeError"),
-        (lambda d: d["curve"]["lrs"].update(dtype="float33"), r"is damaged: TypeError: .*float33"),
-        (lambda d: d["curve"]["lrs"].update(data=[1, "x"]), r"is damaged: ValueError"),
-        (lambda d: d["curve"]["lrs"]["data"].pop(), r"is damaged: ValueError: `curve` needs losses of shape"),
-        (lambda d: d["curve"]["rounds"]["data"].pop(), r"is damaged: ValueError: `curve` needs rounds of shape"),
-        (lambda d: d["curve"]["losses"]["data"].pop(), r"is damaged: ValueError: `curve` needs losses of shape"),
+        (lambda d: d.pop("curve"), r"is damaged: it must have the keys .* and lacks curve\."),
+        (lambda d: d.update(more=1), r"is damaged: it must have no other keys than .*, got 'more'\."),
+        (lambda d: d["curve"].pop("rounds"), r"is damaged: `curve` must have the keys .* and lacks rounds\."),
+        (lambda d: d.update(lr="much"), r"""is damaged: `lr` must be a number, "inf", "-inf" or "nan", got 'much'\."""),
+        (lambda d: d.update(lr=None), r"is damaged: `lr` must be a number, .*, got None\."),
+        (lambda d: d.update(lr=True), r"is damaged: `lr` must be a number, .*, got True\."),
+        (lambda d: d.update(lr="nan"), r"is damaged: `lr` must be a learning rate, got nan\."),
+        (lambda d: d.update(rule=["x"]), r"is damaged: `rule` must be a string, got a list of 1\."),
+        (
+            lambda d: d.update(num_updates=1.0),
+            r"is damaged: `num_updates` must be a whole number below 2\*\*63, got 1.0",
+        ),
+        (lambda d: d.update(outcome="lucky"), r"is damaged: `outcome` must be one of found, .*, got 'lucky'\."),
+        (lambda d: d.update(outcome="all_diverged"), r"is damaged: `outcome` must be found, as the window has it"),
+        (lambda d: d.update(outcome={"dtype": "float32", "data": [1.0]}), r"`outcome` .*, got an object of 2\."),
+        (lambda d: d.update(warnings=3), r"is damaged: `warnings` must be a list, got 3\."),
+        (
+            lambda d: d.update(warnings=[{"name": "odd", "message": "", "remedy": ""}]),
+            r"is damaged: `warnings\[0\]\.name` must be one of no_learning, .*, got 'odd'\.",
+        ),
+        (lambda d: d.update(interval=[1.0, 2.0, 3.0]), r"is damaged: `interval` must be a list of 2, got a list of 3"),
+        (lambda d: d.update(selections=[]), r"is damaged: `selections` must be an object, got a list of 0\."),
+        (lambda d: d.update(horizon_lrs={"08": 1.0}), r"is damaged: `horizon_lrs` must be .* numbers such as 8"),
+        (lambda d: d["curve"]["lrs"].update(dtype="float33"), r"is damaged: `curve.lrs` must be of dtype .*'float33'"),
+        (lambda d: d["curve"]["lrs"].update(dtype="complex64"), r"`curve.lrs` must be of dtype .*, got 'complex64'\."),
+        (lambda d: d["curve"]["rounds"].update(dtype="float32"), r"`curve.rounds` must be of dtype int8, .*'float32'"),
+        (lambda d: d["curve"]["lrs"].update(data=[1, "x"]), r"`curve.lrs` must be a number, .*, got 'x'\."),
+        (
+            lambda d: d["curve"]["lrs"].update(dtype="float16"),
+            r"`curve.lrs` must be numbers that float16 holds exactly",
+        ),
+        (lambda d: d["curve"]["lrs"]["data"].reverse(), r"`curve.lrs` must be learning rates that rise"),
+        (lambda d: d["curve"]["lrs"]["data"].pop(), r"`curve.losses` must have 20 trials, as `lrs` has, got 21\."),
+        (lambda d: d["curve"]["rounds"]["data"].pop(), r"`curve.rounds` must have 21 trials, as `lrs` has, got 20\."),
+        (lambda d: d["curve"]["losses"]["data"].pop(), r"`curve.horizons` must have 1 horizons, as `losses` has"),
+        (lambda d: d["curve"]["losses"]["data"][0].pop(), r"`curve.losses` must have equally many seeds everywhere"),
+        (
+            lambda d: d["curve"].update(losses={"dtype": "float32", "data": [[1.0]]}),
+            r"must be of shape \(horizons, seeds",
+        ),
     ],
 )
 def test_a_file_damaged_by_hand_or_of_another_kind(document, tmp_path, change, message):
@@ -162,9 +191,70 @@ def test_a_file_damaged_by_hand_or_of_another_kind(document, tmp_path, change, m
         LRFinderResult.from_json(tmp_path / "other.json")
 
 
+TEXTS = {
+    "a key twice": ('"version": 1', '"version": 1, "version": 1', "the key 'version' is there twice"),
+    "NaN": ('"lr": ', '"lr": NaN, "x": ', 'NaN is not strict JSON, which spells it "nan"'),
+    "Infinity": ('"lr": ', '"lr": -Infinity, "x": ', '-Infinity is not strict JSON, which spells it "-inf"'),
+    "a huge exponent": ('"lr": ', '"lr": 1e999, "x": ', "the number 1e999 is larger than any float"),
+    "a huge integer": ('"lr": ', '"lr": ' + "9" * 9000 + ', "x": ', "has 9,000 digits"),
+    "lists in lists": ('"lr": ', '"lr": ' + "[" * 100_000 + ', "x": ', "it is nested too deeply"),
+    "objects in objects": ('"jax": ', '"jax": ' + '{"a": ' * 40 + "1" + "}" * 40 + ', "x": ', "nested at most 32 deep"),
+    "half a character": ('"rule": "', '"rule": "\\ud800', "`rule` must be text in Unicode, got '\\ud800midpoint'."),
+    "a long word": ('"outcome": "', '"outcome": "' + "x" * 5000, "`outcome` must be one of found"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "message"), TEXTS.values(), ids=TEXTS.keys())
+def test_a_text_that_is_not_strict_json_or_too_much_of_it(found, tmp_path, old, new, message):
+    path = tmp_path / "result.json"
+    found.to_json(path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        LRFinderResult.from_json(path)
+    assert len(str(caught.value).replace(str(path), "")) <= 300
+
+
+def test_a_file_that_never_ends_is_read_up_to_the_limit(monkeypatch):
+    monkeypatch.setattr("lrjax._json.MAX_BYTES", 2**20)
+    with pytest.raises(ValueError, match=r"from_json\('/dev/zero'\)` reads at most 1,048,576 bytes"):
+        LRFinderResult.from_json("/dev/zero")
+
+
+def test_a_result_that_could_not_be_read_again_is_not_written(found, tmp_path, monkeypatch):
+    monkeypatch.setattr("lrjax._json.MAX_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"`LRFinderResult.to_json\(path\)` writes at most 1,000 bytes, got"):
+        found.to_json(tmp_path / "result.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_files_are_read_in_seconds():
+    numbers = [0.1 + place for place in range(200_000)]
+    text = json.dumps({"dtype": "float64", "data": [[numbers]]})
+    start = time.process_time()
+    array = decode(Float[np.ndarray, "trials seeds evaluations"], parse(text))
+    per_byte = (time.process_time() - start) / len(text)
+    assert array[0, 0].tolist() == numbers
+    assert per_byte * MAX_BYTES < 60
+
+
+def test_a_pipe_or_a_device_is_written_to_and_not_replaced(found, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    read: list[str] = []
+    reader.start()
+    found.to_json(tmp_path / "pipe")
+    reader.join()
+    assert json.loads(read[0])["lr"] == found.lr
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(IsADirectoryError):
+        found.to_json(tmp_path)
+
+
 def test_a_list_is_no_result(tmp_path):
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match=r"must be a file of format 'lrjax.RangeTest', got 'list'"):
+    with pytest.raises(ValueError, match=r"must be a file of format 'lrjax.RangeTest', got list"):
         RangeTest.from_json(tmp_path / "list.json")
 
 

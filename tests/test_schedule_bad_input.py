@@ -1,6 +1,7 @@
 """Bad input of the schedules and of what carries them: each error says where, what was got, and what to do."""
 
 import inspect
+import json
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,10 @@ def warmup_cosine(**arguments):
 def trapezoid(**arguments):
     good = {"peak_value": 1.0, "warmup_steps": 1, "stable_steps": 1, "decay_steps": 1}
     return schedules.warmup_stable_decay(**(good | arguments))
+
+
+def nested(levels):
+    return [nested(levels - 1)] if levels else 1
 
 
 def from_spec(name="cosine_decay", **arguments):
@@ -840,6 +845,29 @@ CASES = {
         lambda: from_spec("constant", value={"float64": "high"}),
         TypeError,
         ["`constant(value)`", "'high'"],
+    ),
+    "a truth value in float64": (
+        lambda: from_spec("constant", value={"float64": True}),
+        TypeError,
+        ["got True (bool)"],
+    ),
+    "a spec 40 deep": (
+        lambda: schedules.from_spec(
+            '{"name": "repeat", "cycle_steps": 9, "schedule": ' * 40 + json.dumps({"name": "constant"}) + "}" * 40
+        ),
+        ValueError,
+        ["`from_spec(spec)`", "nested at most 32 deep"],
+    ),
+    "lists 400 deep": (lambda: from_spec("constant", value=nested(400)), ValueError, ["nested at most 32 deep"]),
+    "a spec with a key twice": (
+        lambda: schedules.from_spec('{"name": "constant", "value": 1, "value": 2}'),
+        ValueError,
+        ["`from_spec(spec)`", "must be JSON", "the key 'value' is there twice"],
+    ),
+    "a spec with NaN": (
+        lambda: schedules.from_spec('{"name": "constant", "value": NaN}'),
+        ValueError,
+        ["`from_spec(spec)`", "must be JSON", "NaN is not strict JSON"],
     ),
     "a number of schedules": (
         lambda: from_spec("multiply", schedules=3),

@@ -27,6 +27,12 @@ def in_words(error: Exception) -> str:
     return as_options(words.replace("`--task`", "`MODULE:TASK`"))
 
 
+def in_words_of_schedules(error: Exception) -> str:
+    """The same for `lrjax schedules`, whose arguments are those of Python; its options are those of `Durations`."""
+    words = re.sub(r"`Durations\((\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", str(error))
+    return words or in_words(error)
+
+
 def _not_ours(error: Exception, words: str) -> str:
     """An error of the user's code, or of JAX on the way to it."""
     lines = words.splitlines()

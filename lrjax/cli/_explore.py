@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 def run_explorer(options: "Explore") -> int:
     """Serve the page until Ctrl-C."""
-    explore(options.file, host=options.host, port=options.port, browser=options.browser)
+    explore(options.file, host=options.host, port=options.port, names=options.name, browser=options.browser)
     return FOUND

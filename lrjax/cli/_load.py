@@ -21,6 +21,7 @@ import jax
 import optax
 import optax.contrib
 
+from .._checks import show
 from .._types import Key
 from ..trials import Chunked, Executor, Task
 
@@ -93,10 +94,10 @@ def load_optimizer(name: str, arguments: Sequence[str]) -> tuple[Callable[[Any],
 def load_executor(name: str) -> Executor:
     """`auto`, `vmap`, `map`, `loop`, or `chunked:8`."""
     kind, _, size = name.partition(":")
-    if kind == "chunked" and size.isdecimal() and int(size) > 0:
+    if kind == "chunked" and size.isdecimal() and len(size) < 10 and int(size) > 0:
         return Chunked(int(size))
     if name not in ("auto", "vmap", "map", "loop"):
-        raise UsageError(f"`--executor` must be auto, vmap, map, loop or chunked:K with K >= 1, got {name!r}.")
+        raise UsageError(f"`--executor` must be auto, vmap, map, loop or chunked:K with K >= 1, got {show(name)}.")
     return name  # pyright: ignore[reportReturnType]
 
 
@@ -106,7 +107,7 @@ def read_horizons(words: str) -> tuple[int, ...]:
         return tuple(int(word) for word in words.replace(",", " ").split())
     except ValueError:
         raise UsageError(
-            f"`--horizons` must be whole numbers with commas between, such as 5,10, got {words!r}."
+            f"`--horizons` must be whole numbers with commas between, such as 5,10, got {show(words)}."
         ) from None
 
 
@@ -117,9 +118,10 @@ def make_folder(words: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character
         raise UsageError(
-            f"`--out` must be a folder in which files can be written, got {words}: {error.strerror or error}. "
+            f"`--out` must be a folder in which files can be written, got {show(words)[1:-1]}: "
+            f"{getattr(error, 'strerror', None) or error}. "
             "Name another one."
         ) from error
 
@@ -145,7 +147,7 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
         raise UsageError(f"`--optimizer` must name an optimizer, got optax.{name}, which takes no learning rate.")
     short = sorted({path.rpartition(".")[2] for path in known})
     raise UsageError(
-        f"`--optimizer` must be an optimizer of optax or optax.contrib, or MODULE:FUNCTION, got {name!r}."
+        f"`--optimizer` must be an optimizer of optax or optax.contrib, or MODULE:FUNCTION, got {show(name)}."
         + did_you_mean(name, short)
     )
 
@@ -153,7 +155,7 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
 def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[str, Any]:
     key, equals, text = word.partition("=")
     if not equals or not key.isidentifier():
-        raise UsageError(f"`--optimizer-arg` must be KEY=VALUE, got {word!r}. Write for example momentum=0.9.")
+        raise UsageError(f"`--optimizer-arg` must be KEY=VALUE, got {show(word)}. Write for example momentum=0.9.")
     parameters = inspect.signature(function).parameters
     known = list(parameters)[1:]
     if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -169,7 +171,7 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
     place, _, name = words.rpartition(":")
     if not place or not name:
         raise UsageError(
-            f"`{what}` must be a module or a .py file, a colon and a name, got {words!r}. "
+            f"`{what}` must be a module or a .py file, a colon and a name, got {show(words)}. "
             "Write for example my_model.py:task."
         )
     module = _import_file(place) if place.endswith(".py") else _import_module(place)
@@ -177,7 +179,7 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
         return module, functools.reduce(getattr, name.split("."), module)
     except AttributeError:
         raise UsageError(
-            f"`{what}` must name something in {place}, got {name!r}."
+            f"`{what}` must name something in {place}, got {show(name)}."
             + (did_you_mean(name, list(vars(module))) or _names_in(module))
         ) from None
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import math
-import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from .._version import __version__
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
 from ..plots import plot_curvature, plot_finder, plot_range_test
 from ..trials import Task
-from ._errors import in_words
+from ._errors import in_words, in_words_of_schedules
 from ._load import (
     UsageError,
     load_executor,
@@ -24,6 +24,7 @@ from ._load import (
     read_horizons,
 )
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
+from ._streams import files_since, give_up_output, usable_streams
 
 if TYPE_CHECKING:
     from ._options import Find, Options, Output, RangeTest
@@ -45,7 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
       >>> status
       0
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        with usable_streams():
+            return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except UsageError as error:
+        complain(str(error))
+    except BrokenPipeError:  # `lrjax find | head`: nobody reads on
+        give_up_output()
+    return WRONG_USE
+
+
+def _main(words: list[str]) -> int:
     if words in (["--version"], ["-V"]):
         print(f"lrjax {__version__}")
         return FOUND
@@ -55,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         page = page_for(words)
         if page is not None:
-            print(page) if words[0] == "--print-completion" else print_page(page)
+            print(page, flush=True) if words[0] == "--print-completion" else print_page(page)
             return FOUND
         options = parse(words)
     except UsageError as error:
@@ -73,6 +84,7 @@ def _run(options: "Options") -> int:
     from ._schedules import show_schedules
     from ._sweep import run_sweep
 
+    start = time.time()
     try:
         with _search_path_restored():
             if isinstance(options, Explore):
@@ -95,18 +107,21 @@ def _run(options: "Options") -> int:
                 status = _preview(options) if options.dry_run else _find(options)
         sys.stdout.flush()
         return status
-    except BrokenPipeError:  # `lrjax find | head`: nobody reads on, and Python must not complain at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return WRONG_USE
     except KeyboardInterrupt:
         directory = getattr(options, "directory", None)
         complain(interruption("", {}, directory, resumable=hasattr(options, "directory")))
         return INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        if options.debug:
+        if why := give_up_output():
+            files = files_since(getattr(options, "out", None), start)
+            kept = f" What was found is in {', '.join(files)}." if files else ""
+            complain(f"Standard output could not be written: {why}.{kept}")
+        elif options.debug:
             traceback.print_exc()
         else:
-            complain(str(error) if isinstance(options, Schedules) and str(error) else in_words(error))
+            complain(in_words_of_schedules(error) if isinstance(options, Schedules) else in_words(error))
         return WRONG_USE
 
 

@@ -1,6 +1,7 @@
 """The options of every subcommand: dataclasses that tyro turns into a parser. Imported by `main` only."""
 
 import dataclasses
+import os
 from typing import Annotated, Literal
 
 import tyro
@@ -8,16 +9,29 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 Flag = Annotated[bool, arg(help_behavior_hint="")]
 
+PlacePath = Annotated[
+    str,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: os.path.expanduser(words[0]),
+        is_instance=lambda value: isinstance(value, str),
+        str_from_instance=lambda value: [value],
+    ),
+]
+"""A path, or what begins with one: ~ is the home directory, also where the shell leaves it as it is (--out=~/runs)."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
     """What is trained."""
 
     task: Annotated[
-        Positional[str | None], arg(metavar="[MODULE:TASK]", help_behavior_hint="(default: the handwritten digits)")
+        Positional[PlacePath | None],
+        arg(metavar="[MODULE:TASK]", help_behavior_hint="(default: the handwritten digits)"),
     ] = None
     """A module or a .py file, and in it a lrjax.Task or a function without arguments that returns one."""
-    optimizer: Annotated[str, arg(metavar="NAME")] = "adam"
+    optimizer: Annotated[PlacePath, arg(metavar="NAME")] = "adam"
     """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one that
     returns an optimizer."""
     optimizer_arg: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="KEY=VALUE")] = ()
@@ -40,7 +54,7 @@ class Problem(Model):
 class Output:
     """What is printed and written."""
 
-    out: Annotated[str, arg(metavar="FOLDER")] = "lrjax-out"
+    out: Annotated[PlacePath, arg(metavar="FOLDER")] = "lrjax-out"
     """Folder for the files, made if there is none."""
     plot: Flag = True
     """Draw no pictures."""
@@ -110,7 +124,7 @@ class Course(Problem):
     """Draws of initial parameters and batches, after the sweep."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
     """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
-    directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    directory: Annotated[PlacePath | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder for checkpoints: the same command goes on where it was interrupted."""
     dry_run: Flag = False
     """Predict course, time and memory of the search, and do not run it."""
@@ -180,7 +194,7 @@ class Grid(Model):
     """Which trials end early: none, those that diverged, or by successive halving all but the best."""
     executor: Annotated[str, arg(metavar="auto|vmap|map|loop|chunked:K")] = "auto"
     """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
-    directory: Annotated[str | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
+    directory: Annotated[PlacePath | None, arg(metavar="FOLDER", help_behavior_hint="(default: none)")] = None
     """Folder for checkpoints: the same command goes on where it was interrupted."""
     distributed: Flag = False
     """Call jax.distributed.initialize() first: the same command runs on every host."""
@@ -208,7 +222,7 @@ class Look:
     """What is looked at."""
 
     words: Annotated[
-        Positional[tuple[str, ...]], arg(metavar="[plot NAME [KEY=VALUE ...]]", help_behavior_hint="")
+        Positional[tuple[PlacePath, ...]], arg(metavar="[plot NAME [KEY=VALUE ...]]", help_behavior_hint="")
     ] = ()
     """Nothing, or plot, a schedule's name and its arguments."""
     steps: Annotated[str | None, arg(metavar="N", help_behavior_hint="(default: total_steps, or from its lengths)")] = (
@@ -246,10 +260,12 @@ class Schedules(Output, Look):
 class Page:
     """What is served."""
 
-    file: Annotated[Positional[str | None], arg(metavar="[FILE]", help_behavior_hint="(default: none)")] = None
+    file: Annotated[Positional[PlacePath | None], arg(metavar="[FILE]", help_behavior_hint="(default: none)")] = None
     """A lr_finder.json, or a schedule's spec as JSON."""
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Address to listen at. With another one, other machines can reach the page."""
+    """Address to listen at. With another one, other machines can use the page, without a password."""
+    name: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
+    """A further host name under which browsers reach the page, as through a proxy."""
     port: Annotated[int, arg(metavar="N")] = 8571
     """Port to listen at; 0 takes any that is free."""
     browser: Flag = True

@@ -60,7 +60,7 @@ def _docstrings(part: type) -> dict[str, str]:
 
 
 def _option(field: "dataclasses.Field[Any]", hint: Any, section: str, text: str) -> Option:
-    said = next((one for one in getattr(hint, "__metadata__", ()) if hasattr(one, "metavar")), None)
+    said = next((one for one in getattr(hint, "__metadata__", ()) if hasattr(one, "help_behavior_hint")), None)
     kind = _value_of(hint)
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     required = field.default is dataclasses.MISSING
@@ -122,10 +122,11 @@ def overview_page(title: str, sections: dict[str, dict[str, str]], examples: str
 
 def print_page(page: str) -> None:
     """On standard output, its headings bold where that is a terminal."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False)
+    from ._screen import Screen
+
+    console = Screen()
     for line in page.splitlines():
         heading = line.endswith(":") and not line.startswith(" ")
         console.print(Text(line, style="bold" if heading else ""), soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import get_args
 
 import tyro
 
+from .._checks import show
 from ._completion import SHELLS, completion
 from ._load import UsageError, did_you_mean
 from ._options import EXAMPLES, Command, Options
@@ -73,9 +74,11 @@ def _no_command(word: str) -> str:
     if word.startswith("-"):
         return f"`lrjax` has no option {word}. A command comes first: {_and(COMMANDS)}."
     if ":" in word or word.endswith(".py"):
-        return f"`lrjax` needs a command first, got {word!r}. Did you mean lrjax find {word}?"
+        return f"`lrjax` needs a command first, got {show(word)}. Did you mean lrjax find {word}?"
     close = _near(word, COMMANDS)
-    return f"`lrjax` has no command {word!r}. " + (f"Did you mean {close}?" if close else f"It has {_and(COMMANDS)}.")
+    return f"`lrjax` has no command {show(word)}. " + (
+        f"Did you mean {close}?" if close else f"It has {_and(COMMANDS)}."
+    )
 
 
 def _check(name: str, command: type, words: Sequence[str]) -> None:
@@ -95,7 +98,7 @@ def _check(name: str, command: type, words: Sequence[str]) -> None:
         if option.metavar:
             _check_value(option, value if equals else next(rest, None), known)
         elif equals:
-            raise UsageError(f"`{option.name}` takes no value, got {value!r}.")
+            raise UsageError(f"`{option.name}` takes no value, got {show(value)}.")
     _check_number_of_words(name, free, options)
     missing = [_shown(option) for option in options if option.required and option.name not in given]
     if missing:
@@ -108,20 +111,23 @@ def _check_value(option: Option, value: str | None, known: dict[str, Option]) ->
         raise UsageError(f"`{option.name}` needs a value, {option.metavar}, got {got}.")
     if option.choices and value not in option.choices:
         raise UsageError(
-            f"`{option.name}` must be {_and(option.choices, 'or')}, got {value!r}.{did_you_mean(value, option.choices)}"
+            f"`{option.name}` must be {_and(option.choices, 'or')}, got {show(value)}."
+            + did_you_mean(value, option.choices)
         )
     if option.kind in NUMBERS:
         try:
             option.kind(value)
         except ValueError:
-            raise UsageError(f"`{option.name}` must be {NUMBERS[option.kind]}, got {value!r}.{_whole(value)}") from None
+            raise UsageError(
+                f"`{option.name}` must be {NUMBERS[option.kind]}, got {show(value)}.{_whole(value)}"
+            ) from None
 
 
 def _whole(value: str) -> str:
     """For 1e4 where a whole number is due."""
     try:
         number = float(value)
-        return f" Write {int(number)}." if number.is_integer() else ""
+        return f" Write {int(number)}." if number.is_integer() and abs(number) < 1e15 else ""
     except ValueError:
         return ""
 
@@ -133,7 +139,7 @@ def _check_number_of_words(name: str, free: list[str], options: Sequence[Option]
     allowed = 0 if place is None else 1
     if len(free) > allowed:
         takes = "no words without an option" if place is None else f"one {place.metavar.strip('[]')}"
-        raise UsageError(f"`lrjax {name}` takes {takes}, got {_and([repr(word) for word in free])}.")
+        raise UsageError(f"`lrjax {name}` takes {takes}, got {_and([show(word) for word in free])}.")
 
 
 def _no_option(name: str, flag: str, known: dict[str, Option], options: Sequence[Option]) -> str:

@@ -3,14 +3,11 @@
 import dataclasses
 import json
 import math
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +16,7 @@ from ..search import SearchPlan, SearchResult
 from ..sweeps import SweepResult
 from ..trials import show_bytes
 from ._load import as_options
+from ._screen import Screen
 
 METHODS = {
     "midpoint": "middle of the window, in decades",
@@ -27,8 +25,8 @@ METHODS = {
     "lowest_loss": "trial with the lowest loss",
 }
 
-PIPED = 120
-"""Columns of a table in a file."""
+ASCII_BARS = str.maketrans("▁▂▃▄▅▆▇█", "_.,-=+*#")
+"""The heights of a described schedule for an encoding that has no blocks."""
 
 PEERS = {
     "steepest_log": "lrjax: steepest per decade",
@@ -47,12 +45,12 @@ class Printer:
     """Prints on standard output; without colours where that is no terminal or NO_COLOR is set."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, markup=False)
-        if not self.console.is_terminal and "COLUMNS" not in os.environ:
-            self.console.width = PIPED
+        self.console = Screen()
 
     def say(self, text: str = "", style: str = "") -> None:
         """One paragraph, wrapped on a terminal only."""
+        if self.console.options.ascii_only:
+            text = text.translate(ASCII_BARS)
         self.console.print(Text(text, style=style), soft_wrap=not self.console.is_terminal)
 
     def notice(self, text: str) -> None:

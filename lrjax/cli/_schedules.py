@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import schedules
+from .._checks import show
 from .._types import Schedule
 from ..plots import plot_schedules
 from ..schedules import Durations
@@ -61,7 +62,7 @@ def _durations(options: "Schedules", own: Any) -> Durations:
 def _pair(word: str) -> tuple[str, Any]:
     key, equals, value = word.partition("=")
     if not equals or not key.isidentifier():
-        raise UsageError(f"An argument of a schedule is written KEY=VALUE, got {word!r}. For example: {EXAMPLE}")
+        raise UsageError(f"An argument of a schedule is written KEY=VALUE, got {show(word)}. For example: {EXAMPLE}")
     return key, _number(value)
 
 

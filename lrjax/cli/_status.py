@@ -1,5 +1,6 @@
 """How a command ends: the exit status, complaints, and the files of a result."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 def complain(words: str) -> None:
     """On standard error."""
-    print(f"lrjax: {words}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads it, or the device is full: the exit status tells
+        print(f"lrjax: {words}", file=sys.stderr, flush=True)
 
 
 def interruption(told: str, files: dict[str, Path], directory: str | None = None, *, resumable: bool = True) -> str:
@@ -40,6 +42,12 @@ def write_result(document: Path, value: Any, pictures: dict[str, Callable[[], An
         for name, draw in pictures.items():
             draw().figure.savefig(document.parent / name)
             files[name] = document.parent / name
-    except OSError as error:
-        return files, f"Not everything could be written to {document.parent}: {error.strerror or error}."
+    except Exception as error:  # what was found must be printed all the same
+        return files, not_written(document.parent, error)
     return files, ""
+
+
+def not_written(folder: Path, error: Exception) -> str:
+    """That files are missing, and why."""
+    words = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+    return f"Not everything could be written to {folder}: {words}."

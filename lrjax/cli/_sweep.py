@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._checks import Mode, check_mode
+from .._checks import Mode, check_mode, show
 from ..plots import plot_sweep
 from ..sweeps import (
     BestTrial,
@@ -23,8 +23,9 @@ from ..sweeps import (
     trial_scores,
     zipped,
 )
+from ..sweeps._grid import MAX_TRIALS
 from ._load import UsageError, load_executor, load_factory, load_key, load_task, make_folder
-from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption
+from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, not_written
 
 if TYPE_CHECKING:
     from ._options import Sweep
@@ -46,7 +47,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
     def check_metric(event: SweepProgress) -> None:
         if event.evaluation is not None and options.metric not in event.evaluation.metrics:
             names = ", ".join(event.evaluation.metrics)
-            raise UsageError(f"`--metric` must be one of {names}, got {options.metric!r}.")
+            raise UsageError(f"`--metric` must be one of {names}, got {show(options.metric)}.")
 
     try:
         result = sweep(
@@ -87,7 +88,9 @@ def _read_values(option: str, word: str) -> tuple[str, np.ndarray]:
     """`weight_decay=0,0.01`, `learning_rate=1e-5:1:25log` or `b1=0:0.9:4`."""
     name, equals, text = word.partition("=")
     if not equals or not name.isidentifier() or not text:
-        raise UsageError(f"`{option}` must be NAME=VALUES, got {word!r}. Write for example weight_decay=0,0.01,0.1.")
+        raise UsageError(
+            f"`{option}` must be NAME=VALUES, got {show(word)}. Write for example weight_decay=0,0.01,0.1."
+        )
     try:
         if ":" in text:
             return name, _read_range(option, name, text)
@@ -97,7 +100,7 @@ def _read_values(option: str, word: str) -> tuple[str, np.ndarray]:
         if isinstance(error, _RangeError):
             raise UsageError(str(error)) from None
         raise UsageError(
-            f"`{option} {name}=...` must be numbers with commas between or FIRST:LAST:COUNT, got {text!r}. "
+            f"`{option} {name}=...` must be numbers with commas between or FIRST:LAST:COUNT, got {show(text)}. "
             "Write for example 1e-4,1e-3 or 1e-5:1:25log."
         ) from None
 
@@ -110,6 +113,8 @@ def _read_range(option: str, name: str, text: str) -> np.ndarray:
     first, last, count = text.split(":")
     log = count.endswith("log")
     low, high, number = float(first), float(last), int(count.removesuffix("log"))
+    if number > MAX_TRIALS:
+        raise _RangeError(f"`{option} {name}={text}` may have at most {MAX_TRIALS:,} points, got {show(number)}.")
     if number < 2:
         raise _RangeError(f"`{option} {name}={text}` must have at least 2 points, got {number}.")
     if not log:
@@ -126,13 +131,17 @@ def read_stop(words: str, metric: str, mode: Mode) -> Any:
         return None
     if kind == "diverged" and not numbers:
         return StopDiverged()
-    if kind == "halving" and 1 <= len(numbers) <= 2 and all(number.isdecimal() for number in numbers):
+    if (
+        kind == "halving"
+        and 1 <= len(numbers) <= 2
+        and all(number.isdecimal() and len(number) < 10 for number in numbers)
+    ):
         factor = {"factor": int(numbers[1])} if len(numbers) == 2 else {}
         try:
             return SuccessiveHalving(first=int(numbers[0]), metric=metric, mode=mode, **factor)
         except ValueError as error:
             raise UsageError(f"`--stop {words}`: {error}") from None
-    raise UsageError(f"`--stop` must be none, diverged, halving:FIRST or halving:FIRST:FACTOR, got {words!r}.")
+    raise UsageError(f"`--stop` must be none, diverged, halving:FIRST or halving:FIRST:FACTOR, got {show(words)}.")
 
 
 def _best(result: SweepResult, options: "Sweep") -> tuple[BestTrial | None, str]:
@@ -156,8 +165,8 @@ def _write(folder: Path, result: SweepResult, options: "Sweep") -> tuple[dict[st
         for name, write in writers.items():
             write(folder / name)
             files[name] = folder / name
-    except OSError as error:
-        return files, f"Not everything could be written to {folder}: {error.strerror or error}."
+    except Exception as error:  # what was found must be printed all the same
+        return files, not_written(folder, error)
     return files, ""
 
 

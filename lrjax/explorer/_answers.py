@@ -64,7 +64,7 @@ class Answers:
         document = read_document(text)
         if "format" not in document and "name" in document:
             return {"spec": to_spec(read_schedule(document))}
-        return {"id": self._keep(read_result(text, name))}
+        return {"id": self._keep(read_result(document, name))}
 
     def show(self, opened: dict[str, Any]) -> None:
         """What the page opens with."""

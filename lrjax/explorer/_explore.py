@@ -4,7 +4,7 @@ import errno
 import os
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .._checks import check_count, show
@@ -13,9 +13,15 @@ from ._course import course
 from ._paths import OPTIMIZERS
 from ._presets import START
 from ._read import Refused
-from ._server import MAX_BODY, Server, is_local
+from ._server import MAX_BODY, Server, is_local, name_in
 
 PORT = 8571
+
+EXPOSED = (
+    "Warning: every machine that reaches this address can use the page, without a password and unencrypted: keep this "
+    "one computing, and see the curves of the files that are opened here."
+)
+"""What another host than this machine's own means."""
 
 
 def explore(
@@ -23,6 +29,7 @@ def explore(
     *,
     host: str = "127.0.0.1",
     port: int = PORT,
+    names: Sequence[str] = (),
     browser: bool = True,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -32,24 +39,28 @@ def explore(
 
     Args:
       file: a result that `LRFinderResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
-      host: address to listen at; with the default nobody else's machine can reach it.
+      host: address to listen at; with the default nobody else's machine can reach it. There is no password and no
+        encryption.
       port: TCP port; 0 takes any that is free.
+      names: further host names under which browsers reach the page, as through a proxy. It answers to localhost, to
+        `host`, to this machine's name and to addresses, so that no page of another site can ask under its own name.
       browser: whether to open the page.
       say: what tells the user where it is.
 
     Raises:
-      ValueError: the port is taken or none at all, the address is not this machine's, or the file is neither.
+      ValueError: the port is taken or none at all, the address is not this machine's, a name is none, or the file is
+        neither.
     """
     answers = Answers()
     if file is not None:
         answers.show(_open(answers, Path(file)))
     stopped = threading.Event()
-    with _listen(host, port, answers) as server:
+    with _listen(host, port, answers, names) as server:
         compiling = threading.Thread(target=_compile, args=(stopped,), daemon=True)
         compiling.start()
         say(f"The explorer is at {server.url} (Ctrl-C ends it)")
         if not is_local(host):
-            say("Whoever can reach this machine can use it.")
+            say(EXPOSED)
         if browser:
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         try:
@@ -73,7 +84,7 @@ def _open(answers: Answers, path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_BODY:
             raise Refused(f"it is larger than {MAX_BODY:,} bytes")
-        return answers.open_file(path.read_text(), path.name)
+        return answers.open_file(path.read_text("utf-8"), path.name)
     except OSError as error:
         raise ValueError(f"`explore(file)` must be a file that can be read, got {path}: {error.strerror}.") from None
     except ValueError as error:
@@ -82,12 +93,13 @@ def _open(answers: Answers, path: Path) -> dict:
         ) from None
 
 
-def _listen(host: str, port: int, answers: Answers) -> Server:
+def _listen(host: str, port: int, answers: Answers, names: Sequence[str]) -> Server:
+    _check_names(names)
     port = check_count("explore(port=...)", port, minimum=0)
     if port > 65535:
         raise ValueError(f"`explore(port=...)` must be at most 65535, got {port}.")
     try:
-        return Server(host, port, answers)
+        return Server(host, port, answers, names)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ValueError(
@@ -98,3 +110,12 @@ def _listen(host: str, port: int, answers: Answers) -> Server:
             f"`explore(host=...)` must be an address of this machine, and the port one that you may use, got "
             f"{show(host)} and {port}: {error.strerror}."
         ) from None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    rule = "`explore(names=...)` must be a list of host names"
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'{rule}, got {show(names)}. Write names=["box.example"].')
+    wrong = next((name for name in names if not name or name_in(name) != name.lower()), None)
+    if wrong is not None:
+        raise ValueError(f"{rule} without scheme, port and path, got {show(wrong)}. Write for example box.example.")

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._checks import check_lrs, show
-from .._json import read_text
 from ..demos import digits
 from ..finder import (
     LossCurve,
@@ -77,11 +75,11 @@ def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: i
     return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, test=test)
 
 
-def read_result(text: str, title: str) -> Evidence:
-    """The curve of a saved `LRFinderResult`. Its numbers are checked; nothing else of the file is used.
+def read_result(document: dict[str, Any], title: str) -> Evidence:
+    """The curve of a saved `LRFinderResult`. Everything is checked; nothing else of the file is used.
 
     Args:
-      text: of the file.
+      document: the file's JSON.
       title: its name.
 
     Returns:
@@ -91,7 +89,7 @@ def read_result(text: str, title: str) -> Evidence:
       Refused: it is no such file, or its numbers make no curve.
     """
     try:
-        result = read_text("This file", text, LRFinderResult._FORMAT, LRFinderResult, LRFinderResult._check)
+        result = LRFinderResult._from_document("This file", document)
         curve = _checked(result.curve)
         find_window(curve)
     except (TypeError, ValueError, OverflowError) as error:
@@ -105,10 +103,6 @@ def _checked(curve: LossCurve) -> LossCurve:
     for name, size in sizes.items():
         if size > MOST[name]:
             raise Refused(f"This file holds {size:,} {name}; at most {MOST[name]:,} can be shown.")
-    horizons = np.asarray(curve.horizons)
-    if horizons.dtype.kind not in "iu" or (np.diff(horizons) <= 0).any() or horizons[0] < 0:
-        raise Refused(f"`horizons` must be whole numbers that rise, got {show(horizons.tolist())}.")
-    check_lrs("lrs", curve.lrs)
     whole = {name: jnp.asarray(getattr(curve, name), np.int32) for name in ("horizons", "rounds", "diverged_at")}
     single = {name: jnp.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
     return curve._replace(**whole, **single, metrics={})

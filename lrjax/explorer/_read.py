@@ -1,10 +1,10 @@
 """What the page may ask for: JSON read with limits. Every refusal is a `Refused`, whose message the page shows."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._checks import check_choice, check_count, check_number, show
+from .._decode import parse
 from .._types import Schedule
 from ..schedules import from_spec
 
@@ -21,10 +21,9 @@ class Refused(ValueError):
 def read_document(text: bytes | str) -> dict[str, Any]:
     """A JSON object."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Refused(f"This is no JSON: {reason}.") from None
+        value = parse(text if isinstance(text, str) else text.decode())
+    except ValueError as error:
+        raise Refused(f"This is no JSON: {error}.") from None
     if not isinstance(value, dict):
         raise Refused(f"This must be a JSON object, got {type(value).__name__}.")
     return value

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -49,14 +49,18 @@ class Server(ThreadingHTTPServer):
       host: address to listen at.
       port: 0 takes any that is free; `self.url` says which.
       answers: what answers the page's questions.
+      names: further host names under which browsers reach it, through a proxy or a name server.
     """
 
     daemon_threads = True
+    request_queue_size = 1024  # the standard library's 5 drops connections of a few tabs at once
 
-    def __init__(self, host: str, port: int, answers: Answers):
+    def __init__(self, host: str, port: int, answers: Answers, names: Sequence[str] = ()):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.host, self.answers = host, answers
+        own = () if is_local(host) else (host, socket.gethostname())
+        self._names = {"localhost", *(name.lower() for name in (*own, *names))}
         self._under_way, self._changed = 0, threading.Condition()
         super().__init__((host, port), Handler)
 
@@ -84,15 +88,17 @@ class Server(ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._under_way)
 
     def knows(self, host: str | None) -> bool:
-        """Whether a request means this server by its Host header.
+        """Whether a request means this server by its Host header: a name of its own, or an address.
 
-        A page of another site whose name was made to lead here has that name in it.
+        A page of another site whose name was made to lead here (DNS rebinding) has that name in it, never an address.
         """
-        try:
-            name = urlsplit(f"//{host}").hostname
-        except ValueError:
-            return False
-        return not is_local(self.host) or is_local(name or "")
+        name = name_in(host or "")
+        return name in self._names or is_local(name) or (address_of(name) is not None and not is_local(self.host))
+
+    @property
+    def known(self) -> str:
+        """The names that it answers to, for messages."""
+        return ", ".join(sorted(self._names)) + ("" if is_local(self.host) else " and addresses")
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Quiet where the browser went away."""
@@ -102,10 +108,24 @@ class Server(ThreadingHTTPServer):
 
 def is_local(host: str) -> bool:
     """Whether an address can only be reached from this machine."""
+    address = address_of(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address; None if it is a name."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return None
+
+
+def name_in(host: str) -> str:
+    """The name or address in a Host header, without its port; empty if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -120,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         """A file of the page."""
         path = urlsplit(self.path).path
         if not self.server.knows(self.headers.get("Host")):
-            return self._refuse(HTTPStatus.FORBIDDEN, "This server answers to localhost only.")
+            return self._refuse(HTTPStatus.FORBIDDEN, self._unknown())
         if path not in FILES:
             return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
         name, kind = FILES[path]
@@ -159,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         refusal = None
         if not self.server.knows(self.headers.get("Host")):
-            refusal = HTTPStatus.FORBIDDEN, "This server answers to localhost only."
+            refusal = HTTPStatus.FORBIDDEN, self._unknown()
         elif self.headers.get_content_type() != "application/json":
             refusal = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json."
         elif not (length.isascii() and length.isdecimal()):
@@ -170,6 +190,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.rfile.read(int(length))
         self.close_connection = True  # what was not read is not the next request
         return self._refuse(*refusal)
+
+    def _unknown(self) -> str:
+        return f"This server answers to {self.server.known} only. Another name of it is given by --name."
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         self._json(status, {"error": message})

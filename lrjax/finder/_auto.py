@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
+from .._checks import MAX_UPDATES, check_count, check_flag, check_key, check_lr_range, on_host
+from .._decode import require_counts
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
-from ._curve import LossCurve, check_shapes
+from ._curve import LossCurve
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
@@ -107,7 +108,9 @@ def auto(
     start = time.perf_counter()
     key = check_key("auto(key=...)", key)
     low, high = check_lr_range("auto", min_lr, max_lr)
-    train_steps = check_count("auto(train_steps=...)", train_steps, minimum=FIRST_STEPS, unit="optimizer updates")
+    train_steps = check_count(
+        "auto(train_steps=...)", train_steps, minimum=FIRST_STEPS, maximum=MAX_UPDATES, unit="optimizer updates"
+    )
     always = check_flag("auto(always=...)", always)
     search = first = second = None
     doubts: tuple[WarningName, ...] = ()
@@ -289,8 +292,7 @@ class AutoResult(JsonResult, Shown):
         return self.last.plot(ax)
 
     def _check(self) -> None:
-        for stage in filter(None, (self.first, self.second)):
-            check_shapes("curve", stage.curve)
+        require_counts(self, "train_steps", minimum=1)
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .._checks import MAX_DECADES, is_lr
+from .._decode import require
 from .._repr import line_repr
 from .._types import Array, Float, Int
 
@@ -54,6 +56,21 @@ class LossCurve(NamedTuple):
     def num_trials(self) -> int:
         """Learning rates on the curve."""
         return self.lrs.shape[0]
+
+    def _check(self) -> None:
+        """Raise unless a curve from a file can be read by the rules."""
+        lrs = np.asarray(self.lrs, np.float64)
+        rises = lrs.size > 0 and (np.diff(lrs.astype(np.float32)) > 0).all() and all(map(is_lr, lrs[[0, -1]]))
+        near = rises and np.log10(lrs[-1]) - np.log10(lrs[0]) <= MAX_DECADES
+        require("lrs", near, f"learning rates that rise, within {MAX_DECADES} decades", lrs.tolist())
+        horizons = np.asarray(self.horizons, np.int64)
+        counts = horizons.size > 0 and horizons[0] >= 0 and (np.diff(horizons) > 0).all()
+        require("horizons", counts, "numbers of updates that rise", horizons.tolist())
+        initial = np.asarray(self.initial_loss, np.float64)
+        require("initial_loss", initial.size and (np.abs(initial) < 1e150).all(), "finite losses", initial.tolist())
+        for name, least in (("rounds", 0), ("diverged_at", -1)):
+            lowest = int(np.min(np.asarray(getattr(self, name))))
+            require(name, lowest >= least, f"at least {least}", lowest)
 
     def at(self, horizon: int) -> "LossCurve":
         """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum.

@@ -2,14 +2,26 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
-from .._checks import Mode, check_choice, check_count, check_key, check_lr_range, check_mode, check_number, on_host
+from .._checks import (
+    MAX_UPDATES,
+    Mode,
+    check_choice,
+    check_count,
+    check_key,
+    check_lr_range,
+    check_mode,
+    check_number,
+    is_lr,
+    on_host,
+)
+from .._decode import require
 from .._json import JsonResult
 from .._repr import line_repr
 from .._types import Float, Int, Key, OptimizerFactory
@@ -62,7 +74,7 @@ class RangeTest(JsonResult):
     metric_steps: Int[np.ndarray, " measurements"]
     smoothing: float
     num_steps: int
-    mode: str
+    mode: Literal["exponential", "linear"]
     stopped: str | None
     moved: bool = True
 
@@ -146,9 +158,14 @@ class RangeTest(JsonResult):
         return plot_range_test(self, ax=ax)
 
     def _check(self) -> None:
-        lengths = {len(self.lrs), len(self.losses), len(self.smoothed)}
-        if len(lengths) > 1:
-            raise ValueError(f"lrs, losses and smoothed must be equally long, got {sorted(lengths)}")
+        done = len(self.lrs)
+        rises = done and is_lr(self.lrs[0]) and is_lr(self.lrs[-1]) and (np.diff(self.lrs) > 0).all()
+        require("lrs", rises, "learning rates that rise", self.lrs.tolist())
+        require("num_steps", self.num_steps >= done, f"at least the {done} that were done", self.num_steps)
+        require("smoothing", 0 <= self.smoothing < 1, "a weight in [0, 1)", self.smoothing)
+        steps = self.metric_steps
+        inside = not steps.size or (steps[0] >= 0 and steps[-1] < done and (np.diff(steps) > 0).all())
+        require("metric_steps", inside, f"steps from 0 to {done - 1} that rise", steps.tolist())
 
 
 _RULES = (
@@ -237,7 +254,9 @@ def range_test(
     check_factory("range_test(make_optimizer=...)", make_optimizer)
     key = check_key("range_test(key=...)", key)
     low, high = check_lr_range("range_test", min_lr, max_lr)
-    num_steps = check_count("range_test(num_steps=...)", num_steps, minimum=2, unit="optimizer updates")
+    num_steps = check_count(
+        "range_test(num_steps=...)", num_steps, minimum=2, maximum=MAX_UPDATES, unit="optimizer updates"
+    )
     mode = check_choice("range_test(mode=...)", mode, ("exponential", "linear"))
     weight = "a weight in [0, 1)"
     smoothing = check_number("range_test(smoothing=...)", smoothing, rule=weight, accept=lambda x: 0 <= x < 1)
@@ -287,7 +306,7 @@ def range_test(
         metric_steps=np.asarray(metric_steps, np.int64),
         smoothing=smoothing,
         num_steps=len(lrs),
-        mode=mode,
+        mode=cast(Literal["exponential", "linear"], mode),
         stopped=stopped,
         moved=moved,
     )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range, on_host
+from .._checks import MAX_UPDATES, check_count, check_key, check_lr_range, on_host
+from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
-from ._curve import LossCurve, check_shapes
+from ._curve import LossCurve
 from ._find import Search
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
@@ -158,7 +159,9 @@ def smoothed_minimum(curve: LossCurve, window: Window) -> Float[Array, ""]:
 
 
 def _check_place(step: object, train_steps: object) -> tuple[int, int]:
-    total = check_count("refind_lr(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
+    total = check_count(
+        "refind_lr(train_steps=...)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates of the whole training"
+    )
     done = check_count("refind_lr(step=...)", step, minimum=0, unit="optimizer updates before the checkpoint")
     if done >= total:
         raise ValueError(
@@ -264,7 +267,7 @@ class RefindResult(JsonResult, Shown):
         return dataclasses.replace(self.search, outcome=self.outcome, warnings=self.warnings).plot(ax)
 
     def _check(self) -> None:
-        check_shapes("curve", self.search.curve)
+        require("step", 0 <= self.step < self.train_steps, f"from 0 to below train_steps={self.train_steps}", self.step)
 
     def __repr__(self) -> str:
         if not self.found:

@@ -1,15 +1,17 @@
 """What a search returns: the learning rate, the evidence, the doubts and the cost."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
 from ..trials import Execution, show_bytes
-from ._curve import LossCurve, check_shapes
+from ._curve import LossCurve
 from ._warnings import LRWarning
 from ._window import Outcome, Window
 
@@ -111,7 +113,12 @@ class LRFinderResult(JsonResult, Shown):
         return plot_finder(self, ax=ax)
 
     def _check(self) -> None:
-        check_shapes("curve", self.curve)
+        named = self.window.outcome
+        require("outcome", self.outcome is named, f"{named.name}, as the window has it", self.outcome.name)
+        found = self.outcome is Outcome.found
+        require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
+        require("num_trials", self.num_trials == self.curve.num_trials, "that of the curve", self.num_trials)
+        require_counts(self, "num_updates")
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

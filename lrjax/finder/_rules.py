@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_count
+from .._checks import MAX_UPDATES, check_count
 from .._types import Array, Float
 from ._curve import LossCurve
 from ._window import Window, crossing_below
@@ -140,7 +140,7 @@ def lowest_for(train_steps: int) -> Rule:
       >>> print(f"{result.lr / result.window.max_lr:.3f}")
       0.632
     """
-    steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
+    steps = check_count("lowest_for(train_steps)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates")
 
     def lowest_for(curve: LossCurve, window: Window) -> Float[Array, ""]:
         longer = jnp.maximum(1.0, SETTLED * steps / curve.horizons[-1].astype(window.max_lr.dtype))

@@ -9,7 +9,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from .._checks import MAX_DECADES
+from .._checks import MAX_DECADES, is_lr
+from .._decode import require
 from .._repr import line_repr
 from .._types import Array, Bool, Float, Int
 from ._curve import LossCurve, check_shapes, reduce_losses
@@ -81,6 +82,24 @@ class Window(NamedTuple):
     def outcome(self) -> Outcome:
         """How the search ended (concrete values only)."""
         return _OUTCOMES[int(self.outcome_index)]
+
+    def _check(self) -> None:
+        """Raise unless a window from a file can be shown."""
+        index, effect = int(self.outcome_index), float(self.effect)
+        require("outcome_index", 0 <= index < 3, "0, 1 or 2", index)
+        cells, loss = np.asarray(self.log10_lr, np.float64), np.asarray(self.loss, np.float64)
+        rise = cells.size > 0 and np.isfinite(cells).all() and (np.diff(cells) > 0).all()
+        require("log10_lr", rise, "finite exponents that rise", cells.tolist())
+        last = int(np.isfinite(loss).sum())
+        require("loss", last and np.isfinite(loss[:last]).all(), "finite up to the highest trial", loss.tolist())
+        if self.outcome is not Outcome.found:
+            require("effect", not effect > 0, "nan or at most 0 where nothing was found", effect)
+            return
+        for name in ("min_lr", "max_lr", "best_lr"):
+            lr = float(getattr(self, name))
+            require(name, is_lr(lr), "a learning rate", lr)
+        require("min_lr", self.min_lr <= self.max_lr, f"at most max_lr, {float(self.max_lr):g}", float(self.min_lr))
+        require("effect", 0 < effect < 1e150, "finite and above 0 where a learning rate was found", effect)
 
     @property
     def decades(self) -> Float[Array, ""]:

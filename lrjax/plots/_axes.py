@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._types import Float
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, CHOSEN, GREY, WASH = "#12395b", "#c1440e", "#6b6b6b", "#dbe7f3"
 
+LARGEST = 1e150
+"""Beyond it the axes of matplotlib overflow."""
+
 SMALL = 8.0
 """Font size of everything but the axes' labels, in points."""
+
+
+def plain(name: str, limit: int = 32) -> str:
+    """A name from a result as a picture can show it: short, its dollars no mathematics."""
+    return (name if len(name) <= limit else name[: limit - 3] + "...").replace("$", r"\$")
 
 
 def new_axes() -> "Axes":
@@ -73,6 +79,6 @@ def draw_legend(ax: "Axes", **options: Any) -> None:
     ax.legend(**style, **{"loc": "best" if taken else "lower left"} | options).set_zorder(10)
 
 
-def gaps(values: Float[np.ndarray, " trials"]) -> Float[np.ndarray, " trials"]:
-    """Values that are not finite as nan, so that lines break there."""
-    return np.where(np.isfinite(values), values, np.nan)
+def gaps(values: np.ndarray) -> np.ndarray:
+    """Values that are not finite, or cannot be drawn to scale, as nan, so that lines break there."""
+    return np.where(np.abs(values) < LARGEST, values, np.nan)

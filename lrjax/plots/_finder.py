@@ -7,7 +7,7 @@ import numpy as np
 
 from .._types import Float
 from ..finder import LossCurve, LRFinderResult, Outcome
-from ._axes import CHOSEN, GREY, INK, SMALL, WASH, draw_legend, draw_title, gaps, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, SMALL, WASH, draw_legend, draw_title, gaps, new_axes, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def plot_finder(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     """
     ax = new_axes() if ax is None else ax
     curve = result.curve
-    lrs, losses = np.asarray(curve.lrs, np.float64), np.asarray(curve.final, np.float64)
+    lrs, losses = np.asarray(curve.lrs, np.float64), gaps(np.asarray(curve.final, np.float64))
     initial = float(np.mean(np.asarray(curve.initial_loss, np.float64)))
     means = losses.mean(axis=0)
     low, high = _loss_limits(means, initial, float(result.window.effect))
@@ -111,7 +111,7 @@ def _draw_horizons(ax: "Axes", curve: LossCurve) -> None:
 
 
 def _draw_seeds(ax: "Axes", lrs: Float[np.ndarray, " trials"], losses: Float[np.ndarray, "seeds trials"]) -> None:
-    lowest, highest = gaps(losses.min(axis=0)), gaps(losses.max(axis=0))
+    lowest, highest = losses.min(axis=0), losses.max(axis=0)
     if losses.shape[0] > 1 and np.isfinite(highest).any():
         label = f"mean and range of {losses.shape[0]} seeds"
         ax.fill_between(lrs, lowest, highest, color=INK, alpha=0.22, linewidth=0, label=label, zorder=2)
@@ -119,7 +119,7 @@ def _draw_seeds(ax: "Axes", lrs: Float[np.ndarray, " trials"], losses: Float[np.
 
 def _draw_trials(ax: "Axes", curve: LossCurve, means: Float[np.ndarray, " trials"], ceiling: float) -> None:
     lrs, rounds = np.asarray(curve.lrs, np.float64), np.minimum(np.asarray(curve.rounds), len(ROUND_MARKERS) - 1)
-    ax.plot(lrs, gaps(means), color=INK, linewidth=1.3, zorder=3)
+    ax.plot(lrs, means, color=INK, linewidth=1.3, zorder=3)
     for number in np.unique(rounds[np.isfinite(means)]):
         here = (rounds == number) & np.isfinite(means)
         style = {"facecolor": INK if number % 2 == 0 else "white", "edgecolor": INK, "linewidth": 1.1}
@@ -152,7 +152,7 @@ def _draw_picks(ax: "Axes", result: LRFinderResult) -> None:
             color=CHOSEN if chosen else GREY,
             linewidth=2.4 if chosen else 1.2,
             linestyle=METHOD_LINES.get(name, METHOD_LINES[""]),
-            label=f"{name} {lr:.2e}" + (" (chosen)" if chosen else ""),
+            label=f"{plain(name)} {lr:.2e}" + (" (chosen)" if chosen else ""),
             zorder=4 if chosen else 3,
         )
     if result.interval is not None:
@@ -165,7 +165,7 @@ def _draw_picks(ax: "Axes", result: LRFinderResult) -> None:
 def finder_title(result: LRFinderResult) -> str:
     """The learning rate, or that there is none."""
     if result.outcome is Outcome.found:
-        return f"learning rate {result.lr:.2e} ({result.rule})"
+        return f"learning rate {result.lr:.2e} ({plain(result.rule)})"
     return f"no learning rate: {result.outcome.name}"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._types import Float
 from ..finder import RangeTest
-from ._axes import CHOSEN, GREY, INK, draw_legend, draw_title, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, draw_legend, draw_title, gaps, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,11 +34,12 @@ def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
       'log'
     """
     ax = new_axes() if ax is None else ax
-    lrs, losses, smoothed = (np.asarray(part, np.float64) for part in (test.lrs, test.losses, test.smoothed))
+    lrs = np.asarray(test.lrs, np.float64)
+    losses, smoothed = (gaps(np.asarray(part, np.float64)) for part in (test.losses, test.smoothed))
     ax.set(xlabel="learning rate of the step", ylabel="training loss", ylim=_limits(losses, smoothed))
     ax.set_xscale("linear" if test.mode == "linear" else "log")
-    ax.plot(lrs, _finite(losses), color="0.72", linewidth=0.9, label="loss of the step's batch", zorder=2)
-    ax.plot(lrs, _finite(smoothed), color=INK, linewidth=1.8, label=f"smoothed ({test.smoothing:g})", zorder=3)
+    ax.plot(lrs, losses, color="0.72", linewidth=0.9, label="loss of the step's batch", zorder=2)
+    ax.plot(lrs, smoothed, color=INK, linewidth=1.8, label=f"smoothed ({test.smoothing:g})", zorder=3)
     if test.stopped is not None:
         ax.axvline(lrs[-1], color=GREY, linewidth=1.0, linestyle=":", label=f"stopped at {lrs[-1]:.1e}", zorder=1)
     suggestions = test.suggestions().lrs
@@ -54,10 +55,6 @@ def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
     tidy(ax)
     draw_legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5))  # outside: a noisy history leaves no room
     return ax
-
-
-def _finite(values: Float[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _limits(losses: Float[np.ndarray, " steps"], smoothed: Float[np.ndarray, " steps"]) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def _loss_limits(rungs: tuple[SearchRung, ...]) -> tuple[float, float]:
     if not effects:
         scale = 0.5 * abs(initial) or 1.0
         return initial - 0.5 * scale, initial + 1.1 * scale
-    least = min(np.min(rung.losses, initial=initial, where=np.isfinite(rung.losses)) for rung in rungs)
+    least = min(np.min(rung.losses, initial=initial, where=np.isfinite(gaps(rung.losses))) for rung in rungs)
     low = 0.85 * least if least > 0 else least - 0.06 * max(effects)
     return float(low), initial + 0.5 * max(effects)
 
@@ -99,15 +99,15 @@ def _draw_rung(ax: "Axes", rung: SearchRung, index: int, count: int) -> None:
         "markerfacecolor": "white" if index % 2 else shade,
         "linewidth": 1.1 + 0.5 * index / count,
     }
-    ax.plot(lrs, gaps(means), color=shade, marker=marker, label=label, zorder=3 + index, **style)
+    ax.plot(lrs, means, color=shade, marker=marker, label=label, zorder=3 + index, **style)
     if len(rung.losses) > 1:
-        lowest, highest = gaps(rung.losses.min(axis=0)), gaps(rung.losses.max(axis=0))
+        lowest, highest = gaps(rung.losses).min(axis=0), gaps(rung.losses).max(axis=0)
         ax.fill_between(lrs, lowest, highest, color=shade, alpha=0.18, linewidth=0, zorder=2)
 
 
 def _means(rung: SearchRung) -> np.ndarray:
-    """Mean over the seeds, inf where one diverged."""
-    return np.where(np.isfinite(rung.losses), rung.losses, np.inf).mean(axis=0)
+    """Mean over the seeds, nan where one diverged."""
+    return gaps(rung.losses).mean(axis=0)
 
 
 def _draw_lost(ax: "Axes", rungs: tuple[SearchRung, ...], ceiling: float) -> None:

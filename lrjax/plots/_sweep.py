@@ -7,7 +7,7 @@ import numpy as np
 from .._checks import Mode, check_mode, show
 from .._types import Float
 from ..sweeps import SweepResult, trial_scores
-from ._axes import CHOSEN, GREY, INK, SMALL, draw_title, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, SMALL, draw_title, gaps, new_axes, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def plot_sweep(
     """
     if kind is not None and kind not in KINDS:
         raise ValueError(f"`plot(kind=...)` must be one of {', '.join(map(repr, KINDS))} or None, got {show(kind)}.")
-    values = result.final(metric)
+    values = gaps(result.final(metric))
     mode = check_mode("plot_sweep", metric, mode)
     ax = new_axes() if ax is None else ax
     kind = kind or _fitting_kind(result)
@@ -70,24 +70,25 @@ def _fitting_kind(result: SweepResult) -> str:
 
 
 def _number_axis(result: SweepResult, axis: int) -> Float[np.ndarray, " settings"] | None:
-    """The numbers along an axis; None where they are no numbers, such as schedules."""
+    """The numbers along an axis; None where they are no numbers, such as schedules, or cannot be drawn to scale."""
     name = result.names[axis][0]
     column = result.columns[name]
     if column.dtype.kind not in "iuf" or any(other.startswith(f"{name}.") for other in result.columns):
         return None
     index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
-    return np.asarray([column[np.flatnonzero(index == place)[0]] for place in range(result.shape[axis])], np.float64)
+    numbers = np.asarray([column[np.flatnonzero(index == place)[0]] for place in range(result.shape[axis])], np.float64)
+    return None if np.isnan(gaps(numbers)).any() else numbers
 
 
 def _label(result: SweepResult, axis: int, place: int) -> str:
     name = result.names[axis][0]
-    numbers = _number_axis(result, axis)
+    shown, numbers = plain(name), _number_axis(result, axis)
     if numbers is not None:
-        return f"{name} {numbers[place]:.3g}"
+        return f"{shown} {numbers[place]:.3g}"
     index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
     trial = int(np.flatnonzero(index == place)[0])
     kind = result.columns.get(f"{name}.kind")
-    return f"{name} {place}" if kind is None else f"{place}: {kind[trial]}"
+    return f"{shown} {place}" if kind is None else f"{place}: {plain(str(kind[trial]))}"
 
 
 def _trial_label(result: SweepResult, trial: int) -> str:
@@ -99,7 +100,7 @@ def _draw_curves(
     ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
 ) -> None:
     """The mean over the seeds at every evaluation; the best trials in colour."""
-    every = result.metrics[metric]
+    every = gaps(result.metrics[metric])
     order = np.argsort(_scores(result, metric, mode), kind="stable")
     colours = _colours(min(len(order), MOST_CURVES))
     for place, trial in reversed(list(enumerate(order))):
@@ -109,7 +110,7 @@ def _draw_curves(
         label = _trial_label(result, int(trial)) if named else None
         ax.plot(
             result.steps,
-            _gaps(means),
+            gaps(means),
             color=colour,
             linewidth=1.5 if named else 0.8,
             label=label,
@@ -142,15 +143,15 @@ def _draw_axis(
         if lines > 1:
             rest = np.unravel_index(line, result.shape[1:])
             label = ", ".join(_label(result, axis + 1, int(place)) for axis, place in enumerate(rest))
-        ax.plot(x[order], _gaps(some.mean(axis=1)), "o-", color=colours[line], markersize=4, linewidth=1.4, label=label)
+        ax.plot(x[order], gaps(some.mean(axis=1)), "o-", color=colours[line], markersize=4, linewidth=1.4, label=label)
         if result.num_seeds > 1:
-            low, high = _gaps(some.min(axis=1)), _gaps(some.max(axis=1))
+            low, high = gaps(some.min(axis=1)), gaps(some.max(axis=1))
             ax.fill_between(x[order], low, high, color=colours[line], alpha=0.15, linewidth=0)
     if numbers is None:
         ax.set_xticks(x, [_label(result, 0, place) for place in range(count)], rotation=30, ha="right", fontsize=SMALL)
     elif (numbers > 0).all() and numbers.max() / numbers.min() > 20:
         ax.set_xscale("log")
-    ax.set(xlabel=result.names[0][0], ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
+    ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
     _limit(ax, values, mode)
     tidy(ax)
     if lines > 1:
@@ -183,7 +184,7 @@ def _draw_heat(
         step = max(1, -(-count // 13))
         ticks(range(0, count, step), labels[::step], fontsize=SMALL)
     ax.tick_params(axis="x", rotation=45 if result.shape[0] > 7 else 0)
-    ax.set(xlabel=result.names[0][0], ylabel=result.names[1][0])
+    ax.set(xlabel=plain(result.names[0][0]), ylabel=plain(result.names[1][0]))
     for x, y in np.argwhere(~np.isfinite(means)):
         ax.plot(x, y, "x", color=GREY, markersize=5)
     scores = _scores(result, metric, mode)
@@ -217,12 +218,8 @@ def _limit(ax: "Axes", values: np.ndarray, mode: Mode) -> None:
         ax.set_ylim(low - margin, top + margin)
 
 
-def _gaps(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
 def _metric_label(metric: str) -> str:
-    return {"loss": "validation loss", "train_loss": "training loss"}.get(metric, metric)
+    return {"loss": "validation loss", "train_loss": "training loss"}.get(metric, plain(metric))
 
 
 def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:

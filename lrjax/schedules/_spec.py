@@ -1,7 +1,6 @@
 """Any schedule as JSON, and back."""
 
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from .._checks import show
+from .._decode import MAX_DEPTH, parse
 from .._types import Schedule
 from . import _arguments as check
 from . import _compose, _cycle, _decay, _one_cycle, _rates, _stable, _stairs, _warmup
@@ -130,10 +130,14 @@ def from_spec(spec: Mapping[str, Any] | str | Path) -> Schedule:
     """
     if isinstance(spec, (str, Path)):
         spec = _read(spec)
+    return _made(spec, MAX_DEPTH)
+
+
+def _made(spec: Any, depth: int) -> Schedule:
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise TypeError(f'`from_spec(spec)` must be a dict with the key "name", got {show(spec)}.')
     name = spec["name"]
-    arguments = {key: _from_json(value) for key, value in spec.items() if key != "name"}
+    arguments = {key: _from_json(value, depth) for key, value in spec.items() if key != "name"}
     return make(name, arguments)
 
 
@@ -146,7 +150,7 @@ def make(name: str, arguments: dict[str, Any]) -> Schedule:
 
         close = get_close_matches(str(name), FACTORIES, n=1)
         advice = f"Did you mean {close[0]}?" if close else f"There are {', '.join(FACTORIES)}."
-        raise ValueError(f"`{name}` is not a schedule. {advice}")
+        raise ValueError(f"`{show(name, 40)[1:-1]}` is not a schedule. {advice}")
     factory: Callable[..., Schedule] = FACTORIES[name]
     signature = inspect.signature(factory)
     parameters = signature.parameters.values()
@@ -158,7 +162,7 @@ def make(name: str, arguments: dict[str, Any]) -> Schedule:
     unknown = [key for key in arguments if key not in signature.parameters]
     if missing or unknown:
         lacks = f"lacks {', '.join(missing)}" if missing else ""
-        has = f"has no argument {', '.join(unknown)}" if unknown else ""
+        has = f"has no argument {', '.join(show(key, 40)[1:-1] for key in unknown[:3])}" if unknown else ""
         raise TypeError(f"`{name}` {' and '.join(filter(None, (lacks, has)))}. It is {name}{signature_text(name)}.")
     spread = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
     if spread is None:
@@ -173,26 +177,33 @@ def signature_text(name: str) -> str:
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
-def _from_json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if set(value) != {"float64"}:
-            return from_spec(value)
-        number = value["float64"]
-        return jnp.asarray(np.float64(number)) if isinstance(number, (int, float)) else number
-    return [_from_json(one) for one in value] if isinstance(value, list) else value
+def _from_json(value: Any, depth: int) -> Any:
+    if not isinstance(value, (Mapping, list)):
+        return value
+    if depth == 0:
+        raise ValueError(f"`from_spec(spec)` must be nested at most {MAX_DEPTH} deep, got more. Simplify it.")
+    if isinstance(value, list):
+        return [_from_json(one, depth - 1) for one in value]
+    if set(value) != {"float64"}:
+        return _made(value, depth - 1)
+    number = value["float64"]
+    if type(number) not in (int, float) or not abs(number) < 1e308:
+        return number  # which the schedule refuses
+    with np.errstate(over="ignore"):  # without x64 a number beyond float32 is inf
+        return jnp.asarray(np.float64(number))
 
 
 def _read(spec: str | Path) -> Any:
     if isinstance(spec, str) and spec.lstrip()[:1] in ("{", "["):
         text = spec
     elif Path(spec).is_file():
-        text = Path(spec).read_text()
+        text = Path(spec).read_text("utf-8")
     else:
         raise ValueError(
             f"`from_spec(spec)` must be a dict, JSON text or the path of a file, got {show(spec)}: there is no such "
             'file. Write for example {"name": "constant", "value": 0.1}.'
         )
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse(text)
+    except ValueError as error:
         raise ValueError(f"`from_spec(spec)` must be JSON, got {show(text)}: {error}.") from None

@@ -1,11 +1,13 @@
 """What a search with a budget returns: the learning rate, every rung, the doubts and the cost."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
 from ..finder import LRFinderResult, LRNotFound, Outcome, SearchInterrupted
@@ -139,13 +141,16 @@ class SearchResult(JsonResult, Shown):
         return plot_search(self, ax=ax)
 
     def _check(self) -> None:
-        """Raise unless the rungs' arrays fit together."""
-        for number, rung in enumerate(self.rungs):
-            wanted = (len(rung.initial_loss), len(rung.log10_lrs))
-            if rung.losses.shape != wanted:
-                raise ValueError(f"rung {number} needs losses of shape {wanted}, got {rung.losses.shape}")
-        if self.finder is None and not 0 <= self.rung < len(self.rungs):
-            raise ValueError(f"rung must be one of {len(self.rungs)}, got {self.rung}")
+        require_counts(self, "train_steps", minimum=1)
+        require_counts(self, "num_trials", "num_updates")
+        found, count = self.outcome is Outcome.found, len(self.rungs)
+        require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
+        if self.finder is not None:
+            require("outcome", self.outcome is self.finder.outcome, "that of the finder", self.outcome.name)
+            return
+        require("rung", 0 <= self.rung < count, f"the index of one of {count} rungs", self.rung)
+        chosen = self.rungs[self.rung].window.outcome
+        require("outcome", not found or chosen is Outcome.found, f"that of the chosen rung, {chosen.name}", "found")
 
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:

@@ -6,6 +6,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
+from .._decode import require, require_counts
 from .._repr import line_repr
 from .._types import Float
 from ..finder import LossCurve, Outcome, Window, find_window
@@ -37,10 +38,19 @@ class SearchRung:
 
     __repr__ = line_repr
 
+    def _check(self) -> None:
+        """Raise unless a rung from a file can be read as a curve."""
+        require("num_steps", 0 < self.num_steps < 2**31, "from 1 to 2**31 - 1", self.num_steps)
+        require_counts(self, "edges", "spent")
+        finite = np.isfinite(self.log10_lrs).all() and np.abs(self.log10_lrs).max(initial=0) < 50
+        require("log10_lrs", finite, "exponents of learning rates", self.log10_lrs.tolist())
+        self.curve._check()
+
     @functools.cached_property
     def curve(self) -> LossCurve:
         """The rung as the finder's curve; a loss that is not finite counts as divergence at the last step."""
-        losses = np.where(np.isfinite(self.losses), self.losses, np.inf).astype(np.float32)
+        with np.errstate(over="ignore"):  # with x64 a loss may be larger than any float32
+            losses = np.where(np.isfinite(self.losses), self.losses, np.inf).astype(np.float32)
         return LossCurve(
             lrs=jnp.asarray(10.0**self.log10_lrs, jnp.float32),
             losses=jnp.asarray(losses[None]),

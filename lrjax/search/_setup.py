@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lr_range, check_number
+from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_lr_range, check_number
 from .._types import Float, Key, OptimizerFactory
 from ..trials import (
     Accumulation,
@@ -78,7 +78,9 @@ def check_course(
       TypeError, ValueError: a bad argument.
     """
     check_task(f"{where}(task=...)", task)
-    steps = check_count(f"{where}(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
+    steps = check_count(
+        f"{where}(train_steps=...)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates of the whole training"
+    )
     if steps < SHORTEST:
         raise ValueError(
             f"`{where}(train_steps=...)` must be at least {SHORTEST} optimizer updates, got {steps}: the first sweep "
@@ -87,7 +89,7 @@ def check_course(
     rule = "the cost of the search as a multiple of the training's, >= 0 and finite (0: lrjax.find_lr)"
     cost = check_number(f"{where}(budget=...)", budget, rule=rule, accept=lambda value: 0 <= value < np.inf)
     if num_seeds is not None:
-        num_seeds = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds of the rungs")
+        num_seeds = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds of the rungs")
     low, high = check_lr_range(where, min_lr, max_lr)
     make = functools.partial(make_course, train_steps=steps, budget=cost, min_lr=low, max_lr=high, constants=constants)
     course = make(num_seeds=num_seeds)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +63,9 @@ def zipped(**values: Any) -> Zipped:
         )
     return Zipped(dict(values))
 
+
+MAX_TRIALS = 100_000
+"""Settings of a grid: more are a slip of the pen, and take minutes before the first update."""
 
 RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
 """Columns of the result's table besides hyperparameters and metrics."""
@@ -147,6 +151,7 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
     if by_name:
         _check_names(where, make_optimizer, names)
     shape = [axis.length for axis in axes]
+    _check_number(where, math.prod(shape))
     index = {
         name: place
         for axis, place in zip(axes, np.indices(shape).reshape(len(shape), -1), strict=True)
@@ -216,6 +221,11 @@ def read_values(where: str, value: object) -> list[PyTree]:
     return checked
 
 
+def _check_number(where: str, trials: int) -> None:
+    if trials > MAX_TRIALS:
+        raise ValueError(f"`{where}` may make at most {MAX_TRIALS:,} trials, got {trials:,}. Leave values out.")
+
+
 def _items(where: str, value: Any) -> list[Any]:
     if value is None or isinstance(value, (str, bytes, set, frozenset, Iterator, MappingView)):
         raise TypeError(
@@ -223,6 +233,7 @@ def _items(where: str, value: Any) -> list[Any]:
             "Write a list or an array."
         )
     if isinstance(value, (list, tuple, range)) and not hasattr(value, "_fields"):
+        _check_number(where, len(value))
         return list(value)
     if not isinstance(value, Mapping) and np.ndim(value) == 0 and not _is_tree(value):
         if callable(value):
@@ -240,6 +251,7 @@ def _items(where: str, value: Any) -> list[Any]:
     if len(lengths) > 1:
         listed = ", ".join(f"{path_of(path)}: {describe(np.asarray(leaf))}" for path, leaf in leaves[:4])
         raise ValueError(f"`{where}` must have one leading axis over the settings for all leaves, got {listed}.")
+    _check_number(where, max(lengths))
     value = jax.tree.map(np.asarray, value)  # a pandas.Series would be read by its labels
     return [jax.tree.map(lambda leaf, i=index: leaf[i], value) for index in range(lengths.pop())]
 

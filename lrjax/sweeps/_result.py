@@ -1,6 +1,8 @@
 """What a sweep measured: a tidy table, the best trial, pictures and files."""
 
 import dataclasses
+import itertools
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from .._checks import Mode, check_count, check_mode, show
+from .._decode import FieldError, require, require_counts
 from .._html import Shown
 from .._json import JsonResult
 from .._types import Float, Int, Schedule
@@ -184,23 +187,30 @@ class SweepResult(JsonResult, Shown):
         return arrays.Dataset(data, coords=coordinates, attrs={"num_steps": self.num_steps})
 
     def _check(self) -> None:
-        trials, seeds = self.diverged_at.shape
-        for name, values in self.metrics.items():
-            if values.shape != (trials, seeds, len(self.steps)):
-                raise ValueError(f"{name} has shape {values.shape}")
-        for name, values in self.columns.items():
-            if values.shape != (trials,):
-                raise ValueError(f"{name} has shape {values.shape}")
+        trials, names = self.num_trials, list(itertools.chain.from_iterable(self.names))
+        require("diverged_at", self.num_seeds, "of at least one seed", self.num_seeds)
+        axes = len(self.names) == len(self.shape) and all(self.names) and len(set(names)) == len(names)
+        require("names", axes, f"different names for each of {len(self.shape)} axes", self.names)
+        whole = min(self.shape, default=0) > 0 and math.prod(self.shape) == trials
+        require("shape", whole, f"that of {trials} trials", self.shape)
+        require("columns", set(names) <= set(self.columns), "of all names on the axes", list(self.columns))
+        rise = not self.steps.size or (self.steps[0] >= 0 and (np.diff(self.steps) > 0).all())
+        require("steps", rise, "numbers of updates that rise", self.steps.tolist())
+        require("metrics", not self.steps.size or "loss" in self.metrics, 'those measured, "loss" too', [*self.metrics])
+        for name in ("diverged_at", "stopped_at"):
+            require(name, getattr(self, name).min() >= -1, "at least -1", int(getattr(self, name).min()))
+        require_counts(self, "num_steps", minimum=1)
         for name, specs in self.specs.items():
-            index = self.columns[name]
-            if index.dtype.kind != "i" or not ((index >= 0) & (index < len(specs))).all():
-                raise ValueError(f"{name} is no index of {len(specs)} settings")
-            for spec in specs:
-                read_spec(spec)
-        if int(np.prod(self.shape)) != trials or len(self.names) != len(self.shape):
-            raise ValueError(f"the grid has shape {self.shape}")
-        if not isinstance(self.columns, Mapping):
-            raise ValueError("columns are no mapping")
+            index = self.columns.get(name, np.zeros(1))
+            inside = index.dtype.kind == "i" and ((index >= 0) & (index < len(specs))).all()
+            require("specs", inside, f"settings that the column of {show(name, 40)} indexes", specs)
+            for place, spec in enumerate(specs):
+                try:
+                    read_spec(spec)
+                except (TypeError, ValueError) as error:
+                    raise FieldError(
+                        f"must be a setting, but: {show(str(error), 120)[1:-1]}", "specs", f"[{place}]"
+                    ) from None
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the tidy table to a Parquet file.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_number, show
+from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_number, show
 from .._types import Key, Params
 from ..trials import (
     Chunked,
@@ -291,7 +291,7 @@ def _check_directory(directory: object, source: BatchSource) -> None:
 
 
 def _check_steps(num_steps: int) -> int:
-    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    num_steps = check_count("sweep(num_steps=...)", num_steps, maximum=MAX_UPDATES, unit="optimizer updates")
     if num_steps >= 2**31:
         raise ValueError(f"`sweep(num_steps=...)` must be at most 2147483647, which int32 holds, got {num_steps}.")
     return num_steps
@@ -329,7 +329,7 @@ def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) ->
 
 
 def _check_seeds(task: Task, num_seeds: int) -> int:
-    num_seeds = check_count("sweep(num_seeds=...)", num_seeds, unit="seeds")
+    num_seeds = check_count("sweep(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     if task.max_seeds is not None and num_seeds > task.max_seeds:
         raise ValueError(
             f"`sweep(num_seeds=...)` must be at most the task's max_seeds={task.max_seeds}, got {num_seeds}."

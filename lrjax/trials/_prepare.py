@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_count, path_of
+from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._accumulation import Accumulation, find_accumulation
@@ -282,7 +282,7 @@ def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -
         task.stream.require(num_steps)
     if num_seeds is None:
         return task.seeds_available(num_steps, DEFAULT_SEEDS)
-    wanted = check_count(f"{where}(num_seeds=...)", num_seeds, unit="seeds")
+    wanted = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
     if allowed < wanted:
         reason, advice = "the task's max_seeds", "Leave num_seeds out"

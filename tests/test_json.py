@@ -1,0 +1,351 @@
+"""Files of results under mutation: refused in a sentence that names the field, or shown, drawn and written again."""
+
+import copy
+import dataclasses
+import functools
+import json
+import random
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from found import found
+
+import lrjax
+from lrjax.sweeps import SweepExecution
+from lrjax.trials import Execution
+
+
+def with_seeds(result):
+    """Two horizons, two seeds and a metric: every part of a result is there."""
+    curve = result.curve
+    losses = jnp.stack([jnp.repeat(curve.losses[0], 2, 0), jnp.repeat(curve.losses[0], 2, 0) + 0.125])
+    curve = curve._replace(
+        losses=losses.at[1, 0, -1].set(jnp.inf),
+        initial_loss=jnp.ones(2),
+        horizons=jnp.asarray([10, 20]),
+        diverged_at=jnp.full(losses.shape[1:], -1).at[0, -1].set(3),
+        metrics={"accuracy": losses},
+    )
+    vars(result).update(
+        curve=curve,
+        interval=(0.008, 0.02),
+        selections={"midpoint": 0.01, "half_loss": 0.02, "steepest": float("nan")},
+        horizon_lrs={10: 0.02, 20: 0.01},
+        fingerprint={"jax": "0.10", "key": [0, 1], "devices": 1, "share": 0.5, "mesh": None, "deep": {"a": [True]}},
+    )
+    return result
+
+
+def rung(steps, seeds, *, sweep=False):
+    exponents = np.arange(-4.0, 1.5, 0.5)
+    return lrjax.SearchRung(
+        num_steps=steps,
+        log10_lrs=exponents,
+        losses=np.tile(1.0 - np.exp(-((exponents + 1) ** 2)), (seeds, 1)),
+        initial_loss=np.ones(seeds),
+        is_sweep=sweep,
+        edges=0,
+        spent=steps * seeds,
+    )
+
+
+def searched(**changes):
+    warning = lrjax.SearchWarning(name=lrjax.SearchWarningName.noisy, message="Seen.", remedy="Cure.")
+    fields = dict(
+        lr=0.08,
+        interval=(0.05, 0.1),
+        outcome=lrjax.Outcome.found,
+        rungs=(rung(10, 1, sweep=True), rung(40, 2)),
+        rung=1,
+        by_midpoint=False,
+        correction=0.1,
+        drift={10: 0.1, 40: 0.09},
+        train_steps=200,
+        budget=2.0,
+        finder=None,
+        warnings=(warning,),
+        num_trials=22,
+        num_updates=500,
+        seconds=1.5,
+        execution=Execution(requested="map", used="map", notes=["A note."]),
+        fingerprint={},
+    )
+    return lrjax.SearchResult(**fields | changes)
+
+
+def swept(shape=(3, 2), evaluations=2):
+    trials = int(np.prod(shape))
+    values = np.linspace(0.5, 1.5, trials * 2 * evaluations).reshape(trials, 2, evaluations)
+    index = np.indices(shape).reshape(len(shape), -1)
+    return lrjax.SweepResult(
+        names=(("learning_rate", "b1"), ("schedule",))[: len(shape)],
+        shape=shape,
+        columns={
+            "learning_rate": 10.0 ** -index[0],
+            "b1": index[0],
+            "schedule": index[-1],
+            "schedule.kind": np.asarray(["constant", "cosine_decay"])[index[-1] % 2],
+        },
+        steps=10 * (np.arange(evaluations) + 1),
+        metrics={"loss": values, "train_loss": values, "accuracy": 1 - values} if evaluations else {},
+        diverged_at=np.full((trials, 2), -1),
+        stopped_at=np.full((trials, 2), -1),
+        num_steps=20,
+        execution=SweepExecution(requested="auto", used="map", widths=[6], notes=["A note."]),
+        specs={"schedule": [{"name": "constant", "value": 0.1}, {"0": 0.5}, 3, 4][: shape[-1]]},
+    )
+
+
+def ramped(mode="exponential"):
+    lrs = np.geomspace(1e-6, 1.0, 40)
+    losses = 2.0 - np.exp(-((np.log10(lrs) + 1.5) ** 2))
+    return lrjax.RangeTest(
+        lrs=lrs,
+        losses=losses,
+        smoothed=lrjax.range_rules.debiased_ema(losses, 0.5),
+        metrics={"accuracy": np.asarray([0.5, 0.75])},
+        metric_steps=np.asarray([9, 19]),
+        smoothing=0.5,
+        num_steps=50,
+        mode=mode,
+        stopped="It was interrupted after step 39.",
+    )
+
+
+def twice(**changes):
+    fields = dict(train_steps=500, first=found(warnings=["noisy"]), second=found(num_steps=100))
+    doubts = (lrjax.WarningName.noisy,)
+    return lrjax.AutoResult(**fields | dict(doubts=doubts, unjudged=doubts, seconds=1.0) | changes)
+
+
+MAKE = {
+    "found": lambda: with_seeds(found(warnings=["noisy", "edge_low"])),
+    "no learning": lambda: found(outcome="no_learning", warnings=["no_learning"]),
+    "all diverged": lambda: found(outcome="all_diverged"),
+    "auto": twice,
+    "auto, one stage": lambda: twice(second=None),
+    "refind": lambda: lrjax.RefindResult(step=50, train_steps=100, search=found()),
+    "refind, nothing": lambda: lrjax.RefindResult(step=50, train_steps=100, search=found(warnings=["tiny_effect"])),
+    "search": searched,
+    "search, budget 0": lambda: searched(rungs=(), rung=-1, finder=found(), budget=0.0, interval=None),
+    "sweep": swept,
+    "sweep, one axis": lambda: swept((4,)),
+    "sweep, heat": lambda: swept((3, 3)),
+    "sweep, not evaluated": lambda: swept((3,), 0),
+    "range test": ramped,
+    "linear range test": lambda: ramped("linear"),
+}
+made = functools.cache(lambda name: MAKE[name]())
+
+
+def shown(result, tmp_path, *, picture):
+    """Everything that a result can do with itself; its document written again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        assert isinstance(repr(result), str)
+        if hasattr(result, "summary"):
+            assert result.summary()
+        if picture and hasattr(result, "_repr_html_"):
+            empty = isinstance(result, lrjax.SweepResult) and not result.metrics
+            assert ("No picture" in result._repr_html_()) == empty, result._repr_html_()
+        elif picture:
+            result.plot().figure.savefig(tmp_path / "picture.png", dpi=50)
+        curve = result.search if isinstance(result, lrjax.RefindResult) else result
+        if picture and isinstance(curve, lrjax.LRFinderResult):
+            lrjax.plots.plot_curvature(curve).figure.savefig(tmp_path / "picture.png", dpi=50)
+        result.to_json(tmp_path / "again.json")
+    return json.loads((tmp_path / "again.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory):
+    folder, texts = tmp_path_factory.mktemp("documents"), {}
+    for name in MAKE:
+        made(name).to_json(folder / "result.json")
+        texts[name] = (folder / "result.json").read_text()
+    return texts
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_every_kind_of_result_is_read_shown_drawn_and_written_again(name, documents, tmp_path):
+    (tmp_path / "result.json").write_text(documents[name])
+    again = type(made(name)).from_json(tmp_path / "result.json")
+    assert repr(again) == repr(made(name))
+    assert shown(again, tmp_path, picture=True) == json.loads(documents[name])
+
+
+@pytest.mark.parametrize("name", ["$\\frac$", "x" * 500])
+def test_names_are_drawn_as_they_are(name, tmp_path):
+    result = dataclasses.replace(made("found"), rule=name, selections={name: 0.02})
+    assert name in shown(result, tmp_path, picture=True)["selections"]
+    sweep = made("sweep, one axis")
+    columns = {name: sweep.columns["learning_rate"], f"{name}.kind": np.asarray([name] * 4)}
+    sweep = dataclasses.replace(
+        sweep, names=((name,),), columns=columns, metrics=sweep.metrics | {name: sweep.metrics["loss"]}
+    )
+    assert shown(sweep, tmp_path, picture=True)["names"] == [[name]]
+    sweep.plot("axis", metric=name, mode="min").figure.savefig(tmp_path / "picture.png", dpi=50)
+
+
+VALUES = (
+    None, True, False, 0, -1, 1, 1.5, -2.5, 1e30, -1e30, 1e308, 1e-320, 10**400, 2**63, 2**31, -(2**70), "inf", "-inf",
+    "nan", "NaN", "found", "no_learning", "$\\frac$", "x" * 5000, "\ud800", "\x00", "two\nlines", "", [], {}, ["x"],
+    [[1]], [True], {"dtype": "complex64", "data": [[1.0, 2.0]]}, {"dtype": "float32", "data": []},
+    {"dtype": "float32", "data": [1.0]}, {"dtype": "object", "data": [None]}, {"a": {"a": {"a": 1}}},
+)  # fmt: skip
+DTYPES = (
+    "float16",
+    "bfloat16",
+    "float64",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+    "str",
+    "complex64",
+    "O",
+    "<U5",
+    ">f4",
+    "f4",
+)
+
+
+def places(value):
+    """Every container of a document with every key in it."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield value, key
+        yield from places(item)
+
+
+def arrays(value):
+    """The places of the arrays."""
+    return [box[key] for box, key in places(value) if isinstance(box[key], dict) and set(box[key]) == {"dtype", "data"}]
+
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value] if levels % 2 else {"a": value}
+    return value
+
+
+def replace(draw, document):
+    box, key = draw.choice(list(places(document)))
+    box[key] = copy.deepcopy(draw.choice(VALUES))
+
+
+def replace_field(draw, document):
+    """As above, but not inside an array, of which a document mostly consists."""
+    boxes = [(box, key) for box, key in places(document) if not isinstance(box, list) and key not in ("data", "dtype")]
+    box, key = draw.choice(boxes)
+    box[key] = copy.deepcopy(draw.choice(VALUES))
+
+
+def delete(draw, document):
+    box, key = draw.choice(list(places(document)))
+    del box[key]
+
+
+def insert(draw, document):
+    box, _ = draw.choice(list(places(document)))
+    value = copy.deepcopy(draw.choice(VALUES))
+    if isinstance(box, list):
+        box.insert(draw.randint(0, len(box)), value)
+    else:
+        box[draw.choice(["lr", "more", "0", "-1", "1e3", "$x$", "10"])] = value
+
+
+def swap(draw, document):
+    boxes = list(places(document))
+    (one, first), (other, second) = draw.choice(boxes), draw.choice(boxes)
+    one[first], other[second] = copy.deepcopy(other[second]), copy.deepcopy(one[first])
+
+
+def nest(draw, document):
+    box, key = draw.choice(list(places(document)))
+    box[key] = deep(draw.choice([2, 31, 32, 33, 60, 300]))
+
+
+def change_dtype(draw, document):
+    draw.choice(arrays(document))["dtype"] = draw.choice(DTYPES)
+
+
+def change_shape(draw, document):
+    array = draw.choice(arrays(document))
+    data = array["data"]
+    if isinstance(data, list) and data:
+        array["data"] = draw.choice([data[:-1], [*data, data[0]], [data], data[0], data[::-1], data * 2])
+
+
+def change_number(draw, document):
+    boxes = [(box, key) for box, key in places(arrays(document)) if isinstance(box, list) and isinstance(key, int)]
+    box, key = draw.choice([(box, key) for box, key in boxes if not isinstance(box[key], (list, dict))])
+    box[key] = draw.choice([0.0, -1.0, 1e30, -1e30, 3e38, 1e300, -1e300, "inf", "-inf", "nan", 0.5, 3, -7, 10**6])
+
+
+CHANGES = (
+    replace, replace_field, replace_field, delete, insert, swap, nest, change_dtype, change_shape, change_number
+)  # fmt: skip
+
+
+def mutated(draw, text):
+    """The text with one to three changes, or broken as a text."""
+    document = json.loads(text)
+    for _ in range(draw.choice([1, 1, 1, 2, 3])):
+        try:
+            draw.choice(CHANGES)(draw, document)
+        except (IndexError, KeyError, TypeError):  # nothing of that kind is left
+            continue
+    try:
+        broken = json.dumps(document)
+    except (ValueError, RecursionError):  # a box was put into itself
+        return text
+    place = draw.randrange(len(broken))
+    how = draw.random()
+    if how < 0.03:
+        return broken[:place]
+    if how < 0.06:
+        return broken.replace("0.5", draw.choice(["NaN", "-Infinity", "1e999", "1" * 5000, "0x1"]), 1)
+    if how < 0.08:
+        return broken.replace('"version": 1', '"version": 1, "version": 1')
+    return broken
+
+
+def outcome_of(kind, text, tmp_path, *, picture):
+    """Whether a text was accepted; fails unless it was refused well or everything works."""
+    path = tmp_path / "mutant.json"
+    path.write_text(text)
+    try:
+        result = kind.from_json(path)
+    except ValueError as error:
+        words = str(error)
+        assert words.startswith(f"`{kind.__name__}.from_json('{path}')`")
+        assert len(words.replace(str(path), "")) <= 300
+        assert "\n" not in words
+        assert any(part in words for part in ("is damaged: `", "is damaged: it must", "JSON file", "format", "version"))
+        return False
+    assert shown(result, tmp_path, picture=picture) == json.loads(text), text[:200]
+    return True
+
+
+def mutate(documents, tmp_path, *, cases, seed, pictures):
+    draw, accepted = random.Random(seed), 0
+    for case in range(cases):
+        name = draw.choice(list(MAKE))
+        text = mutated(draw, documents[name])
+        if text != json.dumps(json.loads(documents[name])):
+            accepted += outcome_of(type(made(name)), text, tmp_path, picture=case % pictures == 0)
+    return accepted
+
+
+def test_a_mutated_file_is_refused_in_a_sentence_or_shown_and_written_again(documents, tmp_path):
+    assert 20 < mutate(documents, tmp_path, cases=300, seed=0, pictures=15) < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_many_mutated_files(documents, tmp_path, seed):
+    mutate(documents, tmp_path, cases=1000, seed=seed, pictures=1)
