@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrjax import range_rules
+from lrjax.range_rules._smoothing import running_median
 
 CurveShape = range_rules.CurveShape
 NAN, INF = float("nan"), float("inf")
@@ -309,6 +310,21 @@ def test_steepest_log_is_not_bent_by_a_diverging_end():
     losses = u_curve(np.minimum(np.log10(LRS), -1.5))
     losses[LRS > 10**-1.5] = 1e6
     assert STEEPEST / 1.5 < range_rules.steepest_log(LRS, losses).lr < STEEPEST * 1.5
+
+
+def test_steepest_log_without_a_width_reads_central_differences():
+    for seed in range(5):
+        losses = u_curve(np.log10(LRS)) + 0.3 * np.random.default_rng(seed).normal(size=LRS.size)
+        lowest = int(losses.argmin())
+        until = np.where(np.arange(LRS.size) < lowest, losses, losses[lowest])
+        slopes = np.gradient(until, np.log10(LRS))
+        assert range_rules.steepest_log(LRS, losses, sigma_decades=0.0).lr == LRS[slopes[:lowest].argmin()]
+
+
+def test_the_median_of_three_treats_both_ends_alike():
+    for seed in range(20):
+        losses = np.random.default_rng(seed).normal(size=3 + seed // 3)
+        np.testing.assert_array_equal(running_median(losses[::-1]), running_median(losses)[::-1])
 
 
 @pytest.mark.parametrize("sigma_decades", [0.0, 0.05, 0.3, 0.45])

@@ -111,6 +111,16 @@ def test_a_budget_that_binds_is_used_up_and_not_exceeded(budget, seeds):
     assert rungs[-1].spent == surface.cost
 
 
+@pytest.mark.parametrize("drift", [-3.0, 2.0], ids=["up", "down"])
+def test_a_rung_grows_at_the_end_where_it_is_best_by_the_next_of_its_grid(drift):
+    """The best learning rate moves faster than a rung is wide."""
+    rungs, _ = search(Surface(knee=-3.0, edge=-3.0, drift=drift), 20_000, 2.0)
+    assert sum(rung.edges for rung in rungs) >= 2
+    for rung in rungs:
+        grown, steps = rung.edges and not rung.is_sweep, np.diff(rung.log10_lrs)
+        assert not grown or steps.max() == steps.min()
+
+
 @pytest.mark.parametrize("budget", [0.5, 2.0, 8.0])
 @pytest.mark.parametrize(("scale", "shift"), [(1 / 64, 0.0), (1e4, 0.0), (3.7, 5.0), (2.0, -7.0)])
 def test_units_and_origin_of_the_loss_do_not_matter(budget, scale, shift):

@@ -165,6 +165,15 @@ def test_outcomes(losses, outcome):
     assert np.isfinite([window.min_lr, window.max_lr]).all() == found
 
 
+@pytest.mark.parametrize("size", [0.01, 100.0])
+def test_what_rounding_can_do_grows_with_the_loss(size):
+    """An effect of up to 4 units in the last place is none."""
+    eps = float(np.finfo(np.float32).eps)
+    for units, outcome in ((2.5, Outcome.no_learning), (6, Outcome.found)):
+        losses = np.where(HALVES == -1, size * (1 - units * eps), size)
+        assert find_window(curve_from(HALVES, losses, size)).outcome is outcome
+
+
 @pytest.mark.parametrize("exponents", [[-3.0], [-3.01], [-3.013, -3.012], [-3.1, -3.09, -3.01]])
 def test_fewer_trials_than_cells(exponents):
     """One trial, or several within a cell: the lr itself."""

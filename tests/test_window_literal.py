@@ -31,6 +31,12 @@ def test_the_literal_slope_is_that_of_np_gradient():
     assert close(window.max_lr, x[mean.argmin()])
 
 
+def test_three_trials_have_finite_differences_too():
+    window = find_window(curve_from(np.array([-3.0, -2, -1]), [1.0, 0, 0.5]), literal=True)
+    np.testing.assert_allclose(window.slope, [-1, -0.25, 0.5], rtol=1e-5)
+    assert np.isfinite(window.curvature[1])
+
+
 def test_the_literal_window_by_hand():
     """Points z = 1, 1, 0.9, 0.4, 0, 1: the second differences are 0, -0.1, -0.4, 0.1, 1.4."""
     x = np.arange(-5, 1.0)
