@@ -36,7 +36,7 @@ EVAL = [(X[:32], Y[:32])]
 
 
 def init(key: Any) -> Any:
-    return 0.5 * jax.random.normal(key, 6)
+    return 0.5 * jax.random.normal(key, (6,))
 
 
 def loss_fn(w: Any, batch: Any, key: Any) -> Any:

@@ -56,7 +56,7 @@ def find_start(setup: Setup) -> Start:
             setup.source.log.remember(event["step"], event["position"])
     frontier = _replay(setup, ledger, events, None)
     if frontier is None:
-        _read_again(setup, setup.num_steps)
+        _read_again(setup, max(step for _, _, step in events))
         return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
     waiting = {wave for one in store.find("waiting", setup.plan) if (wave := wave_of(one.meta)) is not None}
     for checkpoint in store.find("checkpoint", setup.plan):
