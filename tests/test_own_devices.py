@@ -129,6 +129,16 @@ def closed_over(mesh: Mesh) -> lrjax.Task:
     )
 
 
+def closing_over_numpy() -> lrjax.Task:
+    """Uses one device, whatever arrays of the host its functions read."""
+    shift = np.zeros((16, 6), np.float32)
+    base = BASE()
+    return task(
+        loss_fn=lambda p, batch, key: base.loss_fn(p, (jax.jit(jnp.add)(batch[0], shift), batch[1]), key),
+        eval_fn=lambda p, batch: base.loss_fn(p, batch, None),
+    )
+
+
 def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], lrjax.Task]]]:
     """Name -> what is around the call, and the task."""
     mesh, none = mesh_of(), contextlib.nullcontext
@@ -219,7 +229,10 @@ def on_four_devices(which: str) -> dict[str, Any]:
         return everything_else()
     seen: set[str] = set()
     measured = {name: run_case(name, watched(seen) if name == "sharded parameters" else optax.adam) for name in QUICK}
-    return measured | {"seen": sorted(seen), "vmap": error_of(lambda: find(mapped(mesh_of()), executor="vmap"))}
+    measured["seen"] = sorted(seen)
+    measured["vmap"] = error_of(lambda: find(mapped(mesh_of()), executor="vmap"))
+    measured["numpy"] = error_of(lambda: find(closing_over_numpy(), num_steps=1, executor="map"))
+    return measured
 
 
 def everything_else() -> dict[str, Any]:
@@ -260,6 +273,7 @@ def everything_else() -> dict[str, Any]:
     ).executor
     measured["nnx"] = nnx_losses(mesh)
     measured["a step of one's own"] = own_step(mesh)
+    measured["a step of pmap"] = own_step(None, by_pmap=True)
     measured["example"] = run_example()
     measured["one device of a set"] = told(find(task(init=lambda key: put(BASE().init(key), mesh_of(1)))))["used"]
     return measured
@@ -391,18 +405,27 @@ def nnx_losses(mesh: Mesh | None) -> dict[str, Any]:
     return told(find(problem))
 
 
-def own_step(mesh: Mesh | None) -> dict[str, Any]:
-    """A step on a state that is spread over devices; without a mesh, on one."""
+def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
+    """A step on a state that is spread over devices, or one of `pmap`; else on one device."""
     from lrjax.integrations import find_lr_for_step
 
     def step(state: Any, batch: Any) -> Any:
         grads = jax.grad(BASE().loss_fn)(state["params"], batch, None)
         return state | {"params": jax.tree.map(lambda p, g: p - state["lr"] * g, state["params"], grads)}
 
+    def step_of_parts(state: Any, batch: Any) -> Any:
+        def part(params: Any, lr: Any, batch: Any) -> Any:
+            grads = jax.lax.pmean(jax.grad(BASE().loss_fn)(params, batch, None), "i")
+            return jax.tree.map(lambda p, g: p - lr * g, params, grads)
+
+        parts = jax.tree.map(lambda leaf: leaf.reshape(len(jax.devices()), -1, *leaf.shape[1:]), batch)
+        params = jax.pmap(part, axis_name="i", in_axes=(None, None, 0))(state["params"], state["lr"], parts)
+        return state | {"params": jax.tree.map(lambda leaf: leaf[0], params)}
+
     state = {"params": BASE().init(jax.random.key(0)), "lr": jnp.zeros(())}
     batches = BASE().sample_batches(jax.random.key(1), 8)
     result = find_lr_for_step(
-        step,
+        step_of_parts if by_pmap else step,
         state if mesh is None else put(state, mesh, 1) | {"lr": jnp.zeros(())},
         [jax.tree.map(lambda leaf, i=i: leaf[i], batches) for i in range(8)],
         lambda state: BASE().loss_fn(state["params"], BASE().eval_batches[0], None),
@@ -456,6 +479,10 @@ def test_an_executor_that_would_not_keep_them_is_refused(quick):
         '`find_lr(executor=...)` must be "loop" or "auto" where the task\'s functions use `shard_map` over 4 '
         "devices, got vmap: the others run trials in programs of their own, spread over all devices."
     )
+
+
+def test_what_uses_one_device_is_spread_as_ever(quick):
+    assert quick["numpy"] == ""
 
 
 @pytest.fixture(scope="module")
@@ -531,6 +558,8 @@ def test_models_and_steps_of_ones_own(slow):
         np.testing.assert_allclose(slow[name]["losses"], alone(None)["losses"], rtol=1e-4)
     assert "the parameters are sharded" in slow["nnx"]["reason"]
     assert "the state is sharded" in slow["a step of one's own"]["reason"]
+    assert slow["a step of pmap"]["reason"] == f"{WORDS['pmap']}, {KEPT}"
+    np.testing.assert_allclose(slow["a step of pmap"]["losses"], own_step(None)["losses"], rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -127,22 +127,23 @@ def _in_jaxpr(trial: Trial, lanes: LaneMesh) -> str:
 
 def _mentioned(jaxpr: Any) -> Iterator[tuple[str, Any]]:
     """The meshes and shardings that equations name, and the arrays that functions close over, at any depth."""
-    for constant in getattr(jaxpr, "consts", ()):
-        yield "", constant
-    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name = equation.primitive.name
-        for variable in equation.invars:
-            if isinstance(getattr(variable, "val", None), jax.Array):  # some versions of JAX write constants out
-                yield "", variable.val
-        for value in jax.tree.leaves(equation.params, is_leaf=_is_named):
-            if hasattr(getattr(value, "jaxpr", value), "eqns"):
-                yield from _mentioned(value)
-            elif _is_named(value):
-                yield name, value
+    equations = getattr(jaxpr, "jaxpr", jaxpr).eqns
+    written_out = [getattr(variable, "val", None) for equation in equations for variable in equation.invars]
+    for constant in (*getattr(jaxpr, "consts", ()), *written_out):
+        if isinstance(constant, jax.Array):  # not one of NumPy
+            yield "", constant
+    for equation in equations:
+        values = jax.tree.leaves(equation.params, is_leaf=_is_program)
+        yield from ((equation.primitive.name, value) for value in values if isinstance(value, _NAMED))
+        for inner in filter(_is_program, values):
+            yield from _mentioned(inner)
 
 
-def _is_named(value: Any) -> bool:
-    return isinstance(value, (Mesh, AbstractMesh, Sharding)) or hasattr(getattr(value, "jaxpr", value), "eqns")
+_NAMED = (Mesh, AbstractMesh, Sharding)
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
 def _size(value: Any) -> int:
