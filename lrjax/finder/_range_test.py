@@ -266,6 +266,7 @@ def range_test(
     if eval_every is not None:
         eval_every = check_count("range_test(eval_every=...)", eval_every, unit="optimizer updates")
     experiment = prepare("range_test", task, make_optimizer, key=key, horizons=(num_steps,), num_seeds=1)
+    experiment = experiment.keep_shardings()
     done = experiment.accumulation.done(num_steps)
     lrs = _ramp(low, high, int(done[-1]), mode)
     if eval_every is not None:

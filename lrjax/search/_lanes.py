@@ -13,7 +13,7 @@ from .._types import Float
 from ..finder._progress import Reporter
 from ..sweeps._batch_log import BatchLog
 from ..sweeps._engine import SweepExecution
-from ..trials import Execution, Executor, num_shards, out_of_memory
+from ..trials import Choice, Execution, Executor, num_shards, out_of_memory
 from ._setup import Setup
 from ._track import NOTHING, Carried, Pair, Track
 
@@ -42,9 +42,10 @@ class LaneTrainer:
         executor: Executor | None = None,
     ):
         self.setup, self.carried, self.log = setup, NOTHING, BatchLog()
-        self.executor: Executor = setup.executor if executor is None else executor
+        asked, reason = setup.loop or Choice(setup.executor, "")
+        self.executor: Executor = asked if executor is None else executor
         self._shapes, self._longest, self._reporter = tuple(shapes), longest, reporter
-        self._sweep_execution = SweepExecution(requested=str(setup.executor))
+        self._sweep_execution = SweepExecution(requested=str(setup.executor), reason=reason)
         self._padded_updates = 0
         self._tracks: dict[tuple[int, int], Track] = {}
         self._observer: LaneTrainer | None = None

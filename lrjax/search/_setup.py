@@ -10,16 +10,21 @@ from jax.sharding import Mesh
 from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_lr_range, check_number
 from .._types import Float, Key, OptimizerFactory
 from ..trials import (
+    EXAMPLE_LR,
     Accumulation,
+    Choice,
     EvalData,
     Executor,
+    LaneMesh,
     Seed,
     Task,
+    Trial,
     TrialSpec,
     check_executor,
     check_factory,
     check_task,
     lane_mesh,
+    loop_on_own_devices,
     prepare,
     spans_hosts,
 )
@@ -42,6 +47,7 @@ class Setup:
       dtype: of learning rates.
       key: the search's key.
       executor: how lanes run, as asked for.
+      loop: how they run instead, where the task uses several devices by itself.
       mesh: the devices, or None for one.
       untouched_loss: validation loss of every seed's initial parameters.
       stochastic: whether two keys give different evaluation losses.
@@ -55,6 +61,7 @@ class Setup:
     dtype: np.dtype
     key: Key
     executor: Executor
+    loop: Choice | None
     mesh: Mesh | None
     untouched_loss: Float[np.ndarray, " seeds"]
     stochastic: bool
@@ -118,10 +125,16 @@ def make_setup(
     executor = check_executor(f"{where}(executor=...)", executor)
     key = check_key(f"{where}(key=...)", key)
     _check_batches(where, task)
-    mesh = _check_mesh(f"{where}(mesh=...)", mesh)
+    asked_mesh, mesh = mesh, _check_mesh(f"{where}(mesh=...)", mesh)
     seeds = course.num_seeds
     experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=seeds, in_updates=True)
     reference = measure_reference(experiment)
+    lane, first = np.asarray(EXAMPLE_LR, experiment.dtype), experiment.seeds[0]
+    lanes = LaneMesh(mesh, () if mesh is None else mesh.axis_names)
+    trial = Trial(experiment.spec, lane, first, experiment.evaluation)
+    loop = loop_on_own_devices(where, trial, executor=executor, mesh=asked_mesh, lanes=lanes)
+    if loop is not None:
+        mesh, experiment = None, experiment.keep_shardings()
     seeds = zip(experiment.seeds, experiment.data_keys, strict=True)
     return Setup(
         task=task,
@@ -131,6 +144,7 @@ def make_setup(
         dtype=experiment.dtype,
         key=key,
         executor=executor,
+        loop=loop,
         mesh=mesh,
         untouched_loss=reference.untouched_loss,
         stochastic=reference.stochastic,

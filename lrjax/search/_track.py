@@ -14,14 +14,11 @@ from ..sweeps._lanes import Lanes, deal, make_lanes
 from ..sweeps._program import Lane
 from ..sweeps._run import CALL_SECONDS, FIRST_STEPS
 from ..sweeps._source import BatchSource, ReadAhead
-from ..trials import Executor
+from ..trials import EXAMPLE_LR, Executor
 from ._setup import Setup
 
 Pair = tuple[int, float]
 """A lane: its seed, and its learning rate's exponent."""
-
-EXAMPLE_LR = 1e-3
-"""Of the lanes that are only measured: small, so that their numbers stay ordinary."""
 
 
 class Carried(NamedTuple):
@@ -77,6 +74,7 @@ class Track:
             evaluation=setup.evaluation,
             first_batches=self.source.first,
             shared=self.source.shared,
+            batch_shardings=self.source.shardings if setup.loop else (),
             block=self.source.longest_block(longest),
             execution=execution,
         )

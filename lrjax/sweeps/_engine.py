@@ -22,6 +22,7 @@ from ..trials import (
     agree_on_least,
     compile_program,
     free_bytes,
+    lead,
     num_shards,
     place_on,
     program_bytes,
@@ -40,7 +41,8 @@ class SweepExecution:
       requested: the executor asked for.
       used: the one that ran.
       reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread, and each batch, as "4 x 2".
+      devices: over how many devices the lanes were spread, and each batch, as "4 x 2"; "1" where each trial keeps a
+        sharding of its own.
       waves: groups of lanes that ran one after the other, because of memory or of their structure.
       width: lanes of a seed that one program holds.
       steps_per_call: updates of every lane in one call of the program.
@@ -87,6 +89,7 @@ class Engine:
       evaluation: the evaluation set.
       first_batches: of one step, (seeds, ...) unless shared.
       shared: whether all seeds see the same batches.
+      batch_shardings: the user's own, of the leaves of a batch, where they are kept.
       block: steps of the longest block.
       execution: what is reported.
     """
@@ -101,13 +104,14 @@ class Engine:
         evaluation: EvalData,
         first_batches: Batch,
         shared: bool,
+        batch_shardings: Sequence[NamedSharding | None],
         block: int,
         execution: SweepExecution,
     ):
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor
         self.num_seeds, self.shared, self.block = len(seeds), shared, block
-        self.first_batches = first_batches
+        self.first_batches, self.batch_shardings = first_batches, tuple(batch_shardings)
         self._params_specs = _specs_of(seeds[0].params)
         self._state_specs = _specs_of(seeds[0].model_state)
         self._frozen_specs = _specs_of(seeds[0].frozen)
@@ -168,10 +172,14 @@ class Engine:
         return treedef.unflatten(_move(tuple(leaves), self.mesh, tuple(specs)))
 
     def place_batches(self, batches: Batch) -> Batch:
-        """A block's batches on the devices, the examples spread over "data"."""
+        """A block's batches on the devices, as the user spread them, or the examples over "data"."""
+        axis = 1 if self.shared else 2
+        if any(self.batch_shardings):
+            leaves, treedef = jax.tree.flatten(batches)
+            where = [lead(sharding, axis) for sharding in self.batch_shardings]
+            return treedef.unflatten(map(jax.device_put, leaves, where))
         if self.mesh is None or "data" not in self.mesh.axis_names:
             return place_on(batches, self.mesh)
-        axis = 1 if self.shared else 2
 
         def put(leaf: np.ndarray) -> Array:
             spec = PartitionSpec(*([None] * axis), "data") if leaf.ndim > axis else PartitionSpec()

@@ -13,6 +13,7 @@ from ..trials import (
     TrialSpec,
     evaluate_on_host,
     lane_order,
+    place,
     spans_hosts,
     to_host,
     update_with_loss,
@@ -197,7 +198,8 @@ class HostLanes:
                 setting, origin = self._setting(seed, row), _seed_of(engine.origins, seed)
                 self._states[seed, row] = _begin(engine.spec, setting, origin)
             else:
-                self._states[seed, row] = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
+                lane = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
+                self._states[seed, row] = lane._replace(state=place(lane.state, engine.spec.shardings))
 
     def advance(self, block: Block) -> None:
         """Train on a block, lane after lane."""

@@ -15,9 +15,15 @@ from jax.sharding import Mesh
 from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_number, show
 from .._types import Key, Params
 from ..trials import (
+    Choice,
     Chunked,
+    EvalData,
     Executor,
+    LaneMesh,
+    Seed,
+    SeedData,
     Task,
+    Trial,
     TrialSpec,
     check_evaluation_finite,
     check_executor,
@@ -26,7 +32,11 @@ from ..trials import (
     draw_seeds,
     find_accumulation,
     hyperparameter_dtype,
+    keep_shardings,
+    lane_axis,
     lane_mesh,
+    lead,
+    loop_on_own_devices,
     make_evaluation,
     make_spec,
     settle_model_state,
@@ -188,7 +198,7 @@ def make_setup(
     num_seeds = _check_seeds(task, num_seeds)
     eval_every = _check_eval_every(eval_every, num_steps)
     stop = check_stop("sweep(stop=...)", stop, num_steps)
-    mesh = None if one_device else _check_mesh(mesh)
+    asked_mesh, mesh = mesh, None if one_device else _check_mesh(mesh)
     seeds, trainable = draw_seeds(task, key, num_seeds)
     trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
     _check_lanes(trials.num_trials, mesh)
@@ -206,15 +216,27 @@ def make_setup(
     check_evaluation_finite(evaluation)
     _check_accumulation(spec, trials, seeds[0].params, num_steps)
     timetable = make_timetable(num_steps, eval_every, stop)
-    execution = SweepExecution(requested=str(executor), devices=_show_mesh(mesh))
+    loop = loop_on_own_devices(
+        "sweep",
+        _trial_of(spec, trials, seeds[0], source, evaluation),
+        executor="auto" if one_device else executor,
+        mesh=asked_mesh,
+        lanes=LaneMesh(mesh, () if mesh is None else (lane_axis(mesh),)),
+    )
+    if loop is not None and one_device:
+        raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
+    runs, reason = loop or Choice(executor, "")
+    mesh = None if loop else mesh
+    execution = SweepExecution(requested=str(executor), reason=reason, devices=_show_mesh(mesh))
     engine = Engine(
-        spec,
-        executor,
+        keep_shardings(spec, seeds[0].params, seeds[0].model_state) if loop else spec,
+        runs,
         mesh,
         seeds=seeds,
         evaluation=evaluation,
         first_batches=source.first,
         shared=source.shared,
+        batch_shardings=source.shardings if loop else (),
         block=source.longest_block(int(np.diff((0, *timetable.evaluations)).max())),
         execution=execution,
     )
@@ -261,6 +283,19 @@ def make_setup(
         )
         _open_store(setup, directory)
     return setup
+
+
+def _trial_of(spec: TrialSpec, grid: Grid, seed: Seed, source: BatchSource, evaluation: EvalData) -> Trial:
+    """The grid's first trial, with the batch of one step."""
+
+    def one_step(leaf: np.ndarray, sharding: Any) -> jax.ShapeDtypeStruct:
+        shape = leaf.shape if source.shared else leaf.shape[1:]
+        return jax.ShapeDtypeStruct((1, *shape), leaf.dtype, sharding=lead(sharding, 1))
+
+    leaves, treedef = jax.tree.flatten(source.first)
+    batches = treedef.unflatten(map(one_step, leaves, source.shardings))
+    data = SeedData(seed.params, seed.frozen, seed.model_state, batches, jnp.asarray(np.int32(0)), seed.train_key)
+    return Trial(spec, jax.tree.map(lambda leaf: leaf[0], grid.families[0].settings), data, evaluation)
 
 
 def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:

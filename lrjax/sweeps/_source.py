@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .._checks import describe
 from .._trees import first_difference
 from .._types import Batch, Key, PyTree
-from ..trials import EpochSampler, Task, check_batches_finite, check_prefix
+from ..trials import EpochSampler, Task, check_batches_finite, check_prefix, sharding_of
 from ._batch_log import BatchLog, Sums, extend, is_sums
 
 BLOCK_BYTES = 64 * 2**20
@@ -47,6 +48,11 @@ class BatchSource:
       data_keys: the seeds' data keys.
       num_steps: steps that will be read.
       log: of what other sources of the same batches have read.
+
+    Attributes:
+      shared: whether all seeds see the same batches.
+      first: of step 0, on the host.
+      shardings: of the leaves of a batch, where the user has spread them over several devices.
 
     Raises:
       ValueError: the task gives no batches from a later step on.
@@ -167,9 +173,11 @@ class BatchSource:
         """The batches of step 0, which are given again by `read`."""
         if self._task.stream is None:
             seeds = [self._task.host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
+            self.shardings = tuple(_sharding_from(leaf, 1) for leaf in jax.tree.leaves(seeds[0]))
             return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
         self._reader = self._task.stream.open()
         self._held = self._reader.read(1, self._num_steps)
+        self.shardings = tuple(_sharding_from(leaf, 0) for leaf in jax.tree.leaves(self._held[0]))
         return jax.tree.map(np.asarray, self._held[0])
 
     def _check_shapes(self, batches: Batch, start: int) -> None:
@@ -180,6 +188,14 @@ class BatchSource:
                 f"`batches_between(key, start, stop)` must give batches of one shape, but that of step {start} differs "
                 f"from that of step 0: {difference}."
             )
+
+
+def _sharding_from(leaf: Any, axis: int) -> NamedSharding | None:
+    """How the axes of an array from one on are spread over devices."""
+    sharding = sharding_of(leaf)
+    if not isinstance(sharding, NamedSharding):
+        return None
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[axis:]))
 
 
 REREAD_SECONDS = 60.0

@@ -2,6 +2,7 @@
 
 from ._accumulation import Accumulation as Accumulation
 from ._accumulation import find_accumulation as find_accumulation
+from ._auto import Choice as Choice
 from ._auto import choose as choose
 from ._auto import seconds_of as seconds_of
 from ._auto import step_facts as step_facts
@@ -34,11 +35,15 @@ from ._memory import out_of_memory as out_of_memory
 from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
+from ._own_devices import LaneMesh as LaneMesh
+from ._own_devices import Trial as Trial
+from ._own_devices import loop_on_own_devices as loop_on_own_devices
 from ._prepare import EXAMPLE_LR as EXAMPLE_LR
 from ._prepare import check_batches_finite as check_batches_finite
 from ._prepare import check_evaluation_finite as check_evaluation_finite
 from ._prepare import count_seeds as count_seeds
 from ._prepare import hyperparameter_dtype as hyperparameter_dtype
+from ._prepare import keep_shardings as keep_shardings
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec
 from ._prepare import prepare as prepare
@@ -53,6 +58,9 @@ from ._runner import TrialRunner as TrialRunner
 from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds
 from ._seeds import settle_model_state as settle_model_state
+from ._sharding import lead as lead
+from ._sharding import place as place
+from ._sharding import sharding_of as sharding_of
 from ._streams import BatchStream as BatchStream
 from ._streams import EpochSampler as EpochSampler
 from ._task import Task as Task

@@ -249,6 +249,11 @@ def _mean(values: list[dict[str, Array]], shares: tuple[Array, ...] | None) -> d
     return mean_over_batches([stacked], None if shares is None else [jnp.concatenate(shares)])
 
 
+def compile_step(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Any:
+    """The executable of a step of `run_on_host`."""
+    return _step.lower(spec, hyperparameters, _start(spec, hyperparameters, data), data).compile()
+
+
 def run_on_host(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState | None, data: SeedData, evaluation: EvalData
 ) -> tuple[TrialRecord, TrialState]:

@@ -16,8 +16,9 @@ from ._checkpoint import Checkpoint
 from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
 from ._executors import observe_on_host, run_on_host, untouched_loss
 from ._seeds import Seed, draw_seeds, settle_model_state
+from ._sharding import shardings_of
 from ._task import Task
-from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
+from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, TrialState, evaluate_batch, join_params
 
 _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
@@ -48,6 +49,11 @@ class Experiment(NamedTuple):
     task: Task
     data_keys: tuple[Key, ...]
     accumulation: Accumulation
+
+    def keep_shardings(self) -> "Experiment":
+        """The same experiment, whose trials keep the user's own shardings."""
+        seed = self.seeds[0]
+        return self._replace(spec=keep_shardings(self.spec, seed.params, seed.model_state, seed.opt_state))
 
     def from_step(self, start: int) -> "Experiment":
         """The same experiment with the batches of the steps from `start` on."""
@@ -169,6 +175,12 @@ def make_spec(
         horizons=horizons,
         step_fn=task.step_fn,
     )
+
+
+def keep_shardings(spec: TrialSpec, params: Params, model_state: ModelState, opt_state: PyTree = None) -> TrialSpec:
+    """The same trial, whose states lie on the devices as these arrays do."""
+    state = TrialState(params, model_state, () if opt_state is None else opt_state, jnp.int32(0), jnp.int32(-1))
+    return dataclasses.replace(spec, shardings=shardings_of(state))
 
 
 def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData, train_batches: Batch) -> EvalData:

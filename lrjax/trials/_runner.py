@@ -16,7 +16,7 @@ from ._auto import Choice, choose, seconds_of, step_facts
 from ._checkpoint import Checkpoint
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
-from ._executors import Chunked, Executor, Program, check_executor, compile_program, run_on_host
+from ._executors import Chunked, Executor, Program, check_executor, compile_program, compile_step, run_on_host
 from ._memory import (
     SHARE_OF_FREE,
     MemoryModel,
@@ -27,8 +27,10 @@ from ._memory import (
     show_bytes,
 )
 from ._optimizer import check_factory
+from ._own_devices import LaneMesh, Trial, loop_on_own_devices
 from ._prepare import Experiment, Reference, measure_reference, prepare
 from ._rounds import Layout, Round, SeedRound, join_groups, join_pieces, join_seeds, take
+from ._sharding import place
 from ._task import Task, check_task
 from ._trial import SeedData, TrialState
 
@@ -47,7 +49,7 @@ class Execution:
       requested: the executor asked for.
       used: the one that ran last, after `auto` and after what memory allowed.
       reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread.
+      devices: over how many devices the lanes were spread; 1 where each trial keeps a sharding of its own.
       notes: what did not go as asked, in sentences.
       predicted_bytes: memory of the largest program per device, from the compiler; 0 for `loop`.
       compile_seconds, run_seconds: wall time.
@@ -101,6 +103,7 @@ class TrialRunner:
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
+        self._where, self._asked_mesh, self._own_devices = where, mesh, None
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.experiment: Experiment = prepare(
@@ -165,6 +168,8 @@ class TrialRunner:
         count = _count(lanes)
         self.width = self.width or count
         self._select_batches(start)
+        if self._own_devices is None:
+            self._keep_own_devices(take(lanes, 0))
         if self.executor == "auto":
             self._resolve(lanes)
         if self.executor == "loop":
@@ -213,7 +218,7 @@ class TrialRunner:
         records, kept = [], []
         for index in range(_count(lanes)):
             lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), lanes)
-            state = None if states is None else take(states, index)
+            state = None if states is None else place(take(states, index), experiment.spec.shardings)
             record, state = run_on_host(experiment.spec, lane, state, data, experiment.evaluation)
             records.append(jax.device_get(record))
             kept.append(state if keep else None)
@@ -324,7 +329,12 @@ class TrialRunner:
 
         Args:
           chunked: of a chunk of one seed's lanes, whatever the executor; else of all seeds' lanes under `vmap`.
+
+        Of a task that uses several devices by itself: of one step, the only program that there is.
         """
+        if self._own_devices:
+            step = compile_step(self.experiment.spec, jnp.zeros((), self.experiment.dtype), self.experiment.seeds[0])
+            return MemoryModel(program_bytes(step), 0)
         vmap, seeds = self.executor == "vmap" and not chunked, self.experiment.seeds
         compiled = []
         for lanes in (2, 4):
@@ -409,6 +419,24 @@ class TrialRunner:
         )
         seeds = self.num_seeds if executor == "vmap" else 1
         return _Probe(self._program(keep=False), arguments, rows * layout.shards * seeds)
+
+    def _keep_own_devices(self, lane: PyTree) -> None:
+        """Run the trials one after the other, as they are, where the task uses several devices by itself."""
+        experiment = self.experiment
+        loop = loop_on_own_devices(
+            self._where,
+            Trial(experiment.spec, lane, experiment.seeds[0], experiment.evaluation),
+            executor=self.executor,
+            mesh=self._asked_mesh,
+            lanes=LaneMesh(self.mesh, () if self.mesh is None else self.mesh.axis_names),
+        )
+        self._own_devices = loop is not None
+        if loop is None:
+            return
+        self.executor, self.execution.reason = loop
+        self.mesh, self.execution.devices = None, 1
+        self.experiment = experiment.keep_shardings()
+        self._placed.clear()
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""

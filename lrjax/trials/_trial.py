@@ -15,6 +15,7 @@ from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory
 from ._data import EvalSet
 from ._optimizer import TRACER_ERRORS, build_optimizer, extra_arguments, places
 from ._promotion import carried_difference
+from ._sharding import Shardings, constrain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class TrialSpec:
       step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
         returns the function that puts lr into the state; `step_fn.state_of(state)` is the state as the user knows it.
         None: gradient and optimizer.
+      shardings: of the leaves of a trial's state, where the trials keep the user's own.
     """
 
     loss_fn: Callable[..., Any]
@@ -41,6 +43,7 @@ class TrialSpec:
     horizons: tuple[int, ...]
     lr_leaves: tuple[int, ...] = ()
     step_fn: Callable[[PyTree, Batch], PyTree] | None = None
+    shardings: Shardings = ()
 
 
 class SeedData(NamedTuple):
@@ -121,14 +124,16 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     """The state before step 0."""
     if spec.step_fn is not None:
         put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
-        return TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
+        state = TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
+        return constrain(state, spec.shardings)
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
         own, treedef = jax.tree.flatten(opt_state)
         kept = enumerate(jax.tree.leaves(data.opt_state))
         opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
-    return TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+    state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+    return constrain(state, spec.shardings)
 
 
 def batch_and_key(state: TrialState, data: SeedData) -> tuple[Batch, Key]:
@@ -150,7 +155,8 @@ def update_with_loss(
     batch, key = batch_and_key(state, data)
     if spec.step_fn is not None:
         params = call_traced("step", spec.step_fn, state.params, batch)
-        return state._replace(params=params, step=state.step + 1), jnp.float32(jnp.nan)
+        state = constrain(state._replace(params=params, step=state.step + 1), spec.shardings)
+        return state, jnp.float32(jnp.nan)
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -168,7 +174,7 @@ def update_with_loss(
         step=state.step + 1,
         diverged_at=jnp.where(diverged, state.step, state.diverged_at),
     )
-    return new_state, loss
+    return constrain(new_state, spec.shardings), loss
 
 
 def train_steps(
