@@ -23,6 +23,9 @@ MAX_UPDATES = 2**31 - 1
 MAX_SEEDS = 1000
 """Each seed has parameters and batches of its own, which are made before the first update."""
 
+MAX_TRIALS = 100_000
+"""Settings of a grid: more are a slip of the pen, and take minutes before the first update."""
+
 MAX_DECADES = 20
 """The widest range of learning rates."""
 

@@ -210,7 +210,7 @@ ABSURD = {
     "points beyond int64": (("sweep", "--grid", "learning_rate=0:1:" + "9" * 30), "at most 100,000 points, got 9999"),
     "a product of grids": (
         ("sweep", *(f"--grid={name}=0:1:1000" for name in ("learning_rate", "b1")), "--optimizer", "adam"),
-        "may make at most 100,000 trials, got 1,000,000",
+        "must be at most 100,000 (trials), got 1000000",
     ),
     "seeds": (("find", "--seeds", "1000000", "--dry-run"), "`--seeds` must be at most 1,000 (seeds), got 1000000."),
     "seeds of a search": (("search", "--train-steps", "99", "--seeds", "1001"), "`--seeds` must be at most 1,000"),

@@ -61,7 +61,8 @@ def test_everything_public_is_in_the_reference():
     for module in ("lrjax", "lrjax.schedules", "lrjax.range_rules", "lrjax.plots", "lrjax.experimental"):
         source = Path(importlib.import_module(module).__file__).read_text()
         public |= {f"{module}.{name}" for name in re.findall(r"^ *from \S+ import \w+ as (\w+)$", source, re.MULTILINE)}
-    modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.experimental", "lrjax.integrations", "lrjax.__version__"}
+    modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.__version__"}
+    modules |= {f"lrjax.{room}" for room in lrjax._ROOMS}
     for room, names in INTEGRATIONS.items():
         public |= {f"lrjax.integrations.{room}.{name}" for name in names}
     public.add("lrjax.integrations.find_lr_for_step")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._checks import Mode, check_mode, show
+from .._checks import MAX_TRIALS, Mode, check_mode, show
 from ..plots import plot_sweep
 from ..sweeps import (
     BestTrial,
@@ -23,7 +23,6 @@ from ..sweeps import (
     trial_scores,
     zipped,
 )
-from ..sweeps._grid import MAX_TRIALS
 from ._load import UsageError, load_executor, load_factory, load_key, load_task, make_folder
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, not_written
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._checks import check_callable, describe, name_of, path_of, show
+from .._checks import MAX_TRIALS, check_callable, check_count, describe, name_of, path_of, show
 from .._types import Bool, Float, Int, PyTree
 from ..schedules import from_spec, to_spec
 
@@ -63,9 +63,6 @@ def zipped(**values: Any) -> Zipped:
         )
     return Zipped(dict(values))
 
-
-MAX_TRIALS = 100_000
-"""Settings of a grid: more are a slip of the pen, and take minutes before the first update."""
 
 RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
 """Columns of the result's table besides hyperparameters and metrics."""
@@ -151,7 +148,7 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
     if by_name:
         _check_names(where, make_optimizer, names)
     shape = [axis.length for axis in axes]
-    _check_number(where, math.prod(shape))
+    check_count(where, math.prod(shape), maximum=MAX_TRIALS, unit="trials")
     index = {
         name: place
         for axis, place in zip(axes, np.indices(shape).reshape(len(shape), -1), strict=True)
@@ -221,11 +218,6 @@ def read_values(where: str, value: object) -> list[PyTree]:
     return checked
 
 
-def _check_number(where: str, trials: int) -> None:
-    if trials > MAX_TRIALS:
-        raise ValueError(f"`{where}` may make at most {MAX_TRIALS:,} trials, got {trials:,}. Leave values out.")
-
-
 def _items(where: str, value: Any) -> list[Any]:
     if value is None or isinstance(value, (str, bytes, set, frozenset, Iterator, MappingView)):
         raise TypeError(
@@ -233,7 +225,7 @@ def _items(where: str, value: Any) -> list[Any]:
             "Write a list or an array."
         )
     if isinstance(value, (list, tuple, range)) and not hasattr(value, "_fields"):
-        _check_number(where, len(value))
+        check_count(where, len(value), minimum=0, maximum=MAX_TRIALS, unit="trials")
         return list(value)
     if not isinstance(value, Mapping) and np.ndim(value) == 0 and not _is_tree(value):
         if callable(value):
@@ -251,7 +243,7 @@ def _items(where: str, value: Any) -> list[Any]:
     if len(lengths) > 1:
         listed = ", ".join(f"{path_of(path)}: {describe(np.asarray(leaf))}" for path, leaf in leaves[:4])
         raise ValueError(f"`{where}` must have one leading axis over the settings for all leaves, got {listed}.")
-    _check_number(where, max(lengths))
+    check_count(where, max(lengths), minimum=0, maximum=MAX_TRIALS, unit="trials")
     value = jax.tree.map(np.asarray, value)  # a pandas.Series would be read by its labels
     return [jax.tree.map(lambda leaf, i=index: leaf[i], value) for index in range(lengths.pop())]
 
