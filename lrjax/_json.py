@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import jax
 import numpy as np
 
-from ._checks import show
+from ._checks import check_path, show
 from ._decode import MAX_BYTES, decode, field_names, parse
 
 VERSION = 1
@@ -33,13 +33,14 @@ class JsonResult:
           OSError: the file cannot be written.
           ValueError: it would be larger than `from_json` reads, 128 MiB.
         """
+        path = check_path(f"{type(self).__name__}.to_json(path)", path)
         text = json.dumps({"format": self._FORMAT, "version": VERSION, **_encode(self)}, indent=1, allow_nan=False)
         if len(text) > MAX_BYTES:
             raise ValueError(
                 f"`{type(self).__name__}.to_json(path)` writes at most {MAX_BYTES:,} bytes, got {len(text):,}. "
                 "Evaluate less often, or write a table (a sweep's `to_parquet(path)`)."
             )
-        write_whole(Path(path), text + "\n")
+        write_whole(path, text + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
@@ -55,6 +56,7 @@ class JsonResult:
           ValueError: the file is no such result, damaged, or of a newer version; the message names the field.
           OSError: the file cannot be read.
         """
+        path = check_path(f"{cls.__name__}.from_json(path)", path)
         where = f"`{cls.__name__}.from_json({os.fspath(path)!r})`"
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -1,5 +1,6 @@
 """One process, one device, no settings from outside: what each test needs, it makes itself."""
 
+import importlib
 import os
 import shutil
 from pathlib import Path
@@ -14,25 +15,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import shapes
 from jaxtyping import install_import_hook
 
-# Shapes and types are checked at run time, in the tests only. Not in the modules whose own argument checks come
-# first: their messages are tested.
-CHECKED = [
-    "lrjax.finder._curve",
-    "lrjax.finder._refine",
-    "lrjax.finder._rules",
-    "lrjax.finder._warnings",
-    "lrjax.finder._window",
-    "lrjax.range_rules._smoothing",
-    "lrjax.trials._devices",
-    "lrjax.trials._executors",
-    "lrjax.trials._memory",
-    "lrjax.trials._trial",
-]
-
-with install_import_hook(CHECKED, "beartype.beartype"):
-    import lrjax  # noqa: F401
+with install_import_hook(shapes.MODULES, "shapes.checked"):
+    for room in ("demos", "experimental", "explorer", "integrations", "plan", "plots", "search", "sweeps"):
+        importlib.import_module(f"lrjax.{room}")
 
 MOST_BYTES = 500_000_000
 """Of compiled programs; a run makes about 40 million."""

@@ -163,7 +163,7 @@ CASES = {
     "rule negative": (rule(-3), ValueError, ["> 0 and finite", "got -3 from"]),
     "rule a vector": (rule(np.ones(3)), ValueError, ["one learning rate", "got array([1., 1., 1.])"]),
     "rule a word": (rule("lots"), ValueError, ["one learning rate", "got 'lots'"]),
-    "refine misspelt": (lambda: find(TASK, refine="fil"), ValueError, ['"fill", "paper" or None', "got 'fil'"]),
+    "refine misspelt": (lambda: find(TASK, refine="fil"), ValueError, ["one of 'fill', 'paper' or None", "got 'fil'"]),
     "threshold 0": (lambda: find(TASK, threshold=0), ValueError, ["(threshold=...)", "decades, > 0", "got 0"]),
     "progress a number": (lambda: find(TASK, progress=5), TypeError, ["True, None or a function", "got 5"]),
     "executor misspelt": (lambda: find(TASK, executor="pmap"), ValueError, ['"vmap", "map", "loop"', "got 'pmap'"]),

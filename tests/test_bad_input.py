@@ -151,7 +151,7 @@ CASES = {
     "stateful loss without the state": (
         lambda: find(stateful(lambda w, state, batch, key: jnp.mean(w))),
         TypeError,
-        ["must return (loss, model_state)", "got JitTracer", "Return both"],
+        ["must return (loss, model_state)", "got a traced float32[]", "Return both"],
     ),
     "stateful loss with a state of another structure": (
         lambda: find(stateful(lambda w, state, batch, key: (jnp.mean(w), {"mean": state}))),

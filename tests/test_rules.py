@@ -92,7 +92,7 @@ def test_rules_are_jittable(rule):
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, 2.0, float("nan")])
 def test_crossing_refuses_a_level_that_is_no_share(level):
-    with pytest.raises(ValueError, match=rf"`crossing\(level\)` must lie between 0 .* and 1 .*, got {level}"):
+    with pytest.raises(ValueError, match=rf"`crossing\(level\)` must be between 0 .* and 1 .*, got {level:g}"):
         crossing(find_window(curve_from(HALVES, V)), level)
 
 

@@ -340,7 +340,7 @@ CASES = {
     "a traced flag": (
         lambda: traced(lambda flag: schedules.warmup(FLAT, 3, skip_zero=flag)(1), True),
         TypeError,
-        ["`warmup(skip_zero=...)`", "must be True or False", "got JitTracer(bool[])"],
+        ["`warmup(skip_zero=...)`", "must be True or False", "got a traced bool[]"],
     ),
     # tables
     "boundaries unsorted": (
@@ -392,7 +392,7 @@ CASES = {
     "a traced number to warm up to": (
         lambda: traced(lambda value: schedules.warmup(value, 3)(1), 0.1),
         TypeError,
-        ["`warmup(schedule)`", "must be a schedule", "got JitTracer(", "Write lrjax.schedules.constant("],
+        ["`warmup(schedule)`", "must be a schedule", "got a traced float32[]", "Write lrjax.schedules.constant("],
     ),
     "an optimizer for a schedule": (
         lambda: schedules.cooldown_from(optax.sgd(0.1), 10, 10),
@@ -763,17 +763,21 @@ CASES = {
         ["`reduce_on_plateau` needs one number", "got `value` of shape (2,)", "Take its mean"],
     ),
     # steps at a call
-    "at a bool": (lambda: FLAT(True), TypeError, ["A schedule takes a step, a number", "got the bool True"]),
+    "at a bool": (lambda: FLAT(True), TypeError, ["`schedule(step)` must be given a number", "got True (bool)"]),
     "at an array of bools": (
         lambda: FLAT(np.array([True, False])),
         TypeError,
-        ["A schedule takes a step, a number or an array of numbers", "got the bool [ True False]"],
+        ["`schedule(step)` must be given a number of steps or an array", "got bool[2]"],
     ),
-    "at a string": (lambda: FLAT("3"), TypeError, ["A schedule takes a step, a number or an array of numbers, got"]),
+    "at a string": (
+        lambda: FLAT("3"),
+        TypeError,
+        ["`schedule(step)` must be given a number of steps or an array of them"],
+    ),
     "at a traced complex number": (
         lambda: traced(schedules.warmup(FLAT, 3), 1j),
         TypeError,
-        ["A schedule takes a step, a number or an array of numbers", "got complex64"],
+        ["`schedule(step)` must be given a number of steps or an array of them", "got complex64"],
     ),
     "a NumPy bool is 1.0": (lambda: schedules.constant(np.True_), TypeError, ["`constant(value)`", "True"]),
     "an array of a bool is 1.0": (
@@ -806,7 +810,7 @@ CASES = {
     ),
     "an array as a choice": (
         lambda: schedules.one_cycle(1.0, total_steps=10, shape=np.array(["cosine", "linear"])),
-        ValueError,
+        TypeError,
         ["`one_cycle(shape=...)`", "one of 'cosine', 'linear'", "got array("],
     ),
     "a NumPy float as a count is not shown": (
@@ -935,7 +939,7 @@ CASES = {
     "patience beyond int32": (
         lambda: lrjax.reduce_on_plateau(patience=2**40),
         ValueError,
-        ["`reduce_on_plateau(patience=...)`", "2**31"],
+        ["`reduce_on_plateau(patience=...)`", "at most 2,147,483,647"],
     ),
     "a metric in words": (lambda: measured(value="low"), TypeError, ["`reduce_on_plateau`", "one number", "'low'"]),
     "a metric as a string": (lambda: measured(value="1.5"), TypeError, ["`reduce_on_plateau`", "one number", "'1.5'"]),
@@ -943,9 +947,9 @@ CASES = {
     "a step that is a string is not shown": (
         lambda: FLAT("3"),
         TypeError,
-        ["A schedule takes a step", "got '3' (str)"],
+        ["`schedule(step)` must be given", "got '3' (str)"],
     ),
-    "a step that is None is not shown": (lambda: FLAT(None), TypeError, ["A schedule takes a step", "got None"]),
+    "a step that is None is not shown": (lambda: FLAT(None), TypeError, ["`schedule(step)` must be given", "got None"]),
 }
 
 

@@ -536,7 +536,7 @@ BEFORE_IT_BEGINS = {
     "too many steps": (
         lambda: sweep(num_steps=2**31, progress=stop),
         ValueError,
-        ["`sweep(num_steps=...)`", "2147483647"],
+        ["`sweep(num_steps=...)`", "at most 2,147,483,647"],
     ),
     "a hyperparameter that is branched on": (
         lambda: sweep(

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import brief, check_count, check_key, check_number, name_of, on_host
+from .._checks import brief, check_count, check_key, check_lr, name_of, on_host
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
 from ..finder._progress import ProgressCallback, Reporter
 from ..schedules import cooldown_from, piecewise_constant
@@ -96,8 +96,7 @@ def piecewise(
     """
     start = time.perf_counter()
     key = check_key("piecewise(key=...)", key)
-    rule = "a learning rate, > 0 and finite"
-    lr = check_number("piecewise(lr=...)", lr, rule=rule, accept=lambda value: 0 < value < np.inf)
+    lr = check_lr("piecewise(lr=...)", lr)
     part = _check_steps(train_steps) // PARTS
     check_task("piecewise(task=...)", task)
     check_factory("piecewise(make_optimizer=...)", make_optimizer)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_UPDATES, check_count, check_flag, check_key, check_lr_range, on_host
+from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
 from .._decode import require_counts
 from .._html import Shown
 from .._json import JsonResult
@@ -108,9 +108,8 @@ def auto(
     start = time.perf_counter()
     key = check_key("auto(key=...)", key)
     low, high = check_lr_range("auto", min_lr, max_lr)
-    train_steps = check_count(
-        "auto(train_steps=...)", train_steps, minimum=FIRST_STEPS, maximum=MAX_UPDATES, unit="optimizer updates"
-    )
+    train_steps = check_count("auto(train_steps=...)", train_steps, minimum=FIRST_STEPS, unit="optimizer updates")
+    throw = check_flag("auto(throw=...)", throw)
     always = check_flag("auto(always=...)", always)
     search = first = second = None
     doubts: tuple[WarningName, ...] = ()

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import MAX_DECADES, is_lr
+from .._checks import MAX_DECADES, check_index, check_type, is_lr
 from .._decode import require
 from .._repr import line_repr
 from .._types import Array, Float, Int
@@ -78,13 +78,15 @@ class LossCurve(NamedTuple):
         `initial_loss` stays that of the last horizon; for a stateful task `LRFinderResult.horizon_lrs` uses each
         horizon's own.
         """
-        pick = slice(horizon, horizon + 1 or None)
+        horizon = check_index("LossCurve.at(horizon)", horizon, len(self.horizons))
+        pick = slice(horizon, horizon + 1)
         metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
         return self._replace(losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics)
 
     def seed(self, index: int) -> "LossCurve":
         """The curve of one seed alone."""
-        pick = np.s_[index : index + 1]
+        index = check_index("LossCurve.seed(index)", index, len(self.initial_loss))
+        pick = slice(index, index + 1)
         return self._replace(
             losses=_pick(self.losses, (slice(None), pick)),
             initial_loss=_pick(self.initial_loss, pick),
@@ -94,6 +96,7 @@ class LossCurve(NamedTuple):
 
     def merge(self, other: "LossCurve") -> "LossCurve":
         """Both curves' trials in one, sorted; they must be of one experiment."""
+        check_type("LossCurve.merge(other)", other, LossCurve, "another lrjax.LossCurve")
         order = np.argsort(np.concatenate([np.asarray(self.lrs), np.asarray(other.lrs)]), kind="stable")
 
         def join(one: Array, two: Array) -> Array:

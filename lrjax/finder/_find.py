@@ -11,7 +11,18 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range, check_number, check_signature, describe, name_of, on_host, show
+from .._checks import (
+    check_choice,
+    check_flag,
+    check_key,
+    check_lr_range,
+    check_number,
+    check_signature,
+    describe,
+    name_of,
+    on_host,
+    show,
+)
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ..trials import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
@@ -25,6 +36,7 @@ from ._warnings import LRWarning, WarningName, find_warnings
 from ._window import Outcome, Window, find_window
 
 Refinement = Literal["fill", "paper"] | None
+REFINEMENTS = ("fill", "paper", None)
 PAPER_ROUNDS = 10
 
 
@@ -102,8 +114,10 @@ def find_lr(
     signature = check_signature("find_lr(rule=...)", rule, "rule(curve, window) -> lr")
     if signature is not None:
         raise TypeError(f"`find_lr(rule=...)` must be `rule(curve, window) -> lr`, got `{name_of(rule)}{signature}`.")
-    if refine not in ("fill", "paper", None):
-        raise ValueError(f'`find_lr(refine=...)` must be "fill", "paper" or None, got {show(refine)}.')
+    refine = check_choice("find_lr(refine=...)", refine, REFINEMENTS)
+    throw = check_flag("find_lr(throw=...)", throw)
+    extend_range = check_flag("find_lr(extend_range=...)", extend_range)
+    literal = check_flag("find_lr(literal=...)", literal)
     positive = "decades, > 0"
     threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
     with Reporter(progress) as reporter:

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_key, check_lr_range, on_host
+from .._checks import check_choice, check_key, check_lr_range, on_host
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
+from ._find import REFINEMENTS, Refinement
 from ._refine import first_grid
 from ._sample import check_horizons
 
@@ -63,7 +64,7 @@ def preview_lr(
     num_seeds: int | None = None,
     min_lr: float = 1e-7,
     max_lr: float = 10.0,
-    refine: str | None = "fill",
+    refine: Refinement = "fill",
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     horizons: Sequence[int] = (),
@@ -89,17 +90,18 @@ def preview_lr(
       >>> preview.trials_first, preview.updates_expected
       (17, 500)
     """
-    check_task("find_lr(task=...)", task)
-    key = check_key("find_lr(key=...)", key)
-    wanted = check_horizons("find_lr", num_steps, horizons)
+    check_task("preview_lr(task=...)", task)
+    key = check_key("preview_lr(key=...)", key)
+    wanted = check_horizons("preview_lr", num_steps, horizons)
     num_steps = wanted[-1]
-    exponents = first_grid(*check_lr_range("find_lr", min_lr, max_lr))
+    exponents = first_grid(*check_lr_range("preview_lr", min_lr, max_lr))
+    refine = check_choice("preview_lr(refine=...)", refine, REFINEMENTS)
     lrs = np.asarray([10.0**x for x in exponents])
-    num_seeds = count_seeds("find_lr", task, num_steps, num_seeds)
+    num_seeds = count_seeds("preview_lr", task, num_steps, num_seeds)
     seconds, compile_seconds, runner = [], 0.0, None
     for steps in _PROBES:
         runner = TrialRunner(
-            "find_lr",
+            "preview_lr",
             task,
             make_optimizer,
             key=key,

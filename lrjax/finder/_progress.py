@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from .._bar import Bar
-from .._checks import show
+from .._checks import can_take, show
 
 
 class SearchProgress(NamedTuple):
@@ -36,7 +36,7 @@ class Reporter:
     """
 
     def __init__(self, progress: ProgressCallback | bool | None):
-        if progress is not None and not isinstance(progress, bool) and not callable(progress):
+        if progress is not None and not isinstance(progress, bool) and not can_take(progress, 1):
             raise TypeError(f"`progress` must be True, None or a function of a SearchProgress, got {show(progress)}.")
         self._bar = _SearchBar() if progress is True else None
         self._tell: ProgressCallback | None = self._bar or (progress if callable(progress) else None)

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import range_rules
 from .._checks import (
-    MAX_UPDATES,
     Mode,
     check_choice,
     check_count,
@@ -18,8 +17,12 @@ from .._checks import (
     check_lr_range,
     check_mode,
     check_number,
+    check_signature,
+    check_type,
     is_lr,
+    name_of,
     on_host,
+    show,
 )
 from .._decode import require
 from .._json import JsonResult
@@ -95,6 +98,10 @@ class RangeTest(JsonResult):
         Raises:
           ValueError: the rule finds nothing to choose, for example on a flat curve; the message says why.
         """
+        wanted = "rule(lrs, losses) -> Suggestion"
+        signature = check_signature("RangeTest.suggest(rule)", rule, wanted)
+        if signature is not None:
+            raise TypeError(f"`RangeTest.suggest(rule)` must be `{wanted}`, got `{name_of(rule)}{signature}`.")
         self._check_moved()
         known = getattr(rule, "func", rule)  # a partial of a peer's rule sees that peer's history
         planned = {"num_steps": self.num_steps} if _is_fastai(known) else {}
@@ -129,9 +136,10 @@ class RangeTest(JsonResult):
         if metric is None:
             mode = check_mode("RangeTest.bounds", "loss", mode)
             return range_rules.smith_bounds(self.lrs, self.smoothed, mode=mode, **options)
+        check_type("RangeTest.bounds(metric)", metric, str, "a metric's name, or None for the training loss")
         if metric not in self.metrics:
             raise ValueError(
-                f"`RangeTest.bounds(metric=...)` must be one of {sorted(self.metrics)}, got {metric!r}. "
+                f"`RangeTest.bounds(metric=...)` must be one of {sorted(self.metrics)}, got {show(metric)}. "
                 "Metrics come from the task's eval_fn and are measured with range_test(eval_every=1)."
             )
         lrs, mode = self.lrs[self.metric_steps], check_mode("RangeTest.bounds", metric, mode)
@@ -254,9 +262,7 @@ def range_test(
     check_factory("range_test(make_optimizer=...)", make_optimizer)
     key = check_key("range_test(key=...)", key)
     low, high = check_lr_range("range_test", min_lr, max_lr)
-    num_steps = check_count(
-        "range_test(num_steps=...)", num_steps, minimum=2, maximum=MAX_UPDATES, unit="optimizer updates"
-    )
+    num_steps = check_count("range_test(num_steps=...)", num_steps, minimum=2, unit="optimizer updates")
     mode = check_choice("range_test(mode=...)", mode, ("exponential", "linear"))
     weight = "a weight in [0, 1)"
     smoothing = check_number("range_test(smoothing=...)", smoothing, rule=weight, accept=lambda x: 0 <= x < 1)

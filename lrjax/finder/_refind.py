@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_UPDATES, check_count, check_key, check_lr_range, on_host
+from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
 from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
@@ -115,6 +115,7 @@ def refind_lr(
     """
     key = check_key("refind_lr(key=...)", key)
     low, high = check_lr_range("refind_lr", min_lr, max_lr)
+    throw = check_flag("refind_lr(throw=...)", throw)
     check_task("refind_lr(task=...)", task)
     check_factory("refind_lr(make_optimizer=...)", make_optimizer)
     step, total = _check_place(step, train_steps)
@@ -159,9 +160,7 @@ def smoothed_minimum(curve: LossCurve, window: Window) -> Float[Array, ""]:
 
 
 def _check_place(step: object, train_steps: object) -> tuple[int, int]:
-    total = check_count(
-        "refind_lr(train_steps=...)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates of the whole training"
-    )
+    total = check_count("refind_lr(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
     done = check_count("refind_lr(step=...)", step, minimum=0, unit="optimizer updates before the checkpoint")
     if done >= total:
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._checks import MAX_UPDATES, check_count
+from .._checks import check_count, check_number, check_type
 from .._types import Array, Float
 from ._curve import LossCurve
 from ._window import Window, crossing_below
@@ -34,6 +34,7 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.midpoint(curve, lrjax.find_window(curve)):.2g}")
       0.0089
     """
+    check_window("midpoint", window)
     return _midpoint(window)
 
 
@@ -57,6 +58,7 @@ def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.half_loss(curve, lrjax.find_window(curve)):.2g}")
       0.0054
     """
+    check_window("half_loss", window)
     return _half_loss(window)
 
 
@@ -80,6 +82,7 @@ def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.steepest(curve, lrjax.find_window(curve)):.2g}")
       0.0033
     """
+    check_window("steepest", window)
     return _steepest(window)
 
 
@@ -104,6 +107,7 @@ def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.lowest_loss(curve, lrjax.find_window(curve)):.2g}")
       0.1
     """
+    check_window("lowest_loss", window)
     return jnp.where(window.outcome_index == 0, window.best_lr, jnp.nan)
 
 
@@ -140,7 +144,7 @@ def lowest_for(train_steps: int) -> Rule:
       >>> print(f"{result.lr / result.window.max_lr:.3f}")
       0.632
     """
-    steps = check_count("lowest_for(train_steps)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates")
+    steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
 
     def lowest_for(curve: LossCurve, window: Window) -> Float[Array, ""]:
         longer = jnp.maximum(1.0, SETTLED * steps / curve.horizons[-1].astype(window.max_lr.dtype))
@@ -170,10 +174,16 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
       >>> def almost_best(curve, window):
       ...     return 10.0 ** lrjax.crossing(window, 0.05)
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`crossing(level)` must lie between 0 (the minimum) and 1 (the plateau), got {level}.")
+    check_window("crossing", window)
+    between = "between 0 (the minimum) and 1 (the plateau)"
+    level = check_number("crossing(level)", level, rule=between, accept=lambda x: 0 < x < 1)
     bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
     return crossing_below(window.log10_lr, window.loss, bottom, level)[0]
+
+
+def check_window(where: str, window: object) -> None:
+    """Raise unless a rule was given a window."""
+    check_type(f"{where}(window)", window, Window, "a lrjax.Window, as lrjax.find_window returns it")
 
 
 # The maths, compiled on the window alone: a curve has another shape after every round.

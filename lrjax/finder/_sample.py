@@ -1,12 +1,13 @@
 """From learning rates to the curve: the one place where the finder meets the trial engine."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_UPDATES, check_count, check_key, check_lrs, on_host, show
+from .._checks import check_count, check_key, check_lrs, on_host, show
 from .._types import Array, Float, Key, OptimizerFactory
 from ..trials import Executor, Round, Task, TrialRunner
 from ._curve import LossCurve
@@ -76,10 +77,11 @@ def sample_losses(
 
 def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int, ...]:
     """The horizons in increasing order, the last being num_steps."""
-    steps = check_count(f"{where}(num_steps=...)", num_steps, maximum=MAX_UPDATES, unit="optimizer updates")
-    if isinstance(horizons, (str, bytes)) or not isinstance(horizons, (Sequence, np.ndarray)):
+    steps = check_count(f"{where}(num_steps=...)", num_steps, unit="optimizer updates")
+    sequence = isinstance(horizons, Sequence) or (isinstance(horizons, np.ndarray) and horizons.ndim == 1)
+    if isinstance(horizons, (str, bytes)) or not sequence:
         raise TypeError(f"`{where}(horizons=...)` must be a sequence of step counts, got {show(horizons)}.")
-    counts = [check_count(f"{where}(horizons=...)", n, maximum=MAX_UPDATES, unit="optimizer updates") for n in horizons]
+    counts = [check_count(f"{where}(horizons=...)", n, unit="optimizer updates") for n in cast(Sequence, horizons)]
     if any(n > steps for n in counts):
         raise ValueError(
             f"`{where}(horizons=...)` must not exceed num_steps={steps}, got {max(counts)}. "

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_flag, check_loss, check_type, describe, kind_of, show
 from .._types import Array, Float, Scalar
 from ._curve import LossCurve, reduce_losses
 from ._window import Outcome, Window, pad_trials
@@ -183,6 +184,10 @@ def find_warnings(
       >>> [name.value for name in lrjax.WarningName][:4]
       ['nothing_moved', 'no_learning', 'all_diverged', 'tiny_effect']
     """
+    check_type("find_warnings(curve)", curve, LossCurve, "a lrjax.LossCurve")
+    check_type("find_warnings(window)", window, Window, "a lrjax.Window")
+    baseline_loss = check_loss("find_warnings(baseline_loss=...)", baseline_loss)
+    stochastic = check_flag("find_warnings(stochastic=...)", stochastic)
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=_REMEDIES[name]),)
@@ -221,6 +226,14 @@ def find_warnings(
     )
 
 
+def _check_untouched(loss: object, curve: LossCurve) -> None:
+    if not isinstance(loss, (np.ndarray, jax.Array)) or kind_of(loss) != "f" or loss.shape != curve.initial_loss.shape:
+        raise TypeError(
+            f"`find_warnings(untouched_loss=...)` must be a loss for each seed, {describe(curve.initial_loss)}, or "
+            f"None, got {describe(loss) if isinstance(loss, (np.ndarray, jax.Array)) else show(loss)}."
+        )
+
+
 def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> list[tuple[WarningName, str]]:
     """How little was learned; only where the loss it is measured against is positive."""
     initial, effect = float(np.mean(np.asarray(curve.initial_loss))), float(window.effect)
@@ -247,6 +260,7 @@ def _evaluation(
         message = "The evaluation loss depends on the random key, so the curve is that of one draw."
         found.append((WarningName.stochastic_eval, message))
     if untouched_loss is not None:
+        _check_untouched(untouched_loss, curve)
         before, after = float(np.mean(untouched_loss)), float(np.mean(np.asarray(curve.initial_loss)))
         if abs(after - before) > 0.5 * float(window.effect):
             message = (

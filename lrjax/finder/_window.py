@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from .._checks import MAX_DECADES, is_lr
+from .._checks import MAX_DECADES, check_flag, check_type, is_lr
 from .._decode import require
 from .._repr import line_repr
 from .._types import Array, Bool, Float, Int
@@ -140,6 +140,8 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
       >>> f"{window.min_lr:.1e} {window.max_lr:.1e}"
       '9.4e-04 8.4e-02'
     """
+    check_type("find_window(curve)", curve, LossCurve, "a lrjax.LossCurve, as lrjax.sample_losses returns it")
+    literal = check_flag("find_window(literal=...)", literal)
     if isinstance(curve.lrs, Tracer) or isinstance(curve.losses, Tracer):
         return (literal_window if literal else smooth_window)(curve.lrs, curve.final, curve.initial_loss)
     _check_curve(curve)

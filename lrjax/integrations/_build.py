@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from .._checks import check_callable, name_of, show
+from .._checks import check_callable, name_of, show, show_with_type
 from .._types import Batch
 from ..trials import Task
 
@@ -75,8 +75,12 @@ def is_several(value: object) -> bool:
     return isinstance(value, (tuple, list)) and not hasattr(value, "_fields")
 
 
-def mode_arguments(call: Callable[..., Any], training: bool) -> dict[str, bool]:
-    """The flags among a model's arguments that say whether it trains, known by their names."""
+def mode_arguments(where: str, call: Callable[..., Any], given: object, *, training: bool) -> dict[str, Any]:
+    """The keyword arguments given, or the flags of a model that say whether it trains, known by their names."""
+    if given is not None:
+        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+            raise TypeError(f"`{where}` must be a mapping of keyword arguments, got {show_with_type(given)}.")
+        return dict(given)
     try:
         names = inspect.signature(call).parameters
     except (TypeError, ValueError):

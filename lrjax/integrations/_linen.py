@@ -70,9 +70,11 @@ def linen_task(
     """
     module, apply, variables = _read(model, variables)
     check_callable(f"{_TASK}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
-    modes = {True: train_arguments, False: eval_arguments}
-    found = {mode: mode_arguments(module.__call__, mode) if module is not None else {} for mode in modes}
-    settings = {mode: found[mode] if given is None else dict(given) for mode, given in modes.items()}
+    call: Any = None if module is None else module.__call__
+    settings = {
+        True: mode_arguments(f"{_TASK}(train_arguments=...)", call, train_arguments, training=True),
+        False: mode_arguments(f"{_TASK}(eval_arguments=...)", call, eval_arguments, training=False),
+    }
 
     def run(params: Params, state: ModelState, batch: Batch, **how: Any) -> Any:
         arguments = arguments_of(inputs, batch)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._checks import check_count, show
+from .._checks import attribute, check_count, check_flag, show, show_with_type
 from .._types import Array, Batch
 
 _WHERE = "data.epochs"
@@ -52,7 +52,7 @@ def epochs(
       >>> image.shape
       (4, 2)
     """
-    rows = hasattr(loader, "with_format") and hasattr(loader, "iter")
+    rows = not isinstance(loader, type) and None not in (attribute(loader, "with_format"), attribute(loader, "iter"))
     if rows:
         if batch_size is None:
             raise TypeError(f"`{_WHERE}(batch_size=...)` is needed for a Hugging Face dataset, whose items are rows.")
@@ -62,13 +62,17 @@ def epochs(
             f"`{_WHERE}(batch_size=...)` must be None for {type(loader).__name__}, which makes batches itself. "
             "Set the size there."
         )
-    elif not hasattr(loader, "__iter__") or iter(loader) is loader:
+    elif not _can_be_read_again(loader):
         raise TypeError(
             f"`{_WHERE}(loader=...)` must be an iterable that can be read again, got {show(loader)} "
             f"({type(loader).__name__}). Give the loader itself, not an iterator of it."
         )
-    if isinstance(columns, str):
-        raise TypeError(f"`{_WHERE}(columns=...)` must be a sequence of names, got {columns!r}. Write ({columns!r},).")
+    shuffle = check_flag(f"{_WHERE}(shuffle=...)", shuffle)
+    if columns is not None and not (
+        isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns)
+    ):
+        advice = f" Write ({show(columns)},)." if isinstance(columns, str) else ""
+        raise TypeError(f"`{_WHERE}(columns=...)` must be a sequence of names, got {show_with_type(columns)}.{advice}")
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         batches: Iterable[Any] = _rows(loader, size, epoch if shuffle else None) if rows else _told(loader, epoch)
@@ -80,6 +84,13 @@ def epochs(
             yield jax.tree.map(_to_numpy, batch)
 
     return epoch_batches
+
+
+def _can_be_read_again(loader: Any) -> bool:
+    try:
+        return iter(loader) is not loader
+    except Exception:  # an object's own __iter__ may raise anything
+        return False
 
 
 def _rows(dataset: Any, batch_size: int, seed: int | None) -> Iterable[Any]:

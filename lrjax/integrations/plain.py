@@ -7,7 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_callable, name_of, show
+from .._checks import attribute, check_callable, name_of, show
 from .._types import Batch, Key, ModelState, Params, PyTree
 from ..trials import Task
 from ._build import arguments_of, build_task, drop_aux, first_batch, first_of, is_several, mode_arguments, with_key
@@ -99,8 +99,11 @@ def pair_task(
     if loss is not None:
         check_callable(f"{_PAIR}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
     has_state, has_rng, rng_keyword = _form(apply)
-    given = {True: train_arguments, False: eval_arguments}
-    modes = {mode: mode_arguments(apply, mode) if some is None else dict(some) for mode, some in given.items()}
+    check_callable(f"{_PAIR}(inputs=...)", inputs, signature="inputs(batch) -> inputs of the model")
+    modes = {
+        True: mode_arguments(f"{_PAIR}(train_arguments=...)", apply, train_arguments, training=True),
+        False: mode_arguments(f"{_PAIR}(eval_arguments=...)", apply, eval_arguments, training=False),
+    }
 
     def arguments(batch: Batch) -> tuple[Any, ...]:
         if loss is None and inputs is first_of:
@@ -137,7 +140,7 @@ def pair_task(
 
 
 def _functions(pair: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    named = getattr(pair, "init", None), getattr(pair, "apply", None)
+    named = attribute(pair, "init"), attribute(pair, "apply")
     found = named if None not in named else pair
     if not (isinstance(found, tuple) and len(found) == 2 and all(map(callable, found))):
         raise TypeError(

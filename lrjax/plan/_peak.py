@@ -1,11 +1,10 @@
 """From a learning rate for constant training to the peak of any schedule, by the area under it."""
 
-import math
 from typing import Any, cast
 
 import numpy as np
 
-from .._checks import check_choice, check_number, check_signature, name_of, on_host, show
+from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show
 from .._types import Float, Int, Schedule, StepCount
 from ..finder import LRFinderResult, Outcome
 from ..schedules._describe import evaluate, known_steps, sample_steps, tolerance_of
@@ -169,16 +168,15 @@ def _evaluate(where: str, schedule: Any, steps: Int[np.ndarray, " steps"]) -> Fl
 
 def lr_of(where: str, result_or_lr: Any) -> float:
     """The learning rate, or that of a result."""
-    if isinstance(getattr(result_or_lr, "outcome", None), Outcome) and result_or_lr.outcome is not Outcome.found:
+    if isinstance(attribute(result_or_lr, "outcome"), Outcome) and result_or_lr.outcome is not Outcome.found:
         raise ValueError(_nothing_found(where, result_or_lr))
     rule = "a learning rate, > 0 and finite, or a result that has found one"
-    lr = getattr(result_or_lr, "lr", result_or_lr)
-    return check_number(where, lr, rule=rule, accept=lambda x: 0 < x < math.inf)
+    return check_lr(where, attribute(result_or_lr, "lr", result_or_lr), rule=rule)
 
 
 def search_of(result: Any) -> Any:
     """The search whose window can be read: the last of two stages, what a search without budget ran, or the result."""
-    inner = (getattr(result, name, None) for name in ("last", "finder"))
+    inner = (attribute(result, name) for name in ("last", "finder"))
     return next((one for one in inner if isinstance(one, LRFinderResult)), result)
 
 

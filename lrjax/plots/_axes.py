@@ -2,9 +2,11 @@
 
 import functools
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from .._checks import check_type
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,16 @@ SMALL = 8.0
 def plain(name: str, limit: int = 32) -> str:
     """A name from a result as a picture can show it: short, its dollars no mathematics."""
     return (name if len(name) <= limit else name[: limit - 3] + "...").replace("$", r"\$")
+
+
+def axes_for(where: str, ax: object) -> "Axes":
+    """The axes that were given, or new ones for None."""
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        return new_axes()
+    check_type(f"{where}(ax=...)", ax, Axes, "matplotlib axes, or None for a new figure")
+    return cast(Axes, ax)
 
 
 def new_axes() -> "Axes":

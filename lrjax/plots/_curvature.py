@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._checks import check_type
 from .._types import Float
 from ..finder import LRFinderResult, Outcome, crossing
-from ._axes import CHOSEN, GREY, INK, WASH, draw_legend, draw_title, new_axes
+from ._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title
 from ._finder import finder_subtitle, finder_title
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
       >>> axes.get_ylabel()
       'normalised loss'
     """
-    ax = new_axes() if ax is None else ax
+    check_type("plot_curvature(result)", result, LRFinderResult, "what lrjax.find_lr returned")
+    ax = axes_for("plot_curvature", ax)
     window, curve = result.window, result.curve
     x, loss, bend = (np.asarray(part, np.float64) for part in (window.log10_lr, window.loss, window.curvature))
     inside = np.isfinite(loss)

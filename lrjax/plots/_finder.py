@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import check_type
 from .._types import Float
 from ..finder import LossCurve, LRFinderResult, Outcome
-from ._axes import CHOSEN, GREY, INK, SMALL, WASH, draw_legend, draw_title, gaps, new_axes, plain, tidy
+from ._axes import CHOSEN, GREY, INK, SMALL, WASH, axes_for, draw_legend, draw_title, gaps, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,8 @@ def plot_finder(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
       >>> axes.get_xlabel()
       'learning rate'
     """
-    ax = new_axes() if ax is None else ax
+    check_type("plot_finder(result)", result, LRFinderResult, "what lrjax.find_lr returned")
+    ax = axes_for("plot_finder", ax)
     curve = result.curve
     lrs, losses = np.asarray(curve.lrs, np.float64), gaps(np.asarray(curve.final, np.float64))
     initial = float(np.mean(np.asarray(curve.initial_loss, np.float64)))

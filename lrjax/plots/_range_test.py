@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import check_type
 from .._types import Float
 from ..finder import RangeTest
-from ._axes import CHOSEN, GREY, INK, draw_legend, draw_title, gaps, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, axes_for, draw_legend, draw_title, gaps, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +34,8 @@ def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
       >>> axes.get_xscale()
       'log'
     """
-    ax = new_axes() if ax is None else ax
+    check_type("plot_range_test(test)", test, RangeTest, "what lrjax.range_test returned")
+    ax = axes_for("plot_range_test", ax)
     lrs = np.asarray(test.lrs, np.float64)
     losses, smoothed = (gaps(np.asarray(part, np.float64)) for part in (test.losses, test.smoothed))
     ax.set(xlabel="learning rate of the step", ylabel="training loss", ylim=_limits(losses, smoothed))

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import name_of
+from .._checks import check_flag, check_type, name_of
 from .._types import Schedule, StepCount
+from ..schedules._arguments import child as check_child
 from ..schedules._describe import evaluate, known_steps, leaps
-from ._axes import CHOSEN, GREY, INK, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, axes_for, new_axes, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +55,11 @@ def plot_schedules(
       >>> [line.get_label() for line in axes.get_lines()]
       ['1cycle']
     """
-    ax = new_axes() if ax is None else ax
+    ax = axes_for("plot_schedules", ax)
+    log = check_flag("plot_schedules(log=...)", log)
     total = known_steps("plot_schedules(total_steps)", total_steps)
     steps = _steps(total)
-    named = _named(schedules)
+    named = _named("plot_schedules(schedules)", schedules)
     for index, (name, schedule) in enumerate(named.items()):
         style = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index % len(STYLES)]}
         ax.plot(
@@ -71,7 +73,7 @@ def plot_schedules(
     tidy(ax)
     handles = list(ax.get_lines())
     if momentum is not None:
-        handles += _draw_momentum(ax, _named(momentum), steps)
+        handles += _draw_momentum(ax, _named("plot_schedules(momentum=...)", momentum), steps)
     if len(handles) > 1 or isinstance(schedules, Mapping):
         ax.legend(handles=handles, fontsize=8, framealpha=0.9, edgecolor="none", handlelength=2.6).set_zorder(10)
     return ax
@@ -93,7 +95,7 @@ def _draw_momentum(ax: "Axes", named: dict[str, Schedule], steps: np.ndarray) ->
     for name, schedule in named.items():
         label = name if "momentum" in name else f"{name} (momentum)"
         right.plot(
-            *_stairs(steps, evaluate("plot_schedules(schedules)", schedule, steps)),
+            *_stairs(steps, evaluate("plot_schedules(momentum=...)", schedule, steps)),
             color=GREY,
             linestyle=(0, (1, 1)),
             linewidth=1.6,
@@ -106,11 +108,15 @@ def _draw_momentum(ax: "Axes", named: dict[str, Schedule], steps: np.ndarray) ->
     return list(right.get_lines())
 
 
-def _named(schedules: Several) -> dict[str, Schedule]:
+def _named(where: str, schedules: Several) -> dict[str, Schedule]:
     """By name; schedules without one are called what they are, numbered where that is ambiguous."""
     if isinstance(schedules, Mapping):
+        for name in schedules:
+            check_type(f"{where} names", name, str, "strings")
         return dict(schedules)
-    several = list(schedules) if isinstance(schedules, Sequence) else [schedules]
+    several = list(schedules) if isinstance(schedules, (list, tuple)) else [schedules]
+    for one in several:
+        check_child(where, one)
     names = [getattr(getattr(one, "func", None), "name", None) or name_of(one) for one in several]
     return {
         name if names.count(name) == 1 else f"{name} {index + 1}": one

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._checks import check_type
 from ..finder import Outcome
 from ..search import SearchResult, SearchRung
-from ._axes import CHOSEN, GREY, INK, WASH, draw_legend, draw_title, gaps, new_axes, tidy
+from ._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title, gaps, tidy
 from ._finder import plot_finder
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def plot_search(result: SearchResult, ax: "Axes | None" = None) -> "Axes":
       >>> axes.get_xlabel()
       'learning rate'
     """
+    check_type("plot_search(result)", result, SearchResult, "what lrjax.search_lr returned")
     if result.finder is not None:
         return plot_finder(result.finder, ax=ax)
-    ax = new_axes() if ax is None else ax
+    ax = axes_for("plot_search", ax)
     low, high = _loss_limits(result.rungs)
     exponents = np.concatenate([rung.log10_lrs for rung in result.rungs])
     ax.set(xscale="log", xlabel="learning rate", ylabel="validation loss")

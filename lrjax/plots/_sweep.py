@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._checks import Mode, check_mode, show
+from .._checks import Mode, check_choice, check_mode, check_type
 from .._types import Float
 from ..sweeps import SweepResult, trial_scores
-from ._axes import CHOSEN, GREY, INK, SMALL, draw_title, gaps, new_axes, plain, tidy
+from ._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,11 +50,11 @@ def plot_sweep(
       >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
       'learning_rate'
     """
-    if kind is not None and kind not in KINDS:
-        raise ValueError(f"`plot(kind=...)` must be one of {', '.join(map(repr, KINDS))} or None, got {show(kind)}.")
+    check_type("plot_sweep(result)", result, SweepResult, "what lrjax.sweep returned")
+    check_choice("plot_sweep(kind=...)", kind, (*KINDS, None))
     values = gaps(result.final(metric))
     mode = check_mode("plot_sweep", metric, mode)
-    ax = new_axes() if ax is None else ax
+    ax = axes_for("plot_sweep", ax)
     kind = kind or _fitting_kind(result)
     {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, values)
     draw_title(ax, _title(result, metric, mode))

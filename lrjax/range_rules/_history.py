@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from .._checks import check_count, show
+from .._checks import check_count, show, to_numpy
 
 _SINGLE_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # losses are float32 numbers, widened
 
@@ -111,11 +111,10 @@ def read_history(
 
 def read_vector(where: str, value: Recorded, words: str) -> Float[np.ndarray, " steps"]:
     """Return `value` as a float64 vector with at least one entry."""
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"`{where}` must be a sequence of {words}, got {show(value)}.") from None
-    if array.size and array.dtype.kind in "bcOSUmM":
+    array = to_numpy(value)
+    if array is None:
+        raise TypeError(f"`{where}` must be a sequence of {words}, got {show(value)}.")
+    if array.size and array.dtype.kind not in "fiuV":
         raise TypeError(f"`{where}` must be real {words}, got {show(value)} ({array.dtype}).")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(

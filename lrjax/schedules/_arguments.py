@@ -6,11 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_choice, check_count, check_number, describe, name_of, show
+from .._checks import (
+    MAX_UPDATES,
+    check_choice,
+    check_count,
+    check_number,
+    check_signature,
+    describe,
+    kind_of,
+    name_of,
+    show,
+    show_count,
+    show_with_type,
+)
 from .._types import Array
 from ._bind import Foreign, Partial
 from ._durations import in_steps
@@ -22,9 +33,6 @@ TRACER_ERRORS = (
 )
 """What JAX raises where a function needs the value of a traced number."""
 
-LIMIT_32 = 2**31
-"""Steps are counted in int32, or in int64 under x64."""
-
 
 def steps(where: str, value: Any, *, minimum: int = 1) -> Any:
     """A number of optimizer updates: a whole number, a duration in words, or a traced integer."""
@@ -35,29 +43,24 @@ def whole(where: str, value: Any, *, minimum: int = 1, unit: str = "optimizer up
     """A whole number that can be counted, or a traced integer."""
     if _is_array(value):
         _check_scalar(where, value)
-        if not jnp.issubdtype(value.dtype, np.integer):
-            shown = describe(value) if isinstance(value, Tracer) else f"{show(value.item())} ({describe(value)})"
+        if kind_of(value) not in ("i", "u"):
+            one = value.item() if kind_of(value) == "f" and not isinstance(value, Tracer) else value
+            shown = describe(value) if isinstance(value, Tracer) else f"{show(one)} ({describe(value)})"
             raise TypeError(f"`{where}` must be a whole number ({unit}), got {shown}. Cast it to jnp.int32.")
         if isinstance(value, Tracer):
             return value
         value = int(value)
-    return within_horizon(where, check_count(where, value, minimum=minimum, unit=unit))
-
-
-def in_int32(where: str, value: Any, *, minimum: int, unit: str) -> int:
-    """A whole number, known now, that int32 holds."""
-    count = check_count(where, value, minimum=minimum, unit=unit)
-    if count >= LIMIT_32:
-        raise ValueError(f"`{where}` must be below 2**31 ({unit}), got {count:,}.")
-    return count
+    return within_horizon(where, check_count(where, value, minimum=minimum, unit=unit, maximum=None))
 
 
 def within_horizon(where: str, count: Any) -> Any:
     """The number of steps, if they can be counted."""
-    limit = 2**63 if jax.config.read("jax_enable_x64") else LIMIT_32
+    limit = 2**63 if jax.config.read("jax_enable_x64") else MAX_UPDATES + 1
     if isinstance(count, int) and count >= limit:
-        advice = "" if limit > LIMIT_32 else " Set jax.config.update('jax_enable_x64', True) to count in 64 bits."
-        raise ValueError(f"`{where}` must be below 2**{limit.bit_length() - 1} steps, got {count:,}.{advice}")
+        advice = (
+            "" if limit > MAX_UPDATES + 1 else " Set jax.config.update('jax_enable_x64', True) to count in 64 bits."
+        )
+        raise ValueError(f"`{where}` must be below 2**{limit.bit_length() - 1} steps, got {show_count(count)}.{advice}")
     return count
 
 
@@ -69,15 +72,14 @@ def value(
     if _is_array(number):
         _check_scalar(where, number)
         if isinstance(number, Tracer):
-            if not is_real(number.dtype):
+            if kind_of(number) not in ("f", "i", "u"):
                 raise TypeError(f"`{where}` must be {rule}, got {describe(number)}.")
-            return number if jnp.issubdtype(number.dtype, np.floating) else number.astype(np.float32)
+            return number if kind_of(number) == "f" else number.astype(np.float32)
     concrete = check_number(where, number, rule=rule, accept=lambda x: math.isfinite(x) and accept(x))
     if abs(concrete) > float(np.finfo(np.float32).max) and getattr(number, "dtype", None) != np.float64:
         raise ValueError(f"`{where}` must be {rule} that float32 can hold, got {concrete:g}.")
-    if _is_array(number) and jnp.issubdtype(number.dtype, np.floating):
-        return number
-    return concrete
+    is_float = _is_array(number) and kind_of(number) == "f" and number.dtype != np.longdouble
+    return number if is_float else concrete
 
 
 def positive(where: str, number: Any) -> Any:
@@ -171,10 +173,10 @@ def values(where: str, given: Any) -> tuple:
 
 def sequence(where: str, given: Any, of: str) -> Sequence[Any]:
     """A list, a tuple or a 1-D array as a sequence."""
-    if _is_array(given) and given.ndim == 1:
+    if isinstance(given, (jax.Array, np.ndarray)) and given.ndim == 1:
         return [given[index] for index in range(len(given))]
-    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-        raise TypeError(f"`{where}` must be a list of {of}, got {show(given)} ({type(given).__name__}).")
+    if isinstance(given, (str, bytes, memoryview)) or not isinstance(given, Sequence):
+        raise TypeError(f"`{where}` must be a list of {of}, got {show_with_type(given)}.")
     return given
 
 
@@ -186,7 +188,10 @@ def child(where: str, schedule: Any) -> Partial | Foreign:
         advice = ""
         if isinstance(schedule, (int, float, np.number, Array)):
             advice = f" Write lrjax.schedules.constant({show(schedule)})."
-        raise TypeError(f"`{where}` must be a schedule, got {show(schedule)} ({type(schedule).__name__}).{advice}")
+        raise TypeError(f"`{where}` must be a schedule, got {show_with_type(schedule)}.{advice}")
+    signature = check_signature(where, schedule, "schedule(step) -> lr")
+    if signature is not None:
+        raise TypeError(f"`{where}` must be `schedule(step) -> lr`, got `{name_of(schedule)}{signature}`.")
     return Foreign(schedule)
 
 
@@ -204,11 +209,6 @@ def cannot_be_traced(where: str, schedule: Any) -> str:
         f"`{where}` must be made of jax.numpy operations, since a training step is compiled, but {name_of(schedule)} "
         "needs the value of the step. Write jnp for np and math, jnp.where for `if`, jnp.asarray(x)[step] for a table."
     )
-
-
-def is_real(dtype: Any) -> bool:
-    """Whether numbers of this type are real: not booleans, not complex."""
-    return jnp.issubdtype(dtype, np.floating) or jnp.issubdtype(dtype, np.integer)
 
 
 def _is_array(value: Any) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from .._checks import show
+from .._checks import describe, kind_of, name_of, show, show_with_type, to_numpy
 from .._types import Array, Schedule, StepLike
 
 
@@ -83,10 +83,12 @@ class Foreign:
         self.function = function
 
     def __call__(self, step: Array) -> Array:
-        call = lambda single: jnp.asarray(self.function(single))  # noqa: E731
         if step.ndim == 0:
-            return call(step)
-        return jax.vmap(call)(step.reshape(-1)).reshape(step.shape)
+            return self._value(step)
+        return jax.vmap(self._value)(step.reshape(-1)).reshape(step.shape)
+
+    def _value(self, step: Array) -> Array:
+        return read_value(name_of(self.function), self.function(step))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Foreign) and other.function is self.function
@@ -96,6 +98,18 @@ class Foreign:
 
     def __repr__(self) -> str:
         return f"Foreign({self.function!r})"
+
+
+def read_value(where: str, value: Any) -> Array:
+    """What a schedule returned for one step, as an array of shape ()."""
+    try:
+        array = None if value is None else jnp.asarray(value)
+    except Exception:
+        array = None
+    if array is None or array.ndim or kind_of(array) not in ("f", "i", "u"):
+        shown = show(value) if array is None else describe(array)
+        raise TypeError(f"`{where}` must return one number for one step, got {shown}.")
+    return array
 
 
 jax.tree_util.register_static(Foreign)
@@ -129,26 +143,31 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
     """The step as int32 (int64 under x64) or as a float, not negative; integers too large for that saturate."""
     counter = jax.dtypes.canonicalize_dtype(np.int64)
     largest = int(np.iinfo(counter).max)
-    if isinstance(step, (bool, np.bool_)) or getattr(step, "dtype", None) == np.bool_:
-        raise TypeError(f"A schedule takes a step, a number or an array of numbers, got the bool {step}.")
-    if isinstance(step, int):
+    if isinstance(step, int) and not isinstance(step, bool):
         return counter.type(min(max(step, 0), largest))
     if isinstance(step, float):  # a Python float, also under x64: float32, as a weak type
-        return np.maximum(np.float32(step), np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
-    if isinstance(step, (list, tuple)):
-        step = np.asarray(step)
-    if not isinstance(step, (jax.Array, np.ndarray, np.generic)):
+        with np.errstate(over="ignore"):
+            single = np.float32(step)
+        return np.maximum(single, np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
+    given, array = step, _as_array(step)
+    kind = kind_of(array)
+    if kind not in ("f", "i", "u"):
         raise TypeError(
-            f"A schedule takes a step, a number or an array of numbers, got {show(step)} ({type(step).__name__})."
+            "`schedule(step)` must be given a number of steps or an array of them, got "
+            f"{show_with_type(given) if isinstance(given, bool) or not kind else describe(array)}."
         )
-    if jnp.issubdtype(step.dtype, np.integer):
-        limit = min(largest, int(jnp.iinfo(step.dtype).max))
-        ends = (step.dtype.type(0), step.dtype.type(limit))
-        clip = jnp.clip if isinstance(step, jax.Array) else np.clip
-        return clip(step, *ends).astype(counter)
-    if not jnp.issubdtype(step.dtype, np.floating):
-        raise TypeError(f"A schedule takes a step, a number or an array of numbers, got {step.dtype}.")
-    return _not_negative(jnp.asarray(step))
+    if kind == "f":
+        return _not_negative(jnp.asarray(array.astype(np.float64) if array.dtype == np.longdouble else array))
+    limit = min(largest, int(jnp.iinfo(array.dtype).max))
+    ends = (array.dtype.type(0), array.dtype.type(limit))
+    clip = jnp.clip if isinstance(array, jax.Array) else np.clip
+    return clip(array, *ends).astype(counter)
+
+
+def _as_array(step: Any) -> Any:
+    if isinstance(step, (list, tuple, np.ndarray)):
+        return to_numpy(step)
+    return step if isinstance(step, (jax.Array, np.generic)) else None
 
 
 def _not_negative(step: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import check_choice, show
+from .._checks import MAX_UPDATES, check_choice, show
 from .._types import Array, PyTree, Schedule, StepCount
 from . import _arguments as check
 from ._plateau import PlateauState
@@ -112,7 +112,7 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       0.5
     """
     count = check.steps("at_step(step)", step, minimum=0)
-    if isinstance(count, int) and count >= check.LIMIT_32:
+    if isinstance(count, int) and count > MAX_UPDATES:
         raise ValueError(f"`at_step(step)` must be below 2**31 steps, got {count:,}. Optimizers count in int32.")
     scheduled_states = [state for _, state in _states(opt_state) if not isinstance(state, _PLATEAUS)]
     if not scheduled_states:

@@ -4,17 +4,14 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 
-from .._checks import describe as describe_array
-from .._checks import show
 from .._html import block, preformatted
 from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
-from ._bind import Core, Foreign
+from ._bind import Core, Foreign, read_value
 
 MAX_SAMPLES = 200_000
 """Up to so many steps every one is looked at; a longer training is sampled evenly."""
@@ -187,12 +184,15 @@ def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -
             value = schedule(step)
         except UNTRACEABLE as error:
             raise _CannotBeTracedError from error
-        return _number(where, value)
+        return read_value(where, value)
 
     try:
         values: Any = _values_of(schedule, steps) if is_ours(schedule) else jax.jit(jax.vmap(ask))(steps)
     except _CannotBeTracedError:
-        return np.array([float(_number(where, schedule(int(step)), keep=True)) for step in steps])
+        values = [schedule(int(step)) for step in steps]
+        for value in values:
+            read_value(where, value)
+        return np.array([float(value) for value in values])
     if isinstance(values, Tracer):
         raise TypeError(f"`{where}` must have known numbers, got traced ones. Call it outside jit and vmap.")
     return np.asarray(values, np.float64)
@@ -221,17 +221,6 @@ def _values_of(schedule: Schedule, steps: Int[np.ndarray, " steps"]) -> Any:
 
 class _CannotBeTracedError(Exception):
     """The callable needs to know the step."""
-
-
-def _number(where: str, value: Any, *, keep: bool = False) -> Any:
-    """The value as an array of shape (), or as it is if `keep`."""
-    wrong = f"`{where}` must return one number for one step, got"
-    if value is None or isinstance(value, (str, bytes)):
-        raise TypeError(f"{wrong} {show(value)}.")
-    array = jnp.asarray(value)
-    if array.ndim or not check.is_real(array.dtype):
-        raise TypeError(f"{wrong} {describe_array(array)}.")
-    return value if keep else array
 
 
 def phases_of(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"], total: int) -> list[Phase]:

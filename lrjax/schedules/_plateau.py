@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import check_choice, show
+from .._checks import check_choice, check_count, check_type, kind_of, show, show_with_type, to_numpy
 from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
 from . import _arguments as check
 from ._bind import promoting
@@ -98,9 +98,9 @@ def reduce_on_plateau(
     factor = check.value(f"{where}(factor=...)", factor, rule="above 0 and below 1", accept=lambda x: 0 < x < 1)
     check_choice(f"{where}(convention=...)", convention, ("torch", "keras", "optax"))
     least_patience = 1 if convention == "optax" else 0  # Optax's 0 reduces at improvements, and never on a plateau
-    patience = check.in_int32(f"{where}(patience=...)", patience, minimum=least_patience, unit="measurements")
-    cooldown = check.in_int32(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
-    size = check.in_int32(f"{where}(accumulation_size=...)", accumulation_size, minimum=1, unit="updates")
+    patience = check_count(f"{where}(patience=...)", patience, minimum=least_patience, unit="measurements")
+    cooldown = check_count(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
+    size = check_count(f"{where}(accumulation_size=...)", accumulation_size, minimum=1, unit="updates")
     sign = 1.0 if check_choice(f"{where}(mode=...)", mode, ("min", "max")) == "min" else -1.0
     if threshold_mode is None:
         threshold_mode = "abs" if convention == "keras" else "rel"
@@ -120,6 +120,7 @@ def reduce_on_plateau(
         updates: PyTree, state: PlateauState, params: PyTree = None, *, value: Any = None, **extra: Any
     ) -> tuple[PyTree, PlateauState]:
         del params, extra
+        check_type("reduce_on_plateau().update(state)", state, PlateauState, "what its init or update returned")
         total, count = state.total + _metric(value), state.count + 1
         due = count >= size
         with promoting():  # a float32 scale meets updates of any type
@@ -152,23 +153,23 @@ def _is_better(metric: Array, best: Array, threshold: ScalarLike, relative: bool
 
 
 def _metric(value: Any) -> Array:
+    """The number that was measured, as float32; what float32 cannot hold is infinite."""
     if value is None:
         raise TypeError("`reduce_on_plateau` needs the metric at every update: optimizer.update(..., value=loss).")
-    if isinstance(value, (int, float, np.floating)) and not isinstance(value, bool):
-        limit = float(np.finfo(np.float32).max)
-        value = np.float32(value if value != value or abs(value) <= limit else (np.inf if value > 0 else -np.inf))
-    kind = getattr(getattr(value, "dtype", None), "kind", "f")
-    if not isinstance(value, (jax.Array, np.ndarray, np.generic)) or kind in "bcOSU":
+    array = value if isinstance(value, jax.Array) else to_numpy(value)
+    if array is None or isinstance(value, (list, tuple)) or kind_of(array) not in ("f", "i", "u"):
         raise TypeError(
-            f"`reduce_on_plateau` needs one number as `value`, got {show(value)} ({type(value).__name__}). "
+            f"`reduce_on_plateau` needs one number as `value`, got {show_with_type(value)}. "
             "Give the loss of this update, for example."
         )
-    metric = jnp.asarray(value).astype(np.float32)
-    if metric.shape != ():
+    if array.shape != ():
         raise ValueError(
-            f"`reduce_on_plateau` needs one number, got `value` of shape {metric.shape}. Take its mean, for example."
+            f"`reduce_on_plateau` needs one number, got `value` of shape {array.shape}. Take its mean, for example."
         )
-    return metric
+    if isinstance(array, jax.Array):
+        return array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return jnp.asarray(array.astype(np.float32))
 
 
 def _least_scale(where: str, min_lr: Any, base_lr: Any) -> Any:

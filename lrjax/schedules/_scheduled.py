@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import check_callable, describe, name_of, show
+from .._checks import brief, check_callable, describe, kind_of, name_of, show
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
 from . import _arguments as check
 from ._bind import promoting
@@ -205,9 +205,9 @@ def _checked(name: str, value: Any) -> Any:
     except Exception as error:
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
-            f"{str(error).rstrip('.')}. {remedy}"
+            f"{brief(error)}. {remedy}"
         ) from error
-    if out.shape != () or not check.is_real(out.dtype):
+    if out.shape != () or kind_of(out) not in ("f", "i", "u"):
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to one number, got one to {describe(out)}. {remedy}"
         )

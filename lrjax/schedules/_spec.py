@@ -193,10 +193,17 @@ def _from_json(value: Any, depth: int) -> Any:
         return jnp.asarray(np.float64(number))
 
 
+def _is_file(path: str | Path) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _read(spec: str | Path) -> Any:
     if isinstance(spec, str) and spec.lstrip()[:1] in ("{", "["):
         text = spec
-    elif Path(spec).is_file():
+    elif _is_file(spec):
         text = Path(spec).read_text("utf-8")
     else:
         raise ValueError(

@@ -118,7 +118,7 @@ def extend(schedule: Schedule, more_steps: StepCount) -> Schedule:
       >>> [float(short(t)) == float(long(t)) for t in (5, 59, 60)], float(short(80)), float(long(160))
       ([True, True, True], 0.0, 1.0)
     """
-    core = getattr(schedule, "func", None)
+    core = schedule.func if isinstance(schedule, Partial) else None
     if not isinstance(schedule, Partial) or getattr(core, "function", None) is not _warmup_stable_decay.function:
         raise TypeError(
             f"`extend(schedule)` must be a schedule made by `warmup_stable_decay`, got {show(schedule)}. "

@@ -6,6 +6,7 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import check_index, check_loss
 from .._decode import require, require_counts
 from .._repr import line_repr
 from .._types import Float
@@ -94,6 +95,7 @@ class SearchRung:
 
     def seed(self, index: int) -> "SearchRung":
         """The rung of one seed alone."""
+        index = check_index("SearchRung.seed(index)", index, len(self.initial_loss))
         pick = slice(index, index + 1)
         return dataclasses.replace(self, losses=self.losses[pick], initial_loss=self.initial_loss[pick])
 
@@ -107,6 +109,7 @@ class SearchRung:
           The share of the initial loss, or of the baseline where that is lower; None where it is not positive, since
           there is no scale; nan if everything diverged.
         """
+        baseline_loss = check_loss("SearchRung.progress(baseline_loss)", baseline_loss)
         initial = float(np.mean(self.initial_loss))
         reference = initial if baseline_loss is None else min(initial, baseline_loss)
         if reference <= 0:

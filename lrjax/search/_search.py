@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import on_host
+from .._checks import check_flag, on_host
 from .._types import Key, OptimizerFactory
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, SearchProgress, find_lr
 from ..finder._find import check_lr_matters
@@ -90,6 +90,7 @@ def search_lr(
       >>> result.outcome.name, 1e-3 < result.lr < 1e-1, result.cost <= 2
       ('found', True, True)
     """
+    throw = check_flag("search_lr(throw=...)", throw)
     limits = {"num_seeds": num_seeds, "min_lr": min_lr, "max_lr": max_lr}
     course = check_course("search_lr", task=task, train_steps=train_steps, budget=budget, **limits)
     start = time.perf_counter()

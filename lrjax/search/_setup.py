@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_lr_range, check_number
+from .._checks import MAX_SEEDS, check_count, check_key, check_lr_range, check_number
 from .._types import Float, Key, OptimizerFactory
 from ..trials import (
     EXAMPLE_LR,
@@ -85,9 +85,7 @@ def check_course(
       TypeError, ValueError: a bad argument.
     """
     check_task(f"{where}(task=...)", task)
-    steps = check_count(
-        f"{where}(train_steps=...)", train_steps, maximum=MAX_UPDATES, unit="optimizer updates of the whole training"
-    )
+    steps = check_count(f"{where}(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
     if steps < SHORTEST:
         raise ValueError(
             f"`{where}(train_steps=...)` must be at least {SHORTEST} optimizer updates, got {steps}: the first sweep "

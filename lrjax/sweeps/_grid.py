@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, MappingView, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +9,21 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._checks import MAX_TRIALS, check_callable, check_count, describe, name_of, path_of, show
+from .._checks import (
+    MAX_TRIALS,
+    check_count,
+    describe,
+    kind_of,
+    name_of,
+    path_of,
+    shape_of,
+    show,
+    show_with_type,
+    to_numpy,
+)
 from .._types import Bool, Float, Int, PyTree
 from ..schedules import from_spec, to_spec
+from ._factory import check_names, first_argument
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +35,11 @@ class Zipped:
     """
 
     values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, Mapping) or not all(isinstance(name, str) for name in self.values):
+            raise TypeError(f"`Zipped(values)` must map names, got {show_with_type(self.values)}. Write zipped(...).")
+        _check_zipped(self.values)
 
     def __repr__(self) -> str:
         return f"zipped({', '.join(self.values)})"
@@ -46,6 +62,10 @@ def zipped(**values: Any) -> Zipped:
       >>> lrjax.zipped(learning_rate=[1e-3, 1e-2], weight_decay=[0.1, 0.01])
       zipped(learning_rate, weight_decay)
     """
+    return Zipped(values)
+
+
+def _check_zipped(values: Mapping[str, Any]) -> None:
     if not values:
         raise ValueError("`zipped(...)` must name hyperparameters: zipped(learning_rate=[...], weight_decay=[...]).")
     for name, value in values.items():
@@ -61,7 +81,6 @@ def zipped(**values: Any) -> Zipped:
             f"`zipped(...)` must get sequences of one length, got {listed}. For every combination leave out zipped: "
             "give the mapping itself."
         )
-    return Zipped(dict(values))
 
 
 RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
@@ -146,7 +165,7 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
         if names.count(name) > 1:
             raise ValueError(f"`{where}` must name every hyperparameter once, got {name!r} in two places.")
     if by_name:
-        _check_names(where, make_optimizer, names)
+        check_names(where, make_optimizer, names)
     shape = [axis.length for axis in axes]
     check_count(where, math.prod(shape), maximum=MAX_TRIALS, unit="trials")
     index = {
@@ -186,7 +205,7 @@ def _read_axes(where: str, grid: object, make_optimizer: Callable[..., Any]) -> 
         elif len(parts) > 1:
             raise TypeError(f"`{where}` given as a list must hold mappings and zipped(...), got {show(part)}.")
         else:
-            name = _first_argument(make_optimizer)
+            name = first_argument(make_optimizer)
             name = "setting" if name in RESERVED else name
             return False, [Axis((name,), {name: _distinct(where, read_values(where, part))})]
     if not axes:
@@ -227,14 +246,14 @@ def _items(where: str, value: Any) -> list[Any]:
     if isinstance(value, (list, tuple, range)) and not hasattr(value, "_fields"):
         check_count(where, len(value), minimum=0, maximum=MAX_TRIALS, unit="trials")
         return list(value)
-    if not isinstance(value, Mapping) and np.ndim(value) == 0 and not _is_tree(value):
+    if not isinstance(value, Mapping) and not _is_tree(value) and shape_of(value) == ():
         if callable(value):
             raise TypeError(_FOREIGN.format(where=where, got=name_of(value)))
         raise TypeError(f"`{where}` must be a sequence, got {show(value)}. Write [{show(value)}].")
     leaves = jax.tree_util.tree_leaves_with_path(value)
     if not leaves:
         raise TypeError(f"`{where}` must be a sequence of numbers or schedules, got {show(value)}, which holds none.")
-    lengths = {np.shape(leaf)[0] if np.ndim(leaf) else -1 for _, leaf in leaves}
+    lengths = {(*shape_of(leaf), -1)[0] for _, leaf in leaves}
     if lengths == {-1}:
         raise TypeError(
             f"`{where}` must hold several settings, got a single one, {show(value)}. Put it into a list; or stack "
@@ -265,35 +284,35 @@ def _checked_item(where: str, place: int, item: Any) -> PyTree:
     def check(leaf: Any) -> np.ndarray:
         if callable(leaf):
             raise TypeError(_FOREIGN.format(where=where, got=name_of(leaf)))
-        if isinstance(leaf, (bool, np.bool_)) or getattr(leaf, "dtype", None) == np.bool_:
+        if isinstance(leaf, bool) or kind_of(leaf) == "b":
             raise TypeError(
-                f"`{where}` must hold numbers, got {leaf} at index {place}: a choice made in Python cannot be traced. "
-                "Make one sweep for each choice."
+                f"`{where}` must hold numbers, got {show(leaf)} at index {place}: a choice made in Python cannot be "
+                "traced. Make one sweep for each choice."
             )
-        array = np.asarray(leaf)
-        if array.dtype.kind in "iu" or isinstance(leaf, int):
+        array = to_numpy(leaf)
+        if array is not None and (array.dtype.kind in "iu" or isinstance(leaf, int)):
             if array.size and not (array.min() >= -(2**31) and array.max() < 2**31):
                 raise ValueError(f"`{where}` must fit 32 bits, got {show(leaf)} at index {place}. Write it as a float.")
             return array.astype(np.int32)
-        if array.dtype.kind not in "f" and array.dtype.name not in _SMALL_FLOATS:
+        if array is None or kind_of(array) != "f":
             raise TypeError(
                 f"`{where}` must hold numbers, got {show(leaf)} ({type(leaf).__name__}) at index {place}. "
                 "What is no number, such as an optimizer's name, takes one sweep for each."
             )
         if not np.isfinite(array.astype(np.float64)).all():
-            raise ValueError(f"`{where}` must be finite, got {leaf} at index {place}.")
+            raise ValueError(f"`{where}` must be finite, got {show(leaf)} at index {place}.")
         numbers = array.astype(np.float64)
         size = np.abs(numbers)[numbers != 0]
         narrow = not jax.config.read("jax_enable_x64")
         if narrow and size.size and not (size.min() >= _SMALLEST and size.max() <= _LARGEST):
             raise ValueError(
                 f"`{where}` must hold 0 or numbers of a size between {_SMALLEST:.2g} and {_LARGEST:.2g}, which float32 "
-                f"can hold, got {leaf} at index {place}."
+                f"can hold, got {show(leaf)} at index {place}."
             )
         return numbers
 
     if isinstance(item, (list, tuple)) and not hasattr(item, "_fields"):
-        item = np.asarray(item)
+        item = item if (array := to_numpy(item)) is None else array
     if not jax.tree.leaves(item):
         raise TypeError(
             f"`{where}` must hold numbers, got {show(item)} at index {place}: a choice made in Python cannot be "
@@ -303,7 +322,6 @@ def _checked_item(where: str, place: int, item: Any) -> PyTree:
 
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-_SMALL_FLOATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 def _distinct(where: str, items: list[PyTree]) -> list[PyTree]:
@@ -419,57 +437,3 @@ def _stack(items: list[PyTree], dtype: np.dtype) -> PyTree:
         return array if array.dtype == np.int32 else array.astype(dtype)
 
     return jax.tree.map(stack, *items)
-
-
-def _first_argument(make_optimizer: Callable[..., Any]) -> str:
-    try:
-        return next(iter(inspect.signature(make_optimizer).parameters), "setting")
-    except (TypeError, ValueError):
-        return "setting"
-
-
-def _check_names(where: str, make_optimizer: Callable[..., Any], names: Sequence[str]) -> None:
-    """Raise unless the factory can be called with these keywords and no others."""
-    check_callable("sweep(make_optimizer=...)", make_optimizer, signature=f"make_optimizer({', '.join(names)})")
-    try:
-        signature = inspect.signature(make_optimizer)
-    except (TypeError, ValueError):  # builtins show none
-        return
-    parameters = signature.parameters
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [name for name in names if name not in parameters and not takes_any]
-    if unknown:
-        import difflib
-
-        close = difflib.get_close_matches(unknown[0], list(parameters))
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"`{where}` names {unknown[0]!r}, which make_optimizer, `{name_of(make_optimizer)}{_short(signature)}`, "
-            f"does not take.{hint}"
-        )
-    try:
-        signature.bind(**dict.fromkeys(names))
-    except TypeError as error:
-        raise ValueError(
-            f"`{where}` must name all that make_optimizer, `{name_of(make_optimizer)}{_short(signature)}`, needs, but: "
-            f"{error}. Name it in the grid, or fix it: functools.partial(make_optimizer, ...)."
-        ) from None
-
-
-def _short(signature: inspect.Signature) -> str:
-    """A signature without annotations and defaults."""
-    return f"({', '.join(signature.parameters)})"
-
-
-@dataclasses.dataclass(frozen=True)
-class ByName:
-    """An optimizer factory called with one mapping of its keywords. Equal ones share a program.
-
-    Attributes:
-      func: the factory; messages name it.
-    """
-
-    func: Callable[..., Any]
-
-    def __call__(self, settings: Mapping[str, Any]) -> Any:
-        return self.func(**settings)

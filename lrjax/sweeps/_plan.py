@@ -110,7 +110,7 @@ def plan_sweep(
       >>> plan.waves, plan.updates
       (1, 2000)
     """
-    if executor in ("auto", "loop"):
+    if isinstance(executor, str) and executor in ("auto", "loop"):
         raise ValueError(
             f'`plan_sweep(executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what the others '
             "would do depends on the machine."
@@ -130,6 +130,10 @@ def plan_sweep(
         stop=None,
         one_device=True,
     )
+    if update_seconds is not None:
+        rule = "seconds of one update, >= 0 and finite, or None"
+        accept = lambda value: 0 <= value < math.inf  # noqa: E731
+        update_seconds = check_number("plan_sweep(update_seconds=...)", update_seconds, rule=rule, accept=accept)
     engine, lanes = setup.engine, setup.grid.num_trials
     engine.fit_chunk(lanes)
     setting = jax.tree.map(lambda leaf: leaf[0], setup.grid.families[0].settings)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._bar import Bar
-from .._checks import show
+from .._checks import can_take, show
 from .._repr import line_repr
 from .._types import Float, Int
 from ..trials import show_bytes
@@ -93,7 +93,7 @@ class SweepReporter:
         for one in wanted:
             if one is True:
                 self._shown = True
-            elif isinstance(one, Callable):
+            elif can_take(one, 1):
                 self._listeners.append(one)
             elif one is not None and one is not False:
                 raise TypeError(

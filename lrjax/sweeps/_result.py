@@ -5,13 +5,12 @@ import itertools
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import Mode, check_count, check_mode, show
+from .._checks import Mode, check_count, check_mode, check_path, show
 from .._decode import FieldError, require, require_counts
 from .._html import Shown
 from .._json import JsonResult
@@ -115,7 +114,7 @@ class SweepResult(JsonResult, Shown):
           ValueError: no such metric, a metric without a mode, or no trial has a finite value.
         """
         scores = trial_scores("best", self, metric, mode)
-        if at not in ("last", "any"):
+        if not isinstance(at, str) or at not in ("last", "any"):
             raise ValueError(f'`best(at=...)` must be "last" or "any", got {show(at)}.')
         if at == "last":
             scores = np.where(np.arange(len(self.steps)) == len(self.steps) - 1, scores, np.inf)
@@ -219,7 +218,7 @@ class SweepResult(JsonResult, Shown):
           ImportError: pandas or pyarrow is not installed.
         """
         _need("pyarrow", "to_parquet(path)")
-        self.to_pandas().to_parquet(Path(path), index=False)
+        self.to_pandas().to_parquet(check_path("SweepResult.to_parquet(path)", path), index=False)
 
     def plot(
         self, kind: str | None = None, *, metric: str = "loss", mode: Mode | None = None, ax: "Axes | None" = None
@@ -259,8 +258,11 @@ class SweepResult(JsonResult, Shown):
     def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:
         if not self.metrics:
             raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
-        if name not in self.metrics:
-            raise ValueError(f"There is no metric {name!r} in this sweep. It has {', '.join(self.metrics)}.")
+        if not isinstance(name, str) or name not in self.metrics:
+            raise ValueError(
+                f"`metric` must be one that was measured: there is no metric {show(name)} in this sweep. It has "
+                f"{', '.join(self.metrics)}."
+            )
         return self.metrics[name]
 
 

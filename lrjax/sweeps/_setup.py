@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_SEEDS, MAX_UPDATES, check_count, check_key, check_number, show
+from .._checks import MAX_SEEDS, check_count, check_key, check_number, show
 from .._types import Key, Params
 from ..trials import (
     Choice,
@@ -44,9 +44,10 @@ from ..trials import (
 )
 from ._claim import check_directory
 from ._engine import Engine, SweepExecution
+from ._factory import ByName
 from ._fingerprint import describe_call, difference
 from ._fit import lanes_that_fit, resolve
-from ._grid import RESERVED, ByName, Grid, is_named, make_grid
+from ._grid import RESERVED, Grid, is_named, make_grid
 from ._ledger import Ledger, Timetable, make_timetable
 from ._record import digest_of
 from ._source import BatchSource, check_divides
@@ -194,7 +195,7 @@ def make_setup(
         check_factory("sweep(make_optimizer=...)", make_optimizer)
     executor = check_executor("sweep(executor=...)", executor)
     key = check_key("sweep(key=...)", key)
-    num_steps = _check_steps(num_steps)
+    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
     num_seeds = _check_seeds(task, num_seeds)
     eval_every = _check_eval_every(eval_every, num_steps)
     stop = check_stop("sweep(stop=...)", stop, num_steps)
@@ -323,13 +324,6 @@ def _check_directory(directory: object, source: BatchSource) -> None:
             "iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a Grain "
             "iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
         )
-
-
-def _check_steps(num_steps: int) -> int:
-    num_steps = check_count("sweep(num_steps=...)", num_steps, maximum=MAX_UPDATES, unit="optimizer updates")
-    if num_steps >= 2**31:
-        raise ValueError(f"`sweep(num_steps=...)` must be at most 2147483647, which int32 holds, got {num_steps}.")
-    return num_steps
 
 
 def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:

@@ -23,6 +23,7 @@ class StopDiverged:
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """Steps at which trials are compared: none."""
+        check_count("StopDiverged.rungs(num_steps)", num_steps, unit="optimizer updates")
         return ()
 
 
@@ -64,6 +65,7 @@ class SuccessiveHalving:
 
     def rungs(self, num_steps: int) -> tuple[int, ...]:
         """Steps below `num_steps` at which trials are compared."""
+        num_steps = check_count("SuccessiveHalving.rungs(num_steps)", num_steps, unit="optimizer updates")
         rungs, step = [], self.first
         while step < num_steps:
             rungs.append(step)
@@ -97,7 +99,7 @@ def check_stop(where: str, stop: object, num_steps: int) -> Stop | None:
         return stop
     raise TypeError(
         f"`{where}` must be None, lrjax.StopDiverged() or lrjax.SuccessiveHalving(first=...), got {show(stop)}."
-        + (" Call it: add the brackets." if stop in (StopDiverged, SuccessiveHalving) else "")
+        + (" Call it: add the brackets." if stop is StopDiverged or stop is SuccessiveHalving else "")
     )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import describe, describe_tree, path_of, show
+from .._checks import attribute, describe, describe_tree, path_of, show, to_numpy
 from .._trees import first_difference
 from .._types import Array, Batch, Float, Key, PyTree
 
@@ -46,8 +46,8 @@ def check_arrays(where: str, tree: PyTree) -> PyTree:
 def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
     if isinstance(leaf, jax.Array):
         return leaf
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "biufcV" or (array.dtype.kind == "V" and array.dtype.names):
+    array = to_numpy(leaf)
+    if array is None or array.dtype.kind not in "biufcV" or (array.dtype.kind == "V" and array.dtype.names):
         raise TypeError(
             f"`{where}` must hold arrays of numbers, got {show(leaf)} ({type(leaf).__name__}) at "
             f"{path_of(path)}. Encode it as numbers, or leave it out."
@@ -59,6 +59,26 @@ def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
             raise ValueError(
                 f"`{where}` holds {high if high > wide.max else low} at {path_of(path)}, which JAX would cut to "
                 "32 bits. Reduce the values, or enable jax_enable_x64."
+            )
+    if array.dtype == np.longdouble:
+        raise TypeError(
+            f"`{where}` holds {array.dtype} at {path_of(path)}, which JAX does not know. Cast it to float64."
+        )
+    if array.dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        largest = np.max(np.abs(array), where=np.isfinite(array), initial=0.0)
+        if largest > np.finfo(np.float32).max:
+            raise ValueError(
+                f"`{where}` holds {largest:g} at {path_of(path)}, which JAX would make infinite in 32 bits. Scale the "
+                "values, or enable jax_enable_x64."
+            )
+    if array.dtype == np.longdouble:
+        raise TypeError(f"`{where}` holds {array.dtype} at {path_of(path)}, which JAX lacks. Cast it to float64.")
+    if array.dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
+        largest = np.max(np.abs(array), where=np.isfinite(array), initial=0.0)
+        if largest > np.finfo(np.float32).max:
+            raise ValueError(
+                f"`{where}` holds {largest:g} at {path_of(path)}, which JAX would make infinite in 32 bits. Scale the "
+                "values, or enable jax_enable_x64."
             )
     return array
 
@@ -272,7 +292,7 @@ def check_prefix(sample_batches: Callable[[Key, int], Batch], key: Key, batches:
 
 def as_list(where: str, batches: Iterable[Batch]) -> list[Batch]:
     """Every batch of an iterable, refusing a pytree of arrays given by mistake."""
-    if isinstance(batches, dict) or hasattr(batches, "shape"):
+    if isinstance(batches, dict) or attribute(batches, "shape") is not None:
         raise TypeError(
             f"`{where}` must be an iterable of batches, got {type(batches).__name__} (one batch?). "
             "Put a single batch into a list, or use Task.from_arrays for whole arrays."

@@ -66,9 +66,10 @@ Executor = Literal["auto", "vmap", "map", "loop"] | Chunked
 
 def check_executor(where: str, executor: object) -> Executor:
     """Return the executor, or say which there are."""
-    if isinstance(executor, Chunked) or executor in ("auto", "vmap", "map", "loop"):
+    word = executor if isinstance(executor, str) else ""
+    if isinstance(executor, Chunked) or word in ("auto", "vmap", "map", "loop"):
         return executor  # pyright: ignore[reportReturnType]
-    advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or executor == "chunked" else ""
+    advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or word == "chunked" else ""
     raise ValueError(
         f'`{where}` must be "auto", "vmap", "map", "loop" or lrjax.Chunked(k), got {show(executor)}. {advice}'.strip()
     )

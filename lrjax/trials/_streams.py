@@ -72,7 +72,7 @@ class BatchStream:
 
     def __init__(self, where: str, source: Iterable[Batch] | Callable[[int], Iterable[Batch]]):
         self.where, self.source = where, source
-        self.by_epoch = callable(source) and not hasattr(source, "__iter__")
+        self.by_epoch = callable(source) and (isinstance(source, type) or not hasattr(source, "__iter__"))
         if self.by_epoch:
             signature = check_signature(where, source, FACTORY)
             if signature is not None:

@@ -6,9 +6,8 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from .._checks import check_count, check_number, check_signature, name_of, show
+from .._checks import attribute, check_count, check_flag, check_key, check_loss, check_signature, name_of, show
 from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length
@@ -115,9 +114,7 @@ class Task:
                 f"`{where}(eval_batches=...)` must be validation batches, got None. Step sampling reads the "
                 "validation loss: give a list of batches."
             )
-        if self.baseline_loss is not None:
-            finite = "a finite loss in the units of loss_fn, or None"
-            check_number(f"{where}(baseline_loss=...)", self.baseline_loss, rule=finite, accept=np.isfinite)
+        check_loss(f"{where}(baseline_loss=...)", self.baseline_loss)
         if self.max_seeds is not None:
             check_count(f"{where}(max_seeds=...)", self.max_seeds, unit="seeds, or None for no bound")
 
@@ -229,6 +226,8 @@ class Task:
             )
         size = batch_size if eval_batch_size is None else eval_batch_size
         size = check_count("Task.from_arrays(eval_batch_size=...)", size, unit="examples")
+        shuffle = check_flag("Task.from_arrays(shuffle=...)", shuffle)
+        stateful = check_flag("Task.from_arrays(stateful=...)", stateful)
         sampler = EpochSampler(train, num_train, batch_size, shuffle=shuffle)
         return cls(
             init=init,
@@ -286,7 +285,8 @@ class Task:
           ...     train_batches=batches, eval_batches=batches[:2],
           ... )
         """
-        if isinstance(train_batches, dict) or hasattr(train_batches, "shape"):
+        stateful = check_flag("Task.from_batches(stateful=...)", stateful)
+        if isinstance(train_batches, dict) or attribute(train_batches, "shape") is not None:
             as_list("Task.from_batches(train_batches=...)", cast(Any, train_batches))
         try:
             stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
@@ -327,6 +327,12 @@ class Task:
 
     def host_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
         """`training_batches`, but left on the host where they are made there."""
+        seed = check_count("training_batches(seed)", seed, minimum=0, unit="a seed's index")
+        start = check_count("training_batches(start)", start, minimum=0, unit="the first step")
+        stop = check_count("training_batches(stop)", stop, minimum=1, unit="one past the last step")
+        if start >= stop:
+            raise ValueError(f"`training_batches(start)` must be below stop={stop}, got {start}.")
+        key = check_key("training_batches(key)", key)
         if self.stream is not None:
             if start > 0:
                 raise ValueError(
@@ -351,6 +357,8 @@ class Task:
 
     def seeds_available(self, num_steps: int, at_most: int) -> int:
         """How many seeds of `num_steps` steps the data allow, no more than `at_most`."""
+        num_steps = check_count("seeds_available(num_steps)", num_steps, unit="optimizer updates")
+        at_most = check_count("seeds_available(at_most)", at_most, unit="seeds")
         if self.stream is not None:
             at_most = self.stream.available(num_steps * at_most) // num_steps
         return at_most if self.max_seeds is None else min(at_most, self.max_seeds)
