@@ -1,7 +1,7 @@
 """The picture of schedules: learning rate against step, and momentum on a second axis."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def _named(where: str, schedules: Several) -> dict[str, Schedule]:
         for name in schedules:
             check_type(f"{where} names", name, str, "strings")
         return dict(schedules)
-    several = list(schedules) if isinstance(schedules, (list, tuple)) else [schedules]
+    several = cast(list[Schedule], list(schedules) if isinstance(schedules, (list, tuple)) else [schedules])
     for one in several:
         check_child(where, one)
     names = [getattr(getattr(one, "func", None), "name", None) or name_of(one) for one in several]
