@@ -13,6 +13,7 @@ from .._checks import check_count, check_flag, check_key, check_lr_range, on_hos
 from .._decode import require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
 from ._curve import LossCurve
@@ -53,6 +54,7 @@ RIGHT_EDGE = 0.75
 
 
 @on_host
+@without_alarms()
 def auto(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -252,6 +254,7 @@ class AutoResult(JsonResult, Shown):
         """Optimizer updates of both stages, all learning rates and seeds."""
         return self.first.num_updates + (0 if self.second is None else self.second.num_updates)
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         lines = [self._reason(), *(f"Warning, {warning}" for warning in self.warnings)]
@@ -279,6 +282,7 @@ class AutoResult(JsonResult, Shown):
             f"lower. {why}{known}."
         )
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the stage that the learning rate is from; see `lrjax.plots.plot_finder`.
 
@@ -293,6 +297,7 @@ class AutoResult(JsonResult, Shown):
     def _check(self) -> None:
         require_counts(self, "train_steps", minimum=1)
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"AutoResult(outcome={self.outcome.name})"

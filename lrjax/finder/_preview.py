@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice, check_key, check_lr_range, on_host
+from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
 from ._find import REFINEMENTS, Refinement
@@ -55,6 +56,7 @@ class Preview:
 
 
 @on_host
+@without_alarms()
 def preview_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

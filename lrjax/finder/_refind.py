@@ -10,6 +10,7 @@ from .._checks import check_count, check_flag, check_key, check_lr_range, on_hos
 from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
 from ._curve import LossCurve
@@ -33,6 +34,7 @@ NOT_DOUBTS = frozenset((WarningName.small_progress, WarningName.no_plateau))
 
 
 @on_host
+@without_alarms()
 def refind_lr(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -207,6 +209,7 @@ class RefindResult(JsonResult, Shown):
         return self.search.outcome
 
     @property
+    @without_alarms()
     def gain(self) -> float:
         """By which share of the checkpoint's loss the best trial lowers it, < 0 if none does; nan if not positive."""
         initial = self._initial_loss
@@ -222,6 +225,7 @@ class RefindResult(JsonResult, Shown):
     def _initial_loss(self) -> float:
         return float(np.mean(np.asarray(self.search.curve.initial_loss)))
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         lines = [*self._reason(), *(f"Warning, {warning}" for warning in self.warnings)]
@@ -254,6 +258,7 @@ class RefindResult(JsonResult, Shown):
             f"Tried: {tried}.",
         ]
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the curve; see `lrjax.plots.plot_finder`. Its initial loss is the checkpoint's.
 
@@ -268,6 +273,7 @@ class RefindResult(JsonResult, Shown):
     def _check(self) -> None:
         require("step", 0 <= self.step < self.train_steps, f"from 0 to below train_steps={self.train_steps}", self.step)
 
+    @without_alarms()
     def __repr__(self) -> str:
         if not self.found:
             return f"RefindResult(outcome={self.outcome.name}, gain={self.gain:.3g})"

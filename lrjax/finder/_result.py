@@ -10,6 +10,7 @@ import numpy as np
 from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from ..trials import Execution, show_bytes
 from ._curve import LossCurve
 from ._warnings import LRWarning
@@ -57,6 +58,7 @@ class LRFinderResult(JsonResult, Shown):
     execution: Execution
     fingerprint: Mapping[str, Any]
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         return "\n".join([*self._reason(), *(f"Warning, {warning}" for warning in self.warnings), self._cost()])
@@ -99,6 +101,7 @@ class LRFinderResult(JsonResult, Shown):
             parts.append(f" on each of {run.devices} devices")
         return "".join(parts) + "." + "".join(f" {note}" for note in run.notes)
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the curve, the window and the three methods; see `lrjax.plots.plot_finder`.
 
@@ -120,6 +123,7 @@ class LRFinderResult(JsonResult, Shown):
         require("num_trials", self.num_trials == self.curve.num_trials, "that of the curve", self.num_trials)
         require_counts(self, "num_updates")
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"LRFinderResult(outcome={self.outcome.name}, num_trials={self.num_trials})"

@@ -6,6 +6,7 @@ from typing import Any
 
 from .._checks import on_host
 from .._html import block, preformatted, sentence
+from .._settings import without_alarms
 from .._types import Schedule, StepCount
 from ..finder import LRFinderResult
 from ..schedules import one_cycle, warmup_cosine
@@ -54,6 +55,7 @@ class Recommendation:
 
 
 @on_host
+@without_alarms()
 def recommend(result: Any, total_steps: StepCount) -> Recommendation:
     """The schedule that we would use.
 

@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key, check_lrs, check_number, check_signature, name_of, on_host
+from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
 from ..finder import LossCurve, LRFinderResult, LRWarning, Outcome, WarningName
 from ..finder._curve import reduce_losses
@@ -34,6 +35,7 @@ FEWEST_STEPS = 10
 
 
 @on_host
+@without_alarms()
 def tune_peak(
     task: Task,
     make_optimizer: OptimizerFactory,
@@ -193,6 +195,7 @@ class TunedPeak:
     execution: Execution
 
     @property
+    @without_alarms()
     def reason(self) -> str:
         """Why this peak, in sentences."""
         seeds = self.curve.final.shape[0]
@@ -205,6 +208,7 @@ class TunedPeak:
             return lowest
         return f"{lowest} For the whole training it is divided by {self.correction:.2f}."
 
+    @without_alarms()
     def summary(self) -> str:
         """The peak, its reason, its doubts and its cost, in sentences."""
         updates = self.curve.final.size * self.num_steps

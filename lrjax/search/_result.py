@@ -10,6 +10,7 @@ import numpy as np
 from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from ..finder import LRFinderResult, LRNotFound, Outcome, SearchInterrupted
 from ..trials import Execution, show_bytes
 from ._rung import SearchRung
@@ -79,6 +80,7 @@ class SearchResult(JsonResult, Shown):
         """What the search cost, as a multiple of the training."""
         return self.num_updates / self.train_steps
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, how it came about, its doubts and its cost, in sentences."""
         if self.finder is not None:
@@ -127,6 +129,7 @@ class SearchResult(JsonResult, Shown):
             + "".join(f" {note}" for note in run.notes)
         )
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw every rung; see `lrjax.plots.plot_search`.
 
@@ -152,6 +155,7 @@ class SearchResult(JsonResult, Shown):
         chosen = self.rungs[self.rung].window.outcome
         require("outcome", not found or chosen is Outcome.found, f"that of the chosen rung, {chosen.name}", "found")
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"SearchResult(outcome={self.outcome.name}, num_trials={self.num_trials})"

@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from .._checks import check_count, show
+from .._settings import current_settings
 from .._types import Array, Int, PyTree
 from ._devices import lane_axis
 from ._trial import (
@@ -68,6 +69,11 @@ def check_executor(where: str, executor: object) -> Executor:
     """Return the executor, or say which there are."""
     word = executor if isinstance(executor, str) else ""
     if isinstance(executor, Chunked) or word in ("auto", "vmap", "map", "loop"):
+        if jax.config.jax_disable_jit and executor not in ("auto", "loop"):  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f'`{where}` must be "loop" under jax_disable_jit, got {show(executor)}, which is one compiled program. '
+                '"loop" then runs your functions as plain Python.'
+            )
         return executor  # pyright: ignore[reportReturnType]
     advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or word == "chunked" else ""
     raise ValueError(
@@ -197,20 +203,7 @@ def compile_program(program: Compilable, arguments: tuple) -> Any:
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return _compile(program, treedef, shapes, tuple(getattr(jax.config, name) for name in _SETTINGS))
-
-
-_SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_device",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-    "jax_debug_nans",
-    "jax_debug_infs",
-)
-"""What JAX reads while it traces: with another value it is another program."""
+    return _compile(program, treedef, shapes, current_settings())
 
 
 @functools.lru_cache(maxsize=64)
