@@ -35,6 +35,7 @@ from ._trial import (
     update_with_loss,
     weights_to_evaluate,
 )
+from ._weak import JittedFor, WeakCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,18 +198,20 @@ class Compilable(Protocol):
 
 
 def compile_program(program: Compilable, arguments: tuple) -> Any:
-    """The executable of a program for arguments of these shapes; compiled once and kept for the process."""
+    """The executable of a program for arguments of these shapes; compiled once."""
     leaves, treedef = jax.tree.flatten(arguments)
     shapes = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return _compile(program, treedef, shapes, current_settings())
+    return programs.get(
+        (program, treedef, shapes, current_settings()),
+        lambda: lower_program(program, treedef.unflatten(shapes)).compile(),
+    )
 
 
-@functools.lru_cache(maxsize=64)
-def _compile(program: Compilable, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: tuple) -> Any:
-    return lower_program(program, treedef.unflatten(shapes)).compile()
+programs = WeakCache(64)
+"""The executables; they hold none of the functions that they were compiled from."""
 
 
 def lower_program(program: Compilable, arguments: tuple) -> Any:
@@ -216,24 +219,24 @@ def lower_program(program: Compilable, arguments: tuple) -> Any:
     return program.jitted().lower(*arguments)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _start(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
+def _begin(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     # copied, since the steps donate their state and these are the seed's own parameters
     return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
 
 
-_step = jax.jit(update_with_loss, static_argnums=0, donate_argnums=2)
-_observe = jax.jit(observe_step, static_argnums=0)
-_weights = jax.jit(weights_to_evaluate, static_argnums=0)
-_finish = jax.jit(finish_record)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate_batch(
+def _evaluate_one(
     spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: Int[Array, ""], key: Array
 ) -> dict[str, Array]:
     batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), group)
     return evaluate_batch(spec, params, model_state, batch, key)
+
+
+_start = JittedFor(_begin)
+_step = JittedFor(update_with_loss, donate_argnums=1)
+_observe = JittedFor(observe_step)
+_weights = JittedFor(weights_to_evaluate)
+_evaluate_batch = JittedFor(_evaluate_one)
+_finish = jax.jit(finish_record)
 
 
 @jax.jit
