@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 from typing import NamedTuple
 
 import jax
@@ -194,8 +195,7 @@ def find_warnings(
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=_REMEDIES[name]),)
-    trials = pad_trials(np.asarray(curve.lrs), np.asarray(curve.losses)[-1])
-    signs = Signs(*map(float, read_signs(*trials, curve.initial_loss, window)))
+    signs = _signs_of(curve, window)
     found = dict(_progress(curve, window, baseline_loss))
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
     if not window.narrow:
@@ -235,6 +235,24 @@ def _check_untouched(loss: object, curve: LossCurve) -> None:
             f"`find_warnings(untouched_loss=...)` must be a loss for each seed, {describe(curve.initial_loss)}, or "
             f"None, got {describe(loss) if isinstance(loss, (np.ndarray, jax.Array)) else show(loss)}."
         )
+
+
+def _signs_of(curve: LossCurve, window: Window) -> Signs:
+    trials = pad_trials(np.asarray(curve.lrs), np.asarray(curve.losses)[-1])
+    return Signs(*map(float, read_signs(*trials, curve.initial_loss, window)))
+
+
+@without_alarms()
+def is_lost_in_noise(curve: LossCurve, window: Window) -> bool:
+    """Whether the best lr lowers the loss by no more than the best of as many lrs does that learn nothing.
+
+    The scatter on the plateau, s of the effect for one seed, is s / sqrt(seeds) for their mean, and the lowest of K
+    normal draws lies sqrt(2 log K) standard deviations down: then another key would put the minimum elsewhere.
+    """
+    if window.outcome is not Outcome.found:
+        return False
+    lowest = math.sqrt(2.0 * math.log(curve.num_trials))
+    return float(_signs_of(curve, window).noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
 
 
 def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> list[tuple[WarningName, str]]:

@@ -43,6 +43,7 @@ class Outcome(enum.Enum):
     all_diverged = "Every learning rate diverged."
     nothing_to_gain = "No learning rate lowers the validation loss enough to be worth a change."
     nothing_moved = "No learning rate moved the validation loss."
+    lost_in_noise = "The best learning rate lowers the validation loss by no more than the losses scatter."
 
 
 _OUTCOMES = tuple(Outcome)

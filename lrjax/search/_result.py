@@ -28,7 +28,7 @@ class SearchResult(JsonResult, Shown):
       lr: the chosen learning rate; nan unless `outcome` is `found`.
       interval: the lowest and the highest learning rate that the rungs, and the seeds of the chosen one, ask for;
         None where there is only one.
-      outcome: `found`, `nothing_moved`, `no_learning` or `all_diverged`.
+      outcome: `found`, `nothing_moved`, `no_learning`, `lost_in_noise` or `all_diverged`.
       rungs: what was trained, in its order; the first are the sweep. Empty with budget 0.
       rung: index of the rung that `lr` was read from; -1 with budget 0.
       by_midpoint: whether `lr` is the midpoint of that rung's window: it is the sweep, and no other rung was run.

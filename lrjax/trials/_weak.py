@@ -1,5 +1,6 @@
 """What is kept between calls: compiled programs, for as long as the functions live that they were made of."""
 
+import atexit
 import dataclasses
 import inspect
 import weakref
@@ -29,6 +30,7 @@ class WeakCache:
         self.misses = 0
         self._size = size
         self._entries: OrderedDict[Any, tuple[Any, list[weakref.ref]]] = OrderedDict()
+        atexit.register(self._entries.clear)  # while JAX can still hash its shapes, which forgetting one entry does
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value of a key, made where there is none."""
