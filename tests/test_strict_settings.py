@@ -165,10 +165,11 @@ def test_every_verb_keeps_to_all_settings_with_every_executor(verb, stateful, ex
 @pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
 def test_float64_parameters_keep_to_all_settings_and_agree_with_float32(verb, executor):
-    expected = verb(regression(stateful=True), executor)  # starts at 0, since keys give other float64 numbers
+    expected = np.asarray(verb(regression(stateful=True), executor))  # starts at 0: keys give other float64 numbers
     with strict(*STRICTEST):
-        got = verb(regression(np.float64, stateful=True), executor)
-    np.testing.assert_allclose(got, expected, rtol=2e-3)
+        got = np.asarray(verb(regression(np.float64, stateful=True), executor))
+    finite = np.isfinite(expected) & (expected < 1e30)  # float64 overflows later
+    np.testing.assert_allclose(got[finite], expected[finite], rtol=2e-3)
 
 
 @pytest.mark.slow
