@@ -11,7 +11,6 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import brief, check_count, check_key, check_lr, name_of, on_host
-from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
 from ..finder._progress import ProgressCallback, Reporter
 from ..schedules import cooldown_from, piecewise_constant
@@ -37,7 +36,6 @@ MOST_STEPS = 2**24
 
 
 @on_host
-@without_alarms()
 def piecewise(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -54,7 +54,6 @@ RIGHT_EDGE = 0.75
 
 
 @on_host
-@without_alarms()
 def auto(
     task: Task,
     make_optimizer: OptimizerFactory,

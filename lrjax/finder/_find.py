@@ -23,7 +23,6 @@ from .._checks import (
     on_host,
     show,
 )
-from .._settings import without_alarms
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ..trials import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
@@ -42,7 +41,6 @@ PAPER_ROUNDS = 10
 
 
 @on_host
-@without_alarms()
 def find_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

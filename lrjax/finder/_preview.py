@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_choice, check_key, on_host
-from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
 from ._find import REFINEMENTS, Refinement, lr_range
@@ -56,7 +55,6 @@ class Preview:
 
 
 @on_host
-@without_alarms()
 def preview_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

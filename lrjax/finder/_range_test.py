@@ -211,7 +211,6 @@ class RampInterrupted(SearchInterrupted):
 
 
 @on_host
-@without_alarms()
 def range_test(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -34,7 +34,6 @@ NOT_DOUBTS = frozenset((WarningName.small_progress, WarningName.no_plateau))
 
 
 @on_host
-@without_alarms()
 def refind_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -8,14 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_lrs, on_host, show
-from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory
 from ..trials import Executor, Round, Task, TrialRunner
 from ._curve import LossCurve
 
 
 @on_host
-@without_alarms()
 def sample_losses(
     task: Task,
     make_optimizer: OptimizerFactory,

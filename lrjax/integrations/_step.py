@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_key, check_signature, describe, name_of, on_host, show
-from .._settings import without_alarms
 from .._types import Array, Batch, Key, PyTree
 from ..finder import LRFinderResult, find_lr
 from ..trials import (
@@ -33,7 +32,6 @@ _PROBES = (1e-3, 1.0)
 
 
 @on_host
-@without_alarms()
 def find_lr_for_step(
     step: Callable[[PyTree, Batch], Any],
     state: PyTree | Callable[[Key], PyTree],

@@ -5,7 +5,6 @@ from typing import Any, cast
 import numpy as np
 
 from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show
-from .._settings import without_alarms
 from .._types import Float, Int, Schedule, StepCount
 from ..finder import LRFinderResult, Outcome
 from ..finder._rules import DRIFT
@@ -25,7 +24,6 @@ LONG_TRIAL = 100
 
 
 @on_host
-@without_alarms()
 def peak_for(schedule: Schedule, result_or_lr: Any, *, total_steps: StepCount, anchor: str = "lr") -> float:
     r"""The peak that a schedule wants, where $\ell$ is the learning rate that is good without one.
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from .._checks import on_host
 from .._html import block, preformatted, sentence
-from .._settings import without_alarms
 from .._types import Schedule, StepCount
 from ..finder import LRFinderResult
 from ..schedules import one_cycle, warmup_cosine
@@ -55,7 +54,6 @@ class Recommendation:
 
 
 @on_host
-@without_alarms()
 def recommend(result: Any, total_steps: StepCount) -> Recommendation:
     """The schedule that we would use.
 

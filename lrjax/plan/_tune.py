@@ -36,7 +36,6 @@ FEWEST_STEPS = 10
 
 
 @on_host
-@without_alarms()
 def tune_peak(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -11,7 +11,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import on_host
-from .._settings import without_alarms
 from .._types import Float, Key, OptimizerFactory
 from ..finder import preview_lr
 from ..finder._progress import Reporter
@@ -84,7 +83,6 @@ class SearchPlan:
 
 
 @on_host
-@without_alarms()
 def plan_search(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -13,7 +13,6 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_flag, on_host
-from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..finder import LRFinderResult, Outcome, SearchInterrupted, SearchProgress, find_lr
 from ..finder._find import check_lr_matters
@@ -31,7 +30,6 @@ from ._warnings import SearchWarning, SearchWarningName, search_warnings
 
 
 @on_host
-@without_alarms()
 def search_lr(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from .._checks import check_count, check_number, on_host
-from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..trials import SHARE_OF_FREE, Executor, MemoryModel, Task, show_bytes
 from ._fit import memory_model
@@ -67,7 +66,6 @@ class SweepPlan:
 
 
 @on_host
-@without_alarms()
 def plan_sweep(
     task: Task,
     make_optimizer: OptimizerFactory,

@@ -7,7 +7,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from .._checks import on_host
-from .._settings import without_alarms
 from .._types import Key, OptimizerFactory, PyTree
 from ..trials import Executor, Task
 from ._grid import Zipped
@@ -19,7 +18,6 @@ from ._stop import Stop
 
 
 @on_host
-@without_alarms()
 def sweep(
     task: Task,
     make_optimizer: OptimizerFactory,
