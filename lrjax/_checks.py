@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ._settings import without_alarms
 from ._types import Key, PyTree
 
 MAX_UPDATES = 2**31 - 1
@@ -94,20 +95,21 @@ Returned = TypeVar("Returned")
 
 
 def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """The function, refusing to run where JAX traces: inside `jax.jit` and the like there are no values to read."""
+    """The function without JAX's alarms, refusing to run where JAX traces: in `jax.jit` there are no values to read."""
 
     @functools.wraps(verb)
     def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
-        given = [*arguments, *named.values()]
-        given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
-        leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
-        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-        if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
-            raise TypeError(
-                f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
-                "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
-            )
-        return verb(*arguments, **named)
+        with without_alarms():
+            given = [*arguments, *named.values()]
+            given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
+            leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
+            traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+            if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
+                raise TypeError(
+                    f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
+                    "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
+                )
+            return verb(*arguments, **named)
 
     return run
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ._checks import check_path, show
 from ._decode import MAX_BYTES, decode, field_names, parse
+from ._settings import without_alarms
 
 VERSION = 1
 
@@ -23,6 +24,7 @@ class JsonResult:
 
     _FORMAT: ClassVar[str]
 
+    @without_alarms()
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write everything to a strict JSON file, losslessly; numbers not finite are the strings "inf", "-inf", "nan".
 
@@ -69,6 +71,7 @@ class JsonResult:
         return cls._from_document(where, document)
 
     @classmethod
+    @without_alarms()
     def _from_document(cls, where: str, document: Any) -> Self:
         """The result that a file's JSON stands for; `where` begins the messages."""
         if not isinstance(document, dict) or document.get("format") != cls._FORMAT:

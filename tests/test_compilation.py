@@ -13,7 +13,7 @@ import pytest
 import lrjax
 from lrjax import Chunked
 from lrjax.trials import Program, TrialRunner, lower_program
-from lrjax.trials._executors import _compile
+from lrjax.trials._executors import programs as kept
 
 KEY = jax.random.key(2)
 PROGRAMS = {"vmap": "vmap", "chunked": Chunked(7), "map": "map"}
@@ -80,17 +80,17 @@ def compilations() -> Iterator[list[float]]:
 @pytest.mark.parametrize("executor", ["vmap", "map", "loop", Chunked(4), "auto"], ids=str)
 def test_a_search_compiles_its_training_program_once_and_a_second_search_nothing(executor, compilations):
     loss_fn = Counted(mlp_loss)
-    task, programs = mlp(loss_fn=loss_fn), _compile.cache_info().misses
+    task, programs = mlp(loss_fn=loss_fn), kept.misses
     search = {"key": KEY, "num_steps": 5, "num_seeds": 2, "min_lr": 1e-4, "max_lr": 1.0, "executor": executor}
     first = lrjax.find_lr(task, optax.adam, **search, throw=False)
     assert len(np.unique(first.curve.rounds)) > 1
     expected = {"loop": [0], "auto": [1, 2, 3]}.get(executor, [1])  # auto may compile what it only measures
-    assert _compile.cache_info().misses - programs in expected
+    assert kept.misses - programs in expected
     assert 0 < loss_fn.calls <= 14
     del compilations[:]
-    calls, programs = loss_fn.calls, _compile.cache_info().misses
+    calls, programs = loss_fn.calls, kept.misses
     second = lrjax.find_lr(task, optax.adam, **search, throw=False)
-    assert (loss_fn.calls, _compile.cache_info().misses, compilations) == (calls, programs, [])
+    assert (loss_fn.calls, kept.misses, compilations) == (calls, programs, [])
     np.testing.assert_array_equal(first.curve.losses, second.curve.losses)
 
 
@@ -99,11 +99,11 @@ def test_rounds_of_other_sizes_are_padded_to_the_first_width(executor, compilati
     runner = runner_of(mlp(), executor, num_seeds=2)
     whole = runner.run(np.geomspace(1e-3, 1e-1, 7))
     runner.run(np.array([0.2]))
-    programs = _compile.cache_info().misses
+    programs = kept.misses
     del compilations[:]
     few = runner.run(np.geomspace(1e-3, 1e-1, 7)[2:5])
     many = runner.run(np.geomspace(1e-3, 1e-1, 7)[[*range(7), *range(5)]])
-    assert _compile.cache_info().misses == programs
+    assert kept.misses == programs
     np.testing.assert_array_equal(few.metrics["loss"], whole.metrics["loss"][..., 2:5])
     np.testing.assert_array_equal(many.metrics["loss"][..., 7:], whole.metrics["loss"][..., :5])
     padded = 0 if executor == "map" else (6 + 4 + 2) * 5 * 2
@@ -112,18 +112,18 @@ def test_rounds_of_other_sizes_are_padded_to_the_first_width(executor, compilati
 
 def test_equal_tasks_with_other_data_share_the_program():
     runner_of(mlp(), "map").run(np.array([0.01, 0.02]))
-    programs = _compile.cache_info().misses
+    programs = kept.misses
     runner_of(mlp(), "map").run(np.array([0.3, 0.4]))
-    assert _compile.cache_info().misses == programs
+    assert kept.misses == programs
 
 
 def test_the_settings_of_jax_belong_to_the_program():
     task = mlp()
     runner_of(task, "map").run(np.array([0.01]))
-    programs = _compile.cache_info().misses
+    programs = kept.misses
     with jax.default_matmul_precision("highest"):
         runner_of(task, "map").run(np.array([0.01]))
-    assert _compile.cache_info().misses == programs + 1
+    assert kept.misses == programs + 1
 
 
 def shapes_in(text: str) -> set[tuple[int, ...]]:

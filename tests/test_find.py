@@ -91,13 +91,53 @@ def test_the_literal_estimator_reads_trials():
     assert 1e-2 < other.lr < 1
 
 
+@pytest.mark.parametrize("end", ["min_lr", "max_lr"])
+def test_an_end_of_the_range_that_is_given_is_kept_and_the_other_grows(result, end):
+    short = {"min_lr": 0.05, "max_lr": 0.2}[end]
+    lrs = np.asarray(find(**{end: short}).curve.lrs)
+    assert {"min_lr": lrs[0], "max_lr": lrs[-1]}[end] == pytest.approx(short)
+    assert len(lrs) > 3
+    grown = np.asarray(find(**{end: short}, extend_range=True).curve.lrs)
+    assert (grown < short * 0.99).any() if end == "min_lr" else (grown > short * 1.01).any()
+
+
+def noise():
+    """A task whose validation loss is another number for every learning rate, and no lower for any."""
+    return lrjax.Task(
+        init=lambda key: jax.random.normal(key, (1,)),
+        loss_fn=lambda w, batch, key: jnp.sum(w),
+        eval_fn=lambda w, batch: 1.0 + 0.1 * jnp.sin(1e7 * jnp.sum(w)),
+        sample_batches=lambda key, num_steps: np.zeros((num_steps, 1), np.float32),
+        batches_between=lambda key, start, stop: np.zeros((stop - start, 1), np.float32),
+        eval_batches=[np.zeros(1, np.float32)],
+    )
+
+
+def test_a_minimum_that_is_noise_is_not_found(tmp_path):
+    options = {"num_steps": 2, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}
+    result = lrjax.find_lr(noise(), optax.sgd, key=jax.random.key(2), throw=False, **options)
+    assert result.outcome is Outcome.lost_in_noise
+    assert np.isnan(result.lr)
+    assert result.interval is None
+    result.to_json(tmp_path / "result.json")
+    assert lrjax.LRFinderResult.from_json(tmp_path / "result.json").outcome is Outcome.lost_in_noise
+    assert result.summary().startswith("The best learning rate lowers the validation loss by no more than the losses")
+    with pytest.raises(lrjax.LRNotFound, match=r"no more than the losses scatter\. Use more validation examples"):
+        lrjax.find_lr(noise(), optax.sgd, key=jax.random.key(2), **options)
+    limits = {"train_steps": 100, "budget": 0.1, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}  # the sweep alone
+    short = lrjax.search_lr(noise(), optax.sgd, key=jax.random.key(7), throw=False, **limits)
+    assert short.by_midpoint
+    assert (short.outcome, np.isnan(short.lr)) == (Outcome.lost_in_noise, True)
+    assert repr(short) == f"SearchResult(outcome=lost_in_noise, num_trials={short.num_trials})"
+
+
 @pytest.mark.parametrize(
     ("min_lr", "max_lr"),
     [(1e-7, 1e-5), (1.0, 100.0), (100.0, 1000.0), (0.05, 0.5)],
     ids=["far too low", "far too high", "everything diverges", "too narrow"],
 )
 def test_a_wrong_range_grows_to_the_same_answer(result, min_lr, max_lr):
-    other = find(min_lr=min_lr, max_lr=max_lr)
+    other = find(min_lr=min_lr, max_lr=max_lr, extend_range=True)
     assert other.outcome is Outcome.found
     assert close(other.lr, math.log10(result.lr), 0.06)
     rounds = np.asarray(other.curve.rounds)

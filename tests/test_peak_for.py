@@ -244,19 +244,15 @@ def test_the_studys_multiples_of_max_lr(schedule, num_steps, low, high):
 
 
 @pytest.mark.parametrize(("num_steps", "longer"), [(100, 10), (500, 20), (5000, 20), (100, 200)])
-def test_for_long_trials_1cycle_is_4_to_5_times_the_drifted_max_lr(num_steps, longer):
-    drifted = longer**-0.4
-    assert (
-        4
-        < by_max_lr(schedules.one_cycle(1.0, total_steps=longer * num_steps), num_steps, longer * num_steps) / drifted
-        < 5
-    )
+def test_for_long_trials_1cycle_is_5_times_the_drifted_max_lr(num_steps, longer):
+    peak = by_max_lr(schedules.one_cycle(1.0, total_steps=longer * num_steps), num_steps, longer * num_steps)
+    assert 4.5 < peak / longer**-0.5 < 5.5
 
 
 @given(num_steps=st.integers(1, 3000), total=st.integers(1, 3000))
 @settings(max_examples=10, deadline=None)
 def test_the_formula_for_max_lr(num_steps, total):
-    wanted = min(1.0, 2 * (num_steps / total) ** 0.4 * min(1.0, num_steps / 100) ** (1 / 3))
+    wanted = min(1.0, 2.5 * (num_steps / total) ** 0.5 * min(1.0, num_steps / 100) ** 0.25)
     assert by_max_lr(lambda step: TABLE[0], num_steps, total) == pytest.approx(wanted, rel=1e-6)
 
 

@@ -16,7 +16,7 @@ from tiny import BATCHES, check_message
 import lrjax
 from lrjax.experimental import PiecewiseResult, piecewise
 from lrjax.experimental._piecewise import _window
-from lrjax.trials._executors import _compile
+from lrjax.trials._executors import programs as kept
 
 KEY, LR, TOTAL = jax.random.key(6), 0.01, 40
 PART = TOTAL // 20
@@ -111,9 +111,9 @@ def test_the_executor_is_chosen_where_none_is_named():
 
 @pytest.mark.parametrize("executor", ["vmap", "map"])
 def test_two_programs_train_everything(executor):
-    before = _compile.cache_info().misses
+    before = kept.misses
     result = train(REGRESSION, lambda schedule: optax.sgd(schedule, momentum=0.5), executor=executor)
-    assert _compile.cache_info().misses - before == 2
+    assert kept.misses - before == 2
     assert result.loss < result.initial_loss
 
 

@@ -210,9 +210,9 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
     first, expected = run(), seeds if budget == 4 else result
     assert sum(not rung.is_sweep for rung in first.rungs) > 1
     assert len(trained) == count
-    seen, misses = len(traces), _executors._compile.cache_info().misses
+    seen, misses = len(traces), _executors.programs.misses
     assert numbers(run()) == numbers(first)
-    assert (len(trained), len(traces), _executors._compile.cache_info().misses) == (count, seen, misses)
+    assert (len(trained), len(traces), _executors.programs.misses) == (count, seen, misses)
     assert first.lr == expected.lr  # executors agree
     for rung, other in zip(first.rungs, expected.rungs, strict=True):
         np.testing.assert_allclose(

@@ -15,7 +15,7 @@ from sweep_oracle import KEY, REGRESSION, compiled, momentum, regress, same_numb
 import lrjax
 from lrjax import Chunked, StopDiverged, SuccessiveHalving, schedules
 from lrjax.sweeps import _setup
-from lrjax.trials._executors import _compile
+from lrjax.trials._executors import programs as kept
 
 STEPS = 24
 NUMBERS = [0.003, 1e30, 0.1, 2.0, 0.01, 1e4, 0.3, 0.03, 0.001]
@@ -229,13 +229,13 @@ def test_a_lane_that_diverges_in_one_seed_leaves_its_other_seed_alone():
 @pytest.mark.parametrize("executor", ["vmap", "map"])
 def test_there_are_as_many_programs_as_widths_and_those_are_halved(executor):
     lanes = len(NUMBERS)
-    before = _compile.cache_info().misses
+    before = kept.misses
     grid = {"learning_rate": [0.003 * (place + 1) for place in range(lanes)]}
     result = regress(executor, grid, stop=SuccessiveHalving(first=1, factor=2))
     widths = result.execution.widths
     assert widths == ([9, 5, 3, 2, 1] if executor == "vmap" else [9])
     assert len(widths) <= math.ceil(math.log2(lanes)) + 1
-    assert _compile.cache_info().misses - before <= 2 * len(widths) + 1  # to advance and to evaluate, and to begin
+    assert kept.misses - before <= 2 * len(widths) + 1  # to advance and to evaluate, and to begin
     assert (result.stopped_at < 0).all(axis=1).sum() == 1
 
 

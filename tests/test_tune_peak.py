@@ -58,7 +58,7 @@ def test_the_lowest_loss_of_the_closed_form_wins(name):
     sane = losses < 1e3
     np.testing.assert_allclose(tuned.curve.final[0, sane], losses[sane], rtol=1e-3, atol=1e-6)
     assert tuned.compressed_peak == PEAKS[losses.argmin()]
-    assert tuned.correction == pytest.approx(10**0.4)
+    assert tuned.correction == pytest.approx(10**0.5)
     assert tuned.peak == pytest.approx(tuned.compressed_peak / tuned.correction)
     assert float(tuned.schedule(60)) == pytest.approx(float(family(tuned.peak, 200)(60)), rel=1e-6)
     assert (tuned.num_steps, tuned.train_steps, tuned.warnings) == (20, 200, ())
@@ -69,7 +69,7 @@ def test_the_correction_follows_the_steps_that_were_run(horizon, num_steps):
     tuned = tune(schedules.cosine_decay, horizon=horizon)
     assert tuned.num_steps == num_steps
     assert tuned.curve.horizons.tolist() == [num_steps]
-    assert tuned.correction == pytest.approx((200 / num_steps) ** 0.4)
+    assert tuned.correction == pytest.approx((200 / num_steps) ** 0.5)
     assert ("divided by" in tuned.reason) == (horizon < 1)
 
 
@@ -179,14 +179,14 @@ def test_the_first_stage_of_two_has_the_whole_window():
 def test_in_words(tuned):
     assert tuned.reason == (
         f"Of 5 peaks from 5.0e-02 to 1.3e+01, {tuned.compressed_peak:.2e} had the lowest validation loss after 20 "
-        "updates (10 % of 200), one seed. For the whole training it is divided by 2.51."
+        "updates (10 % of 200), one seed. For the whole training it is divided by 3.16."
     )
     lines = tuned.summary().splitlines()
     assert lines[0] == f"Peak {tuned.peak:.2e}."
     assert lines[1] == tuned.reason
     assert lines[2].startswith("Cost: 100 updates, 0.5 trainings, in ")
     assert lines[2].endswith(" s, executor map.")
-    assert repr(tuned) == f"TunedPeak(peak={tuned.peak:.3g}, correction=2.51, warnings=[])"
+    assert repr(tuned) == f"TunedPeak(peak={tuned.peak:.3g}, correction=3.16, warnings=[])"
 
 
 # nothing found, bad input

@@ -60,7 +60,7 @@ def say(text: str) -> None:
 def clear_caches() -> None:
     """Forget every executable, JAX's and lrjax's."""
     jax.clear_caches()
-    executors._compile.cache_clear()
+    executors.programs.clear()
 
 
 def seconds_a_lane(entry: dict[str, Any]) -> float:

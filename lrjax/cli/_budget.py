@@ -40,8 +40,7 @@ def run_search(options: "Budgeted") -> Callable[[], int]:
         "train_steps": options.train_steps,
         "budget": options.budget,
         "num_seeds": options.seeds,
-        "min_lr": options.min_lr,
-        "max_lr": options.max_lr,
+        **options.limits(),
         "executor": load_executor(options.executor),
     }
     folder, task, interrupted = make_folder(options.out), load_task(options.task), False

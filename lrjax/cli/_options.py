@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
@@ -44,10 +44,15 @@ class Model:
 class Problem(Model):
     """Which learning rates are tried."""
 
-    min_lr: Annotated[float, arg(metavar="LR")] = 1e-7
+    min_lr: Annotated[float | None, arg(metavar="LR", help_behavior_hint="(default: 1e-7)")] = None
     """Lowest learning rate, > 0."""
-    max_lr: Annotated[float, arg(metavar="LR")] = 10.0
+    max_lr: Annotated[float | None, arg(metavar="LR", help_behavior_hint="(default: 10)")] = None
     """Highest learning rate."""
+
+    def limits(self) -> dict[str, Any]:
+        """The ends that were given."""
+        ends = {"min_lr": self.min_lr, "max_lr": self.max_lr}
+        return {name: lr for name, lr in ends.items() if lr is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ class Search(Problem):
     refine: Literal["fill", "paper", "none"] = "fill"
     """What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."""
     extend_range: Flag = True
-    """Keep to the range given, even if it is too short."""
+    """Keep to the range, even if it is too short; an end that is given is always kept."""
     horizons: Annotated[str, arg(metavar="N,N,...", help_behavior_hint="(default: none)")] = ""
     """Further numbers of updates after which to read the curve, to see how the best learning rate moves."""
     literal: Flag = False

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
+from .._checks import check_count, check_flag, check_key, on_host
 from .._decode import require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task
 from ._curve import LossCurve
-from ._find import Search
+from ._find import Search, lr_range, open_ends
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._rules import half_loss, lowest_for, midpoint
@@ -61,8 +62,8 @@ def auto(
     train_steps: int,
     always: bool = False,
     num_seeds: int | None = None,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
+    min_lr: float | None = None,
+    max_lr: float | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     progress: ProgressCallback | bool | None = None,
@@ -84,7 +85,8 @@ def auto(
       train_steps: optimizer updates of the training that the learning rate is for, >= 20.
       always: True looks twice in any case.
       num_seeds: None: 3, or as many as the data allow.
-      min_lr, max_lr: the first range, > 0; it grows where it was too short.
+      min_lr, max_lr: the range, > 0. An end that is given is kept; None: 1e-7 and 10, and beyond where the curve asks
+        for it.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
@@ -107,7 +109,7 @@ def auto(
     """
     start = time.perf_counter()
     key = check_key("auto(key=...)", key)
-    low, high = check_lr_range("auto", min_lr, max_lr)
+    low, high = lr_range("auto", min_lr, max_lr)
     train_steps = check_count("auto(train_steps=...)", train_steps, minimum=FIRST_STEPS, unit="optimizer updates")
     throw = check_flag("auto(throw=...)", throw)
     always = check_flag("auto(always=...)", always)
@@ -128,7 +130,7 @@ def auto(
         )
         try:
             search = start_search(midpoint, horizons=(FIRST_STEPS,))
-            search.look(low, high)
+            search.look(low, high, grow=open_ends(min_lr, max_lr))
             first = search.result()
             doubts = tuple(warning.name for warning in first.warnings if warning.name in DOUBTS)
             if first.outcome is not Outcome.all_diverged and (doubts or always):
@@ -252,6 +254,7 @@ class AutoResult(JsonResult, Shown):
         """Optimizer updates of both stages, all learning rates and seeds."""
         return self.first.num_updates + (0 if self.second is None else self.second.num_updates)
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         lines = [self._reason(), *(f"Warning, {warning}" for warning in self.warnings)]
@@ -279,6 +282,7 @@ class AutoResult(JsonResult, Shown):
             f"lower. {why}{known}."
         )
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the stage that the learning rate is from; see `lrjax.plots.plot_finder`.
 
@@ -293,6 +297,7 @@ class AutoResult(JsonResult, Shown):
     def _check(self) -> None:
         require_counts(self, "train_steps", minimum=1)
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"AutoResult(outcome={self.outcome.name})"

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from .._checks import MAX_DECADES, check_index, check_type, is_lr
 from .._decode import require
 from .._repr import line_repr
+from .._settings import without_alarms
 from .._types import Array, Float, Int
 
 CEILING = 1.5
@@ -43,11 +44,13 @@ class LossCurve(NamedTuple):
     __repr__ = line_repr
 
     @property
+    @without_alarms()
     def final(self) -> Float[Array, "seeds trials"]:
         """The losses at the last horizon."""
         return self.losses[-1]
 
     @property
+    @without_alarms()
     def log10_lrs(self) -> Float[Array, " trials"]:
         """x = log10(lr)."""
         return jnp.log10(self.lrs)
@@ -72,6 +75,7 @@ class LossCurve(NamedTuple):
             lowest = int(np.min(np.asarray(getattr(self, name))))
             require(name, lowest >= least, f"at least {least}", lowest)
 
+    @without_alarms()
     def at(self, horizon: int) -> "LossCurve":
         """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum.
 
@@ -83,6 +87,7 @@ class LossCurve(NamedTuple):
         metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
         return self._replace(losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics)
 
+    @without_alarms()
     def seed(self, index: int) -> "LossCurve":
         """The curve of one seed alone."""
         index = check_index("LossCurve.seed(index)", index, len(self.initial_loss))
@@ -94,6 +99,7 @@ class LossCurve(NamedTuple):
             metrics={name: _pick(values, (slice(None), pick)) for name, values in self.metrics.items()},
         )
 
+    @without_alarms()
     def merge(self, other: "LossCurve") -> "LossCurve":
         """Both curves' trials in one, sorted; they must be of one experiment."""
         check_type("LossCurve.merge(other)", other, LossCurve, "another lrjax.LossCurve")
@@ -159,6 +165,7 @@ def reduce_losses(losses: Float[Array, "seeds trials"], initial_loss: Float[Arra
     Returns:
       The normalised losses and A.
     """
+    initial_loss = jnp.asarray(initial_loss, losses.dtype)
     d = jnp.mean(losses - initial_loss[:, None], axis=0)
     finite = jnp.isfinite(losses).all(axis=0) & jnp.isfinite(d)
     effect = jnp.where(finite.any(), -jnp.min(jnp.where(finite, d, jnp.inf)), jnp.nan)

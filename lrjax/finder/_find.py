@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ from ._refine import FILL_ROUNDS, extend, fill_window, first_grid, new_ones, pap
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._rules import METHODS, Rule, midpoint
 from ._sample import check_horizons, sample_round
-from ._warnings import LRWarning, WarningName, find_warnings
+from ._warnings import LRWarning, WarningName, find_warnings, is_lost_in_noise
 from ._window import Outcome, Window, find_window
 
 Refinement = Literal["fill", "paper"] | None
@@ -48,8 +48,8 @@ def find_lr(
     key: Key,
     num_steps: int = 20,
     num_seeds: int | None = None,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
+    min_lr: float | None = None,
+    max_lr: float | None = None,
     rule: Rule = midpoint,
     refine: Refinement = "fill",
     executor: Executor = "auto",
@@ -57,7 +57,7 @@ def find_lr(
     progress: ProgressCallback | bool | None = None,
     throw: bool = True,
     horizons: Sequence[int] = (),
-    extend_range: bool = True,
+    extend_range: bool | None = None,
     literal: bool = False,
     threshold: float = 0.125,
 ) -> LRFinderResult:
@@ -77,7 +77,8 @@ def find_lr(
         accumulated (`optax.MultiSteps(..., k)`), of which it must be a multiple. 20 updates suit trainings of about a
         thousand; more lower the window's low end, so more is not better.
       num_seeds: None: 3, or as many as the data allow.
-      min_lr, max_lr: the first range, > 0.
+      min_lr, max_lr: the range, > 0. An end that is given is kept; None: 1e-7 and 10, and beyond where the curve asks
+        for it.
       rule: function of (curve, window) that chooses; `lrjax.midpoint` (default), `lrjax.half_loss`,
         `lrjax.steepest`, `lrjax.lowest_loss` or your own, in NumPy if you like.
       refine: "fill": half decades over the range, then quarter decades around the window. "paper": log-midpoints
@@ -87,7 +88,8 @@ def find_lr(
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
       throw: False returns a result with `lr` nan where nothing was found.
       horizons: further numbers of batches at which to read the curve, for the drift of the optimum.
-      extend_range: whether the range may grow, by up to 5 decades a side within 1e-12 to 1e3.
+      extend_range: None: as `min_lr` and `max_lr` say. True: the ends that are given may be left too; False: none is.
+        The range grows by up to 5 decades a side within 1e-12 to 1e3.
       literal: the paper's finite differences instead of the smoothed estimator; see `lrjax.find_window`.
       threshold: decades, for refine="paper".
 
@@ -110,13 +112,15 @@ def find_lr(
       >>> optimizer = optax.adam(result.lr)
     """
     key = check_key("find_lr(key=...)", key)
-    low, high = check_lr_range("find_lr", min_lr, max_lr)
+    low, high = lr_range("find_lr", min_lr, max_lr)
+    if extend_range is not None:
+        extend_range = check_flag("find_lr(extend_range=...)", extend_range)
+    grow = open_ends(min_lr, max_lr, extend_range)
     signature = check_signature("find_lr(rule=...)", rule, "rule(curve, window) -> lr")
     if signature is not None:
         raise TypeError(f"`find_lr(rule=...)` must be `rule(curve, window) -> lr`, got `{name_of(rule)}{signature}`.")
     refine = check_choice("find_lr(refine=...)", refine, REFINEMENTS)
     throw = check_flag("find_lr(throw=...)", throw)
-    extend_range = check_flag("find_lr(extend_range=...)", extend_range)
     literal = check_flag("find_lr(literal=...)", literal)
     positive = "decades, > 0"
     threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
@@ -136,7 +140,7 @@ def find_lr(
                 mesh=mesh,
                 literal=literal,
             )
-            search.look(low, high, extend_range=extend_range, refine=refine, threshold=threshold)
+            search.look(low, high, grow=grow, refine=refine, threshold=threshold)
         except KeyboardInterrupt:
             told = None if search is None or search.curve is None else search.result()
             raise SearchInterrupted(told) from None
@@ -144,6 +148,23 @@ def find_lr(
     if throw and result.outcome is not Outcome.found:
         raise LRNotFound(result)
     return result
+
+
+class Ends(NamedTuple):
+    """Which ends of the range may be left."""
+
+    low: bool
+    high: bool
+
+
+def lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, float]:
+    """The first range; None: 1e-7 and 10."""
+    return check_lr_range(where, 1e-7 if min_lr is None else min_lr, 10.0 if max_lr is None else max_lr)
+
+
+def open_ends(min_lr: object, max_lr: object, extend_range: bool | None = None) -> Ends:
+    """An end that was given is kept, unless it was said otherwise."""
+    return Ends(min_lr is None, max_lr is None) if extend_range is None else Ends(extend_range, extend_range)
 
 
 class Search:
@@ -194,18 +215,17 @@ class Search:
         low: float,
         high: float,
         *,
-        extend_range: bool = True,
+        grow: Ends,
         refine: Refinement = "fill",
         threshold: float = 0.125,
     ) -> None:
         """All rounds: the first grid, a wider one if it was too short, and finer ones where it matters."""
-        self.scan(low, high, extend_range=extend_range)
+        self.scan(low, high, extend_range=grow.high)
         if self.unmoved is not None:
             return
-        if extend_range:
-            self.extend_range()
+        self.extend_range(grow)
         if refine == "fill":
-            self.fill(grow=extend_range)
+            self.fill(grow)
         elif refine == "paper":
             self.refine_like_the_paper(threshold)
 
@@ -261,25 +281,29 @@ class Search:
             stochastic=reference.stochastic,
         )
 
-    def extend_range(self) -> None:
-        """Half decades beyond the ends, while the curve asks for them."""
+    def extend_range(self, grow: Ends) -> None:
+        """Half decades beyond the ends that may be left, while the curve asks for them."""
         first = (min(self.tried), max(self.tried))
         while True:
             names = frozenset(warning.name for warning in self.warnings(self.window()))
             names -= frozenset() if self.low_end else {WarningName.no_plateau}
-            more = new_ones(extend(self.tried, first, self.wanted(), names), self.tried)
+            more = self._within(new_ones(extend(self.tried, first, self.wanted(), names), self.tried), grow)
             if not more:
                 return
             self.sample(more, "wider range")
 
-    def fill(self, *, grow: bool) -> None:
+    def fill(self, grow: Ends) -> None:
         """Quarter decades around the window, again while the window moves; over the whole range if there is none."""
-        low, high = (min(self.tried), max(self.tried)) if not grow else (-np.inf, np.inf)
         for _ in range(FILL_ROUNDS):
-            more = [x for x in fill_window(self.tried, self.wanted()) if low <= x <= high]
+            more = self._within(fill_window(self.tried, self.wanted()), grow)
             if not more:
                 return
             self.sample(more, "refining")
+
+    def _within(self, exponents: list[float], grow: Ends) -> list[float]:
+        """Those that lie in the range, or beyond an end that may be left."""
+        low, high = min(self.tried), max(self.tried)
+        return [x for x in exponents if (grow.low or x >= low) and (grow.high or x <= high)]
 
     def refine_like_the_paper(self, threshold: float) -> None:
         for _ in range(PAPER_ROUNDS):
@@ -293,7 +317,11 @@ class Search:
         """What the rounds so far tell."""
         curve, window = self.curve, self.window()
         assert curve is not None
-        outcome = window.outcome if self.unmoved is None else Outcome.nothing_moved
+        warnings, outcome = self.warnings(window), window.outcome
+        if self.unmoved is not None:
+            outcome = Outcome.nothing_moved
+        elif is_lost_in_noise(curve, window):
+            outcome = Outcome.lost_in_noise
         found = outcome is Outcome.found
         picks = [self._pick(curve.seed(s)) for s in range(self.runner.num_seeds)]
         finite = [lr for lr in picks if np.isfinite(lr)]
@@ -305,7 +333,7 @@ class Search:
             selections={name: float(rule(curve, window)) for name, rule in METHODS.items()},
             horizon_lrs={int(n): self._pick(self._curve_at(i)) for i, n in enumerate(curve.horizons)},
             curve=curve,
-            warnings=self.warnings(window),
+            warnings=warnings,
             outcome=outcome,
             num_trials=curve.num_trials,
             num_updates=curve.num_trials * self.runner.num_seeds * self.runner.num_updates,

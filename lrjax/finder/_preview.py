@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_choice, check_key, check_lr_range, on_host
+from .._checks import check_choice, check_key, on_host
 from .._types import Key, OptimizerFactory
 from ..trials import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
-from ._find import REFINEMENTS, Refinement
+from ._find import REFINEMENTS, Refinement, lr_range
 from ._refine import first_grid
 from ._sample import check_horizons
 
@@ -62,8 +62,8 @@ def preview_lr(
     key: Key,
     num_steps: int = 20,
     num_seeds: int | None = None,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
+    min_lr: float | None = None,
+    max_lr: float | None = None,
     refine: Refinement = "fill",
     executor: Executor = "auto",
     mesh: Mesh | None = None,
@@ -94,7 +94,7 @@ def preview_lr(
     key = check_key("preview_lr(key=...)", key)
     wanted = check_horizons("preview_lr", num_steps, horizons)
     num_steps = wanted[-1]
-    exponents = first_grid(*check_lr_range("preview_lr", min_lr, max_lr))
+    exponents = first_grid(*lr_range("preview_lr", min_lr, max_lr))
     refine = check_choice("preview_lr(refine=...)", refine, REFINEMENTS)
     lrs = np.asarray([10.0**x for x in exponents])
     num_seeds = count_seeds("preview_lr", task, num_steps, num_seeds)

@@ -27,6 +27,7 @@ from .._checks import (
 from .._decode import require
 from .._json import JsonResult
 from .._repr import line_repr
+from .._settings import without_alarms
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ..trials import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
@@ -159,6 +160,7 @@ class RangeTest(JsonResult):
         peers = (range_rules.lightning, range_rules.lightning_index)
         return self.smoothed if rule in peers or _is_fastai(rule) else self.losses
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the raw and the smoothed losses; see `lrjax.plots.plot_range_test`."""
         from ..plots import plot_range_test

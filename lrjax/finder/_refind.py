@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, check_lr_range, on_host
+from .._checks import check_count, check_flag, check_key, on_host
 from .._decode import require
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ..trials import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
 from ._curve import LossCurve
-from ._find import Search
+from ._find import Search, lr_range, open_ends
 from ._progress import ProgressCallback, Reporter
 from ._result import LRFinderResult, LRNotFound, SearchInterrupted
 from ._warnings import LRWarning, WarningName
@@ -44,8 +45,8 @@ def refind_lr(
     train_steps: int,
     model_state: ModelState | None = None,
     num_seeds: int | None = 1,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
+    min_lr: float | None = None,
+    max_lr: float | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     progress: ProgressCallback | bool | None = None,
@@ -81,7 +82,8 @@ def refind_lr(
       train_steps: optimizer updates of the whole training; no copy trains beyond it.
       model_state: of a stateful task, as `Task.stateful(init=...)` gives it; None for others.
       num_seeds: seeds, >= 1, which differ in batches and dropout; None: 3, or as many as the data allow.
-      min_lr, max_lr: the first range, > 0; it grows where it was too short.
+      min_lr, max_lr: the range, > 0. An end that is given is kept; None: 1e-7 and 10, and beyond where the curve asks
+        for it.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       progress: True for a bar, or a function of a `lrjax.SearchProgress`.
@@ -114,7 +116,8 @@ def refind_lr(
       (True, True)
     """
     key = check_key("refind_lr(key=...)", key)
-    low, high = check_lr_range("refind_lr", min_lr, max_lr)
+    low, high = lr_range("refind_lr", min_lr, max_lr)
+    grow = open_ends(min_lr, max_lr)
     throw = check_flag("refind_lr(throw=...)", throw)
     check_task("refind_lr(task=...)", task)
     check_factory("refind_lr(make_optimizer=...)", make_optimizer)
@@ -139,12 +142,12 @@ def refind_lr(
                 in_updates=True,
                 checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
             )
-            search.scan(low, high)
+            search.scan(low, high, extend_range=grow.high)
             if search.unmoved is NO_GRADIENT:  # in mid-training that is the answer: it has arrived
                 search.unmoved = None
             if search.unmoved is None and search.window().outcome is not Outcome.no_learning:
-                search.extend_range()
-                search.fill(grow=True)
+                search.extend_range(grow)
+                search.fill(grow)
         except KeyboardInterrupt:
             told = None if search is None or search.curve is None else search.result()
             raise SearchInterrupted(told) from None
@@ -200,13 +203,14 @@ class RefindResult(JsonResult, Shown):
 
     @property
     def outcome(self) -> Outcome:
-        """`found`, `nothing_to_gain`, `nothing_moved` or `all_diverged`."""
+        """`found`, `nothing_to_gain`, `nothing_moved`, `lost_in_noise` or `all_diverged`."""
         names = {warning.name for warning in self.search.warnings}
         if self.search.outcome is Outcome.no_learning or WarningName.tiny_effect in names:
             return Outcome.nothing_to_gain
         return self.search.outcome
 
     @property
+    @without_alarms()
     def gain(self) -> float:
         """By which share of the checkpoint's loss the best trial lowers it, < 0 if none does; nan if not positive."""
         initial = self._initial_loss
@@ -222,6 +226,7 @@ class RefindResult(JsonResult, Shown):
     def _initial_loss(self) -> float:
         return float(np.mean(np.asarray(self.search.curve.initial_loss)))
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         lines = [*self._reason(), *(f"Warning, {warning}" for warning in self.warnings)]
@@ -236,7 +241,7 @@ class RefindResult(JsonResult, Shown):
             f"{int(curve.horizons[-1])} updates each from step {self.step} of {self.train_steps}"
         )
         best = initial - float(window.effect)
-        if self.outcome in _NO_ANSWER:
+        if self.outcome in (*_NO_ANSWER, Outcome.lost_in_noise):
             return [f"{self.outcome.value} Tried: {tried}."]
         if not self.found:
             return [
@@ -254,6 +259,7 @@ class RefindResult(JsonResult, Shown):
             f"Tried: {tried}.",
         ]
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the curve; see `lrjax.plots.plot_finder`. Its initial loss is the checkpoint's.
 
@@ -268,6 +274,7 @@ class RefindResult(JsonResult, Shown):
     def _check(self) -> None:
         require("step", 0 <= self.step < self.train_steps, f"from 0 to below train_steps={self.train_steps}", self.step)
 
+    @without_alarms()
     def __repr__(self) -> str:
         if not self.found:
             return f"RefindResult(outcome={self.outcome.name}, gain={self.gain:.3g})"

@@ -10,9 +10,10 @@ import numpy as np
 from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from ..trials import Execution, show_bytes
 from ._curve import LossCurve
-from ._warnings import LRWarning
+from ._warnings import LRWarning, WarningName
 from ._window import Outcome, Window
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class LRFinderResult(JsonResult, Shown):
       horizon_lrs: number of updates -> what the rule picks on the curve at that horizon: the drift of the optimum.
       curve: losses of every learning rate tried.
       warnings: doubts, the most serious first.
-      outcome: `found`, `nothing_moved`, `no_learning` or `all_diverged`.
+      outcome: `found`, `nothing_moved`, `no_learning`, `lost_in_noise` or `all_diverged`.
       num_trials: learning rates tried.
       num_updates: optimizer updates, over all learning rates and seeds, padding not counted.
       seconds: wall time of the search, compilation included.
@@ -57,6 +58,7 @@ class LRFinderResult(JsonResult, Shown):
     execution: Execution
     fingerprint: Mapping[str, Any]
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, its reason and its doubts, in sentences."""
         return "\n".join([*self._reason(), *(f"Warning, {warning}" for warning in self.warnings), self._cost()])
@@ -99,6 +101,7 @@ class LRFinderResult(JsonResult, Shown):
             parts.append(f" on each of {run.devices} devices")
         return "".join(parts) + "." + "".join(f" {note}" for note in run.notes)
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the curve, the window and the three methods; see `lrjax.plots.plot_finder`.
 
@@ -114,12 +117,14 @@ class LRFinderResult(JsonResult, Shown):
 
     def _check(self) -> None:
         named = self.window.outcome
-        require("outcome", self.outcome is named, f"{named.name}, as the window has it", self.outcome.name)
+        agrees = self.outcome is named or (self.outcome, named) in _SAID_OTHERWISE
+        require("outcome", agrees, f"{named.name}, as the window has it", self.outcome.name)
         found = self.outcome is Outcome.found
         require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
         require("num_trials", self.num_trials == self.curve.num_trials, "that of the curve", self.num_trials)
         require_counts(self, "num_updates")
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"LRFinderResult(outcome={self.outcome.name}, num_trials={self.num_trials})"
@@ -129,6 +134,12 @@ class LRFinderResult(JsonResult, Shown):
             f"max_lr={float(self.window.max_lr):.3g}, rule={self.rule}, warnings=[{names}])"
         )
 
+
+_SAID_OTHERWISE = (
+    (Outcome.nothing_moved, Outcome.no_learning),
+    (Outcome.lost_in_noise, Outcome.found),
+)
+"""A search's outcome and its window's, where the search knows more."""
 
 _REASONS = {
     "midpoint": "the middle of the window, in decades",
@@ -152,7 +163,9 @@ class LRNotFound(RuntimeError):
     """
 
     def __init__(self, result: LRFinderResult):
-        super().__init__(f"{result.outcome.value} {result.warnings[0].remedy if result.warnings else ''}".strip())
+        noisy = result.outcome is Outcome.lost_in_noise
+        doubts = [one for one in result.warnings if one.name is WarningName.noisy or not noisy]
+        super().__init__(f"{result.outcome.value} {doubts[0].remedy if doubts else ''}".strip())
         self.result = result
 
 

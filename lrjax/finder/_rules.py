@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_count, check_number, check_type
+from .._settings import without_alarms
 from .._types import Array, Float
 from ._curve import LossCurve
 from ._window import Window, crossing_below
@@ -14,6 +15,7 @@ from ._window import Window, crossing_below
 Rule = Callable[[LossCurve, Window], Any]
 
 
+@without_alarms()
 def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 1, the default: the middle of min_lr and max_lr in log10.
 
@@ -38,6 +40,7 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
     return _midpoint(window)
 
 
+@without_alarms()
 def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 2: where half of the reduction of the loss is reached, below max_lr.
 
@@ -62,6 +65,7 @@ def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     return _half_loss(window)
 
 
+@without_alarms()
 def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 3: where the loss falls fastest per decade of lr, within the window.
 
@@ -86,6 +90,7 @@ def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
     return _steepest(window)
 
 
+@without_alarms()
 def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Wittmann's rule: the trial with the lowest loss, unsmoothed.
 
@@ -146,6 +151,7 @@ def lowest_for(train_steps: int) -> Rule:
     """
     steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
 
+    @without_alarms()
     def lowest_for(curve: LossCurve, window: Window) -> Float[Array, ""]:
         longer = jnp.maximum(1.0, SETTLED * steps / curve.horizons[-1].astype(window.max_lr.dtype))
         return window.max_lr * longer**-DRIFT
@@ -154,6 +160,7 @@ def lowest_for(train_steps: int) -> Rule:
     return lowest_for
 
 
+@without_alarms()
 def crossing(window: Window, level: float) -> Float[Array, ""]:
     """log10 of the largest lr below max_lr where the normalised smoothed loss is at a level.
 

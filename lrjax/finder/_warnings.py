@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_flag, check_loss, check_type, describe, kind_of, show
+from .._settings import without_alarms
 from .._types import Array, Float, Scalar
 from ._curve import LossCurve, reduce_losses
 from ._window import Outcome, Window, pad_trials
@@ -131,8 +133,8 @@ def _second_basin(x: Array, loss: Array, inside: Array, bottom: Array) -> Array:
 
     def side(order: Array, on_side: Array) -> Array:
         values = jnp.where(on_side & inside, loss, -jnp.inf)[order]
-        so_far = index <= index[:, None]  # lax.cummax takes much longer to compile
-        highest = jnp.max(jnp.where(so_far, values, -jnp.inf), axis=1)
+        so_far = index[None] <= index[:, None]  # lax.cummax takes much longer to compile
+        highest = jnp.max(jnp.where(so_far, values[None], -jnp.inf), axis=1)
         falls = (highest > 0.5) & (highest - values > 0.25) & (values < 0.75) & jnp.isfinite(values)
         lowest = jnp.argmin(jnp.where(falls, values, jnp.inf))
         return jnp.where(falls.any(), 10.0 ** x[order][lowest], jnp.nan)
@@ -146,18 +148,20 @@ def _plateau_noise(lrs: Array, losses: Array, initial_loss: Array, max_lr: Array
     """Spread of each seed's losses about the line through their neighbours, on the plateau left of the minimum."""
     if lrs.shape[0] < 5:
         return jnp.asarray(0.0)
+    lrs, initial_loss, max_lr = (values.astype(losses.dtype) for values in (lrs, initial_loss, max_lr))
     x = jnp.log10(lrs)
     z, effect = reduce_losses(losses, initial_loss)
     each = 1.0 + (losses - initial_loss[:, None]) / effect
     gap = x[2:] - x[:-2]  # 0 where padding repeats the last trial: nan, not counted
     share = (x[1:-1] - x[:-2]) / jnp.where(gap > 0, gap, jnp.nan)
-    line = (1.0 - share) * each[:, :-2] + share * each[:, 2:]
-    residual = (each[:, 1:-1] - line) / jnp.sqrt(1.0 + share**2 + (1.0 - share) ** 2)
+    line = (1.0 - share)[None] * each[:, :-2] + share[None] * each[:, 2:]
+    residual = (each[:, 1:-1] - line) / jnp.sqrt(1.0 + share**2 + (1.0 - share) ** 2)[None]
     counts = (z[1:-1] > 0.85) & (lrs[1:-1] < max_lr) & jnp.isfinite(residual).all(axis=0)
-    spread = 1.4826 * jnp.nanmedian(jnp.where(counts, jnp.abs(residual), jnp.nan))
+    spread = 1.4826 * jnp.nanmedian(jnp.where(counts[None], jnp.abs(residual), jnp.nan))
     return jnp.where(counts.sum() >= 3, spread, 0.0)
 
 
+@without_alarms()
 def find_warnings(
     curve: LossCurve,
     window: Window,
@@ -191,8 +195,7 @@ def find_warnings(
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=_REMEDIES[name]),)
-    trials = pad_trials(np.asarray(curve.lrs), np.asarray(curve.losses)[-1])
-    signs = Signs(*map(float, read_signs(*trials, curve.initial_loss, window)))
+    signs = _signs_of(curve, window)
     found = dict(_progress(curve, window, baseline_loss))
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
     if not window.narrow:
@@ -232,6 +235,24 @@ def _check_untouched(loss: object, curve: LossCurve) -> None:
             f"`find_warnings(untouched_loss=...)` must be a loss for each seed, {describe(curve.initial_loss)}, or "
             f"None, got {describe(loss) if isinstance(loss, (np.ndarray, jax.Array)) else show(loss)}."
         )
+
+
+def _signs_of(curve: LossCurve, window: Window) -> Signs:
+    trials = pad_trials(np.asarray(curve.lrs), np.asarray(curve.losses)[-1])
+    return Signs(*map(float, read_signs(*trials, curve.initial_loss, window)))
+
+
+@without_alarms()
+def is_lost_in_noise(curve: LossCurve, window: Window) -> bool:
+    """Whether the best lr lowers the loss by no more than the best of as many lrs does that learn nothing.
+
+    The scatter on the plateau, s of the effect for one seed, is s / sqrt(seeds) for their mean, and the lowest of K
+    normal draws lies sqrt(2 log K) standard deviations down: then another key would put the minimum elsewhere.
+    """
+    if window.outcome is not Outcome.found:
+        return False
+    lowest = math.sqrt(2.0 * math.log(curve.num_trials))
+    return float(_signs_of(curve, window).noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
 
 
 def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> list[tuple[WarningName, str]]:

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from .._checks import MAX_DECADES, check_flag, check_type, is_lr
 from .._decode import require
 from .._repr import line_repr
+from .._settings import without_alarms
 from .._types import Array, Bool, Float, Int
 from ._curve import LossCurve, check_shapes, reduce_losses
 
@@ -42,6 +43,7 @@ class Outcome(enum.Enum):
     all_diverged = "Every learning rate diverged."
     nothing_to_gain = "No learning rate lowers the validation loss enough to be worth a change."
     nothing_moved = "No learning rate moved the validation loss."
+    lost_in_noise = "The best learning rate lowers the validation loss by no more than the losses scatter."
 
 
 _OUTCOMES = tuple(Outcome)
@@ -79,6 +81,7 @@ class Window(NamedTuple):
     __repr__ = line_repr
 
     @property
+    @without_alarms()
     def outcome(self) -> Outcome:
         """How the search ended (concrete values only)."""
         return _OUTCOMES[int(self.outcome_index)]
@@ -102,11 +105,13 @@ class Window(NamedTuple):
         require("effect", 0 < effect < 1e150, "finite and above 0 where a learning rate was found", effect)
 
     @property
+    @without_alarms()
     def decades(self) -> Float[Array, ""]:
         """The width of the window, in decades."""
         return jnp.log10(self.max_lr) - jnp.log10(self.min_lr)
 
 
+@without_alarms()
 def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
     """The viable window of learning rates, (min_lr, max_lr).
 
@@ -198,17 +203,18 @@ def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
     """
     first = jnp.ceil(x[0] / CELL - 1e-3)
     last = jnp.floor(x[-1] / CELL + 1e-3)
-    index = first + jnp.arange(_CELLS)
+    index = first + jnp.arange(_CELLS, dtype=x.dtype)
     cells = index * CELL
     width = x[1:] - x[:-1]
     slopes = jnp.where(width > 0, (z[1:] - z[:-1]) / jnp.where(width > 0, width, 1.0), 0.0)
-    u = (cells[:, None] - x) / SIGMA
-    below = 0.5 * (1.0 + lax.erf(u * np.float32(0.5**0.5)))
-    density = jnp.exp(-0.5 * u**2) * np.float32((2 * np.pi) ** -0.5)
+    u = (cells[:, None] - x[None]) / SIGMA
+    below = 0.5 * (1.0 + lax.erf(u * 0.5**0.5))
+    density = jnp.exp(-0.5 * u**2) * (2 * np.pi) ** -0.5
     mass = below[:, :-1] - below[:, 1:]
     edge = density[:, :-1] - density[:, 1:]
-    lines = z[:-1] + slopes * (cells[:, None] - x[:-1])
-    value = z[0] * (1.0 - below[:, 0]) + jnp.sum(lines * mass + slopes * SIGMA * edge, axis=1) + z[-1] * below[:, -1]
+    lines = z[None, :-1] + slopes[None] * (cells[:, None] - x[None, :-1])
+    parts = lines * mass + slopes[None] * SIGMA * edge
+    value = z[0] * (1.0 - below[:, 0]) + jnp.sum(parts, axis=1) + z[-1] * below[:, -1]
     return Smooth(cells, value, mass @ slopes, edge @ slopes / SIGMA, index <= last)
 
 
@@ -221,7 +227,7 @@ def smooth_window(
 
 def window_of(lrs: Float[Array, " trials"], z: Float[Array, " trials"], effect: Float[Array, ""]) -> Window:
     """The window of a reduced curve; values of cells outside the range are nan."""
-    x = jnp.log10(lrs)
+    x = jnp.log10(lrs).astype(z.dtype)
     curve = smooth(x, z)
     best = jnp.argmin(z)
     bottom = flat_minimum(curve.z, curve.inside)
@@ -242,7 +248,7 @@ def window_of(lrs: Float[Array, " trials"], z: Float[Array, " trials"], effect: 
         jnp.where(narrow, x[best], top),
         curve.log10_lr,
         *(jnp.where(curve.inside, values, jnp.nan) for values in (loss, slope, curvature)),
-        best_lr=lrs[best],
+        best_lr=lrs[best].astype(x.dtype),
         effect=effect,
         narrow=narrow,
         has_plateau=has_plateau,
@@ -254,7 +260,7 @@ def literal_window(
 ) -> Window:
     """The window by the paper's own text, on the trials: raw losses, finite differences, footnote 1."""
     z, effect = reduce_losses(losses, initial_loss)
-    x = jnp.log10(lrs)
+    x = jnp.log10(lrs).astype(z.dtype)
     best = jnp.argmin(z)
     scale = jnp.where(effect > 0, effect, 1.0)
     loss = z * scale  # in the loss's units, up to a constant; diverged trials half the effect above the plateau
@@ -271,7 +277,7 @@ def literal_window(
         z,
         slope,
         curvature,
-        best_lr=lrs[best],
+        best_lr=lrs[best].astype(x.dtype),
         effect=effect,
         narrow=jnp.asarray(False),
         has_plateau=has_plateau,

@@ -7,6 +7,7 @@ import numpy as np
 from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show
 from .._types import Float, Int, Schedule, StepCount
 from ..finder import LRFinderResult, Outcome
+from ..finder._rules import DRIFT
 from ..schedules._describe import evaluate, known_steps, sample_steps, tolerance_of
 
 AREA_POWER = 0.65
@@ -17,9 +18,6 @@ WARM_FACTOR = 1.3
 
 LOW_START = 0.5
 """Part of the peak below which a schedule starts low."""
-
-DRIFT = 0.4
-"""Decades by which the best learning rate falls with every decade of training."""
 
 LONG_TRIAL = 100
 """Updates from which on a trial's minimum is no longer that of the first moments."""
@@ -48,7 +46,7 @@ def peak_for(schedule: Schedule, result_or_lr: Any, *, total_steps: StepCount, a
 
     $\ell$ is the result's `lr`. With `anchor="max_lr"` it is read off the upper end of the window instead, which is
     better after trials of 100 updates or more: with T = `total_steps` and n updates of a trial,
-    $$\ell = \text{max\_lr} \cdot \min\left(1,\; 2\,(n/T)^{0.4} \min(1, n/100)^{1/3}\right).$$
+    $$\ell = \text{max\_lr} \cdot \min\left(1,\; 2.5\,(n/T)^{0.5} \min(1, n/100)^{1/4}\right).$$
     At T = 1,000 this makes the peak of 1cycle 0.5 max_lr after 20 updates and 1.6 max_lr after 100.
 
     The evidence (docs/benchmark.md) is 13 schedules, each trained at 8 peaks, on 17 small tasks, T from 300 to 2,000;
@@ -59,7 +57,7 @@ def peak_for(schedule: Schedule, result_or_lr: Any, *, total_steps: StepCount, a
     edge of divergence, 12 tasks are better and 4 worse, one of which diverges. Where it is the `lr` of a search of 20
     updates, which is rather too low, the rule gains 0.2 +- 0.2; `max_lr` after 20 updates is no better (0.0 +- 0.3),
     after 100 updates it gains 0.7 +- 0.4. The formula for max_lr is ours: it joins what was best after 20 and after 100
-    updates at T of about 1,000, by the power 0.4 with which the best lr falls. Other n are interpolated, T above 2,000
+    updates at T of about 1,000, by the power 0.5 with which the best lr falls. Other n are interpolated, T above 2,000
     extrapolated: there take n of 5 to 10 % of T.
 
     Args:
@@ -115,7 +113,7 @@ def lr_of_max_lr(result: LRFinderResult, total_steps: int) -> float:
 def lr_of_max_lr_at(max_lr: float, trial_steps: int, total_steps: int) -> float:
     """The same, from its numbers."""
     drift = (trial_steps / total_steps) ** DRIFT
-    return max_lr * min(1.0, 2.0 * drift * min(1.0, trial_steps / LONG_TRIAL) ** (1 / 3))
+    return max_lr * min(1.0, 2.5 * drift * min(1.0, trial_steps / LONG_TRIAL) ** 0.25)
 
 
 def trial_steps_of(result: LRFinderResult) -> int:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import check_type
+from .._settings import without_alarms
 from .._types import Float
 from ..finder import LRFinderResult, Outcome, crossing
 from ._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@without_alarms()
 def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     """Draw the normalised smoothed loss and its curvature against learning rate: how min_lr was found.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_type
+from .._settings import without_alarms
 from .._types import Float
 from ..finder import LossCurve, LRFinderResult, Outcome
 from ._axes import CHOSEN, GREY, INK, SMALL, WASH, axes_for, draw_legend, draw_title, gaps, plain, tidy
@@ -22,6 +23,7 @@ METHOD_LINES = {"midpoint": "-", "half_loss": (0, (6, 2)), "steepest": (0, (6, 2
 _OFF_SCALE = 0.97  # height of the marks of trials that left the picture, as a share of the axes
 
 
+@without_alarms()
 def plot_finder(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     """Draw validation loss against learning rate, with the window and what the methods pick.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_type
+from .._settings import without_alarms
 from .._types import Float
 from ..finder import RangeTest
 from ._axes import CHOSEN, GREY, INK, axes_for, draw_legend, draw_title, gaps, tidy
@@ -16,6 +17,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 """One for each rule, in the order of `RangeTest.suggestions`; the first is filled."""
 
 
+@without_alarms()
 def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
     """Draw the raw and the smoothed loss against learning rate, with the suggestions on the smoothed one.
 

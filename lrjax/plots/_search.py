@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._checks import check_type
+from .._settings import without_alarms
 from ..finder import Outcome
 from ..search import SearchResult, SearchRung
 from ._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title, gaps, tidy
@@ -20,6 +21,7 @@ MARKERS = ("o", "D", "s", "P", "v", "X")
 _OFF_SCALE = 0.97  # height of the marks of trials that left the picture, as a share of the axes
 
 
+@without_alarms()
 def plot_search(result: SearchResult, ax: "Axes | None" = None) -> "Axes":
     """Draw validation loss against learning rate after every rung.
 

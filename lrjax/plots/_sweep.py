@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import Mode, check_choice, check_mode, check_type
+from .._settings import without_alarms
 from .._types import Float
 from ..sweeps import SweepResult, trial_scores
 from ._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
@@ -18,6 +19,7 @@ MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
 
+@without_alarms()
 def plot_sweep(
     result: SweepResult,
     kind: str | None = None,

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._types import Float
 from ..finder import midpoint
+from ..finder._warnings import is_lost_in_noise
 from ._course import TOLERANCE, Course, near
 from ._rung import SearchRung
 
@@ -162,6 +163,8 @@ def choose(rungs: Sequence[SearchRung], course: Course) -> Choice:
         return Choice(log10_lr=math.nan, rung=len(rungs) - 1, by_midpoint=False, correction=0.0)
     rung = rungs[index]
     if rung.is_sweep and rung.num_steps <= course.constants.sweep_steps[1]:
+        if is_lost_in_noise(rung.curve, rung.window):
+            return Choice(log10_lr=math.nan, rung=index, by_midpoint=True, correction=0.0)
         middle = math.log10(float(midpoint(rung.curve, rung.window)))
         return Choice(log10_lr=middle, rung=index, by_midpoint=True, correction=0.0)
     down = course.correction(rung.num_steps)

@@ -10,6 +10,7 @@ import numpy as np
 from .._decode import require, require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from ..finder import LRFinderResult, LRNotFound, Outcome, SearchInterrupted
 from ..trials import Execution, show_bytes
 from ._rung import SearchRung
@@ -27,7 +28,7 @@ class SearchResult(JsonResult, Shown):
       lr: the chosen learning rate; nan unless `outcome` is `found`.
       interval: the lowest and the highest learning rate that the rungs, and the seeds of the chosen one, ask for;
         None where there is only one.
-      outcome: `found`, `nothing_moved`, `no_learning` or `all_diverged`.
+      outcome: `found`, `nothing_moved`, `no_learning`, `lost_in_noise` or `all_diverged`.
       rungs: what was trained, in its order; the first are the sweep. Empty with budget 0.
       rung: index of the rung that `lr` was read from; -1 with budget 0.
       by_midpoint: whether `lr` is the midpoint of that rung's window: it is the sweep, and no other rung was run.
@@ -79,6 +80,7 @@ class SearchResult(JsonResult, Shown):
         """What the search cost, as a multiple of the training."""
         return self.num_updates / self.train_steps
 
+    @without_alarms()
     def summary(self) -> str:
         """The result, how it came about, its doubts and its cost, in sentences."""
         if self.finder is not None:
@@ -127,6 +129,7 @@ class SearchResult(JsonResult, Shown):
             + "".join(f" {note}" for note in run.notes)
         )
 
+    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw every rung; see `lrjax.plots.plot_search`.
 
@@ -152,6 +155,7 @@ class SearchResult(JsonResult, Shown):
         chosen = self.rungs[self.rung].window.outcome
         require("outcome", not found or chosen is Outcome.found, f"that of the chosen rung, {chosen.name}", "found")
 
+    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"SearchResult(outcome={self.outcome.name}, num_trials={self.num_trials})"

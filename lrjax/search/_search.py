@@ -159,6 +159,8 @@ class _Search:
         choice, unmoved = choose(rungs, course), self.unmoved
         options: dict[str, Any] = {"baseline_loss": baseline, "stochastic": self.setup.stochastic}
         warnings, outcome = search_warnings(rungs, choice, course, **options), rungs[choice.rung].window.outcome
+        if rungs[choice.rung].found and math.isnan(choice.log10_lr):
+            outcome = Outcome.lost_in_noise
         if unmoved is not None:
             choice, outcome = dataclasses.replace(choice, log10_lr=math.nan), Outcome.nothing_moved
             warnings = (SearchWarning(name=SearchWarningName.nothing_moved, **unmoved._asdict()),)

@@ -1,6 +1,5 @@
 """The lanes of one wave: begun or loaded, advanced block by block, evaluated, and compacted when some stop."""
 
-import functools
 from typing import Any, Protocol
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 
 from .._types import Bool, Float, Int, PyTree
 from ..trials import (
+    JittedFor,
     SeedData,
     TrialSpec,
     evaluate_on_host,
@@ -263,13 +263,15 @@ def _seed_of(tree: PyTree, seed: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[seed], tree)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _begin(spec: TrialSpec, setting: PyTree, origin: Origin) -> Lane:
+def _begin_lane(spec: TrialSpec, setting: PyTree, origin: Origin) -> Lane:
     # copied, since the steps donate their lane and these are the seed's own parameters
     return jax.tree.map(jnp.copy, begin_lane(spec, setting, origin))
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
-def _step(spec: TrialSpec, setting: PyTree, lane: Lane, data: SeedData) -> Lane:
+def _advance_lane(spec: TrialSpec, setting: PyTree, lane: Lane, data: SeedData) -> Lane:
     state, loss = update_with_loss(spec, setting, lane.state, data)
     return Lane(state, lane.loss_sum + loss.astype(jnp.float32))
+
+
+_begin = JittedFor(_begin_lane)
+_step = JittedFor(_advance_lane, donate_argnums=1)

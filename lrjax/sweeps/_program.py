@@ -214,7 +214,8 @@ def _at(tree: PyTree, *index: Array) -> PyTree:
 
 def _put(tree: PyTree, new: PyTree, seed: Array, row: Array) -> PyTree:
     def put(leaf: Array, value: Array) -> Array:
-        return lax.dynamic_update_slice(leaf, value[None, None], (seed, row) + (0,) * value.ndim)
+        zero = jnp.zeros_like(row)  # under x64 a Python 0 is an int64, and the indices must be of one type
+        return lax.dynamic_update_slice(leaf, value[None, None], (seed, row) + (zero,) * value.ndim)
 
     return jax.tree.map(put, tree, new)
 

@@ -14,6 +14,7 @@ from .._checks import Mode, check_count, check_mode, check_path, show
 from .._decode import FieldError, require, require_counts
 from .._html import Shown
 from .._json import JsonResult
+from .._settings import without_alarms
 from .._types import Float, Int, Schedule
 from ..schedules import to_spec
 from ._engine import SweepExecution
@@ -220,6 +221,7 @@ class SweepResult(JsonResult, Shown):
         _need("pyarrow", "to_parquet(path)")
         self.to_pandas().to_parquet(check_path("SweepResult.to_parquet(path)", path), index=False)
 
+    @without_alarms()
     def plot(
         self, kind: str | None = None, *, metric: str = "loss", mode: Mode | None = None, ax: "Axes | None" = None
     ) -> "Axes":
@@ -228,6 +230,7 @@ class SweepResult(JsonResult, Shown):
 
         return plot_sweep(self, kind, metric=metric, mode=mode, ax=ax)
 
+    @without_alarms()
     def summary(self) -> str:
         """A few lines: what ran, the best trial, what diverged or was stopped."""
         lanes = self.num_trials * self.num_seeds
@@ -244,6 +247,7 @@ class SweepResult(JsonResult, Shown):
         spread = f" +- {best.std:.2g}" if np.isfinite(best.std) else ""
         return "\n".join([*lines, f"Best: {settings} with loss {best.value:.5g}{spread}."])
 
+    @without_alarms()
     def __repr__(self) -> str:
         return (
             f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, num_steps={self.num_steps}, "

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .._checks import describe
+from .._settings import current_settings, with_settings
 from .._trees import first_difference
 from .._types import Batch, Key, PyTree
 from ..trials import EpochSampler, Task, check_batches_finite, check_prefix, sharding_of
@@ -276,7 +277,7 @@ class ReadAhead:
         self._start, self._boundaries = start, boundaries
         self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
         self._closed = threading.Event()
-        self._settings = _jax_settings()
+        self._settings = current_settings()
         self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
         self._thread.start()
 
@@ -303,30 +304,15 @@ class ReadAhead:
     def _work(self) -> None:
         step = self._start
         try:
-            for context in self._settings:
-                context.__enter__()  # of this thread, which ends with it
-            for boundary in self._boundaries:
-                while step < boundary and not self._closed.is_set():
-                    count = min(self.steps_at_once, boundary - step)
-                    block = self._source.read(count, self._length)
-                    self._blocks.put(block._replace(batches=self._place(block.batches)))
-                    step += count
+            with with_settings(self._settings):
+                for boundary in self._boundaries:
+                    while step < boundary and not self._closed.is_set():
+                        count = min(self.steps_at_once, boundary - step)
+                        block = self._source.read(count, self._length)
+                        self._blocks.put(block._replace(batches=self._place(block.batches)))
+                        step += count
         except BaseException as error:
             self._blocks.put(error)
-
-
-def _jax_settings() -> list[Any]:
-    """What a `with` around the sweep has set for this thread, for another one."""
-    config: Any = jax.config
-    return [
-        jax.enable_x64(config.jax_enable_x64),
-        jax.default_device(config.jax_default_device),
-        jax.numpy_dtype_promotion(config.jax_numpy_dtype_promotion),
-        jax.default_matmul_precision(config.jax_default_matmul_precision),
-        jax.debug_nans(config.jax_debug_nans),
-        jax.default_prng_impl(config.jax_default_prng_impl),
-        jax.threefry_partitionable(config.jax_threefry_partitionable),
-    ]
 
 
 def check_divides(batches: Batch, axis: int, parts: int) -> None:

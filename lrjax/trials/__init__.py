@@ -81,3 +81,4 @@ from ._unmoved import Unmoved as Unmoved
 from ._unmoved import all_the_same as all_the_same
 from ._unmoved import why_no_update as why_no_update
 from ._unmoved import why_unmoved as why_unmoved
+from ._weak import JittedFor as JittedFor

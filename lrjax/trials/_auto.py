@@ -86,6 +86,8 @@ def choose(facts: Callable[[], tuple[bool, float]], platform: str, width: int, m
     Returns:
       The executor and the reason.
     """
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return Choice("loop", "under jax_disable_jit there are no compiled programs")
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
     convolution, flops = facts()

@@ -1,6 +1,5 @@
 """A checkpoint that trials start from, checked against the task and the optimizer that it must be of."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from ._promotion import strengthen, type_of
 from ._seeds import draw_seeds
 from ._task import Task
 from ._trial import join_params, split_params
+from ._weak import JittedFor
 
 _PROBES = (1e-4, 1e-2, 1.0)
 """Learning rates that show which leaves of an optimizer's state hold them."""
@@ -126,14 +126,16 @@ def _like(
     return jax.tree.structure(expected).unflatten([found[path] for path in leaves_by_path(expected, unbox=True)])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _holds_lr(make_optimizer: OptimizerFactory, train: Params) -> list[Bool[jax.Array, ""]]:
+def _depends_on_lr(make_optimizer: OptimizerFactory, train: Params) -> list[Bool[jax.Array, ""]]:
     """For every leaf of the optimizer's first state, whether it depends on the learning rate."""
     first, *others = [jax.tree.leaves(build_optimizer(make_optimizer, jnp.float32(lr)).init(train)) for lr in _PROBES]
     return [
         jnp.asarray([jnp.any(_differ(leaf, other[index])) for other in others]).any()
         for index, leaf in enumerate(first)
     ]
+
+
+_holds_lr = JittedFor(_depends_on_lr)
 
 
 def _differ(one: Any, other: Any) -> Any:

@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 
 from .._checks import check_count, show
+from .._settings import current_settings
 from .._types import Array, Int, PyTree
 from ._devices import lane_axis
 from ._trial import (
@@ -34,6 +35,7 @@ from ._trial import (
     update_with_loss,
     weights_to_evaluate,
 )
+from ._weak import JittedFor, WeakCache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,11 @@ def check_executor(where: str, executor: object) -> Executor:
     """Return the executor, or say which there are."""
     word = executor if isinstance(executor, str) else ""
     if isinstance(executor, Chunked) or word in ("auto", "vmap", "map", "loop"):
+        if jax.config.jax_disable_jit and executor not in ("auto", "loop"):  # pyright: ignore[reportAttributeAccessIssue]
+            raise ValueError(
+                f'`{where}` must be "loop" under jax_disable_jit, got {show(executor)}, which is one compiled program. '
+                '"loop" then runs your functions as plain Python.'
+            )
         return executor  # pyright: ignore[reportReturnType]
     advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or word == "chunked" else ""
     raise ValueError(
@@ -191,31 +198,20 @@ class Compilable(Protocol):
 
 
 def compile_program(program: Compilable, arguments: tuple) -> Any:
-    """The executable of a program for arguments of these shapes; compiled once and kept for the process."""
+    """The executable of a program for arguments of these shapes; compiled once."""
     leaves, treedef = jax.tree.flatten(arguments)
     shapes = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return _compile(program, treedef, shapes, tuple(getattr(jax.config, name) for name in _SETTINGS))
+    return programs.get(
+        (program, treedef, shapes, current_settings()),
+        lambda: lower_program(program, treedef.unflatten(shapes)).compile(),
+    )
 
 
-_SETTINGS = (
-    "jax_enable_x64",
-    "jax_default_matmul_precision",
-    "jax_default_device",
-    "jax_default_prng_impl",
-    "jax_threefry_partitionable",
-    "jax_numpy_dtype_promotion",
-    "jax_debug_nans",
-    "jax_debug_infs",
-)
-"""What JAX reads while it traces: with another value it is another program."""
-
-
-@functools.lru_cache(maxsize=64)
-def _compile(program: Compilable, treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], settings: tuple) -> Any:
-    return lower_program(program, treedef.unflatten(shapes)).compile()
+programs = WeakCache(64)
+"""The executables; they hold none of the functions that they were compiled from."""
 
 
 def lower_program(program: Compilable, arguments: tuple) -> Any:
@@ -223,24 +219,24 @@ def lower_program(program: Compilable, arguments: tuple) -> Any:
     return program.jitted().lower(*arguments)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _start(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
+def _begin(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     # copied, since the steps donate their state and these are the seed's own parameters
     return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
 
 
-_step = jax.jit(update_with_loss, static_argnums=0, donate_argnums=2)
-_observe = jax.jit(observe_step, static_argnums=0)
-_weights = jax.jit(weights_to_evaluate, static_argnums=0)
-_finish = jax.jit(finish_record)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _evaluate_batch(
+def _evaluate_one(
     spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: Int[Array, ""], key: Array
 ) -> dict[str, Array]:
     batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), group)
     return evaluate_batch(spec, params, model_state, batch, key)
+
+
+_start = JittedFor(_begin)
+_step = JittedFor(update_with_loss, donate_argnums=1)
+_observe = JittedFor(observe_step)
+_weights = JittedFor(weights_to_evaluate)
+_evaluate_batch = JittedFor(_evaluate_one)
+_finish = jax.jit(finish_record)
 
 
 @jax.jit

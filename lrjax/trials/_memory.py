@@ -1,6 +1,5 @@
 """How much memory a program needs, how much there is, and the chunk that follows."""
 
-import functools
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +33,6 @@ class MemoryModel(NamedTuple):
         return max(1, int((budget - self.fixed) // max(self.per_lane, 1.0)))
 
 
-@functools.lru_cache(maxsize=128)
 def program_bytes(compiled: Any) -> int:
     """Bytes that running a compiled program allocates or reads: arguments, outputs and temporaries, per device."""
     analysis = compiled.memory_analysis()

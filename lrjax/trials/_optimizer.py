@@ -175,12 +175,25 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
     except Exception as error:
         if not _in_optax(error):
             raise
+        setting = next((name for name in _STRICT if f"jax_{name}" in str(error)), None)
+        if setting is not None:
+            raise TypeError(
+                f"`make_optimizer` must return an optimizer that keeps to jax_{setting}, but that of "
+                f"{name_of(make_optimizer)} does not{places(error)}: {error} "
+                f"Call lrjax within `with {_STRICT[setting]}:`."
+            ) from error
         raise TypeError(
             f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
             f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {brief(error)} "
             f"{_hint(error)}".rstrip()
         ) from error
 
+
+_STRICT = {
+    "numpy_dtype_promotion": 'jax.numpy_dtype_promotion("standard")',
+    "numpy_rank_promotion": 'jax.numpy_rank_promotion("allow")',
+}
+"""Settings that parts of Optax do not keep to (Adam's bias correction), and what to call lrjax in."""
 
 _BRANCH = (
     "Replace a Python `if` or `float()` on a traced number by `jnp.where` or `jax.lax.cond`, "

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from .._settings import current_settings
 from .._types import Array, Key, OptimizerFactory, PyTree
-from ._auto import Choice, choose, seconds_of, step_facts
+from ._auto import choose, seconds_of, step_facts
 from ._checkpoint import Checkpoint
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
@@ -33,12 +34,12 @@ from ._rounds import Layout, Round, SeedRound, join_groups, join_pieces, join_se
 from ._sharding import place
 from ._task import Task, check_task
 from ._trial import SeedData, TrialState
+from ._weak import WeakCache
 
 MAP_SECONDS = 0.5
 """About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
 
-_MAX_CHOICES = 64
-_choices: dict[Any, Choice] = {}
+_choices = WeakCache(64)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -377,14 +378,12 @@ class TrialRunner:
         """Let `auto` choose, once for each experiment of these shapes in this process."""
         device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
         shapes = str(jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (self.experiment.seeds, lanes)))
-        known = (self.experiment.spec, shapes, self.mesh, device.platform)
-        if known not in _choices:
-            if len(_choices) >= _MAX_CHOICES:
-                _choices.pop(next(iter(_choices)))
-            hosts = self.mesh is not None and spans_hosts(self.mesh)
-            measure = None if hosts else lambda executors: self._measure(executors, lanes)
-            _choices[known] = choose(lambda: self._facts(lanes), device.platform, self.width, measure)
-        self.executor, self.execution.reason = _choices[known]
+        known = (self.experiment.spec, shapes, self.mesh, device.platform, current_settings())
+        hosts = self.mesh is not None and spans_hosts(self.mesh)
+        measure = None if hosts else lambda executors: self._measure(executors, lanes)
+        facts = lambda: self._facts(lanes)  # noqa: E731
+        choice = _choices.get(known, lambda: choose(facts, device.platform, self.width, measure))
+        self.executor, self.execution.reason = choice
         self.execution.predicted_bytes = 0  # of what was only measured
 
     def _facts(self, lanes: PyTree) -> tuple[bool, float]:

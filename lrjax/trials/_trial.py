@@ -264,7 +264,7 @@ def evaluate_batch(
     scalars = {
         name: check_scalar(f'eval_fn(...)["{name}"]', value, total=name == WEIGHT) for name, value in metrics.items()
     }
-    return {name: value.astype(jnp.promote_types(value.dtype, jnp.float32)) for name, value in scalars.items()}
+    return {name: value if value.dtype.itemsize >= 4 else value.astype(jnp.float32) for name, value in scalars.items()}
 
 
 def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:

@@ -1,0 +1,201 @@
+"""Nothing of a task stays when it is gone: not its functions, not what they close over, not its programs."""
+
+import gc
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from marks import slow_but_for
+
+import lrjax
+import lrjax.experimental
+import lrjax.integrations
+from lrjax import Chunked
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+SMALL = {"key": KEY, "num_steps": 2, "num_seeds": 1, "min_lr": 1e-3, "max_lr": 1.0, "refine": None, "throw": False}
+
+
+class Data:
+    """What a function closes over."""
+
+    def __init__(self, values):
+        self.values = values
+
+
+def make(seen):
+    """A task and a factory whose functions each hold a `Data` of their own; `seen` gets a weak reference to each."""
+    held = [Data(X) for _ in range(5)]
+    seen += [weakref.ref(one) for one in held]
+    of_init, of_loss, of_eval, of_data, of_factory = held
+
+    def init(key):
+        return jnp.asarray(of_init.values[0])
+
+    def loss_fn(w, batch, key):
+        return jnp.mean((batch @ w - of_loss.values[0].sum()) ** 2)
+
+    def eval_fn(w, batch):
+        return {"loss": jnp.mean((batch @ w - of_eval.values[0].sum()) ** 2)}
+
+    def between(key, start, stop):
+        return np.stack([of_data.values[:8]] * (stop - start))
+
+    def make_optimizer(learning_rate):
+        return optax.sgd(learning_rate, momentum=float(0.0 * of_factory.values[0, 0]))
+
+    task = lrjax.Task(
+        init=init,
+        loss_fn=loss_fn,
+        sample_batches=lambda key, count: between(key, 0, count),
+        batches_between=between,
+        eval_batches=[X[:8]],
+        eval_fn=eval_fn,
+    )
+    seen += [weakref.ref(one) for one in (task, init, loss_fn, eval_fn, between, make_optimizer)]
+    return task, make_optimizer
+
+
+def find(executor):
+    return lambda task, make_optimizer: lrjax.find_lr(task, make_optimizer, executor=executor, **SMALL)
+
+
+def sample(task, make_optimizer):
+    lrjax.sample_losses(task, make_optimizer, [0.01, 0.1], key=KEY, num_steps=2, executor="map")
+
+
+def two_stages(task, make_optimizer):
+    lrjax.auto(
+        task, make_optimizer, key=KEY, train_steps=20, always=True, num_seeds=1, min_lr=1e-2, max_lr=1.0, throw=False
+    )
+
+
+def sweep(executor):
+    def run(task, make_optimizer):
+        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor=executor)
+
+    return run
+
+
+def search(executor):
+    options = {"train_steps": 20, "budget": 1.0, "min_lr": 1e-2, "max_lr": 1.0, "throw": False}
+    return lambda task, make_optimizer: lrjax.search_lr(task, make_optimizer, key=KEY, executor=executor, **options)
+
+
+def range_test(task, make_optimizer):
+    lrjax.range_test(task, make_optimizer, key=KEY, num_steps=10, min_lr=1e-3, max_lr=1.0)
+
+
+def refind(task, make_optimizer):
+    params = task.init(KEY)
+    state = make_optimizer(0.1).init(params)
+    options = {"step": 1, "train_steps": 20, "min_lr": 1e-2, "max_lr": 1.0, "throw": False, "executor": "map"}
+    lrjax.refind_lr(task, make_optimizer, key=KEY, params=params, opt_state=state, **options)
+
+
+def tune(task, make_optimizer):
+    options = {"train_steps": 10, "horizon": 1.0, "peaks": [0.01, 0.1, 0.2], "executor": "map"}
+    lrjax.tune_peak(task, make_optimizer, lrjax.schedules.one_cycle, key=KEY, **options)
+
+
+def train_piecewise(task, make_optimizer):
+    lrjax.experimental.piecewise(task, make_optimizer, key=KEY, lr=0.1, train_steps=20, executor="map")
+
+
+def plan(task, make_optimizer):
+    lrjax.preview_lr(task, make_optimizer, key=KEY, num_steps=2, executor="map")
+    lrjax.plan_search(task, make_optimizer, key=KEY, train_steps=20, executor="map")
+    lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
+
+
+def step_of_ones_own(task, make_optimizer):
+    def step(state, batch):
+        grads = jax.grad(task.loss_fn)(state["w"], batch, None)
+        return state | {"w": state["w"] - state["lr"] * grads}
+
+    state = {"w": task.init(KEY), "lr": 0.0}
+    batches = list(task.sample_batches(KEY, 4))
+    evaluate = lambda state: task.loss_fn(state["w"], X[:8], None)  # noqa: E731
+    put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
+    lrjax.integrations.find_lr_for_step(step, state, batches, evaluate, put_lr, executor="map", **SMALL)
+
+
+def train_scheduled(task, make_optimizer):
+    optimizer = lrjax.scheduled(make_optimizer, learning_rate=lrjax.schedules.cosine_decay(0.1, 10))
+    params = task.init(KEY)
+    state = optimizer.init(params)
+    grads = jax.jit(jax.grad(task.loss_fn))(params, X[:8], None)
+    jax.jit(optimizer.update)(grads, state, params)
+    lrjax.current_hyperparams(state)
+
+
+VERBS = {
+    **{f"find_lr {executor}": find(executor) for executor in ("map", "vmap", "loop", "auto", Chunked(2))},
+    **{f"sweep {executor}": sweep(executor) for executor in ("map", "vmap", "loop", "auto")},
+    **{f"search_lr {executor}": search(executor) for executor in ("map", "loop")},
+    "sample_losses": sample,
+    "auto": two_stages,
+    "range_test": range_test,
+    "refind_lr": refind,
+    "tune_peak": tune,
+    "piecewise": train_piecewise,
+    "plans": plan,
+    "find_lr_for_step": step_of_ones_own,
+    "scheduled": train_scheduled,
+}
+QUICK = ("find_lr map", "find_lr loop", "sweep map", "sweep loop", "refind_lr", "range_test")
+
+
+@pytest.mark.parametrize("name", slow_but_for(VERBS, QUICK))
+def test_a_task_is_freed_with_all_that_its_functions_close_over(name):
+    seen = []
+    VERBS[name](*make(seen))
+    gc.collect()
+    assert len(seen) == 11
+    assert [reference() for reference in seen if reference() is not None] == []
+
+
+def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
+    seen = []
+    task, make_optimizer = make(seen)
+    first = lrjax.trials._executors.programs.misses
+    for _ in range(2):
+        find("map")(task, make_optimizer)
+    assert lrjax.trials._executors.programs.misses == first + 1
+    kept = len(lrjax.trials._executors.programs._entries)
+    del task, make_optimizer
+    gc.collect()
+    assert len(lrjax.trials._executors.programs._entries) == kept - 1
+
+
+MEMORY = """
+import gc
+import numpy as np
+from test_leaks import find, make, sweep
+
+def resident():
+    gc.collect()
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+for count in range(120):
+    if count == 20:
+        before = resident()
+    find("map")(*make([]))
+    sweep("loop")(*make([]))
+print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the resident set from /proc")
+def test_two_hundred_tasks_leave_the_resident_set_as_it_is():
+    code = [sys.executable, "-c", MEMORY]
+    done = subprocess.run(code, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    assert float(done.stdout) < 40  # MiB; 4 a task when programs were kept
