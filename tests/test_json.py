@@ -123,6 +123,9 @@ def twice(**changes):
 MAKE = {
     "found": lambda: with_seeds(found(warnings=["noisy", "edge_low"])),
     "no learning": lambda: found(outcome="no_learning", warnings=["no_learning"]),
+    "nothing moved": lambda: dataclasses.replace(
+        found(outcome="no_learning", warnings=["nothing_moved"]), outcome=lrjax.Outcome.nothing_moved
+    ),
     "all diverged": lambda: found(outcome="all_diverged"),
     "auto": twice,
     "auto, one stage": lambda: twice(second=None),

@@ -114,7 +114,8 @@ class LRFinderResult(JsonResult, Shown):
 
     def _check(self) -> None:
         named = self.window.outcome
-        require("outcome", self.outcome is named, f"{named.name}, as the window has it", self.outcome.name)
+        known = self.outcome in (named, Outcome.nothing_moved)  # which no window can tell
+        require("outcome", known, f"{named.name}, as the window has it", self.outcome.name)
         found = self.outcome is Outcome.found
         require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
         require("num_trials", self.num_trials == self.curve.num_trials, "that of the curve", self.num_trials)
