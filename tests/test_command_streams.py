@@ -210,9 +210,9 @@ ABSURD = {
     "points beyond int64": (("sweep", "--grid", "learning_rate=0:1:" + "9" * 30), "at most 100,000 points, got 9999"),
     "a product of grids": (
         ("sweep", *(f"--grid={name}=0:1:1000" for name in ("learning_rate", "b1")), "--optimizer", "adam"),
-        "must be at most 100,000 (trials), got 1000000",
+        "must be at most 100,000 (trials), got 1,000,000",
     ),
-    "seeds": (("find", "--seeds", "1000000", "--dry-run"), "`--seeds` must be at most 1,000 (seeds), got 1000000."),
+    "seeds": (("find", "--seeds", "1000000", "--dry-run"), "`--seeds` must be at most 1,000 (seeds), got 1,000,000."),
     "seeds of a search": (("search", "--train-steps", "99", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
     "seeds of a sweep": (("sweep", "--grid", "learning_rate=1", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
     "steps": (("find", "--steps", "9" * 20, "--dry-run"), "`--steps` must be at most 2,147,483,647"),
@@ -229,7 +229,7 @@ ABSURD = {
     "a budget": (("search", "--train-steps", "99", "--budget", "inf"), "`--budget` must be"),
     "smoothing": (("range-test", "--smoothing", "nan"), "`--smoothing` must be a weight in [0, 1), got nan."),
     "stop": (("sweep", "--grid", "learning_rate=1", "--stop", "halving:" + "9" * 5000), "`--stop"),
-    "a port": (("explore", "--port", "9" * 30), "`--port` must be at most 65535"),
+    "a port": (("explore", "--port", "9" * 30), "`--port` must be at most 2,147,483,647"),
     "steps of a schedule": (("schedules", "plot", "constant", "value=1", "--steps", "9" * 30), "--steps"),
     "a batch": (("schedules", "plot", "constant", "value=1", "--batch-size", "0"), "`--batch-size` must be"),
 }  # fmt: skip

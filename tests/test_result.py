@@ -159,7 +159,7 @@ def test_a_file_that_is_no_json(tmp_path, found):
         (lambda d: d.update(warnings=3), r"is damaged: `warnings` must be a list, got 3\."),
         (
             lambda d: d.update(warnings=[{"name": "odd", "message": "", "remedy": ""}]),
-            r"is damaged: `warnings\[0\]\.name` must be one of no_learning, .*, got 'odd'\.",
+            r"is damaged: `warnings\[0\]\.name` must be one of nothing_moved, .*, got 'odd'\.",
         ),
         (lambda d: d.update(interval=[1.0, 2.0, 3.0]), r"is damaged: `interval` must be a list of 2, got a list of 3"),
         (lambda d: d.update(selections=[]), r"is damaged: `selections` must be an object, got a list of 0\."),

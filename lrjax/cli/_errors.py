@@ -20,7 +20,9 @@ def in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return _not_ours(error, words)
-    argument = r"`(?:find_lr|search_lr|plan_search|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
+    argument = (
+        r"`(?:find_lr|preview_lr|search_lr|plan_search|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
+    )
     words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     words = re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words)

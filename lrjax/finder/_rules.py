@@ -185,7 +185,8 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
     between = "between 0 (the minimum) and 1 (the plateau)"
     level = check_number("crossing(level)", level, rule=between, accept=lambda x: 0 < x < 1)
     bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
-    return crossing_below(window.log10_lr, window.loss, bottom, level)[0]
+    cells, loss = jnp.asarray(window.log10_lr), jnp.asarray(window.loss)  # a file from x64 has them on the host
+    return crossing_below(cells, loss, bottom, level)[0]
 
 
 def check_window(where: str, window: object) -> None:

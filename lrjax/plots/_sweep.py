@@ -151,7 +151,7 @@ def _draw_axis(
             ax.fill_between(x[order], low, high, color=colours[line], alpha=0.15, linewidth=0)
     if numbers is None:
         ax.set_xticks(x, [_label(result, 0, place) for place in range(count)], rotation=30, ha="right", fontsize=SMALL)
-    elif (numbers > 0).all() and numbers.max() / numbers.min() > 20:
+    elif (numbers > 0).all() and numbers.max() > 20 * numbers.min():
         ax.set_xscale("log")
     ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
     _limit(ax, values, mode)
