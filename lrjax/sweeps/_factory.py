@@ -9,6 +9,7 @@ from .._checks import check_callable, name_of
 
 
 def first_argument(make_optimizer: Callable[..., Any]) -> str:
+    """The name of its first argument, or "setting" where it shows none."""
     try:
         return next(iter(inspect.signature(make_optimizer).parameters), "setting")
     except (TypeError, ValueError):
