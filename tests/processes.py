@@ -19,7 +19,9 @@ def start(file: str, devices: int, function: str, *arguments: str) -> subprocess
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(Path(lrjax.__file__).parent.parent),
     }
-    command = [sys.executable, "-W", "error", file, function, *arguments]
+    # A process that was killed may have left half a program in the suite's folder of compiled ones.
+    warnings = ["-W", "error", "-W", "ignore:Error reading persistent compilation cache"]
+    command = [sys.executable, *warnings, file, function, *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=os.environ | settings, text=True, **pipes)
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -161,7 +160,6 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time."""
-    warnings.filterwarnings("ignore", "Error reading persistent compilation cache")  # of a child killed as it wrote
     _store.Cadence.due = lambda self: True
     print("begun", flush=True)
     many = {"sweep": {"num_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}
