@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -159,11 +160,12 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 
 
 def train(kind: str, directory: str) -> dict[str, str]:
-    """In a process of its own, which may be killed at any time."""
+    """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
+    _run.CALL_SECONDS = _track.CALL_SECONDS = 0.0
     _store.Cadence.due = lambda self: True
-    print("begun", flush=True)
-    many = {"sweep": {"num_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}
-    return {"bits": hashlib.sha256(repr(bits(RUNS[kind](directory or None, **many[kind]))).encode()).hexdigest()}
+    many = {"sweep": {"num_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}[kind]
+    result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)
+    return {"bits": hashlib.sha256(repr(bits(result)).encode()).hexdigest()}
 
 
 @both
@@ -172,25 +174,30 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(kind, kill
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    wanted = finished(kind, "")
-    rng, killed, folder = np.random.default_rng(kills), 0, 0
-    started = time.monotonic()
-    assert finished(kind, str(tmp_path / "whole")) == wanted
-    whole = time.monotonic() - started
+    rng, killed, folder, wanted = np.random.default_rng(kills), 0, 0, finished(kind, "")
+    most = {"sweep": 150, "search": 1000}[kind]
     while killed < kills:
         process = start(__file__, 1, "train", kind, str(tmp_path / str(folder)))
-        process.stdout.readline()  # pyright: ignore[reportOptionalMemberAccess]
-        try:
-            process.wait(rng.uniform(0, 0.6 * whole))
-            assert process.returncode == 0, process.stderr.read()  # pyright: ignore[reportOptionalMemberAccess]
-            assert json.loads(process.stdout.read().splitlines()[-1])["bits"] == wanted  # pyright: ignore[reportOptionalMemberAccess]
-            folder += 1
-        except subprocess.TimeoutExpired:
+        if has_lines(process, int(rng.integers(1, most))):
+            time.sleep(rng.uniform(0, 0.01))
+            killed += process.poll() is None
             process.kill()
-            killed += 1
-        process.communicate()
+            process.communicate()
+        else:
+            assert finished(kind, str(tmp_path / str(folder))) == wanted
+            folder += 1
+        print(f"{kind}: {killed} kills in {folder + 1} folders", flush=True)
     assert finished(kind, str(tmp_path / str(folder))) == wanted
-    print(f"{kind}: {killed} kills, {folder + 1} runs, all with the same bits")
+
+
+def has_lines(process: subprocess.Popen, count: int) -> bool:
+    """Wait for so many lines; False if it has ended well before."""
+    lines = iter(process.stdout.readline, "")  # pyright: ignore[reportOptionalMemberAccess]
+    if sum(1 for _ in itertools.islice(lines, count)) == count:
+        return True
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    return False
 
 
 def finished(kind: str, directory: str) -> str:
