@@ -17,7 +17,8 @@ _PACKAGE = __name__.partition(".")[0]
 class WeakCache:
     """A cache that keeps none of the functions alive that its keys name: an entry goes when one of them does.
 
-    So the values must not hold them either. Of a key's own dataclasses, the fields are looked at one by one.
+    So the values must not hold them either. Of dataclasses of this package that are equal where their fields are, these
+    are looked at one by one.
 
     Args:
       size: entries; of more, those used least recently go.
@@ -69,13 +70,19 @@ def _weaken(value: Any) -> Any:
     """An equal key that holds functions weakly; what has no weak references stays as it is."""
     if isinstance(value, tuple):
         return (type(value), *map(_weaken, value))
-    if dataclasses.is_dataclass(value) and type(value).__module__.partition(".")[0] == _PACKAGE:
+    if _equal_by_fields(value):
         return (type(value), *(_weaken(getattr(value, field.name)) for field in dataclasses.fields(value)))
     if not callable(value) or isinstance(value, Mesh):
         return value
     if inspect.ismethod(value):  # made anew wherever it is read
         return (_hold(value.__self__), _hold(value.__func__))
     return _hold(value)
+
+
+def _equal_by_fields(value: Any) -> bool:
+    if not dataclasses.is_dataclass(value) or type(value).__module__.partition(".")[0] != _PACKAGE:
+        return False
+    return type(value).__eq__ is not object.__eq__
 
 
 def _hold(value: Any) -> Any:
