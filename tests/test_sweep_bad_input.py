@@ -461,7 +461,7 @@ def test_the_message_says_what_was_wrong_what_was_got_and_what_to_do(call, error
     [
         ("", "must be a JSON file"),
         ("{", "must be a JSON file"),
-        ("[1]", "must be a file of format 'lrjax-sweep-result', got 'list'"),
+        ("[1]", "must be a file of format 'lrjax-sweep-result', got list"),
         ('{"format": "other"}', "must be a file of format 'lrjax-sweep-result', got 'other'"),
         ('{"format": "lrjax-sweep-result", "version": 99}', "this lrjax reads version 1. Upgrade lrjax"),
         ('{"format": "lrjax-sweep-result", "version": 1}', "is damaged"),
@@ -477,7 +477,7 @@ def test_a_file_that_was_cut_off_is_said(end, tmp_path):
     measured().to_json(path)
     text = path.read_text().rstrip()
     part = text[: min(int(end * len(text)), len(text) - 1)]
-    check_message(lambda: read(tmp_path, part), ValueError, ["`SweepResult.from_json(", "Was it cut off?"])
+    check_message(lambda: read(tmp_path, part), ValueError, ["`SweepResult.from_json(", "was it cut off?"])
 
 
 @pytest.mark.parametrize(
