@@ -413,7 +413,7 @@ def test_a_file_is_lossless_and_strict_json(budget, result, zero, tmp_path):
     if budget:
         document["rungs"][0]["losses"]["data"] = [[1.0]]
         (tmp_path / "bad.json").write_text(json.dumps(document))
-        with pytest.raises(ValueError, match=r"is damaged: ValueError: rung 0 needs losses of shape \(1, 17\)"):
+        with pytest.raises(ValueError, match=r"is damaged: `rungs\[0\].losses` must have 17 trials"):
             SearchResult.from_json(tmp_path / "bad.json")
 
 
