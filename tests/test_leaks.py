@@ -1,5 +1,6 @@
 """Nothing of a task stays when it is gone: not its functions, not what they close over, not its programs."""
 
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -160,6 +161,26 @@ def test_a_task_is_freed_with_all_that_its_functions_close_over(name):
     gc.collect()
     assert len(seen) == 11
     assert [reference() for reference in seen if reference() is not None] == []
+
+
+@dataclasses.dataclass(slots=True)
+class Compared:
+    """A function with neither a hash nor weak references."""
+
+    target: jax.Array
+
+    def __call__(self, w, batch, key):
+        return jnp.mean((batch @ w - self.target) ** 2)
+
+
+def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
+    task = dataclasses.replace(make([])[0], loss_fn=Compared(jnp.zeros(())), eval_fn=None)
+    other = dataclasses.replace(task, loss_fn=Compared(jnp.ones(())))
+    losses = [
+        lrjax.sample_losses(each, optax.sgd, [0.1], key=KEY, num_steps=2, executor="map").final[0, 0]
+        for each in (task, other, task)
+    ]
+    assert losses[0] == losses[2] != losses[1]
 
 
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():

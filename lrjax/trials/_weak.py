@@ -66,6 +66,19 @@ class _Held(weakref.ref):
         return self is other or (isinstance(other, _Held) and self() is not None and self() is other())
 
 
+class _Same:
+    """Equal to another one of the very same object, which has neither weak references nor a hash."""
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def __hash__(self) -> int:
+        return id(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._value is other._value
+
+
 def _weaken(value: Any) -> Any:
     """An equal key that holds functions weakly; what has no weak references stays as it is."""
     if isinstance(value, tuple):
@@ -89,7 +102,12 @@ def _hold(value: Any) -> Any:
     try:
         return _Held(value)
     except TypeError:  # builtins and what has __slots__
-        return value
+        pass
+    try:
+        hash(value)
+    except TypeError:
+        return _Same(value)
+    return value
 
 
 def _functions(weak: Any) -> Iterator[Any]:
