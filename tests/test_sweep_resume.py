@@ -184,8 +184,13 @@ KILLED = {
 }
 
 
-def resume_everywhere(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any) -> None:
+def resume_everywhere(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, before: Path | None = None, **options: Any
+) -> None:
+    """End a sweep between any two writes, and go on; it may begin in a copy of a folder."""
     expected = sweep(**options)
+    if before is not None:
+        shutil.copytree(before, folder / "live")
     with monkeypatch.context() as patch:
         copies = Copies(patch, folder / "live", folder)
         assert_same_bits(sweep(folder / "live", **options), expected)
@@ -204,6 +209,14 @@ def resume_everywhere(monkeypatch: pytest.MonkeyPatch, folder: Path, **options: 
 )
 def test_a_sweep_goes_on_from_between_any_two_writes(options, tmp_path, monkeypatch):
     resume_everywhere(monkeypatch, tmp_path, num_steps=3, **options)
+
+
+@pytest.mark.usefixtures("checkpoints")
+@pytest.mark.parametrize("stop", [None, StopDiverged()], ids=str)
+def test_a_sweep_with_more_values_goes_on_from_between_any_two_writes(stop, tmp_path, monkeypatch):
+    options = {"num_steps": 3, "stop": stop}
+    sweep(tmp_path / "few", grid={"learning_rate": [0.3, 1e20]}, **options)
+    resume_everywhere(monkeypatch, tmp_path, tmp_path / "few", **options)
 
 
 @pytest.mark.usefixtures("two_waves")
@@ -638,9 +651,13 @@ OTHERS: dict[str, tuple[dict, dict, list[str]]] = {
     "executor": ({}, {"executor": "vmap"}, ["executor: map there, vmap now"]),
     "chunk": ({"executor": lrjax.Chunked(2)}, {"executor": lrjax.Chunked(3)}, ["chunked(2) there, chunked(3) now"]),
     "mesh": ({}, {"mesh": ONE_DEVICE}, ["the mesh: None there", "'trial': 1"]),
-    "grid values": ({}, {"grid": {"learning_rate": [0.01, 0.1, 0.3, 0.5]}}, ["the grid's values changed"]),
-    "grid length": ({}, {"grid": {"learning_rate": LRS[:3]}}, ["the grid's names: ", "learning_rate"]),
-    "grid order": ({}, {"grid": {"learning_rate": LRS[::-1]}}, ["the grid's values changed"]),
+    "grid values": (
+        {},
+        {"grid": {"learning_rate": [0.01, 0.1, 0.3, 0.5]}},
+        ["4 values now, 4 there, of which 1e+20"],
+    ),
+    "grid length": ({}, {"grid": {"learning_rate": LRS[:3]}}, ["learning_rate: 3 values now, 4 there"]),
+    "grid order": ({}, {"grid": {"learning_rate": LRS[::-1]}}, ["only 0 of the 4 trials there are done"]),
     "grid names": (
         {"make_optimizer": optax.adamw},
         {"make_optimizer": optax.adamw, "grid": {"learning_rate": LRS[:2], "weight_decay": [0.0, 0.1]}},
@@ -771,7 +788,9 @@ def on_a_full_disk(folder: str) -> dict[str, Any]:
     _store.SweepStore.save = lambda *args, wait=False: save(*args, wait=True)
     name = "metric" * 5000  # a line of the table is larger than a file of a checkpoint
     wide = arrays(eval_fn=lambda w, batch: {"loss": loss_fn(w, batch, None), name: 1.0})
-    limits = {"call": (100, None), "table": (45_000, wide), "checkpoint": (750, None)}
+    many = {"w": jnp.ones(3), "b": jnp.zeros(1000)}  # a file of a checkpoint is larger than the others
+    large = arrays(init=many, loss_fn=lambda p, batch, key: loss_fn(p["w"], batch, key) + p["b"].sum())
+    limits = {"call": (100, None), "table": (45_000, wide), "checkpoint": (6000, large)}
     told = {}
     for place, (limit, problem) in limits.items():
         where = Path(folder) / place

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,14 @@ def take_lock(where: str, folder: Path, kind: str) -> Any:
 
 
 def read_call(
-    where: str, folder: Path, mark: Mark, call: dict[str, Any], difference: Callable[[dict, dict], str]
-) -> dict[str, Any] | None:
-    """The content of call.json, or None if there is none.
+    where: str,
+    folder: Path,
+    mark: Mark,
+    call: dict[str, Any],
+    difference: Callable[[dict, dict], str],
+    grows: Sequence[str] = (),
+) -> tuple[Mark, dict[str, Any]] | None:
+    """The mark and the content of call.json, or None if there is none.
 
     Args:
       where: for messages.
@@ -107,6 +112,7 @@ def read_call(
       mark: of the call that is made.
       call: what is asked.
       difference: says how two calls differ.
+      grows: the parts of a call that may change.
 
     Raises:
       ValueError: another call began there, or the file is damaged.
@@ -126,10 +132,16 @@ def read_call(
         )
     if not isinstance(asked, dict) or digest_of(asked) != there.call:
         raise ValueError(_damaged(where, path, "it does not say what was asked"))
-    changed = difference(asked, call) or ("" if there == mark else "something in the call changed")
+    same = digest_of({**call, **{name: asked.get(name) for name in grows}}) == there.call
+    changed = difference(asked, call) or ("" if same else "something in the call changed")
     if changed:
-        raise ValueError(f"{where} holds another {mark.kind}: {changed}. Repeat that call, or give another directory.")
-    return content
+        raise another(where, mark.kind, changed)
+    return there, content
+
+
+def another(where: str, kind: str, changed: str) -> ValueError:
+    """What to raise where a folder is of another call, which differs by what `changed` says."""
+    return ValueError(f"{where} holds another {kind}: {changed}. Repeat that call, or give another directory.")
 
 
 def words_of(error: Exception) -> str:

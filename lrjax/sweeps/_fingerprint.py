@@ -1,5 +1,6 @@
 """What a sweep was asked to do, as strict JSON that another process can compare."""
 
+import hashlib
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,8 @@ from jax.sharding import Mesh
 
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
-from ..trials import EvalData, Seed, SeedData, TrialSpec, evaluate, init_trial, train_step
-from ._grid import Grid
+from ..trials import EvalData, Seed, SeedData, TrialSpec, evaluate, hyperparameter_dtype, init_trial, train_step
+from ._grid import Axis, Family, Grid
 from ._stop import Stop
 
 _WORDS = {
@@ -24,7 +25,7 @@ _WORDS = {
     "stop": "stop",
     "key": "the key",
     "grid": "the grid's names",
-    "values": "the grid's values",
+    "kinds": "the kinds of the grid's values",
     "executor": "executor",
     "mesh": "the mesh",
     "optimizer": "make_optimizer",
@@ -56,7 +57,8 @@ def describe_call(
     shared: bool,
     evaluation: EvalData,
 ) -> dict[str, Any]:
-    """The call, so that an equal description promises equal results."""
+    """The call, so that an equal description promises equal results; its "values" may grow, see `lacking`."""
+    dtype = hyperparameter_dtype(seeds[0].params)
     shapes = {describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}
     mesh_axes = None if mesh is None else dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
     return {
@@ -65,8 +67,9 @@ def describe_call(
         "eval_every": eval_every,
         "stop": repr(stop),
         "key": _digest([key]),
-        "grid": [[list(axis.names), axis.length] for axis in grid.axes],
-        "values": _digest([family.settings for family in grid.families]),
+        "grid": " x ".join(map(_axis_name, grid.axes)),
+        "kinds": _kinds(grid),
+        "values": [[_axis_name(axis), _axis_values(axis, dtype)] for axis in grid.axes],
         "executor": str(executor),
         "mesh": mesh_axes,
         "optimizer": name_of(spec.make_optimizer),
@@ -83,7 +86,7 @@ def describe_call(
 
 
 def difference(here: dict[str, Any], now: dict[str, Any]) -> str:
-    """The first way in which two calls differ, in words; empty if they do not."""
+    """The first way in which two calls differ, in words, but for their "values"; empty if they do not."""
     for name, words in _WORDS.items():
         before, after = here.get(name), now.get(name)
         if before != after:
@@ -91,6 +94,76 @@ def difference(here: dict[str, Any], now: dict[str, Any]) -> str:
                 return f"{words} changed"
             return f"{words}: {before} there, {after} now"
     return ""
+
+
+Values = list[Any]
+"""[name, a text for every setting] for each axis of a grid; functions of one name with equal numbers have one text."""
+
+
+def lacking(there: Values, now: Values) -> str:
+    """In words what a grid lacks of another one with the same axes; empty if it has all its values."""
+    for (name, old), (_, new) in zip(there, now, strict=True):
+        known = set(new)
+        missing = [place for place, text in enumerate(old) if text not in known]
+        if missing:
+            text = old[missing[0]]
+            which = f"the one at index {missing[0]}" if "#" in text else text
+            return f"{counts(name, old, new)}, of which {which} is missing now"
+    return ""
+
+
+def counts(name: str, there: Sequence[str], now: Sequence[str]) -> str:
+    """`learning_rate: 3 values now, 2 there`."""
+    return f"{name}: {len(now)} value{'s' * (len(now) != 1)} now, {len(there)} there"
+
+
+def _axis_name(axis: Axis) -> str:
+    return axis.names[0] if len(axis.names) == 1 else f"zipped({', '.join(axis.names)})"
+
+
+def _axis_values(axis: Axis, dtype: np.dtype) -> list[str]:
+    rows = zip(*axis.values.values(), strict=True)
+    texts = [[_text(item, dtype) for item in row] for row in rows]
+    return [row[0] if len(row) == 1 else f"({', '.join(row)})" for row in texts]
+
+
+def _text(item: PyTree, dtype: np.dtype) -> str:
+    """Of a setting: the number as the optimizer gets it, or a digest of all numbers of a schedule."""
+    leaves = [leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf for leaf in jax.tree.leaves(item)]
+    if isinstance(item, np.ndarray) and item.ndim == 0:
+        return str(leaves[0])
+    digest = hashlib.sha256(_structure(item).encode())
+    for leaf in leaves:
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
+    return f"#{digest.hexdigest()[:32]}"
+
+
+def _structure(tree: PyTree) -> str:
+    return _ADDRESS.sub("", str(jax.tree.structure(tree)))
+
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+")
+
+
+def _kind(family: Family) -> str:
+    """What all settings of a family share."""
+    settings = family.settings
+    if isinstance(settings, dict) and all(
+        isinstance(leaf, np.ndarray) and leaf.ndim == 1 for leaf in settings.values()
+    ):
+        return ", ".join(f"{name}: {leaf.dtype}" for name, leaf in settings.items())
+    shapes = [f"{leaf.dtype}{leaf.shape[1:]}" for leaf in jax.tree.leaves(settings)]
+    return f"#{zlib.crc32((_structure(settings) + str(shapes)).encode()):08x}"
+
+
+def _kinds(grid: Grid) -> str:
+    kinds = " and ".join(map(_kind, _sorted_families(grid)))
+    return f"#{zlib.crc32(kinds.encode()):08x}" if "#" in kinds else kinds
+
+
+def _sorted_families(grid: Grid) -> list[Family]:
+    """By kind: the order of the values does not count."""
+    return sorted(grid.families, key=_kind)
 
 
 def _digest(trees: PyTree) -> str:
@@ -116,13 +189,13 @@ def _program_digest(
 
     batch = jax.tree.map(lambda leaf: leaf[None] if shared else leaf[0][None], first_batches)
     total = 0
-    for family in grid.families:
+    for family in _sorted_families(grid):
         setting = jax.tree.map(lambda leaf: leaf[0], family.settings)
         shapes = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), (setting, seed.params, batch)
         )
         closed = jax.make_jaxpr(step)(*shapes)
-        total = zlib.crc32(re.sub(r"0x[0-9a-f]+", "", str(closed.jaxpr)).encode(), total)
+        total = zlib.crc32(_ADDRESS.sub("", str(closed.jaxpr)).encode(), total)
         total = zlib.crc32(_digest(list(_constants(closed))).encode(), total)
     return f"#{total:08x}"
 

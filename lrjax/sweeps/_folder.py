@@ -6,7 +6,8 @@
         table-000001.jsonl       a line for everything that was measured, appended to
         checkpoint-000007, ...   arrays
 
-Whose a file is, its content says: every first line, and every line of the table, holds the digest of the call. A new
+Whose a file is, its content says: every first line, and every line of the table, holds the digest of the call (of the
+first one, where later ones had more settings). A new
 file has a number that none had before, so that nothing is overwritten, and only a file that says that it is of this
 call is removed.
 """
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._claim import CALL, VERSION, read_call, refuse_strangers, take_lock, usable, words_of
+from ._claim import CALL, VERSION, another, read_call, refuse_strangers, take_lock, usable, words_of
 from ._record import (
     Damaged,
     Mark,
@@ -66,12 +67,15 @@ class Folder:
         self._lock: Any = None
         self._table: Path | None = None
 
-    def open(self, call: dict[str, Any], difference: Callable[[dict, dict], str]) -> dict[str, Any] | None:
+    def open(
+        self, call: dict[str, Any], difference: Callable[[dict, dict], str], grows: Sequence[str] = ()
+    ) -> dict[str, Any] | None:
         """Make the folder or take it over; nobody else can until `close`.
 
         Args:
           call: what is asked, as strict JSON.
           difference: says how a call that began there differs from this one; empty if it does not.
+          grows: the parts of the call that may change; the caller looks at them.
 
         Returns:
           The content of call.json, or None for a new folder.
@@ -80,21 +84,22 @@ class Folder:
           ValueError: the folder is not of this call, or something in it is not; the message names what.
           OSError: it cannot be written, or another process works there.
         """
-        self.mark = self.mark._replace(call=digest_of(call))
+        mine = self.mark._replace(call=digest_of(call))
+        asked = (self._where, self.path, mine, call, difference, grows)
         try:
             with usable(self._where):
                 self.path.mkdir(parents=True, exist_ok=True)
                 refuse_strangers(self._where, self.path)
-                read_call(self._where, self.path, self.mark, call, difference)  # before a file is made there
+                read_call(*asked)  # before a file is made there
                 self._lock = take_lock(self._where, self.path, self.mark.kind)
-            begun = read_call(self._where, self.path, self.mark, call, difference)
+            self.mark, begun = read_call(*asked) or (mine, None)
             self._look_around()
             whole = begun is not None and "table" in begun
             if begun is None:
                 self._write_call({"asked": call})
             self._open_table(made=whole)
             if not whole:  # a process that is killed before this leaves a new folder
-                self.write_call({"asked": call})
+                self.write_call({"asked": call if begun is None else begun["asked"]})
             return begun
         except BaseException:
             self.close()
@@ -103,6 +108,10 @@ class Folder:
     def join(self, mark: Mark, number: int) -> None:
         """Take part in a folder that another process has opened."""
         self.mark, self.number = Mark(*mark), number
+
+    def another(self, changed: str) -> ValueError:
+        """What to raise where the folder turns out to be of another call."""
+        return another(self._where, self.mark.kind, changed)
 
     def close(self) -> None:
         """Let others take the folder over."""

@@ -25,6 +25,18 @@ class Wave(NamedTuple):
     width: int
 
 
+class Given(NamedTuple):
+    """What the same call with fewer settings has measured; it is not trained again.
+
+    Attributes:
+      trials: which ones.
+      events: the lines of their evaluations.
+    """
+
+    trials: Bool[np.ndarray, " trials"]
+    events: list[dict[str, Any]]
+
+
 class Timetable(NamedTuple):
     """When lanes are evaluated and cut.
 
@@ -63,10 +75,17 @@ class Ledger:
       timetable: the evaluations.
       stop: who is stopped.
       lanes_per_wave: for each family, how many lanes of a seed fit.
+      given: what is known from the start.
     """
 
     def __init__(
-        self, grid: Grid, num_seeds: int, timetable: Timetable, stop: Stop | None, lanes_per_wave: Sequence[int]
+        self,
+        grid: Grid,
+        num_seeds: int,
+        timetable: Timetable,
+        stop: Stop | None,
+        lanes_per_wave: Sequence[int],
+        given: Given,
     ):
         self.grid, self.timetable, self.stop = grid, timetable, stop
         self.lanes_per_wave = tuple(lanes_per_wave)
@@ -75,6 +94,9 @@ class Ledger:
         self.diverged_at = np.full(self.shape[:2], -1)
         self.measured = np.zeros(self.shape, bool)
         self.positions: dict[int, Any] = {}
+        self.given = given.trials
+        for event in given.events:
+            self.record(event)
 
     def record(self, event: dict[str, Any]) -> None:
         """Take over the line of an evaluation."""
@@ -104,14 +126,14 @@ class Ledger:
 
     def waves(self, segment: int, engine: Engine) -> list[Wave]:
         """What a segment has to run."""
-        survivors = self.survivors(segment)
+        survivors = self.survivors(segment) & ~self.given
         waves = []
         for index, family in enumerate(self.grid.families):
             members = np.flatnonzero(survivors[family.trials])
             if not len(members):
                 continue
             most = self.lanes_per_wave[index]
-            first_width = engine.width_for(_even(len(family.trials), most))
+            first_width = engine.width_for(_even(int((~self.given[family.trials]).sum()), most))
             size = _even(len(members), most)
             for start in range(0, len(members), size):
                 width = bucket(min(size, len(members)), first_width, engine.unit)

@@ -46,9 +46,9 @@ def find_start(setup: Setup) -> Start:
         return Start(0, 0, 0, ledger)
     events: dict[Place, dict[str, Any]] = {}
     table = [line for line in store.read_table() if line.get("plan") == setup.plan]
-    names = _metric_names(setup) if table else set()
+    names = metric_names(setup) if table else set()
     for event in table:  # what was measured twice is the same; the last one counts
-        if _is_event(setup, names, event):
+        if is_event(setup, names, event, setup.grid.num_trials):
             events[event["segment"], event["wave"], event["step"]] = event
     _note(setup, *store.notes)
     if setup.source.log is not None:
@@ -56,7 +56,7 @@ def find_start(setup: Setup) -> Start:
             setup.source.log.remember(event["step"], event["position"])
     frontier = _replay(setup, ledger, events, None)
     if frontier is None:
-        _read_again(setup, max(step for _, _, step in events))
+        _read_again(setup, max(ledger.positions))
         return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
     waiting = {wave for one in store.find("waiting", setup.plan) if (wave := wave_of(one.meta)) is not None}
     for checkpoint in store.find("checkpoint", setup.plan):
@@ -156,13 +156,13 @@ def _note(setup: Setup, *notes: str) -> None:
 # A file that is whole can still say what no sweep has written.
 
 
-def _metric_names(setup: Setup) -> set[str]:
+def metric_names(setup: Setup) -> set[str]:
     family = setup.grid.families[0]
     return set(setup.engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings)))
 
 
-def _is_event(setup: Setup, names: set[str], event: dict[str, Any]) -> bool:
-    """Whether a line is one that `SweepRun` writes."""
+def is_event(setup: Setup, names: set[str], event: dict[str, Any], num_trials: int) -> bool:
+    """Whether a line is one that `SweepRun` writes for so many trials."""
     try:
         segment, wave, step = place = [event[name] for name in ("segment", "wave", "step")]
         lengths = [len(part) for part in event["trials"]]
@@ -175,7 +175,7 @@ def _is_event(setup: Setup, names: set[str], event: dict[str, Any]) -> bool:
             and 0 <= segment < len(setup.timetable.rungs)
             and step in setup.timetable.boundaries(segment)
             and len(lengths) == setup.num_seeds
-            and all(0 <= trial < setup.grid.num_trials for trial in trials)
+            and all(0 <= trial < num_trials for trial in trials)
             and all([len(part) for part in column] == lengths for column in columns)
             and event["metrics"].keys() == names
             and all(isinstance(float(x), float) for column in columns for part in column for x in part)

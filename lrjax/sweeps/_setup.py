@@ -48,7 +48,7 @@ from ._factory import ByName
 from ._fingerprint import describe_call, difference
 from ._fit import lanes_that_fit, resolve
 from ._grid import RESERVED, Grid, is_named, make_grid
-from ._ledger import Ledger, Timetable, make_timetable
+from ._ledger import Given, Ledger, Timetable, make_timetable
 from ._record import digest_of
 from ._source import BatchSource, check_divides
 from ._stop import Stop, SuccessiveHalving, check_stop
@@ -70,10 +70,12 @@ class Setup:
       source: the batches.
       engine: programs and what all lanes share.
       execution: what is reported.
+      given: what needs no training, since the folder has it from the same call with fewer settings.
       lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
       store: the folder, or None.
       call: the description of the call.
-      decided: how it runs, if the folder says so.
+      runs: what the folder says of each grid that was asked for, this one last: its values, what was given, and how
+        it runs ("decided", "plan").
       dealt: how often the lanes were dealt out anew, because memory ran out.
       plan: a digest of the call and of how it runs; what the folder holds of other plans does not count.
     """
@@ -86,32 +88,41 @@ class Setup:
     source: BatchSource
     engine: Engine
     execution: SweepExecution
+    given: Given
     lanes_per_wave: list[int]
     store: SweepStore | None
     call: dict[str, Any]
-    decided: dict[str, Any] | None = None
+    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     dealt: int = 0
     plan: str = ""
 
     def new_ledger(self) -> Ledger:
-        """A ledger without anything in it."""
-        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+        """A ledger with what is given."""
+        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave, self.given)
+
+    @property
+    def to_train(self) -> list[int]:
+        """For each family, how many of its trials are not given; at least one."""
+        return [max(1, int((~self.given.trials[family.trials]).sum())) for family in self.grid.families]
 
     def decide(self) -> None:
         """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
-        engine, families = self.engine, self.grid.families
-        most = max(len(family.trials) for family in families)
-        decided = self.decided
-        if decided is not None:
+        engine, families, lanes = self.engine, self.grid.families, self.to_train
+        most = max(lanes)
+        before = [run["decided"] for run in self.runs if "decided" in run]
+        if self.runs and "decided" in self.runs[-1]:
+            decided = before[-1]
             engine.executor = _read_executor(decided["executor"])
             engine.fit_chunk(most)
             lanes_per_wave, self.dealt = decided["lanes_per_wave"], decided["dealt"]
         else:
-            resolve(engine, families[0].settings, len(families[0].trials))
+            if engine.executor == "auto" and before:  # one executor for all settings of a table
+                engine.executor = _read_executor(before[-1]["executor"])
+            resolve(engine, families[0].settings, lanes[0])
             engine.fit_chunk(most)
             lanes_per_wave = [
-                lanes_that_fit(engine, jax.tree.map(lambda leaf: leaf[0], family.settings), len(family.trials))
-                for family in families
+                lanes_that_fit(engine, jax.tree.map(lambda leaf: leaf[0], family.settings), count)
+                for family, count in zip(families, lanes, strict=True)
             ]
         if engine.executor == "loop":
             self._leave_other_devices()
@@ -140,7 +151,7 @@ class Setup:
         self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
 
     def _settle(self, lanes_per_wave: list[int]) -> None:
-        waves = max(-(-len(f.trials) // n) for f, n in zip(self.grid.families, lanes_per_wave, strict=True))
+        waves = max(-(-count // n) for count, n in zip(self.to_train, lanes_per_wave, strict=True))
         groups = waves * len(self.grid.families)
         if not self.source.resumes and groups > 1:
             raise ValueError(
@@ -152,10 +163,11 @@ class Setup:
         self.lanes_per_wave = lanes_per_wave
         if self.store is not None:
             decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave, "dealt": self.dealt}
-            self.plan = digest_of({**self.call, "decided": decided})
-            if decided != self.decided:
-                self.store.settle(self.call, decided)
-                self.decided = decided
+            run = {**self.runs[-1], "decided": decided}
+            self.plan = run["plan"] = digest_of({**self.call, **run, "plan": None})
+            if run != self.runs[-1]:
+                self.runs = [*self.runs[:-1], run]
+                self.store.settle(self.runs)
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""
@@ -262,6 +274,7 @@ def make_setup(
         source=source,
         engine=engine,
         execution=execution,
+        given=Given(np.zeros(trials.num_trials, bool), []),
         lanes_per_wave=[],
         store=None,
         call={},
@@ -302,11 +315,10 @@ def _trial_of(spec: TrialSpec, grid: Grid, seed: Seed, source: BatchSource, eval
 def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
     """Open the folder, unless another call began there."""
     setup.store = SweepStore(directory, several=setup.engine.several_hosts)
-    decided = setup.store.open(setup.call, difference)
-    setup.decided = decided if _is_decided(decided, len(setup.grid.families)) else None
+    setup.runs = setup.store.open(setup.call, difference, grows=("values",))
 
 
-def _is_decided(value: Any, families: int) -> bool:
+def is_decided(value: Any, families: int) -> bool:
     """Whether a file's value is what `Setup.decide` wrote."""
     if not isinstance(value, dict) or not isinstance(value.get("lanes_per_wave"), list):
         return False

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ class SweepStore:
         self._folder = Folder("sweep", "sweep", directory)
         self._several, self._writes = several, not several or jax.process_index() == 0
         self._part = f"-p{jax.process_index()}" if several else ""
+        self._asked: dict[str, Any] = {}
         self._worker: threading.Thread | None = None
         self._trouble: BaseException | None = None
 
@@ -44,11 +45,13 @@ class SweepStore:
         """What was damaged."""
         return self._folder.notes
 
-    def open(self, call: dict[str, Any], difference: Callable[[dict, dict], str]) -> dict[str, Any] | None:
+    def open(
+        self, call: dict[str, Any], difference: Callable[[dict, dict], str], grows: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
         """Take the folder over; see `Folder.open`.
 
         Returns:
-          What was decided on the way when the call began here; None if nothing was.
+          The runs that `settle` wrote down.
 
         Raises:
           ValueError, OSError: as there, on all processes.
@@ -56,8 +59,9 @@ class SweepStore:
         told: dict[str, Any] = {}
         if self._writes:
             try:
-                begun = self._folder.open(call, difference) or {}
-                told = {"decided": begun.get("decided"), "mark": self._folder.mark, "number": self._folder.number}
+                begun = self._folder.open(call, difference, grows) or {"asked": call}
+                told = {name: begun.get(name) for name in ("asked", "runs")}
+                told |= {"mark": self._folder.mark, "number": self._folder.number}
             except (OSError, ValueError) as error:
                 if not self._several:
                     raise
@@ -66,12 +70,17 @@ class SweepStore:
         if "refused" in told:
             raise (OSError if told["os"] else ValueError)(told["refused"])
         self._folder.join(told["mark"], told["number"])
-        return told["decided"]
+        self._asked = told["asked"]
+        return told["runs"] or []
 
-    def settle(self, call: dict[str, Any], decided: dict[str, Any]) -> None:
-        """Write down what was decided on the way."""
+    def another(self, changed: str) -> ValueError:
+        """What to raise where the folder turns out to be of another call."""
+        return self._folder.another(changed)
+
+    def settle(self, runs: list[dict[str, Any]]) -> None:
+        """Write down what was decided on the way, for each grid that was asked for."""
         if self._writes:
-            self._folder.write_call({"asked": call, "decided": decided})
+            self._folder.write_call({"asked": self._asked, "runs": runs})
         self._folder.number = self._share(self._folder.number)
 
     # What was measured.

@@ -10,6 +10,7 @@ from .._checks import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ..trials import Executor, Task
 from ._grid import Zipped
+from ._growth import take_over
 from ._progress import SweepReporter
 from ._result import SweepResult
 from ._run import SweepRun
@@ -57,8 +58,9 @@ def sweep(
       mesh: devices. Lanes are spread over its axis "trial" (the first, if there is none of that name), the examples
         of a batch over "data"; parameters keep their own sharding on other axes. None: all local devices.
       directory: in its folder lrjax-sweep go checkpoints and measurements. The same call goes on where it was
-        interrupted, to the same bits; another call, and other batches than those that were trained on, are refused. On
-        several hosts it must be on a file system that all of them see.
+        interrupted, to the same bits; once it has ended, the same call with more settings in its grid trains only
+        those. Any other call, and other batches than those that were trained on, are refused. On several hosts it must
+        be on a file system that all of them see.
       progress: True for a line on the terminal, a function of a `SweepProgress`, or a list of these.
       stop: `lrjax.StopDiverged()` or `lrjax.SuccessiveHalving(first=...)` ends trials early; None runs all to the end.
       checkpoint_seconds: time between checkpoints; more where writing them would cost over 5 %.
@@ -99,6 +101,7 @@ def sweep(
         stop=stop,
     )
     try:
+        take_over(setup)
         with reporter:
             return SweepRun(setup, reporter, seconds).run()
     finally:
