@@ -27,6 +27,7 @@ DIFFER = {
     "ExponentialTest.test_nonvalid_decay_rate": (2, "a rate of 0 is refused, Optax logs and is constant"),
     "ExponentialTest.test_nonvalid_transition_steps": (2, "-1 and 0 steps are refused, Optax logs and is constant"),
     "PiecewiseConstantTest.test_negative": (1, "a negative learning rate is refused"),
+    "PiecewiseInterpolateTest.test_invalid_type": (1, "a shape that is no string is a TypeError"),
     "PiecewiseInterpolateTest.test_zero_interval_size": (
         1,
         "a boundary at step 0 is refused: the first value is the one there",

@@ -71,7 +71,9 @@ def test_a_flat_loss_that_the_parameters_move_is_no_learning():
 
 
 def test_a_range_that_is_too_low_grows():
-    result = lrjax.find_lr(TASK, optax.sgd, num_steps=2, min_lr=1e-35, max_lr=1e-33, refine=None, **HOW)
+    result = lrjax.find_lr(
+        TASK, optax.sgd, num_steps=2, min_lr=1e-35, max_lr=1e-33, refine=None, extend_range=True, **HOW
+    )
     assert result.curve.num_trials > 5
 
 

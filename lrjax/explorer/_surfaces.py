@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, Float, Int
+from .._types import Array, Float, Int, ScalarLike
 
 Point = tuple[float, float]
 
@@ -125,7 +125,7 @@ SURFACES = {
 learning rate of about 0.1, on all of them."""
 
 
-def height(which: Int[Array, ""], x: Float[Array, ""], y: Float[Array, ""]) -> Float[Array, ""]:
+def height(which: Int[Array, ""] | int, x: ScalarLike, y: ScalarLike) -> Float[Array, ""]:
     """The loss of surface number `which`, which is traced: one program serves all surfaces.
 
     All are evaluated, those that are not meant at (1, 1), where their gradients are finite and get the weight 0.

@@ -57,7 +57,7 @@ def draw_seeds(
     """
     seeds, trainable = list(first), None
     if first:
-        trainable = tuple(leaf is None for leaf in jax.tree.leaves(first[0].frozen, is_leaf=lambda leaf: leaf is None))
+        trainable = _trainable_leaves(task, join_params(first[0].params, first[0].frozen))
     for index in range(len(first), num_seeds):
         init_key, data_key, train_key = _seed_keys(key, index)
         params, model_state = _initialise(task, init_key)
