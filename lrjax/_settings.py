@@ -46,3 +46,16 @@ def with_settings(values: tuple[Any, ...]) -> Iterator[None]:
             stack.enter_context(getattr(jax, name)(value))
         stack.enter_context(without_alarms())
         yield
+
+
+_STRICT = {
+    "jax_numpy_dtype_promotion": 'jax.numpy_dtype_promotion("standard")',
+    "jax_numpy_rank_promotion": 'jax.numpy_rank_promotion("allow")',
+}
+"""Settings that parts of Optax do not keep to (Adam's bias correction, cosine decay), and what to call lrjax in."""
+
+
+def broken_setting(error: Exception) -> tuple[str, str] | None:
+    """The strict setting of JAX that an error says was not kept to, and what to do; None where it is another error."""
+    name = next((name for name in _STRICT if name in str(error)), None)
+    return None if name is None else (name, f"Call lrjax within `with {_STRICT[name]}:`.")

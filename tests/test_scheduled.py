@@ -687,6 +687,15 @@ def test_the_outermost_of_one_name_needs_no_path():
     assert set(lrjax.current_hyperparams(start(NESTED))) == {"learning_rate", "inner/learning_rate", "momentum"}
 
 
+@pytest.mark.parametrize("value", ["x", None, math.sin, {}])
+def test_what_is_set_and_no_number_is_refused(value):
+    optimizer = lrjax.scheduled(optax.sgd, learning_rate=0.1)
+    state = optimizer.init(jnp.ones(2))
+    state.hyperparams["learning_rate"] = value
+    check_message(lambda: lrjax.current_hyperparams(state), TypeError, ["`current_hyperparams(opt_state)`", "numbers"])
+    check_message(lambda: optimizer.update(jnp.ones(2), state), TypeError, ["hyperparams['learning_rate']`"])
+
+
 def test_inject_hyperparams_inside_ours_is_refused():
     def make(rate: Any) -> Any:
         return optax.inject_hyperparams(optax.sgd)(learning_rate=rate)

@@ -12,7 +12,7 @@ import pytest
 import lrjax
 import lrjax.experimental
 import lrjax.integrations
-from lrjax import Chunked
+from lrjax import Chunked, schedules
 
 KEY = jax.random.key(0)
 ALL = {
@@ -135,7 +135,25 @@ def stepped_lr(task, executor):
     return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
 
 
-VERBS = (found_lr, sampled_losses, auto_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr)
+def tuned_peak(task, executor):
+    options = {"train_steps": 40, "horizon": 0.5, "peaks": [0.03, 0.1, 0.3], "executor": executor}
+    return [lrjax.tune_peak(task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, **options).peak]
+
+
+def piecewise_lr(task, executor):
+    options = {"lr": 0.1, "train_steps": 60, "executor": executor}
+    result = lrjax.experimental.piecewise(task, optax.sgd, key=KEY, **options)
+    return [window.lrs[window.chosen] for window in result.windows]
+
+
+def peak_of(schedule, total_steps):
+    return lrjax.peak_for(schedule, 0.1, total_steps=total_steps)
+
+
+VERBS = (
+    *(found_lr, sampled_losses, auto_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),
+    *(tuned_peak, piecewise_lr),
+)
 
 
 def check_same(verb, names, executor="map", **kind):
@@ -239,3 +257,12 @@ def test_an_optimizer_of_optax_that_does_not_keep_to_a_setting_is_named():
     with strict("dtype"), pytest.raises(TypeError, match=expected) as caught:
         lrjax.sample_losses(regression(), optax.adam, [0.1], executor="map", **SMALL)
     assert 'within `with jax.numpy_dtype_promotion("standard"):`' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "look", [schedules.describe, schedules.validate, peak_of], ids=["describe", "validate", "peak"]
+)
+def test_a_schedule_of_optax_that_does_not_keep_to_a_setting_is_named(look):
+    expected = r"keeps to jax_numpy_dtype_promotion, but cosine_decay_schedule\S+ does not: .*Call lrjax within"
+    with strict("dtype"), pytest.raises(TypeError, match=expected):
+        look(optax.cosine_decay_schedule(1.0, 50), 50)

@@ -151,7 +151,8 @@ class _Piece(NamedTuple):
     fall: Any
 
     def at(self, step: Array) -> Array:
-        return self.lr * jnp.clip((self.end - step) / self.fall, 0.0, 1.0)
+        left = self.end - step.astype(self.end.dtype)
+        return self.lr * jnp.clip(left / self.fall, 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

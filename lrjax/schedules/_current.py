@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import MAX_UPDATES, check_choice, show
+from .._checks import MAX_UPDATES, check_choice, kind_of, show, show_with_type
 from .._types import Array, PyTree, Schedule, StepCount
 from . import _arguments as check
 from ._plateau import PlateauState
@@ -160,8 +160,14 @@ def _states(tree: PyTree, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
 
 def _array(value: Any) -> Array:
     """A number of a state, also out of a box, as flax.nnx puts every leaf into one."""
-    (leaf,) = jax.tree.leaves(value)
-    return jnp.asarray(leaf)
+    leaves = jax.tree.leaves(value)
+    if len(leaves) != 1 or not (
+        isinstance(leaves[0], (bool, int, float)) or kind_of(leaves[0]) in ("b", "f", "i", "u")
+    ):
+        raise TypeError(
+            f"`current_hyperparams(opt_state)` must hold numbers as hyperparameters, got {show_with_type(value)}."
+        )
+    return jnp.asarray(leaves[0])
 
 
 def _group(path: tuple) -> str:

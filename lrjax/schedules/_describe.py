@@ -8,7 +8,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 
+from .._checks import brief, name_of
 from .._html import block, preformatted
+from .._settings import broken_setting
 from .._types import Array, Float, Int, Schedule, StepCount
 from . import _arguments as check
 from ._bind import Core, Foreign, read_value
@@ -184,6 +186,14 @@ def evaluate(where: str, schedule: Schedule, steps: Int[np.ndarray, " steps"]) -
             value = schedule(step)
         except UNTRACEABLE as error:
             raise _CannotBeTracedError from error
+        except Exception as error:
+            if broken := broken_setting(error):
+                setting, remedy = broken
+                raise TypeError(
+                    f"`{where}` must be a schedule that keeps to {setting}, but {name_of(schedule)} does not: "
+                    f"{brief(error)} {remedy}"
+                ) from error
+            raise
         return read_value(where, value)
 
     try:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import brief, check_signature, describe, name_of, path_of, show
+from .._settings import broken_setting
 from .._trees import first_difference
 from .._types import Array, OptimizerFactory, Params
 from ._promotion import Types, carried_difference, promote_weak, type_of, with_types
@@ -175,12 +176,11 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
     except Exception as error:
         if not _in_optax(error):
             raise
-        setting = next((name for name in _STRICT if f"jax_{name}" in str(error)), None)
-        if setting is not None:
+        if broken := broken_setting(error):
+            setting, remedy = broken
             raise TypeError(
-                f"`make_optimizer` must return an optimizer that keeps to jax_{setting}, but that of "
-                f"{name_of(make_optimizer)} does not{places(error)}: {error} "
-                f"Call lrjax within `with {_STRICT[setting]}:`."
+                f"`make_optimizer` must return an optimizer that keeps to {setting}, but that of "
+                f"{name_of(make_optimizer)} does not{places(error)}: {error} {remedy}"
             ) from error
         raise TypeError(
             f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
@@ -188,12 +188,6 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
             f"{_hint(error)}".rstrip()
         ) from error
 
-
-_STRICT = {
-    "numpy_dtype_promotion": 'jax.numpy_dtype_promotion("standard")',
-    "numpy_rank_promotion": 'jax.numpy_rank_promotion("allow")',
-}
-"""Settings that parts of Optax do not keep to (Adam's bias correction), and what to call lrjax in."""
 
 _BRANCH = (
     "Replace a Python `if` or `float()` on a traced number by `jnp.where` or `jax.lax.cond`, "
