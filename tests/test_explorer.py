@@ -599,6 +599,14 @@ def test_names_that_are_none(names, error, message):
         explore(names=names, port=0, browser=False)
 
 
+@pytest.mark.parametrize("host", ["", "\0", "\ud800", "http://127.0.0.1", "127.0.0.1:80", "[::1]", None, 0], ids=repr)
+def test_a_host_that_is_none_is_said_and_nobody_is_served(host):
+    """An empty one would be every address of the machine."""
+    error = ValueError if isinstance(host, str) else TypeError
+    with pytest.raises(error, match=r"`explore\(host=...\)` must be an address or a name of this machine, got "):
+        explore(host=host, port=0, browser=False)
+
+
 def test_what_another_host_means_is_said_before_anybody_is_served(monkeypatch):
     told = []
     monkeypatch.setattr(_explore, "_compile", lambda stopped: None)

@@ -377,6 +377,7 @@ def test_what_others_put_into_our_folder_is_left_there(kind, tmp_path, begun):
         (folder / f"{what}-000090").write_text("somebody's")
         (folder / f"{what}-000091").mkdir()
         (folder / f"{what}-000092").symlink_to(directory)
+        (folder / f"{what}-000094").touch()
     (folder / "table-000093.jsonl").write_text("somebody's\n")
     foreign = set(folder.iterdir()) - before
     contents = {path: path.read_bytes() for path in foreign if path.is_file()}

@@ -351,3 +351,12 @@ def test_a_mutated_file_is_refused_in_a_sentence_or_shown_and_written_again(docu
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_many_mutated_files(documents, tmp_path, seed):
     mutate(documents, tmp_path, cases=1000, seed=seed, pictures=1)
+
+
+def test_an_initial_loss_that_no_float32_holds_is_refused_in_a_sentence(tmp_path):
+    """And not by NumPy's warning of an overflow, which `pytest` makes an error."""
+    large = rung(10, 1, sweep=True)
+    large.initial_loss[0] = 1e308
+    searched(rungs=(large, rung(40, 2))).to_json(tmp_path / "large.json")
+    with pytest.raises(ValueError, match=r"is damaged: `rungs\[0\].initial_loss` must be finite losses"):
+        lrjax.SearchResult.from_json(tmp_path / "large.json")

@@ -95,6 +95,7 @@ def _open(answers: Answers, path: Path) -> dict:
 
 def _listen(host: str, port: int, answers: Answers, names: Sequence[str]) -> Server:
     _check_names(names)
+    _check_host(host)
     port = check_count("explore(port=...)", port, minimum=0)
     if port > 65535:
         raise ValueError(f"`explore(port=...)` must be at most 65535, got {port}.")
@@ -110,6 +111,17 @@ def _listen(host: str, port: int, answers: Answers, names: Sequence[str]) -> Ser
             f"`explore(host=...)` must be an address of this machine, and the port one that you may use, got "
             f"{show(host)} and {port}: {error.strerror}."
         ) from None
+
+
+def _check_host(host: object) -> None:
+    rule = "`explore(host=...)` must be an address or a name of this machine"
+    if not isinstance(host, str):
+        raise TypeError(f"{rule}, got {show(host)}.")
+    known = name_in(f"[{host}]" if ":" in host else host)
+    if not (known and host.isprintable() and known == host.lower()):  # the system takes "" for every address
+        raise ValueError(
+            f"{rule}, got {show(host)}. Write 127.0.0.1 for this machine alone, or 0.0.0.0 for all that reach it."
+        )
 
 
 def _check_names(names: Sequence[str]) -> None:

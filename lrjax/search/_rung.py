@@ -50,16 +50,16 @@ class SearchRung:
     @functools.cached_property
     def curve(self) -> LossCurve:
         """The rung as the finder's curve; a loss that is not finite counts as divergence at the last step."""
-        with np.errstate(over="ignore"):  # with x64 a loss may be larger than any float32
+        with np.errstate(over="ignore"):  # numbers of x64, or of a file, may be larger than any float32
             losses = np.where(np.isfinite(self.losses), self.losses, np.inf).astype(np.float32)
-        return LossCurve(
-            lrs=jnp.asarray(10.0**self.log10_lrs, jnp.float32),
-            losses=jnp.asarray(losses[None]),
-            initial_loss=jnp.asarray(self.initial_loss, jnp.float32),
-            horizons=jnp.asarray([self.num_steps], jnp.int32),
-            rounds=jnp.zeros(len(self.log10_lrs), jnp.int32),
-            diverged_at=jnp.asarray(np.where(np.isfinite(losses), -1, self.num_steps - 1).astype(np.int32)),
-        )
+            return LossCurve(
+                lrs=jnp.asarray(10.0**self.log10_lrs, jnp.float32),
+                losses=jnp.asarray(losses[None]),
+                initial_loss=jnp.asarray(self.initial_loss, jnp.float32),
+                horizons=jnp.asarray([self.num_steps], jnp.int32),
+                rounds=jnp.zeros(len(self.log10_lrs), jnp.int32),
+                diverged_at=jnp.asarray(np.where(np.isfinite(losses), -1, self.num_steps - 1).astype(np.int32)),
+            )
 
     @functools.cached_property
     def window(self) -> Window:

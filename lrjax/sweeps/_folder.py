@@ -210,8 +210,6 @@ class Folder:
             except (OSError, Damaged) as error:
                 if not is_draft:
                     self.notes.append(f"{path.name} is damaged ({words_of(error)}): it was left out.")
-                elif _is_empty(path):
-                    path.unlink()
             else:
                 if is_draft:
                     path.unlink()
@@ -301,7 +299,3 @@ class Folder:
 
 def _number(path: Path) -> int:
     return int(path.name.split("-")[1].split(".")[0])
-
-
-def _is_empty(path: Path) -> bool:
-    return is_regular(path) and os.lstat(path).st_size == 0

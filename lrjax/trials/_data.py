@@ -71,15 +71,6 @@ def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
                 f"`{where}` holds {largest:g} at {path_of(path)}, which JAX would make infinite in 32 bits. Scale the "
                 "values, or enable jax_enable_x64."
             )
-    if array.dtype == np.longdouble:
-        raise TypeError(f"`{where}` holds {array.dtype} at {path_of(path)}, which JAX lacks. Cast it to float64.")
-    if array.dtype == np.float64 and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
-        largest = np.max(np.abs(array), where=np.isfinite(array), initial=0.0)
-        if largest > np.finfo(np.float32).max:
-            raise ValueError(
-                f"`{where}` holds {largest:g} at {path_of(path)}, which JAX would make infinite in 32 bits. Scale the "
-                "values, or enable jax_enable_x64."
-            )
     return array
 
 
