@@ -249,6 +249,7 @@ VERBS = [
     lrjax.auto,
     lrjax.experimental.piecewise,
     lrjax.find_lr,
+    lrjax.find_warnings,
     lrjax.integrations.find_lr_for_step,
     lrjax.peak_for,
     lrjax.plan_search,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_flag, check_loss, check_type, describe, kind_of, show
+from .._checks import check_flag, check_loss, check_type, describe, kind_of, on_host, show
 from .._settings import without_alarms
 from .._types import Array, Float, Scalar
 from ._curve import LossCurve, reduce_losses
@@ -161,7 +161,7 @@ def _plateau_noise(lrs: Array, losses: Array, initial_loss: Array, max_lr: Array
     return jnp.where(counts.sum() >= 3, spread, 0.0)
 
 
-@without_alarms()
+@on_host
 def find_warnings(
     curve: LossCurve,
     window: Window,
