@@ -174,6 +174,11 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
             f"`{what}` must be a module or a .py file, a colon and a name, got {show(words)}. "
             "Write for example my_model.py:task."
         )
+    if not place.endswith(".py") and not all(part.isidentifier() for part in place.split(".")):
+        raise UsageError(
+            f"`{what}` must begin with the name of a module, such as package.module, or a path that ends in .py, got "
+            f"{show(place)}."
+        )
     module = _import_file(place) if place.endswith(".py") else _import_module(place)
     try:
         return module, functools.reduce(getattr, name.split("."), module)
@@ -187,7 +192,7 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
 def _import_file(place: str) -> ModuleType:
     path = Path(place)
     if not path.is_file():
-        raise UsageError(f"There is no file {place}. Give a path from the current folder, {Path.cwd().name}.")
+        raise UsageError(f"There is no file {show(place)}. Give a path from the current folder, {Path.cwd().name}.")
     sys.path.insert(0, str(path.resolve().parent))  # what the file imports lies beside it
     name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"  # hides no other module
     spec = importlib.util.spec_from_file_location(name, path)
@@ -210,8 +215,8 @@ def _import_module(place: str) -> ModuleType:
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if missing and (place == missing or place.startswith(missing + ".")):
             raise UsageError(
-                f"There is no module {missing!r}. Install it, or give a path that ends in .py, such as "
-                f"{place.replace('.', '/')}.py."
+                f"There is no module {show(missing)}. Install it, or give a path that ends in .py, such as "
+                f"{show(place.replace('.', '/') + '.py')}."
             ) from error
         spec = importlib.util.find_spec(place.partition(".")[0])
         raise UsageError(f"{place} could not be imported: {_one_line(error, spec.origin if spec else None)}") from error
