@@ -153,4 +153,9 @@ class JittedFor:
 
     def _make(self) -> tuple[Any, list[Any]]:
         held: list[Any] = []  # the owner, while a call may trace
-        return jax.jit(lambda *arguments: self._function(held[-1], *arguments), **self._options), held
+
+        def run(*arguments: Any) -> Any:
+            return self._function(held[-1], *arguments)
+
+        run.__name__ = run.__qualname__ = self._function.__name__  # profiles and logs of compilations show it
+        return jax.jit(run, **self._options), held
