@@ -103,7 +103,7 @@ def refind(task, make_optimizer):
 
 def tune(task, make_optimizer):
     options = {"train_steps": 10, "horizon": 1.0, "peaks": [0.01, 0.1, 0.2], "executor": "map"}
-    lrjax.tune_peak(task, make_optimizer, lrjax.schedules.one_cycle, key=KEY, **options)
+    lrjax.tune_peak(task, make_optimizer, lrjax.schedules.cosine_decay, key=KEY, **options)
 
 
 def train_piecewise(task, make_optimizer):
