@@ -47,8 +47,9 @@ def usable(where: str) -> Iterator[None]:
     except BlockingIOError:
         raise
     except OSError as error:
+        place = "" if error.filename is None else f" ({error.filename})"
         raise type(error)(
-            f"{where} must be a folder that can be written, but: {error.strerror or error}. Name another one."
+            f"{where} must be a folder that can be written, but: {error.strerror or error}{place}. Name another one."
         ) from error
 
 
