@@ -13,6 +13,7 @@ import shutil
 import signal
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from found import found
 from processes import start_lrjax
@@ -350,7 +351,8 @@ def write(path, horizons=(20,)):
     document = json.loads(path.read_text())
     last = document["curve"]["losses"]["data"][0]
     scale = [(index + 1) / len(horizons) for index in range(len(horizons))]
-    document["curve"]["losses"]["data"] = [[[1 - s * (1 - y) for y in seed] for seed in last] for s in scale]
+    losses = np.asarray([[[1 - s * (1 - y) for y in seed] for seed in last] for s in scale], np.float32)
+    document["curve"]["losses"]["data"] = losses.tolist()
     document["curve"]["horizons"]["data"] = list(horizons)
     path.write_text(json.dumps(document))
     return path
