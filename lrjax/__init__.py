@@ -5,44 +5,44 @@ import typing as _typing
 
 from . import range_rules as range_rules
 from . import schedules as schedules
+from ._curve import LossCurve as LossCurve
+from ._curve import LRWarning as LRWarning
+from ._curve import Outcome as Outcome
+from ._curve import WarningName as WarningName
+from ._curve import Window as Window
+from ._curve import crossing as crossing
+from ._curve import find_warnings as find_warnings
+from ._curve import find_window as find_window
+from ._curve import half_loss as half_loss
+from ._curve import lowest_for as lowest_for
+from ._curve import lowest_loss as lowest_loss
+from ._curve import midpoint as midpoint
+from ._curve import steepest as steepest
+from ._engine import Chunked as Chunked
+from ._engine import Execution as Execution
+from ._engine import Task as Task
+from ._search import AutoResult as AutoResult
+from ._search import LRFinderResult as LRFinderResult
+from ._search import LRNotFound as LRNotFound
+from ._search import Preview as Preview
+from ._search import RangeTest as RangeTest
+from ._search import RefindResult as RefindResult
+from ._search import SearchInterrupted as SearchInterrupted
+from ._search import SearchProgress as SearchProgress
+from ._search import Suggestions as Suggestions
+from ._search import auto as auto
+from ._search import find_lr as find_lr
+from ._search import preview_lr as preview_lr
+from ._search import range_test as range_test
+from ._search import refind_lr as refind_lr
+from ._search import sample_losses as sample_losses
 from ._version import __version__ as __version__
-from .finder import AutoResult as AutoResult
-from .finder import LossCurve as LossCurve
-from .finder import LRFinderResult as LRFinderResult
-from .finder import LRNotFound as LRNotFound
-from .finder import LRWarning as LRWarning
-from .finder import Outcome as Outcome
-from .finder import Preview as Preview
-from .finder import RangeTest as RangeTest
-from .finder import RefindResult as RefindResult
-from .finder import SearchInterrupted as SearchInterrupted
-from .finder import SearchProgress as SearchProgress
-from .finder import Suggestions as Suggestions
-from .finder import WarningName as WarningName
-from .finder import Window as Window
-from .finder import auto as auto
-from .finder import crossing as crossing
-from .finder import find_lr as find_lr
-from .finder import find_warnings as find_warnings
-from .finder import find_window as find_window
-from .finder import half_loss as half_loss
-from .finder import lowest_for as lowest_for
-from .finder import lowest_loss as lowest_loss
-from .finder import midpoint as midpoint
-from .finder import preview_lr as preview_lr
-from .finder import range_test as range_test
-from .finder import refind_lr as refind_lr
-from .finder import sample_losses as sample_losses
-from .finder import steepest as steepest
 from .schedules._current import at_step as at_step
 from .schedules._current import current_hyperparams as current_hyperparams
 from .schedules._plateau import PlateauState as PlateauState
 from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
 from .schedules._scheduled import ScheduledState as ScheduledState
 from .schedules._scheduled import scheduled as scheduled
-from .trials import Chunked as Chunked
-from .trials import Execution as Execution
-from .trials import Task as Task
 
 if _typing.TYPE_CHECKING:
     from . import cli as cli
@@ -51,36 +51,36 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from .plan import PeakNotFound as PeakNotFound
-    from .plan import Recommendation as Recommendation
-    from .plan import TunedPeak as TunedPeak
-    from .plan import peak_for as peak_for
-    from .plan import recommend as recommend
-    from .plan import tune_peak as tune_peak
-    from .search import PlannedRung as PlannedRung
-    from .search import SearchPlan as SearchPlan
-    from .search import SearchResult as SearchResult
-    from .search import SearchRung as SearchRung
-    from .search import SearchWarning as SearchWarning
-    from .search import SearchWarningName as SearchWarningName
-    from .search import plan_search as plan_search
-    from .search import search_lr as search_lr
-    from .sweeps import BestTrial as BestTrial
-    from .sweeps import Evaluation as Evaluation
-    from .sweeps import StopDiverged as StopDiverged
-    from .sweeps import SuccessiveHalving as SuccessiveHalving
-    from .sweeps import SweepExecution as SweepExecution
-    from .sweeps import SweepInterrupted as SweepInterrupted
-    from .sweeps import SweepPlan as SweepPlan
-    from .sweeps import SweepProgress as SweepProgress
-    from .sweeps import SweepResult as SweepResult
-    from .sweeps import Zipped as Zipped
-    from .sweeps import plan_sweep as plan_sweep
-    from .sweeps import sweep as sweep
-    from .sweeps import zipped as zipped
+    from ._engine import SweepExecution as SweepExecution
+    from ._plan import PeakNotFound as PeakNotFound
+    from ._plan import Recommendation as Recommendation
+    from ._plan import TunedPeak as TunedPeak
+    from ._plan import peak_for as peak_for
+    from ._plan import recommend as recommend
+    from ._plan import tune_peak as tune_peak
+    from ._search import PlannedRung as PlannedRung
+    from ._search import SearchPlan as SearchPlan
+    from ._search import SearchResult as SearchResult
+    from ._search import SearchRung as SearchRung
+    from ._search import SearchWarning as SearchWarning
+    from ._search import SearchWarningName as SearchWarningName
+    from ._search import plan_search as plan_search
+    from ._search import search_lr as search_lr
+    from ._sweeps import BestTrial as BestTrial
+    from ._sweeps import Evaluation as Evaluation
+    from ._sweeps import StopDiverged as StopDiverged
+    from ._sweeps import SuccessiveHalving as SuccessiveHalving
+    from ._sweeps import SweepInterrupted as SweepInterrupted
+    from ._sweeps import SweepPlan as SweepPlan
+    from ._sweeps import SweepProgress as SweepProgress
+    from ._sweeps import SweepResult as SweepResult
+    from ._sweeps import Zipped as Zipped
+    from ._sweeps import plan_sweep as plan_sweep
+    from ._sweeps import sweep as sweep
+    from ._sweeps import zipped as zipped
 
 _LATER = {
-    ".plan": (
+    "._plan": (
         "PeakNotFound",
         "Recommendation",
         "TunedPeak",
@@ -88,7 +88,7 @@ _LATER = {
         "recommend",
         "tune_peak",
     ),
-    ".search": (
+    "._search": (
         "PlannedRung",
         "SearchPlan",
         "SearchResult",
@@ -98,7 +98,7 @@ _LATER = {
         "plan_search",
         "search_lr",
     ),
-    ".sweeps": (
+    "._sweeps": (
         "BestTrial",
         "Evaluation",
         "StopDiverged",

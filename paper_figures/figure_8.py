@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lrjax.plots._finder import ROUND_MARKERS
+from lrjax._search import ROUND_MARKERS
 from paper_figures.curve import draw_curve, draw_window, mean_losses
 from paper_figures.results import PlanResults, Results
 from paper_figures.script import run

@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from lrjax.plots._axes import CHOSEN as CHOSEN
-from lrjax.plots._axes import GREY as GREY
-from lrjax.plots._axes import INK as INK
-from lrjax.plots._axes import WASH as WASH
+from lrjax._axes import CHOSEN as CHOSEN
+from lrjax._axes import GREY as GREY
+from lrjax._axes import INK as INK
+from lrjax._axes import WASH as WASH
 
 COLUMN, PAGE = 3.4, 7.0
 """Widths of a figure, in inches: fonts are 6.5 to 8 points there."""

@@ -5,7 +5,7 @@ import numpy as np
 from problems import curve_from
 
 import lrjax
-from lrjax.trials import Execution
+from lrjax._engine import Execution
 
 X = np.arange(-6.0, 1.5, 0.5)
 

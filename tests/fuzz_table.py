@@ -23,7 +23,7 @@ import lrjax.integrations.data
 import lrjax.integrations.plain
 import lrjax.plots
 from lrjax import range_rules, schedules
-from lrjax.search import SearchResult, SearchRung
+from lrjax._search import SearchResult, SearchRung
 
 TASK, STATEFUL = task(), stateful()
 MANY = task(batches_between=lambda key, start, stop: jnp.ones((stop - start, 4, 2)))

@@ -16,7 +16,8 @@ from jaxtyping import AbstractArray
 ROOT = Path(__file__).parents[1] / "lrjax"
 SHAPED = re.compile(r"\b(?:Float|Int|Bool|Shaped|Num)\[(?:Array|np\.ndarray),")
 PUBLIC = re.compile(r"^\s*from \S+ import \w+ as (\w+)$", re.MULTILINE)
-ROOMS = ("", "schedules", "plots", "range_rules", "demos", "experimental", "integrations")
+PUBLIC_ROOMS = ("schedules", "range_rules", "demos", "experimental", "integrations")
+INDEXES = ("__init__.py", "plots.py", *(f"{room}/__init__.py" for room in PUBLIC_ROOMS))
 
 MODULES = tuple(
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts)
@@ -25,9 +26,7 @@ MODULES = tuple(
 )
 """Those with a shape annotation."""
 
-NAMES = frozenset(name for room in ROOMS for name in PUBLIC.findall((ROOT / room / "__init__.py").read_text())) | {
-    "LossCurve"
-}
+NAMES = frozenset(name for index in INDEXES for name in PUBLIC.findall((ROOT / index).read_text())) | {"LossCurve"}
 """What users call."""
 
 

@@ -13,7 +13,7 @@ from problems import curve_from, quadratic, quadratic_loss, regression
 
 import lrjax
 from lrjax import WarningName, find_window
-from lrjax.finder._auto import beyond, survivors
+from lrjax._search import beyond, survivors
 
 KEY = jax.random.key(0)
 find = functools.partial(lrjax.auto, executor="vmap")

@@ -14,7 +14,7 @@ from tiny import BATCHES, KEY, check_message, find, task
 
 import lrjax
 from lrjax import Chunked, RangeTest, find_window
-from lrjax.trials._devices import lane_mesh
+from lrjax._engine import lane_mesh
 
 TASK = task()
 

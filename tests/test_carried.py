@@ -12,7 +12,7 @@ from problems import regression
 
 import lrjax
 from lrjax import Chunked
-from lrjax.trials import TrialRunner
+from lrjax._engine import TrialRunner
 
 LRS = np.array([0.001, 0.01, 0.03])
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)

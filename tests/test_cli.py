@@ -408,7 +408,7 @@ def test_the_search_path_is_left_as_it_was(find):
 
 
 def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypatch):
-    sample, calls = lrjax.finder._find.sample_round, []
+    sample, calls = lrjax._search._find.sample_round, []
 
     def interrupt_second(*arguments, **options):
         calls.append(1)
@@ -416,7 +416,7 @@ def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypa
             raise KeyboardInterrupt
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(lrjax.finder._find, "sample_round", interrupt_second)
+    monkeypatch.setattr(lrjax._search._find, "sample_round", interrupt_second)
     words = ("--seeds", 1, "--steps", 3, "--executor", "map", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run("find", "my_tasks.py:task", *words)
     assert status == 130
@@ -429,7 +429,7 @@ def test_interrupted_before_the_first_round(find, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lrjax.finder._find, "sample_round", interrupt)
+    monkeypatch.setattr(lrjax._search._find, "sample_round", interrupt)
     status, out, err = find()
     assert (status, out, err) == (
         130,

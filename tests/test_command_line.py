@@ -270,7 +270,7 @@ def test_a_library_is_not_the_users_file():
 
 
 def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path):
-    whole, calls = lrjax.finder._range_test._why_stop, []
+    whole, calls = lrjax._search._range_test._why_stop, []
 
     def interrupt(*arguments):
         calls.append(1)
@@ -278,7 +278,7 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(lrjax.finder._range_test, "_why_stop", interrupt)
+    monkeypatch.setattr(lrjax._search._range_test, "_why_stop", interrupt)
     words = ("range-test", "tasks.py:task", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run(*words)
     assert status == 130
@@ -292,10 +292,10 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
 
 
 HOOKS = {
-    "find": "import lrjax.finder._find as place; name, when = 'sample_round', 2",
-    "search": "from lrjax.search._lanes import LaneTrainer as place; name, when = 'train', 2",
-    "sweep": "from lrjax.sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
-    "range-test": "import lrjax.finder._range_test as place; name, when = '_why_stop', 9",
+    "find": "import lrjax._search._find as place; name, when = 'sample_round', 2",
+    "search": "from lrjax._search._lane_trainer import LaneTrainer as place; name, when = 'train', 2",
+    "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
+    "range-test": "import lrjax._search._range_test as place; name, when = '_why_stop', 9",
 }
 """Where each command waits for Ctrl-C: at the second round, rung or evaluation, or the ninth step."""
 

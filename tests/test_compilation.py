@@ -12,8 +12,8 @@ import pytest
 
 import lrjax
 from lrjax import Chunked
-from lrjax.trials import Program, TrialRunner, lower_program
-from lrjax.trials._executors import programs as kept
+from lrjax._engine import Program, TrialRunner, lower_program
+from lrjax._engine import programs as kept
 
 KEY = jax.random.key(2)
 PROGRAMS = {"vmap": "vmap", "chunked": Chunked(7), "map": "map"}

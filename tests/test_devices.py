@@ -13,7 +13,7 @@ from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax.trials import Program, TrialRunner, _runner, compile_program
+from lrjax._engine import Program, TrialRunner, _runner, compile_program
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 LRS = np.geomspace(1e-4, 0.5, 7)

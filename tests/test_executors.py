@@ -16,7 +16,7 @@ from sequential import EVALUATION, seed_keys, train
 
 import lrjax
 from lrjax import Chunked
-from lrjax.trials import TrialRunner
+from lrjax._engine import TrialRunner
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 every_executor = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())

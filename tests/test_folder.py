@@ -25,8 +25,9 @@ from problems import regression
 from processes import finish, start, tell
 
 import lrjax
-from lrjax.search import _track
-from lrjax.sweeps import _run, _source, _store
+from lrjax._engine import _source
+from lrjax._search import _track
+from lrjax._sweeps import _run, _store
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)

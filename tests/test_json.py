@@ -13,8 +13,7 @@ import pytest
 from found import found
 
 import lrjax
-from lrjax.sweeps import SweepExecution
-from lrjax.trials import Execution
+from lrjax._engine import Execution, SweepExecution
 
 
 def with_seeds(result):

@@ -12,8 +12,18 @@ from marks import slow
 
 import lrjax
 from lrjax import Chunked
-from lrjax.trials import MemoryModel, Program, TrialRunner, _runner, compile_program, show_bytes
-from lrjax.trials._memory import SHARE_OF_FREE, free_bytes, out_of_memory, program_bytes
+from lrjax._engine import (
+    SHARE_OF_FREE,
+    MemoryModel,
+    Program,
+    TrialRunner,
+    _runner,
+    compile_program,
+    free_bytes,
+    out_of_memory,
+    program_bytes,
+    show_bytes,
+)
 
 KEY = jax.random.key(8)
 LRS = np.geomspace(1e-4, 1e-2, 8)

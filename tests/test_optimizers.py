@@ -15,7 +15,7 @@ from problems import CURVATURES, START, quadratic_loss
 from sequential import train
 
 import lrjax
-from lrjax.trials import TrialRunner
+from lrjax._engine import TrialRunner
 
 KEY = jax.random.key(3)
 LRS = np.array([0.003, 0.03])

@@ -14,9 +14,9 @@ from sequential import evaluation_loss, seed_keys
 from tiny import BATCHES, check_message
 
 import lrjax
+from lrjax._engine import programs as kept
 from lrjax.experimental import PiecewiseResult, piecewise
 from lrjax.experimental._piecewise import _window
-from lrjax.trials._executors import programs as kept
 
 KEY, LR, TOTAL = jax.random.key(6), 0.01, 40
 PART = TOTAL // 20

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from problems import curve_from
 
 from lrjax import Outcome, Task, WarningName, find_lr, find_window
-from lrjax.finder._refine import extend, fill_window, first_grid, new_ones, paper_points
+from lrjax._curve import extend, fill_window, first_grid, new_ones, paper_points
 
 NONE = frozenset()
 CURVE = curve_from(HALVES, np.interp(HALVES, [-3, -1, 1], [1, 0, 1]))

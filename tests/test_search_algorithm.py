@@ -10,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrjax import midpoint
-from lrjax.search._algorithm import Choice, choose, interval_of, run_rungs
-from lrjax.search._course import Constants, Course, make_course, near
-from lrjax.search._rung import SearchRung
-from lrjax.search._warnings import search_warnings
+from lrjax._search import (
+    Choice,
+    Constants,
+    Course,
+    SearchRung,
+    choose,
+    interval_of,
+    make_course,
+    near,
+    run_rungs,
+    search_warnings,
+)
 
 HALVES, QUARTERS = tuple(np.arange(-14, 3) / 2), tuple(np.arange(-28, 5) / 4)
 

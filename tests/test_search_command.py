@@ -150,7 +150,7 @@ def test_a_wrong_option_is_named(words, message, run):
 
 
 def test_interrupted_it_tells_the_best_so_far(run, monkeypatch):
-    from lrjax.search._lanes import LaneTrainer
+    from lrjax._search import LaneTrainer
 
     whole, calls = LaneTrainer.train, []
 

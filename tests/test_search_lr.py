@@ -21,13 +21,8 @@ from tiny import check_message
 
 import lrjax
 from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
-from lrjax.finder._progress import Reporter
-from lrjax.search._algorithm import choose
-from lrjax.search._lanes import LaneTrainer
-from lrjax.search._setup import check_course, make_setup
-from lrjax.sweeps._engine import Engine
-from lrjax.sweeps._fit import bytes_at
-from lrjax.trials import TrialRunner, _executors
+from lrjax._engine import Engine, TrialRunner, _executors, bytes_at
+from lrjax._search import LaneTrainer, Reporter, check_course, choose, make_setup
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)

@@ -9,7 +9,7 @@ import pytest
 import shapes
 
 import lrjax
-from lrjax.finder import _curve
+from lrjax._curve import _loss_curve as _curve
 from lrjax.schedules import _describe
 
 

@@ -17,8 +17,8 @@ from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax.sweeps import _engine
-from lrjax.trials import compile_program
+from lrjax._engine import _lane_engine as _engine
+from lrjax._engine import compile_program
 
 pytestmark = pytest.mark.slow  # CI runs them
 

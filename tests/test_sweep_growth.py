@@ -14,8 +14,8 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, schedules, zipped
-from lrjax.sweeps import _run, _store
-from lrjax.sweeps._engine import Engine
+from lrjax._engine import Engine
+from lrjax._sweeps import _run, _store
 
 KEY = jax.random.key(5)
 FEW, MANY = [0.01, 1e20, 0.3], [0.5, 0.3, 0.1, 0.01, 1e20]

@@ -13,8 +13,8 @@ from marks import slow
 from sweep_oracle import KEY, REGRESSION, THREE, compiled, momentum, regress, same_numbers
 
 import lrjax
-from lrjax.sweeps import _run, _source
-from lrjax.sweeps._engine import Engine
+from lrjax._engine import Engine, _source
+from lrjax._sweeps import _run
 
 every_executor = pytest.mark.parametrize("executor", ["map", "loop", "vmap"])
 one_by_one = pytest.mark.parametrize("executor", ["map", "loop"])

@@ -17,7 +17,8 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax.sweeps import SweepExecution, _grid
+from lrjax._engine import SweepExecution
+from lrjax._sweeps import _grid
 
 
 def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:

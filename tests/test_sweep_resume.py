@@ -27,8 +27,8 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax.sweeps import _folder, _run, _store
-from lrjax.sweeps._engine import Engine
+from lrjax._engine import Engine, _folder
+from lrjax._sweeps import _run, _store
 
 pytestmark = pytest.mark.slow
 

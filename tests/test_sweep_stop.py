@@ -14,8 +14,8 @@ from sweep_oracle import KEY, REGRESSION, compiled, momentum, regress, same_numb
 
 import lrjax
 from lrjax import Chunked, StopDiverged, SuccessiveHalving, schedules
-from lrjax.sweeps import _setup
-from lrjax.trials._executors import programs as kept
+from lrjax._engine import programs as kept
+from lrjax._sweeps import _sweep_setup as _setup
 
 STEPS = 24
 NUMBERS = [0.003, 1e30, 0.1, 2.0, 0.01, 1e4, 0.3, 0.03, 0.001]

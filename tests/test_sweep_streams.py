@@ -16,7 +16,8 @@ from sweep_oracle import KEY, check_lane, follow, same_numbers
 
 import lrjax
 from lrjax import schedules
-from lrjax.sweeps import _setup, _source
+from lrjax._engine import _source
+from lrjax._sweeps import _sweep_setup as _setup
 
 STEPS = 12
 RNG = np.random.default_rng(6)

@@ -12,7 +12,7 @@ from marks import slow
 from sequential import EVALUATION, seed_keys
 
 import lrjax
-from lrjax.trials import TrialRunner
+from lrjax._engine import TrialRunner
 
 KEY = jax.random.key(21)
 LRS = np.array([0.01, 0.1, 0.3])

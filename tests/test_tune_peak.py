@@ -14,7 +14,7 @@ from problems import CURVATURES, START, quadratic, regression
 from tiny import check_message, task
 
 from lrjax import PeakNotFound, SearchProgress, sample_losses, schedules, tune_peak
-from lrjax.plan._tune import _peaks
+from lrjax._plan import _peaks
 
 KEY = jax.random.key(0)
 TASK = quadratic()

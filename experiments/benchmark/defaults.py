@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lrjax import WarningName
-from lrjax.finder._auto import SECOND_STEPS
-from lrjax.finder._rules import Rule
+from lrjax._curve import Rule
+from lrjax._search import SECOND_STEPS
 
 from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of

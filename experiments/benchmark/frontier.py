@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from experiments.blocks import markdown_table
-from lrjax.search._algorithm import choose, run_rungs
-from lrjax.search._course import Constants, make_course
+from lrjax._search import Constants, choose, make_course, run_rungs
 
 from .judging import CAP, LOG_LRS, Truth, mean_and_error, truth_of
 from .methods import RULES, full_loss, random_search, seeds_of, tpe_search

@@ -33,7 +33,7 @@ from experiments.blocks import markdown_table
 from experiments.paper.store import Store
 from experiments.speed import machine
 from lrjax import schedules as s
-from lrjax.finder._rules import DRIFT
+from lrjax._curve import DRIFT
 
 from . import tasks  # noqa: F401  registers them
 from .families import FAMILIES, read_trained

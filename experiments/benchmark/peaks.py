@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.blocks import markdown_table
-from lrjax.plan._peak import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
+from lrjax._plan import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
 
 from .families import FAMILIES, OFFSETS, Trained, read_trained
 from .judging import CAP, mean_and_error, truth_of

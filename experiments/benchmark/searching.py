@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import lrjax
-from lrjax.finder._auto import DOUBTS, SECOND_STEPS, beyond, survivors
-from lrjax.finder._refine import FILL_ROUNDS, fill_window, first_grid, new_ones, paper_points
-from lrjax.finder._rules import Rule
+from lrjax._curve import FILL_ROUNDS, Rule, fill_window, first_grid, new_ones, paper_points
+from lrjax._search import DOUBTS, SECOND_STEPS, beyond, survivors
 
 from .judging import LOG_LRS
 from .recording import Recording

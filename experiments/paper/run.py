@@ -24,7 +24,7 @@ import optax
 import lrjax
 from experiments.paper.store import Store, to_document
 from experiments.speed.machine import describe_machine, today
-from lrjax.trials import Executor
+from lrjax._engine import Executor
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDER_KEY, GRID_KEY, RANGE_KEY = 1, 0, 2

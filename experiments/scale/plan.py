@@ -119,9 +119,9 @@ def mesh() -> dict[str, Any]:
     from jax.sharding import Mesh
 
     import lrjax
+    from lrjax._engine import _lane_engine as _engine
+    from lrjax._engine import compile_program, program_bytes
     from lrjax.demos import digits
-    from lrjax.sweeps import _engine
-    from lrjax.trials import compile_program, program_bytes
 
     seen: dict[str, Any] = {}
 

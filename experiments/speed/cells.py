@@ -14,8 +14,8 @@ import numpy as np
 from contenders import CHUNKS, IN_ONE_PROGRAM, NAMES, OURS, Problem, Run
 from models import MODELS, Model
 
-from lrjax.trials import TrialRunner
-from lrjax.trials import _executors as executors
+from lrjax._engine import TrialRunner
+from lrjax._engine import _executors as executors
 
 MIN_REPEATS, ENOUGH_REPEATS, MAX_REPEATS = 3, 9, 51
 ENOUGH_SECONDS = 2.0

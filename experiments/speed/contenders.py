@@ -14,8 +14,7 @@ import optax
 from models import Model
 
 import lrjax
-from lrjax.trials import Program, TrialRunner, compile_program
-from lrjax.trials._memory import program_bytes
+from lrjax._engine import Program, TrialRunner, compile_program, program_bytes
 
 Run = Callable[[np.ndarray], np.ndarray]
 """From learning rates to validation losses, waiting for them."""

@@ -28,8 +28,8 @@ from machine import describe_machine, matmul_peak, today
 from models import MODELS, Model
 
 import lrjax
+from lrjax._engine import Executor, SeedData, TrialRunner, draw_seeds, make_spec, step_facts
 from lrjax.demos import digits, load_digits
-from lrjax.trials import Executor, SeedData, TrialRunner, draw_seeds, make_spec, step_facts
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 STEPS = {"tiny_mlp": 10_000, "mlp": 200, "transformer": 24}

@@ -22,8 +22,8 @@ import optax
 import optax.contrib
 
 from .._checks import show
+from .._engine import Chunked, Executor, Task
 from .._types import Key
-from ..trials import Chunked, Executor, Task
 
 
 class UsageError(Exception):

@@ -8,21 +8,22 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .. import finder
-from .._version import __version__
-from ..finder import LRFinderResult, Outcome, SearchInterrupted, find_lr, preview_lr, range_test
-from ..plots import plot_curvature, plot_finder, plot_range_test
-from ..trials import Task
-from ._errors import in_words, in_words_of_schedules
-from ._load import (
-    UsageError,
-    load_executor,
-    load_key,
-    load_optimizer,
-    load_task,
-    make_folder,
-    read_horizons,
+from .. import _curve
+from .._curve import Outcome
+from .._engine import Task
+from .._search import (
+    LRFinderResult,
+    SearchInterrupted,
+    find_lr,
+    plot_curvature,
+    plot_finder,
+    plot_range_test,
+    preview_lr,
+    range_test,
 )
+from .._version import __version__
+from ._errors import in_words, in_words_of_schedules
+from ._load import UsageError, load_executor, load_key, load_optimizer, load_task, make_folder, read_horizons
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
 from ._streams import files_since, give_up_output, usable_streams
 
@@ -178,7 +179,7 @@ def _search(
             task,
             make_optimizer,
             **arguments,
-            rule=getattr(finder, options.rule),
+            rule=getattr(_curve, options.rule),
             extend_range=None if options.extend_range else False,
             literal=options.literal,
             progress=sys.stderr.isatty() and not options.quiet,

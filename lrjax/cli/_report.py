@@ -11,10 +11,10 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from ..finder import LRFinderResult, Outcome, Preview, RangeTest
-from ..search import SearchPlan, SearchResult
-from ..sweeps import SweepResult
-from ..trials import show_bytes
+from .._curve import Outcome
+from .._engine import show_bytes
+from .._search import LRFinderResult, Preview, RangeTest, SearchPlan, SearchResult
+from .._sweeps import SweepResult
 from ._load import as_options
 from ._screen import Screen
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from .. import schedules
 from .._checks import show
 from .._types import Schedule
-from ..plots import plot_schedules
 from ..schedules import Durations
 from ..schedules._describe import known_steps
+from ..schedules._picture import plot_schedules
 from ..schedules._spec import FACTORIES, make, signature_text
 from ._load import UsageError, make_folder
 

@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from .._checks import MAX_TRIALS, Mode, check_mode, show
-from ..plots import plot_sweep
-from ..sweeps import (
+from .._sweeps import (
     BestTrial,
     StopDiverged,
     SuccessiveHalving,
     SweepInterrupted,
     SweepProgress,
     SweepResult,
+    plot_sweep,
     sweep,
     trial_scores,
     zipped,

@@ -9,8 +9,8 @@ import numpy as np
 import optax
 
 from .._checks import check_count
+from .._engine import Task
 from .._types import Array, Batch, Float, Int, Key
-from ..trials import Task
 
 PIXELS, CLASSES, HELD_OUT = 64, 10, 256
 

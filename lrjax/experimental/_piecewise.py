@@ -11,12 +11,10 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import brief, check_count, check_key, check_lr, name_of, on_host
+from .._engine import Executor, Task, TrialRunner, TrialState, check_factory, check_task, join_params, take
+from .._search import ProgressCallback, Reporter
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
-from ..finder._progress import ProgressCallback, Reporter
 from ..schedules import cooldown_from, piecewise_constant
-from ..trials import Executor, Task, TrialRunner, TrialState, check_factory, check_task
-from ..trials._rounds import take
-from ..trials._trial import join_params
 from ._result import PiecewiseResult, PiecewiseWindow
 
 PARTS = 20

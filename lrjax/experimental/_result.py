@@ -2,8 +2,8 @@
 
 import dataclasses
 
+from .._engine import Execution
 from .._types import ModelState, Params, PyTree, Schedule
-from ..trials import Execution
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,23 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..demos import digits
-from ..finder import (
+from .._curve import (
     LossCurve,
-    LRFinderResult,
     Outcome,
-    RangeTest,
     crossing,
-    find_lr,
     find_warnings,
     find_window,
     half_loss,
     lowest_for,
     lowest_loss,
     midpoint,
-    range_test,
     steepest,
 )
+from .._search import LRFinderResult, RangeTest, find_lr, range_test
+from ..demos import digits
 from ._look import rounded
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused

@@ -4,8 +4,8 @@ import functools
 import math
 from typing import Any
 
+from .._plan import peak_for
 from .._types import Schedule
-from ..plan import peak_for
 from ..schedules import one_cycle, to_spec, triangular, warmup_cosine
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused

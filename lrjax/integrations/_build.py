@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from .._checks import check_callable, name_of, show, show_with_type
+from .._engine import Task
 from .._types import Batch
-from ..trials import Task
 
 _ARRAYS, _BATCHES = ("train", "validation", "batch_size"), ("train_batches", "eval_batches")
 

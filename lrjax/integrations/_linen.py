@@ -12,8 +12,8 @@ from flax import linen as nn
 from flax.training.train_state import TrainState
 
 from .._checks import brief, check_callable, show
+from .._engine import Task, check_factory
 from .._types import Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
-from ..trials import Task, check_factory
 from ._build import arguments_of, build_task, first_batch, first_of, mode_arguments
 
 _TASK = "linen_task"

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 from .._checks import check_callable, name_of, show
+from .._engine import Task, check_factory
 from .._trees import leaves_by_path
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
-from ..trials import Task, check_factory
 from ._build import build_task, drop_aux
 from ._template import without_sown
 

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_key, check_signature, describe, name_of, on_host, show
-from .._types import Array, Batch, Key, PyTree
-from ..finder import LRFinderResult, find_lr
-from ..trials import (
+from .._engine import (
     BatchStream,
     Task,
     Types,
@@ -23,6 +21,8 @@ from ..trials import (
     type_of,
     with_weak_types,
 )
+from .._search import LRFinderResult, find_lr
+from .._types import Array, Batch, Key, PyTree
 from ._template import PyTreeTemplate
 
 _WHERE = "find_lr_for_step"

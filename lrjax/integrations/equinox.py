@@ -6,8 +6,8 @@ from typing import Any
 import jax
 
 from .._checks import brief, check_callable, name_of, show
+from .._engine import Task
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ..trials import Task
 from ._build import build_task, with_key
 
 try:

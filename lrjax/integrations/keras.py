@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import check_key, check_number, show
+from .._engine import Task
+from .._search import LRFinderResult
+from .._search import find_lr as _find_lr
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, Schedule
-from ..finder import LRFinderResult
-from ..finder import find_lr as _find_lr
 from ..schedules import constant, from_spec, to_spec
-from ..trials import Task
 
 try:
     import keras

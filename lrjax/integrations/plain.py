@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import attribute, check_callable, name_of, show
+from .._engine import Task
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ..trials import Task
 from ._build import arguments_of, build_task, drop_aux, first_batch, first_of, is_several, mode_arguments, with_key
 
 _LOSS, _PAIR = "plain.loss_task", "plain.pair_task"

@@ -8,16 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .._checks import check_number
-from ._history import (
-    CurveShape,
-    Recorded,
-    Suggestion,
-    curve_shape,
-    need_points,
-    read_history,
-    read_skips,
-    suggest,
-)
+from ._history import CurveShape, Recorded, Suggestion, curve_shape, need_points, read_history, read_skips, suggest
 from ._smoothing import fit_locally, running_median
 
 

@@ -73,7 +73,7 @@ class Description:
     course: tuple[tuple[int, float], ...]
 
     def _repr_html_(self) -> str:
-        from ..plots._schedules import draw_course
+        from ._picture import draw_course
 
         return block(preformatted(str(self)), lambda: draw_course(self.course), f"{self.total_steps:,} steps")
 

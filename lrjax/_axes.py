@@ -1,0 +1,96 @@
+"""What the pictures share: new axes, colours, title, legend."""
+
+import functools
+import io
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ._checks import check_type
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, CHOSEN, GREY, WASH = "#12395b", "#c1440e", "#6b6b6b", "#dbe7f3"
+
+LARGEST = 1e150
+"""Beyond it the axes of matplotlib overflow."""
+
+SMALL = 8.0
+"""Font size of everything but the axes' labels, in points."""
+
+
+def plain(name: str, limit: int = 32) -> str:
+    """A name from a result as a picture can show it: short, its dollars no mathematics."""
+    return (name if len(name) <= limit else name[: limit - 3] + "...").replace("$", r"\$")
+
+
+def axes_for(where: str, ax: object) -> "Axes":
+    """The axes that were given, or new ones for None."""
+    from matplotlib.axes import Axes
+
+    if ax is None:
+        return new_axes()
+    check_type(f"{where}(ax=...)", ax, Axes, "matplotlib axes, or None for a new figure")
+    return cast(Axes, ax)
+
+
+def new_axes() -> "Axes":
+    """Axes of a new figure that only the caller holds."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.6), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    # Without pyplot a notebook knows no picture of a figure; IPython asks the object itself.
+    setattr(figure, "_repr_png_", functools.partial(_png, figure))  # noqa: B010
+    return figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def draw_title(ax: "Axes", title: str, small: str = "") -> None:
+    """A title on the left, and small print at the right end, growing upwards."""
+    ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=18)
+    if small:
+        ax.annotate(
+            small,
+            (1.0, 1.0),
+            xycoords="axes fraction",
+            xytext=(0, 19),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=SMALL,
+            fontstyle="italic",
+            color=GREY,
+        )
+
+
+def tidy(ax: "Axes") -> None:
+    """Two spines and a light grid."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="x", which="major", color="0.93", linewidth=0.6)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=9)
+
+
+def draw_legend(ax: "Axes", **options: Any) -> None:
+    """At the lower left, under the plateau; wherever there is room if a curve passes there."""
+    taken = False
+    for line in ax.get_lines():
+        points = np.asarray(line.get_xydata())
+        if len(points) > 2 and line.get_transform() == ax.transData:
+            places = ax.transAxes.inverted().transform(ax.transData.transform(points))
+            taken |= bool(((places[:, 0] < 0.36) & (places[:, 1] < 0.6)).any())
+    style: dict[str, Any] = {"fontsize": SMALL, "framealpha": 0.9, "edgecolor": "none", "handlelength": 2.6}
+    ax.legend(**style, **{"loc": "best" if taken else "lower left"} | options).set_zorder(10)
+
+
+def gaps(values: np.ndarray) -> np.ndarray:
+    """Values that are not finite, or cannot be drawn to scale, as nan, so that lines break there."""
+    return np.where(np.abs(values) < LARGEST, values, np.nan)

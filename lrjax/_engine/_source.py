@@ -1,0 +1,341 @@
+"""Training batches in blocks of several steps, read ahead of the device by a thread."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._checks import describe
+from .._settings import current_settings, with_settings
+from .._trees import first_difference
+from .._types import Batch, Key, PyTree
+from ._batch_log import BatchLog, Sums, extend, is_sums
+from ._data import check_prefix
+from ._prepare import check_batches_finite
+from ._sharding import sharding_of
+from ._streams import EpochSampler
+from ._task import Task
+
+CALL_SECONDS = 0.5
+"""About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
+
+FIRST_STEPS = 8
+"""Steps of the first calls, before it is known how long a step takes."""
+
+BLOCK_BYTES = 64 * 2**20
+"""Memory that the batches of one block may take, all seeds together."""
+
+LONGEST_BLOCK = 256
+"""Steps in a block, at most."""
+
+
+class Block(NamedTuple):
+    """Batches of some steps.
+
+    Attributes:
+      start: the first step.
+      count: steps; the leading axis is as long as the longest block, and what follows is never read.
+      batches: leaves (steps, ...) where all seeds share them, else (seeds, steps, ...).
+      position: where the reader is after it, as strict JSON; None where no reader can go on from it.
+    """
+
+    start: int
+    count: int
+    batches: Batch
+    position: dict[str, Any] | None
+
+
+class BatchSource:
+    """The training batches of all seeds, step after step.
+
+    Args:
+      task: the problem.
+      data_keys: the seeds' data keys.
+      num_steps: steps that will be read.
+      log: of what other sources of the same batches have read.
+
+    Attributes:
+      shared: whether all seeds see the same batches.
+      first: of step 0, on the host.
+      shardings: of the leaves of a batch, where the user has spread them over several devices.
+
+    Raises:
+      ValueError: the task gives no batches from a later step on.
+    """
+
+    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
+        self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
+        self.shared = task.stream is not None
+        self.log = BatchLog() if log is None else log
+        if _is_in_the_call(task) or not self.resumes:
+            self.log = None
+        if task.stream is None and task.batches_between is None:
+            raise ValueError(
+                "`sweep(task=...)` must give batches from any step on, since a sweep reads them in parts. Use "
+                "Task.from_arrays or Task.from_batches, or give Task(batches_between=...), "
+                "a function of (key, start, stop)."
+            )
+        self._reader = None
+        self._next = 0
+        self.first = self._read_first()
+        self._sums = self._no_sums()
+        if task.stream is None and task.arrays is None and num_steps > 1:
+            _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the same batches can be read again from any place on, also by another process."""
+        return self._task.stream is None or self._task.stream.resumes
+
+    @property
+    def bytes_per_step(self) -> int:
+        """Of the batches of one step, all seeds together."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
+
+    def longest_block(self, at_most: int) -> int:
+        """Steps in a block."""
+        return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
+
+    def seek(self, step: int, position: dict[str, Any] | None) -> None:
+        """Read from `step` on; `position` is that of the block that ends there."""
+        stream = self._task.stream
+        if stream is not None and step != self._next:
+            if step > 0 and position is None:
+                raise ValueError(f"No position of the batches of step {step} is known.")
+            self._reader = stream.open()
+            if position is not None and step > 0:
+                self._reader.seek(position)
+            self._held = []
+        if self.log is not None and step != self._next:
+            self._sums = self.log.at(step, position) if step else self._no_sums()
+        self._next = step
+
+    def read(self, count: int, length: int) -> Block:
+        """The next `count` steps, padded to `length`."""
+        start = self._next
+        if self._task.stream is None:
+            seeds = [self._task.host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
+            for batches in seeds:
+                check_batches_finite(batches, start)
+                self._check_shapes(batches, start)
+            self._compare(seeds, count)
+            batches = jax.tree.map(lambda *leaves: _pad(np.stack([np.asarray(x) for x in leaves]), length, 1), *seeds)
+            position = {} if self.log is None else {"read": self._sums}
+        else:
+            assert self._reader is not None
+            held, self._held = self._held[:count], self._held[count:]
+            some = [*held, *self._reader.read(count - len(held), self._num_steps)]
+            batches = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *some)
+            check_batches_finite(batches, start)
+            self._compare([batches], count)
+            batches = jax.tree.map(lambda leaf: _pad(leaf, length, 0), batches)
+            position = self._reader.position() if self.resumes else None
+            if position is not None and self.log is not None:
+                position["read"] = self._sums
+        self._next = start + count
+        return Block(start, count, batches, position)
+
+    def read_again(self, step: int) -> int:
+        """Compare the batches before `step` with those that were read, for a minute at most.
+
+        Returns:
+          The step until which that was done.
+
+        Raises:
+          ValueError: they are others.
+        """
+        if self.log is None:
+            return step
+        deadline = time.monotonic() + REREAD_SECONDS
+        self.seek(0, None)
+        while self._next < step and time.monotonic() < deadline:
+            stop = self.log.next_known(self._next, step)
+            count = min(stop - self._next, self.longest_block(step))
+            self.read(count, count)
+        return self._next
+
+    def accepts(self, position: object, step: int) -> bool:
+        """Whether `seek` can take such a position, as a file gives it."""
+        stream = self._task.stream
+        if stream is not None and not self.resumes:
+            return position is None
+        if not isinstance(position, dict) or (self.log is not None and not is_sums(position.get("read"))):
+            return False
+        return stream is None or (position.get("total") == step and stream.accepts(position))
+
+    def _no_sums(self) -> Sums:
+        """Before anything is read."""
+        return [[0] * len(jax.tree.leaves(self.first)) for _ in range(1 if self.shared else len(self._keys))]
+
+    def _compare(self, seeds: Sequence[Batch], count: int) -> None:
+        """Take note of the batches of the next steps, and compare them if they were read before."""
+        if self.log is None:
+            return
+        self._sums = extend(self._sums, seeds)
+        self.log.check(self._next, self._next + count, self._sums, by_epoch=self.shared)
+
+    def _read_first(self) -> Batch:
+        """The batches of step 0, which are given again by `read`."""
+        if self._task.stream is None:
+            seeds = [self._task.host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
+            self.shardings = tuple(_sharding_from(leaf, 1) for leaf in jax.tree.leaves(seeds[0]))
+            return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
+        self._reader = self._task.stream.open()
+        self._held = self._reader.read(1, self._num_steps)
+        self.shardings = tuple(_sharding_from(leaf, 0) for leaf in jax.tree.leaves(self._held[0]))
+        return jax.tree.map(np.asarray, self._held[0])
+
+    def _check_shapes(self, batches: Batch, start: int) -> None:
+        first = jax.tree.map(lambda leaf: leaf[0], self.first)
+        difference = first_difference(first, jax.tree.map(lambda leaf: leaf[0], batches))
+        if difference:
+            raise ValueError(
+                f"`batches_between(key, start, stop)` must give batches of one shape, but that of step {start} differs "
+                f"from that of step 0: {difference}."
+            )
+
+
+def _sharding_from(leaf: Any, axis: int) -> NamedSharding | None:
+    """How the axes of an array from one on are spread over devices."""
+    sharding = sharding_of(leaf)
+    if not isinstance(sharding, NamedSharding):
+        return None
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[axis:]))
+
+
+REREAD_SECONDS = 60.0
+"""Time for reading again what was trained on before an interruption."""
+
+
+def unread_note(until: int, step: int) -> str:
+    """What to report where `BatchSource.read_again` ran out of time."""
+    return (
+        f"The batches of steps {until} to {step - 1} were not read again, since that takes longer than "
+        f"{REREAD_SECONDS:g} s: they are taken to be those that were trained on."
+    )
+
+
+CHECKED_STEPS = 8
+"""Steps on which random access is compared with the batches in their order."""
+
+
+def _is_in_the_call(task: Task) -> bool:
+    """Whether the description of a call has all numbers that the batches are made of."""
+    if task.stream is not None:
+        return task.arrays is task.stream.source
+    sampler = getattr(task.batches_between, "__self__", None)
+    return isinstance(sampler, EpochSampler) and task.arrays is sampler.arrays
+
+
+def _check_access(task: Task, key: Key, steps: int) -> None:
+    """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
+    middle = steps // 2
+    every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))
+    check_prefix(task.sample_batches, key, every, steps)
+    expected = jax.tree.map(lambda leaf: leaf[middle:], every)
+    pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(later), strict=False)
+    difference = first_difference(expected, later) or any(
+        not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=jnp.issubdtype(a.dtype, jnp.floating))
+        for a, b in pairs
+    )
+    if difference:
+        raise ValueError(
+            f"`Task(batches_between=...)` must give the batches of sample_batches, but batches_between(key, {middle}, "
+            f"{steps}) is not the end of sample_batches(key, {steps}). Draw the batch of step t from "
+            "jax.random.fold_in(key, t) in both."
+        )
+
+
+def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
+    missing = length - array.shape[axis]
+    if missing == 0:
+        return array
+    shape = list(array.shape)
+    shape[axis] = missing
+    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=axis)
+
+
+class ReadAhead:
+    """Reads blocks in a thread while the device works on earlier ones.
+
+    Args:
+      source: where they come from; used by this thread alone until `close`.
+      place: puts a block's batches on the devices.
+      start, stop: steps to read.
+      boundaries: increasing steps at which a block must end; the last is `stop`.
+      length: steps of the padded block.
+      steps_at_once: steps in a block, until told otherwise.
+    """
+
+    def __init__(
+        self,
+        source: BatchSource,
+        place: Callable[[PyTree], PyTree],
+        start: int,
+        boundaries: Sequence[int],
+        length: int,
+        steps_at_once: int,
+    ):
+        self.steps_at_once = steps_at_once
+        self._source, self._place, self._length = source, place, length
+        self._start, self._boundaries = start, boundaries
+        self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
+        self._closed = threading.Event()
+        self._settings = current_settings()
+        self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> Block:
+        """The next block.
+
+        Raises:
+          Whatever reading it raised.
+        """
+        block = self._blocks.get()
+        if isinstance(block, BaseException):
+            raise block
+        return block
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._blocks.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.01)
+
+    def _work(self) -> None:
+        step = self._start
+        try:
+            with with_settings(self._settings):
+                for boundary in self._boundaries:
+                    while step < boundary and not self._closed.is_set():
+                        count = min(self.steps_at_once, boundary - step)
+                        block = self._source.read(count, self._length)
+                        self._blocks.put(block._replace(batches=self._place(block.batches)))
+                        step += count
+        except BaseException as error:
+            self._blocks.put(error)
+
+
+def check_divides(batches: Batch, axis: int, parts: int) -> None:
+    """Raise unless the examples of a batch can be spread over the mesh's "data" axis.
+
+    Args:
+      batches: of one step, or of one step of every seed.
+      axis: the axis of the examples.
+      parts: devices along "data".
+    """
+    for leaf in jax.tree.leaves(batches):
+        if leaf.ndim > axis and leaf.shape[axis] % parts:
+            raise ValueError(
+                f'`sweep(mesh=...)` has {parts} devices along "data", which must divide the {leaf.shape[axis]} '
+                f"examples of a training batch ({describe(leaf)}). Choose another batch size or another mesh."
+            )

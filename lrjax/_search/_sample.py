@@ -1,0 +1,112 @@
+"""From learning rates to the curve: the one place where the finder meets the trial engine."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from .._checks import check_count, check_key, check_lrs, on_host, show
+from .._curve import LossCurve
+from .._engine import Executor, Round, Task, TrialRunner
+from .._types import Array, Float, Key, OptimizerFactory
+
+
+@on_host
+def sample_losses(
+    task: Task,
+    make_optimizer: OptimizerFactory,
+    lrs: Float[Array, " trials"] | Float[np.ndarray, " trials"] | Sequence[float],
+    *,
+    key: Key,
+    num_steps: int = 20,
+    num_seeds: int | None = 1,
+    horizons: Sequence[int] = (),
+    executor: Executor = "auto",
+    mesh: Mesh | None = None,
+) -> LossCurve:
+    """Train one independent copy per learning rate and seed, and evaluate each.
+
+    All copies of a seed start from identical parameters and see identical batches and dropout keys. Adding a
+    learning rate never changes another one's losses.
+
+    Args:
+      task: what is trained.
+      make_optimizer: `make_optimizer(lr) -> optax optimizer`, for example `optax.adam`. It is called with a traced
+        lr, so it must not branch on it in Python.
+      lrs: learning rates, > 0 and all different, in any order. Shape (trials,).
+      key: PRNG key. Seed s uses fold_in(key, s).
+      num_steps: training batches of every copy: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
+      num_seeds: seeds, >= 1; None: 3, or as many as the data allow.
+      horizons: further numbers of batches, below num_steps, after which to evaluate as well.
+      executor: "auto", "vmap", "map", "loop" or `lrjax.Chunked(k)`; they give the same curve.
+      mesh: devices over whose first axis the copies are spread; None: all local devices.
+
+    Returns:
+      The curve, with the lrs in increasing order. Its horizons count updates.
+
+    Raises:
+      TypeError, ValueError: bad learning rates, key, task or optimizer; the message says which and what to do.
+
+    Source: "Learning rate optimization through step sampling", section 3.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp, optax, lrjax
+      >>> task = lrjax.Task(
+      ...     init=jnp.array([1.0]), loss_fn=lambda w, batch, key: jnp.sum(w**2) / 2,
+      ...     sample_batches=lambda key, n: jnp.zeros((n, 1)), eval_batches=[jnp.zeros(1)],
+      ... )
+      >>> curve = lrjax.sample_losses(task, optax.sgd, [0.5, 0.1], key=jax.random.key(0), num_steps=1)
+      >>> [round(float(loss), 3) for loss in curve.final[0]]
+      [0.405, 0.125]
+    """
+    values = check_lrs("sample_losses(lrs=...)", lrs)
+    runner = TrialRunner(
+        "sample_losses",
+        task,
+        make_optimizer,
+        key=check_key("sample_losses(key=...)", key),
+        horizons=check_horizons("sample_losses", num_steps, horizons),
+        num_seeds=num_seeds,
+        executor=executor,
+        mesh=mesh,
+    )
+    return sample_round(runner, values)
+
+
+def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int, ...]:
+    """The horizons in increasing order, the last being num_steps."""
+    steps = check_count(f"{where}(num_steps=...)", num_steps, unit="optimizer updates")
+    sequence = isinstance(horizons, Sequence) or (isinstance(horizons, np.ndarray) and horizons.ndim == 1)
+    if isinstance(horizons, (str, bytes)) or not sequence:
+        raise TypeError(f"`{where}(horizons=...)` must be a sequence of step counts, got {show(horizons)}.")
+    counts = [check_count(f"{where}(horizons=...)", n, unit="optimizer updates") for n in cast(Sequence, horizons)]
+    if any(n > steps for n in counts):
+        raise ValueError(
+            f"`{where}(horizons=...)` must not exceed num_steps={steps}, got {max(counts)}. "
+            "Raise num_steps: it is the last horizon."
+        )
+    return tuple(sorted({*counts, steps}))
+
+
+def sample_round(runner: TrialRunner, lrs: np.ndarray, *, number: int = 0) -> LossCurve:
+    """Run one round of learning rates and put it in order."""
+    lrs = np.sort(lrs)
+    return curve_of(runner, lrs, runner.run(lrs), number)
+
+
+def curve_of(runner: TrialRunner, lrs: np.ndarray, result: Round, number: int) -> LossCurve:
+    """The curve of a round; a loss that is not finite reads inf."""
+    losses = result.metrics["loss"]
+    dtype, done = runner.experiment.dtype, runner.experiment.accumulation.done(runner.num_steps)
+    diverged = np.asarray(result.diverged_at)
+    return LossCurve(
+        lrs=jnp.asarray(lrs, dtype),
+        losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
+        initial_loss=jnp.asarray(runner.reference.initial_loss, losses.dtype),
+        horizons=jnp.asarray(done[list(runner.experiment.spec.horizons)], jnp.int32),
+        rounds=jnp.full(len(lrs), number, jnp.int32),
+        diverged_at=jnp.asarray(np.where(diverged < 0, diverged, done[diverged]), jnp.int32),
+        metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
+    )

@@ -1,0 +1,147 @@
+"""What has been measured so far, and what follows from it: who is alive, and which waves are to be run."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._engine import Engine, bucket
+from .._types import Bool, Float, Int
+from ._grid import Grid
+from ._stop import Stop, SuccessiveHalving
+
+
+class Wave(NamedTuple):
+    """Lanes that run together: trials of one family.
+
+    Attributes:
+      family: index of the family.
+      members: which of the family's trials, increasing.
+      width: lanes of a seed in the program.
+    """
+
+    family: int
+    members: Int[np.ndarray, " members"]
+    width: int
+
+
+class Given(NamedTuple):
+    """What the same call with fewer settings has measured; it is not trained again.
+
+    Attributes:
+      trials: which ones.
+      events: the lines of their evaluations.
+    """
+
+    trials: Bool[np.ndarray, " trials"]
+    events: list[dict[str, Any]]
+
+
+class Timetable(NamedTuple):
+    """When lanes are evaluated and cut.
+
+    Attributes:
+      evaluations: increasing steps; the last is the end.
+      rungs: steps at which trials are compared, and the end.
+    """
+
+    evaluations: tuple[int, ...]
+    rungs: tuple[int, ...]
+
+    def span(self, segment: int) -> tuple[int, int]:
+        """First step of a segment, and the step at which it ends."""
+        return (self.rungs[segment - 1] if segment else 0), self.rungs[segment]
+
+    def boundaries(self, segment: int) -> tuple[int, ...]:
+        """Evaluations in a segment."""
+        start, stop = self.span(segment)
+        return tuple(step for step in self.evaluations if start < step <= stop)
+
+
+def make_timetable(num_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
+    """Evaluate every so many steps or at the steps given, at every rung and at the end."""
+    rungs = stop.rungs(num_steps) if stop is not None else ()
+    regular = range(eval_every, num_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
+    evaluations = {*regular, *rungs, num_steps}
+    return Timetable(tuple(sorted(evaluations)), (*rungs, num_steps))
+
+
+class Ledger:
+    """Metrics of every trial, seed and evaluation; nan where there is none.
+
+    Args:
+      grid: the trials.
+      num_seeds: seeds.
+      timetable: the evaluations.
+      stop: who is stopped.
+      lanes_per_wave: for each family, how many lanes of a seed fit.
+      given: what is known from the start.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        num_seeds: int,
+        timetable: Timetable,
+        stop: Stop | None,
+        lanes_per_wave: Sequence[int],
+        given: Given,
+    ):
+        self.grid, self.timetable, self.stop = grid, timetable, stop
+        self.lanes_per_wave = tuple(lanes_per_wave)
+        self.shape = (grid.num_trials, num_seeds, len(timetable.evaluations))
+        self.metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]] = {}
+        self.diverged_at = np.full(self.shape[:2], -1)
+        self.measured = np.zeros(self.shape, bool)
+        self.positions: dict[int, Any] = {}
+        self.given = given.trials
+        for event in given.events:
+            self.record(event)
+
+    def record(self, event: dict[str, Any]) -> None:
+        """Take over the line of an evaluation."""
+        place = self.timetable.evaluations.index(event["step"])
+        self.positions[event["step"]] = event["position"]
+        for seed, trials in enumerate(event["trials"]):
+            index = np.asarray(trials, int)
+            self.measured[index, seed, place] = True
+            self.diverged_at[index, seed] = event["diverged_at"][seed]
+            for name, values in event["metrics"].items():
+                table = self.metrics.setdefault(name, np.full(self.shape, np.nan))
+                table[index, seed, place] = [float(value) for value in values[seed]]
+
+    def alive(self, family: int) -> Bool[np.ndarray, "seeds family"]:
+        """Which lanes of a family have not diverged."""
+        return self.diverged_at[self.grid.families[family].trials].T < 0
+
+    def survivors(self, segment: int) -> Bool[np.ndarray, " trials"]:
+        """The trials that begin a segment."""
+        alive = np.ones(self.grid.num_trials, bool)
+        for rung in self.timetable.rungs[:segment]:
+            assert isinstance(self.stop, SuccessiveHalving)
+            place = self.timetable.evaluations.index(rung)
+            values = np.where(self.diverged_at < 0, self.metrics[self.stop.metric][:, :, place], np.nan)
+            alive = self.stop.keep(values.T, alive)
+        return alive
+
+    def waves(self, segment: int, engine: Engine) -> list[Wave]:
+        """What a segment has to run."""
+        survivors = self.survivors(segment) & ~self.given
+        waves = []
+        for index, family in enumerate(self.grid.families):
+            members = np.flatnonzero(survivors[family.trials])
+            if not len(members):
+                continue
+            most = self.lanes_per_wave[index]
+            first_width = engine.width_for(_even(int((~self.given[family.trials]).sum()), most))
+            size = _even(len(members), most)
+            for start in range(0, len(members), size):
+                width = bucket(min(size, len(members)), first_width, engine.unit)
+                waves.append(Wave(index, members[start : start + size], width))
+        return waves
+
+
+def _even(count: int, most: int) -> int:
+    """The size of the parts when `count` is cut into as few equal parts as possible, none above `most`."""
+    parts = -(-count // most)
+    return -(-count // parts)

@@ -1,0 +1,345 @@
+"""The running of a sweep: segments between rungs, the waves of each, and the blocks of steps of each wave."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._engine import CALL_SECONDS, FIRST_STEPS, Lanes, ReadAhead, agree_on_least, deal, make_lanes, out_of_memory
+from ._ledger import Wave
+from ._parked import LostLanes, ParkedLanes
+from ._result import SweepInterrupted, SweepResult
+from ._resume import Start, find_start
+from ._store import Cadence
+from ._sweep_progress import Evaluation, SweepReporter
+from ._sweep_setup import Setup
+
+
+class SweepRun:
+    """One run of a sweep, from where its folder left off.
+
+    Args:
+      setup: what it runs with.
+      reporter: who is told.
+      checkpoint_seconds: time between checkpoints.
+    """
+
+    def __init__(self, setup: Setup, reporter: SweepReporter, checkpoint_seconds: float):
+        self.setup, self.reporter, self._interrupted = setup, reporter, False
+        self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
+        self.parked = ParkedLanes(setup)
+        self.ledger = setup.new_ledger()
+        self._cadence = Cadence(checkpoint_seconds)
+
+    def run(self) -> SweepResult:
+        """Run what is left, and return everything.
+
+        Raises:
+          SweepInterrupted: Ctrl-C.
+        """
+        try:
+            self.reporter.begin(self.setup.num_steps, silent=self.engine.several_hosts and jax.process_index() != 0)
+            self.setup.decide()
+            while not self._try():
+                pass
+        except KeyboardInterrupt as error:
+            self._interrupted = True
+            raise SweepInterrupted(self._how_to_go_on(), self._result()) from error
+        if self.store is not None:
+            self.store.finish()
+        return self._result()
+
+    def _try(self) -> bool:
+        """Run the segments; False if memory ran out or lanes were lost, and it has to begin again."""
+        start = find_start(self.setup)
+        self.ledger = start.ledger
+        self._count_planned(start)
+        self.execution.waves = len(self.ledger.waves(0, self.engine))
+        live: Lanes | None = None
+        for segment in range(start.segment, len(self.setup.timetable.rungs)):
+            try:
+                live = self._run_segment(segment, start if segment == start.segment else None, live)
+            except _TooWide as wide:
+                self.setup.narrow(wide.family, wide.__cause__)
+                self.parked = ParkedLanes(self.setup)
+                return False
+            except LostLanes:
+                self.parked = ParkedLanes(self.setup)
+                return False
+        return True
+
+    def _run_segment(self, segment: int, start: Start | None, live: Lanes | None) -> Lanes | None:
+        """Run the waves up to a rung; the lanes of the only one go on from there."""
+        waves = self.ledger.waves(segment, self.engine)
+        last = segment == len(self.setup.timetable.rungs) - 1
+        for number in range(start.wave if start else 0, len(waves)):
+            begun = start if start is not None and number == start.wave else None
+            running = self._begin(segment, number, waves, begun, live)
+            live = None
+            self.reporter.stage = _stage(segment, len(self.setup.timetable.rungs), number, len(waves))
+            self._run_wave(running)
+            if last:
+                continue
+            if len(waves) == 1:
+                live = running.lanes
+            else:
+                self.parked.put(segment, number, running.lanes)
+        if segment > 0:
+            self.parked.forget(segment - 1)
+        return live
+
+    def _begin(
+        self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
+    ) -> "_Running":
+        """A wave's lanes: loaded, carried over from the segment before, gathered from what waited, or new."""
+        with self._failing(waves[number]):
+            return self._begin_lanes(segment, number, waves, start, live)
+
+    def _begin_lanes(
+        self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
+    ) -> "_Running":
+        engine, wave, seeds = self.engine, waves[number], self.setup.num_seeds
+        family = self.setup.grid.families[wave.family]
+        if start is not None and start.meta is not None:
+            lanes = make_lanes(engine, family.settings, np.asarray(start.meta["rows"]), start.state)
+            meta = start.meta
+            return _Running(segment, number, wave, lanes, start.step, meta["since"], meta["position"])
+        step = self.setup.timetable.span(segment)[0]
+        position = self.ledger.positions.get(step)
+        if live is not None and len(waves) == 1:
+            going_on = np.zeros((seeds, len(family.trials)), bool)
+            going_on[:, wave.members] = True
+            live.keep(going_on)
+            return _Running(segment, number, wave, live, step, step, position)
+        rows = deal(engine, np.tile(wave.members, (seeds, 1)), wave.width)
+        state = self.parked.get(segment - 1, wave, rows, self.ledger) if segment else None
+        self.execution.widths.append(wave.width)
+        return _Running(segment, number, wave, make_lanes(engine, family.settings, rows, state), step, step, position)
+
+    def _run_wave(self, running: "_Running") -> None:
+        """Train a wave to the end of its segment."""
+        several, lanes, first = self.engine.several_hosts, running.lanes, running.step
+        boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
+        self.setup.source.seek(first, running.position if first else None)
+        self.execution.width = max(self.execution.width, lanes.rows.shape[1])
+        length = self.engine.block
+        at_once = length if several else min(FIRST_STEPS, length)
+        reader = ReadAhead(self.setup.source, self.engine.place_batches, first, boundaries, length, at_once)
+        try:
+            for boundary in boundaries:
+                while running.step < boundary:
+                    seconds = self._train_block(reader, running, running.step == first)
+                    if not several:  # other hosts must make the same calls
+                        reader.steps_at_once = max(1, min(length, int(CALL_SECONDS / max(seconds, 1e-9))))
+                        if running.step < boundary:
+                            self._save(running)
+                self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
+                self._evaluate(running, boundary == boundaries[0])
+                if not (lanes.rows >= 0).any():
+                    return
+                self._save(running)
+        finally:
+            reader.close()
+
+    def _train_block(self, reader: ReadAhead, running: "_Running", first: bool) -> float:
+        """Train on the next block; the seconds that a step takes."""
+        started, compiled = time.perf_counter(), self.execution.compile_seconds
+        block = reader()
+        read = time.perf_counter()
+        with self._failing(running.wave if first else None):
+            running.lanes.advance(block)
+            running.lanes.wait()
+        ended, compiling = time.perf_counter(), self.execution.compile_seconds - compiled
+        self.execution.stall_seconds += read - started
+        self.execution.run_seconds += ended - started - compiling
+        running.step, running.position = block.start + block.count, block.position
+        lanes = int((running.lanes.rows >= 0).sum())
+        self.execution.updates += lanes * block.count
+        self.reporter.lanes, self.reporter.bytes = lanes, self.execution.bytes
+        self.reporter.advance(running.step, lanes * block.count)
+        return (ended - read - compiling) / block.count
+
+    def _evaluate(self, running: "_Running", first: bool) -> None:
+        """Measure a wave's lanes, write that down, and stop those that are to be stopped."""
+        started, compiled = time.perf_counter(), self.execution.compile_seconds
+        with self._failing(running.wave if first else None):
+            metrics, diverged = running.lanes.evaluate()
+        metrics["train_loss"] = metrics["train_loss"].astype(np.float64) / (running.step - running.since)
+        trials = self.setup.grid.families[running.wave.family].trials
+        held = [np.sort(row[row >= 0]) for row in running.lanes.rows]
+        event = {
+            "plan": self.setup.plan,
+            "segment": running.segment,
+            "wave": running.number,
+            "step": running.step,
+            "position": running.position,
+            "trials": [trials[index].tolist() for index in held],
+            "diverged_at": [diverged[seed, index].tolist() for seed, index in enumerate(held)],
+            "metrics": {
+                name: [[_strict(x) for x in values[seed, index]] for seed, index in enumerate(held)]
+                for name, values in metrics.items()
+            },
+            "over": False,
+        }
+        if self.setup.stop is not None:
+            event["over"] = all(x >= 0 for part in event["diverged_at"] for x in part)
+        self.ledger.record(event)
+        if self.store is not None:
+            self.store.append([event])
+        if self.setup.stop is not None:
+            running.lanes.keep(self.ledger.alive(running.wave.family))
+        running.since = running.step
+        compiling = self.execution.compile_seconds - compiled
+        self.execution.run_seconds += time.perf_counter() - started - compiling
+        self.reporter.advance(running.step, 0, self._evaluation(event))
+
+    @contextlib.contextmanager
+    def _failing(self, wave: Wave | None) -> Iterator[None]:
+        """Say what it means when the runtime fails; `wave` may be run again with narrower programs."""
+        try:
+            yield
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if wave is not None and out_of_memory(error):
+                raise _TooWide(wave.family) from error
+            if self.engine.several_hosts:
+                raise _lost_host(error) from error
+            raise
+
+    def _evaluation(self, event: dict[str, Any]) -> Evaluation:
+        trials = np.concatenate([np.asarray(index, int) for index in event["trials"]])
+        seeds = np.concatenate([np.full(len(index), seed) for seed, index in enumerate(event["trials"])])
+        return Evaluation(
+            step=event["step"],
+            trials=trials,
+            seeds=seeds,
+            settings={name: column[trials] for name, column in self.setup.grid.columns.items()},
+            metrics={
+                name: np.asarray([float(x) for part in values for x in part])
+                for name, values in event["metrics"].items()
+            },
+        )
+
+    def _count_planned(self, start: Start) -> None:
+        """Tell the reporter what there is to do, as far as is known: a rung keeps about one in `factor`."""
+        planned, trials, timetable = 0, self.setup.grid.num_trials, self.setup.timetable
+        for segment in range(len(timetable.rungs)):
+            if segment <= start.segment:
+                trials = int(self.ledger.survivors(segment).sum())
+            else:
+                trials = -(-trials // getattr(self.setup.stop, "factor", 1))
+            begin, end = timetable.span(segment)
+            planned += trials * self.setup.num_seeds * (end - begin)
+        self.reporter.planned = planned
+        steps = np.where(self.ledger.measured, np.asarray(timetable.evaluations), 0).max(axis=2)
+        self.reporter.skip(int(steps.sum()))
+
+    def _save(self, running: "_Running") -> None:
+        """Write a checkpoint if it is time."""
+        store = self.store
+        if store is None:
+            return
+        due = self._cadence.due() and not store.busy
+        if self.engine.several_hosts:
+            mine = 0.0 if due and jax.process_index() == 0 else 1.0
+            due = agree_on_least(mine, self.engine.mesh) == 0.0
+        if not due:
+            return
+        started = time.perf_counter()
+        meta = {
+            "plan": self.setup.plan,
+            "segment": running.segment,
+            "wave": running.number,
+            "step": running.step,
+            "since": running.since,
+            "position": running.position,
+            "rows": running.lanes.rows.tolist(),
+        }
+        store.save("checkpoint", meta, running.lanes.state())
+        cost = time.perf_counter() - started
+        self.execution.checkpoints += 1
+        self.execution.checkpoint_seconds += cost
+        self._cadence.done(cost)
+
+    def _result(self) -> SweepResult:
+        ledger, setup = self.ledger, self.setup
+        steps = np.asarray(setup.timetable.evaluations)
+        last = np.where(ledger.measured, steps, 0).max(axis=2)
+        whole = setup.grid.num_trials * setup.num_seeds * setup.num_steps
+        saved = 0 if self._interrupted else whole - int(last.sum())
+        return SweepResult(
+            names=tuple(axis.names for axis in setup.grid.axes),
+            shape=tuple(axis.length for axis in setup.grid.axes),
+            columns=setup.grid.columns,
+            specs=setup.grid.specs,
+            steps=steps,
+            metrics=ledger.metrics,
+            diverged_at=ledger.diverged_at,
+            stopped_at=np.where(last < setup.num_steps, last, -1),
+            num_steps=setup.num_steps,
+            execution=dataclasses.replace(self.execution, updates_saved=saved),
+        )
+
+    def _how_to_go_on(self) -> str:
+        if self.store is None:
+            return "The sweep was interrupted; `.result` holds what was measured until then."
+        return (
+            f"The sweep was interrupted; `.result` holds what was measured until then. The same call with "
+            f"directory={self.store.directory!r} goes on."
+        )
+
+
+@dataclasses.dataclass
+class _Running:
+    """A wave on its way.
+
+    Attributes:
+      segment, number: which wave.
+      wave: its trials.
+      lanes: its lanes.
+      step: updates they have done.
+      since: the step of the last evaluation, or of the segment's beginning.
+      position: where the reader of the batches is; None where it has no place to go back to.
+    """
+
+    segment: int
+    number: int
+    wave: Wave
+    lanes: Lanes
+    step: int
+    since: int
+    position: dict[str, Any] | None
+
+
+class _TooWide(Exception):
+    """A program of this family ran out of memory before it did anything."""
+
+    def __init__(self, family: int):
+        self.family = family
+
+
+def _stage(segment: int, segments: int, wave: int, waves: int) -> str:
+    words = ["training"]
+    if segments > 1:
+        words.append(f"rung {segment + 1}/{segments}")
+    if waves > 1:
+        words.append(f"wave {wave + 1}/{waves}")
+    return ", ".join(words)
+
+
+def _strict(value: Any) -> float | str:
+    number = float(value)
+    return number if np.isfinite(number) else repr(number)
+
+
+def _lost_host(error: BaseException) -> RuntimeError:
+    """What to say where the runtime failed on several hosts: mostly another one is gone."""
+    lines = str(error).strip().splitlines()
+    return RuntimeError(
+        "The sweep lost contact with another process: it ended, was killed, or cannot be reached. Start all processes "
+        "again with the same call; with a directory they go on from the last checkpoint. The runtime said: "
+        f"{lines[0] if lines else type(error).__name__}"
+    )

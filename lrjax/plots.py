@@ -1,0 +1,12 @@
+"""Every picture. Matplotlib is imported inside the functions; pyplot and the rcParams are never touched.
+
+Each function takes axes to draw into, or makes a new figure, and returns the axes: `axes.figure.savefig(path)` writes
+the picture, and a notebook shows `axes.figure`. Nothing depends on colour alone, so all of them print in grey.
+"""
+
+from ._search import plot_curvature as plot_curvature
+from ._search import plot_finder as plot_finder
+from ._search import plot_range_test as plot_range_test
+from ._search import plot_search as plot_search
+from ._sweeps import plot_sweep as plot_sweep
+from .schedules._picture import plot_schedules as plot_schedules
