@@ -16,7 +16,7 @@ from found import found
 from rich.console import Console
 
 import lrjax
-from lrjax import _progress, plots, schedules
+from lrjax import _progress, schedules
 from lrjax._search import _picture
 from lrjax.demos import digits
 
