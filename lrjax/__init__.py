@@ -80,6 +80,7 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
+    "._engine": ("SweepExecution",),
     "._plan": (
         "PeakNotFound",
         "Recommendation",
@@ -103,7 +104,6 @@ _LATER = {
         "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepExecution",
         "SweepInterrupted",
         "SweepPlan",
         "SweepProgress",
