@@ -20,6 +20,7 @@ from ._curve import midpoint as midpoint
 from ._curve import steepest as steepest
 from ._engine import Chunked as Chunked
 from ._engine import Execution as Execution
+from ._engine import SweepExecution as SweepExecution
 from ._engine import Task as Task
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
@@ -51,7 +52,6 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from ._engine import SweepExecution as SweepExecution
     from ._plan import PeakNotFound as PeakNotFound
     from ._plan import Recommendation as Recommendation
     from ._plan import TunedPeak as TunedPeak
