@@ -320,7 +320,6 @@ KNOWN: dict[str, set[str]] = {
         "paper_figures/shapes.py",
         "paper_figures/style.py",
         "tests/found.py",
-        "tests/fuzz_table.py",
         "tests/test_second_stage.py",
         "tests/test_bad_arguments.py",
         "tests/test_carried.py",
