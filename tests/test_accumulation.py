@@ -132,10 +132,11 @@ def own_step(num_steps):
         return state | {"opt": state["opt"]._replace(inner_opt_state=inner)}
 
     state = {"w": jnp.zeros(2), "opt": optimizer.init(jnp.zeros(2))}
-    batches, options = list(X.reshape(-1, 4, 2)), {"num_seeds": 1, "refine": None, "executor": "map"}
-    return find_lr_for_step(
-        step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, num_steps=num_steps, **options
+    batches, options = (
+        list(X.reshape(-1, 4, 2)),
+        doors.of_step({"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}),
     )
+    return find_lr_for_step(step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, **options)
 
 
 CASES = {

@@ -128,9 +128,11 @@ def code_of(make: functools.partial[Schedule], peak: float) -> str:
 
 
 def _doubts(result: Any) -> list[str] | None:
-    """The names of the warnings; None if the result has none to read."""
+    """The names of the warnings, those of an earlier stage too; None if the result has none to read."""
     warnings = getattr(result, "warnings", None)
-    return [str(warning.name) for warning in warnings] if isinstance(warnings, tuple) else None
+    if not isinstance(warnings, tuple):
+        return None
+    return [*dict.fromkeys([*(str(one.name) for one in warnings), *map(str, getattr(result, "doubts", ()))])]
 
 
 def _by_max_lr(stage: LRResult, peak: float, total: int) -> str:
