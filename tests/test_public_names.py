@@ -91,7 +91,7 @@ ARROWS = {
     "range_rules": set(),
     "_curve": set(),
     "_engine": set(),
-    "_search": {"_curve", "_engine", "_sweeps", "range_rules"},
+    "_search": {"_curve", "_engine", "range_rules"},
     "_sweeps": {"_engine", "schedules"},
     "_plan": {"_curve", "_engine", "_search", "schedules"},
     "experimental": {"_curve", "_engine", "_search", "schedules"},
