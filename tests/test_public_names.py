@@ -279,7 +279,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "arrows": {
         "_plan -> _engine",
-        "_search -> _sweeps",
         "experimental -> _engine",
         "experimental -> _search",
         "experimental -> schedules",
