@@ -22,13 +22,13 @@ from ._engine import Chunked as Chunked
 from ._engine import Execution as Execution
 from ._engine import SweepExecution as SweepExecution
 from ._engine import Task as Task
+from ._failure import LRNotFound as LRNotFound
+from ._failure import SearchInterrupted as SearchInterrupted
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
-from ._search import LRNotFound as LRNotFound
 from ._search import Preview as Preview
 from ._search import RangeTest as RangeTest
 from ._search import RefindResult as RefindResult
-from ._search import SearchInterrupted as SearchInterrupted
 from ._search import SearchProgress as SearchProgress
 from ._search import Suggestions as Suggestions
 from ._search import auto as auto
@@ -52,7 +52,6 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from ._plan import PeakNotFound as PeakNotFound
     from ._plan import Recommendation as Recommendation
     from ._plan import TunedPeak as TunedPeak
     from ._plan import peak_for as peak_for
@@ -70,7 +69,6 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepInterrupted as SweepInterrupted
     from ._sweeps import SweepPlan as SweepPlan
     from ._sweeps import SweepProgress as SweepProgress
     from ._sweeps import SweepResult as SweepResult
@@ -80,9 +78,7 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._engine": ("SweepExecution",),
     "._plan": (
-        "PeakNotFound",
         "Recommendation",
         "TunedPeak",
         "peak_for",
@@ -104,7 +100,6 @@ _LATER = {
         "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepInterrupted",
         "SweepPlan",
         "SweepProgress",
         "SweepResult",
