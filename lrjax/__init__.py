@@ -20,7 +20,6 @@ from ._curve import midpoint as midpoint
 from ._curve import steepest as steepest
 from ._engine import Chunked as Chunked
 from ._engine import Execution as Execution
-from ._engine import SweepExecution as SweepExecution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
@@ -45,6 +44,7 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
+    from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend

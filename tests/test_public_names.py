@@ -371,6 +371,7 @@ KNOWN: dict[str, set[str]] = {
         "_budget",
         "_course",
         "_explore",
+        "_preview",
         "_streams",
         "_sweep",
     },
