@@ -384,7 +384,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "long_files": {
         "_checks.py",
-        "_curve/_window.py",
         "_engine/_lane_engine.py",
         "_engine/_runner.py",
         "_engine/_task.py",
