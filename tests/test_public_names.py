@@ -274,7 +274,6 @@ KNOWN: dict[str, set[str]] = {
         "_sweeps._picture <-> _sweeps._result",
         "schedules._describe <-> schedules._picture",
     },
-    "arrows": {},
     "private_files": {
         "_plan._peak takes schedules._describe",
         "_plan._recommend takes schedules._describe",
