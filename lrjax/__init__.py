@@ -20,7 +20,6 @@ from ._curve import midpoint as midpoint
 from ._curve import steepest as steepest
 from ._engine import Chunked as Chunked
 from ._engine import Execution as Execution
-from ._engine import SweepExecution as SweepExecution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
@@ -72,7 +71,6 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
         "TunedPeak",

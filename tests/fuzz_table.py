@@ -142,7 +142,7 @@ SWEPT = lrjax.SweepResult(
     diverged_at=np.full((2, 1), -1),
     stopped_at=np.full((2, 1), -1),
     num_steps=2,
-    execution=lrjax.SweepExecution(requested="map", used="map"),
+    execution=lrjax.Execution(requested="map", used="map"),
 )
 RUNG = SearchRung(
     num_steps=5,
@@ -412,7 +412,6 @@ RESULTS = (
     "SearchRung",
     "SearchWarning",
     "Suggestions",
-    "SweepExecution",
     "SweepPlan",
     "SweepProgress",
     "SweepResult",

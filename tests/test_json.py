@@ -13,7 +13,7 @@ import pytest
 from found import found
 
 import lrjax
-from lrjax._engine import Execution, SweepExecution
+from lrjax._engine import Execution
 
 
 def with_seeds(result):
@@ -92,7 +92,7 @@ def swept(shape=(3, 2), evaluations=2):
         diverged_at=np.full((trials, 2), -1),
         stopped_at=np.full((trials, 2), -1),
         num_steps=20,
-        execution=SweepExecution(requested="auto", used="map", widths=[6], notes=["A note."]),
+        execution=Execution(requested="auto", used="map", widths=[6], notes=["A note."]),
         specs={"schedule": [{"name": "constant", "value": 0.1}, {"0": 0.5}, 3, 4][: shape[-1]]},
     )
 

@@ -96,7 +96,7 @@ def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypat
     result = runner.run(LRS)
     assert runner.execution.used == f"chunked({lanes})"
     assert runner.execution.requested == "vmap"
-    assert 0 < runner.execution.predicted_bytes <= allowed
+    assert 0 < runner.execution.bytes <= allowed
     assert len(ran) == 1
     (note,) = runner.execution.notes
     pattern = rf"vmap with 8 lanes at once needs .*B, more than the .*B allowed: went on with chunked\({lanes}\)\."

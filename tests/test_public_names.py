@@ -42,7 +42,6 @@ NAMES = [
     "SearchWarningName",
     "StopDiverged",
     "SuccessiveHalving",
-    "SweepExecution",
     "SweepPlan",
     "SweepProgress",
     "SweepResult",

@@ -14,6 +14,7 @@ from ._devices import lane_axis as lane_axis
 from ._devices import lane_mesh as lane_mesh
 from ._devices import num_shards as num_shards
 from ._devices import spans_hosts as spans_hosts
+from ._execution import Execution as Execution
 from ._executors import Chunked as Chunked
 from ._executors import Executor as Executor
 from ._executors import Program as Program
@@ -30,7 +31,6 @@ from ._fit import resolve as resolve
 from ._folder import Folder as Folder
 from ._folder import Stored as Stored
 from ._lane_engine import Engine as Engine
-from ._lane_engine import SweepExecution as SweepExecution
 from ._lane_program import Lane as Lane
 from ._lanes import Lanes as Lanes
 from ._lanes import bucket as bucket
@@ -63,7 +63,6 @@ from ._promotion import with_weak_types as with_weak_types
 from ._record import digest_of as digest_of
 from ._rounds import Round as Round
 from ._rounds import take as take
-from ._runner import Execution as Execution
 from ._runner import TrialRunner as TrialRunner
 from ._seeds import Seed as Seed
 from ._seeds import draw_seeds as draw_seeds

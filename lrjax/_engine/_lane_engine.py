@@ -1,6 +1,5 @@
 """What all waves of a sweep share: seeds, evaluation set, programs, and where things lie on the devices."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -14,57 +13,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .._types import Array, Batch, Key, PyTree
 from ._data import stack_leaves
 from ._devices import agree_on_least, num_shards, place_on, spans_hosts
+from ._execution import Execution
 from ._executors import Chunked, Executor, compile_program
 from ._lane_program import Call, Feed, Lane, Origin, SweepProgram, begin_lane, evaluate_lane
 from ._memory import SHARE_OF_FREE, free_bytes, program_bytes, show_bytes
 from ._seeds import Seed
 from ._sharding import lead
 from ._trial import EvalData, TrialSpec
-
-
-@dataclasses.dataclass(kw_only=True)
-class SweepExecution:
-    """How a sweep was run; grows while it runs. Times and counts are of this process, not of the ones it resumed.
-
-    Attributes:
-      requested: the executor asked for.
-      used: the one that ran.
-      reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread, and each batch, as "4 x 2"; "1" where each trial keeps a
-        sharding of its own.
-      waves: groups of lanes that ran one after the other, because of memory or of their structure.
-      width: lanes of a seed that one program holds.
-      steps_per_call: updates of every lane in one call of the program.
-      bytes: memory of the largest program per device, from the compiler.
-      updates: optimizer updates done.
-      updates_saved: updates that pruning took away.
-      widths: the widths that lanes were compacted to, the first one included.
-      compile_seconds, run_seconds: wall time of compiling, and of training and evaluating.
-      stall_seconds: of run_seconds, how long the devices waited for batches.
-      checkpoint_seconds: how long training waited for checkpoints.
-      checkpoints: how many were begun.
-      resumed_at: the step at which this process went on; -1 if it began anew.
-      notes: what did not go as asked, in sentences.
-    """
-
-    requested: str
-    used: str = ""
-    reason: str = ""
-    devices: str = "1"
-    waves: int = 0
-    width: int = 0
-    steps_per_call: int = 0
-    bytes: int = 0
-    updates: int = 0
-    updates_saved: int = 0
-    widths: list[int] = dataclasses.field(default_factory=list)
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
-    stall_seconds: float = 0.0
-    checkpoint_seconds: float = 0.0
-    checkpoints: int = 0
-    resumed_at: int = -1
-    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 class Engine:
@@ -95,7 +50,7 @@ class Engine:
         shared: bool,
         batch_shardings: Sequence[NamedSharding | None],
         block: int,
-        execution: SweepExecution,
+        execution: Execution,
     ):
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor

@@ -1,6 +1,5 @@
 """Runs rounds of trials: places lanes in programs, keeps within memory, and reports what it took."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from ._checkpoint import Checkpoint
 from ._choice import choose, seconds_of, step_facts
 from ._data import stack_leaves
 from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
+from ._execution import Execution
 from ._executors import Chunked, Executor, Program, check_executor, compile_program, compile_step, run_on_host
 from ._memory import SHARE_OF_FREE, MemoryModel, free_bytes, memory_model, out_of_memory, program_bytes, show_bytes
 from ._optimizer import check_factory
@@ -32,32 +32,6 @@ MAP_SECONDS = 0.5
 """About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
 
 _choices = WeakCache(64)
-
-
-@dataclasses.dataclass(kw_only=True)
-class Execution:
-    """How the trials were run; grows while they run.
-
-    Attributes:
-      requested: the executor asked for.
-      used: the one that ran last, after `auto` and after what memory allowed.
-      reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread; 1 where each trial keeps a sharding of its own.
-      notes: what did not go as asked, in sentences.
-      predicted_bytes: memory of the largest program per device, from the compiler; 0 for `loop`.
-      compile_seconds, run_seconds: wall time.
-      padded_updates: updates of lanes that only fill a program's width.
-    """
-
-    requested: str
-    used: str = ""
-    reason: str = ""
-    devices: int = 1
-    notes: list[str] = dataclasses.field(default_factory=list)
-    predicted_bytes: int = 0
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
-    padded_updates: int = 0
 
 
 class TrialRunner:
@@ -296,7 +270,7 @@ class TrialRunner:
                 f"{show_bytes(budget / SHARE_OF_FREE)} are free. Use smaller training or evaluation batches, "
                 "jax.checkpoint in the model, or a machine with more memory."
             )
-        self.execution.predicted_bytes = max(self.execution.predicted_bytes, needed)
+        self.execution.bytes = max(self.execution.bytes, needed)
         self._admitted.add(compiled)
         return compiled
 
@@ -376,7 +350,7 @@ class TrialRunner:
         facts = lambda: self._facts(lanes)  # noqa: E731
         choice = _choices.get(known, lambda: choose(facts, device.platform, self.width, measure))
         self.executor, self.execution.reason = choice
-        self.execution.predicted_bytes = 0  # of what was only measured
+        self.execution.bytes = 0  # of what was only measured
 
     def _facts(self, lanes: PyTree) -> tuple[bool, float]:
         lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], self.experiment.dtype), lanes)

@@ -143,7 +143,7 @@ def plan_search(
         budget=course.budget,
         num_updates=sum(rung.updates for rung in rungs),
         seconds=seconds,
-        bytes=trainer.execution.predicted_bytes,
+        bytes=trainer.execution.bytes,
         lane_bytes=sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane)),
         executor=str(trainer.executor),
     )

@@ -14,11 +14,11 @@ from .._engine import (
     BatchLog,
     BatchSource,
     Engine,
+    Execution,
     Executor,
     Lane,
     Lanes,
     ReadAhead,
-    SweepExecution,
     deal,
     lanes_that_fit,
     make_lanes,
@@ -68,7 +68,7 @@ class Track:
         num_seeds: int,
         lanes: int,
         longest: int,
-        execution: SweepExecution,
+        execution: Execution,
         log: BatchLog,
     ):
         self.execution, self.dtype, self.accumulation = execution, setup.dtype, setup.accumulation

@@ -19,11 +19,11 @@ from .._engine import (
     Chunked,
     Engine,
     EvalData,
+    Execution,
     Executor,
     LaneMesh,
     Seed,
     SeedData,
-    SweepExecution,
     Task,
     Trial,
     TrialSpec,
@@ -90,7 +90,7 @@ class Setup:
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    execution: SweepExecution
+    execution: Execution
     given: Given
     lanes_per_wave: list[int]
     store: SweepStore | None
@@ -182,7 +182,7 @@ class Setup:
         if self.engine.mesh is not None:
             self.execution.notes.append(f"loop runs on one of {self.engine.mesh.size} devices.")
             self.engine.leave_mesh()
-            self.execution.devices = "1"
+            self.execution.devices, self.execution.mesh = 1, ""
 
 
 def make_setup(
@@ -243,7 +243,7 @@ def make_setup(
         raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
     runs, reason = loop or Choice(executor, "")
     mesh = None if loop else mesh
-    execution = SweepExecution(requested=str(executor), reason=reason, devices=_show_mesh(mesh))
+    execution = Execution(requested=str(executor), reason=reason, **_shape_of(mesh))
     engine = Engine(
         keep_shardings(spec, seeds[0].params, seeds[0].model_state) if loop else spec,
         runs,
@@ -410,8 +410,11 @@ def _check_lanes(trials: int, mesh: Mesh | None) -> None:
         )
 
 
-def _show_mesh(mesh: Mesh | None) -> str:
-    return "1" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+def _shape_of(mesh: Mesh | None) -> dict[str, Any]:
+    """What an `Execution` says of the devices."""
+    if mesh is None:
+        return {}
+    return {"devices": mesh.size, "mesh": " x ".join(f"{count} {name}" for name, count in mesh.shape.items())}
 
 
 def _read_executor(words: str) -> Executor:
