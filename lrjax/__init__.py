@@ -45,6 +45,7 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
+    from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
     from ._plan import TunedPeak as TunedPeak
     from ._plan import peak_for as peak_for
