@@ -343,7 +343,7 @@ def mutate(documents, tmp_path, *, cases, seed, pictures):
 
 
 def test_a_mutated_file_is_refused_in_a_sentence_or_shown_and_written_again(documents, tmp_path):
-    assert 20 < mutate(documents, tmp_path, cases=350, seed=0, pictures=15) < 150
+    assert 20 < mutate(documents, tmp_path, cases=300, seed=1, pictures=15) < 150
 
 
 @pytest.mark.slow
