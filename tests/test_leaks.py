@@ -174,14 +174,14 @@ def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
     seen = []
     task, make_optimizer = make(seen)
-    first = lrjax._engine._executors.programs.misses
+    first = lrjax._engine.programs.misses
     for _ in range(2):
         find("map")(task, make_optimizer)
-    assert lrjax._engine._executors.programs.misses == first + 1
-    kept = len(lrjax._engine._executors.programs._entries)
+    assert lrjax._engine.programs.misses == first + 1
+    kept = len(lrjax._engine.programs._entries)
     del task, make_optimizer
     gc.collect()
-    assert len(lrjax._engine._executors.programs._entries) == kept - 1
+    assert len(lrjax._engine.programs._entries) == kept - 1
 
 
 MEMORY = """
