@@ -136,7 +136,7 @@ def plan_search(
         speed = speeds[trainer.track(rung.seeds, rung.lanes)]
         shares = 1 if trainer.executor not in ("map", "loop") else rung.lanes * rung.seeds
         seconds += rung.updates / (rung.lanes * rung.seeds) * speed.step * shares + speed.evaluation
-    lane = next(iter(speeds)).engine.lane_shapes(np.ones((1, 1), setup.dtype))
+    lane = next(iter(speeds)).engine.state_shapes(np.ones((1, 1), setup.dtype))
     return SearchPlan(
         rungs=rungs,
         train_steps=course.train_steps,
