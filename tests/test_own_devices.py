@@ -288,7 +288,7 @@ def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any)
 def resumed(problem: lrjax.Task) -> dict[str, Any]:
     """A sweep that is interrupted, and goes on from its folder."""
 
-    def interrupt(event: lrjax.SweepProgress) -> None:
+    def interrupt(event: lrjax.Progress) -> None:
         if event.step >= 4:
             raise KeyboardInterrupt
 

@@ -22,7 +22,8 @@ from tiny import check_message
 import lrjax
 from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
 from lrjax._engine import Engine, TrialRunner, _executors, bytes_at
-from lrjax._search import LaneTrainer, Reporter, check_course, choose, make_setup
+from lrjax._progress import Reporter
+from lrjax._search import LaneTrainer, check_course, choose, make_setup
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -222,11 +223,11 @@ class Killed(Exception):
     """Raised where a test ends a search."""
 
 
-def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.SearchProgress], None]:
+def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.Progress], None]:
     """A progress function that raises when the n-th stage has begun to train."""
     seen: list[str] = []
 
-    def progress(event: lrjax.SearchProgress) -> None:
+    def progress(event: lrjax.Progress) -> None:
         if event.stage not in (*seen[-1:], "preparing"):
             seen.append(event.stage)
         elif len(seen) == stage:

@@ -174,8 +174,8 @@ def on_two_processes(port: str, process: str, folder: str, pause: str) -> dict[s
 def stored(mesh: Mesh, folder: str, pause: float) -> dict[str, Any]:
     """A sweep with a folder, so slow that another process can be killed meanwhile."""
 
-    def wait(event: lrjax.SweepProgress) -> None:
-        if event.evaluation is not None:
+    def wait(event: lrjax.Progress) -> None:
+        if event.rows:
             print(f"step {event.step}", flush=True)
             time.sleep(pause)
 

@@ -92,12 +92,12 @@ class Killed(Exception):
     """Raised where a test ends a run."""
 
 
-def die_at(evaluation: int, error: type[BaseException] = Killed) -> Callable[[lrjax.SweepProgress], None]:
+def die_at(evaluation: int, error: type[BaseException] = Killed) -> Callable[[lrjax.Progress], None]:
     """A progress function that raises at the n-th evaluation; at 0 before anything is compiled."""
     seen = []
 
-    def progress(event: lrjax.SweepProgress) -> None:
-        seen.extend([event.step] if event.evaluation is not None else [])
+    def progress(event: lrjax.Progress) -> None:
+        seen.extend([event.step] if event.rows else [])
         if len(seen) == evaluation:
             raise error
 
@@ -267,7 +267,7 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
         work(*arguments)
         os.write(1, b"written\n")
 
-    def tell(event: lrjax.SweepProgress) -> None:
+    def tell(event: lrjax.Progress) -> None:
         os.write(1, b"step\n")
         sys.stdin.readline()
 
@@ -435,7 +435,7 @@ def test_a_finished_sweep_called_again_trains_nothing(tmp_path, monkeypatch):
 def test_two_sweeps_in_one_folder_at_once_are_refused(tmp_path):
     refused = []
 
-    def call_again(event: lrjax.SweepProgress) -> None:
+    def call_again(event: lrjax.Progress) -> None:
         check_message(lambda: sweep(tmp_path), BlockingIOError, [str(tmp_path), "is in use", "name another folder"])
         refused.append(event.step)
 
@@ -863,8 +863,8 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path):
 def test_what_is_removed_while_a_sweep_runs_is_told(place, tmp_path):
     folder, expected = tmp_path / "sweep", sweep()
 
-    def remove(event: lrjax.SweepProgress) -> None:
-        if event.evaluation is not None and event.step == EVERY:
+    def remove(event: lrjax.Progress) -> None:
+        if event.rows and event.step == EVERY:
             for path in ours(folder).glob(place) if place else [folder]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -242,7 +242,7 @@ def test_there_are_as_many_programs_as_widths_and_those_are_halved(executor):
 def test_a_stopped_lane_gives_its_memory_back():
     counts, before = [], len(jax.live_arrays())
 
-    def count(event: lrjax.SweepProgress) -> None:
+    def count(event: lrjax.Progress) -> None:
         counts.append(len(jax.live_arrays()) - before)
 
     result = regress("loop", {"learning_rate": [0.01, 1e30, 1e29, 1e28, 1e27]}, stop=StopDiverged(), progress=count)

@@ -225,7 +225,7 @@ def test_batches_are_read_ahead_by_four_blocks_at_most_and_never_more_than_neede
             ahead[0] = max(ahead[0], read[0] - trained[0])
             yield DATA[0]
 
-    def follow_steps(event: lrjax.SweepProgress) -> None:
+    def follow_steps(event: lrjax.Progress) -> None:
         trained[0] = event.step
 
     sweep(streamed(source()), num_steps=200, eval_every=100, progress=follow_steps)
@@ -263,7 +263,7 @@ def memory_of(num_steps: int) -> tuple[int, int]:
     )
     arrays, before = [], sum(leaf.nbytes for leaf in jax.live_arrays())
 
-    def measure(event: lrjax.SweepProgress) -> None:
+    def measure(event: lrjax.Progress) -> None:
         if event.step > 0 and not tracemalloc.is_tracing():  # compiling is no part of it
             tracemalloc.start()
         arrays.append(sum(leaf.nbytes for leaf in jax.live_arrays()))

@@ -13,7 +13,7 @@ from found import found
 from problems import CURVATURES, START, quadratic, regression
 from tiny import check_message, task
 
-from lrjax import LRNotFound, SearchProgress, sample_losses, schedules, tune_peak
+from lrjax import LRNotFound, Progress, sample_losses, schedules, tune_peak
 from lrjax._plan import _peaks
 
 KEY = jax.random.key(0)
@@ -75,7 +75,7 @@ def test_the_correction_follows_the_steps_that_were_run(horizon, num_steps):
 
 def test_after_a_search_the_curve_is_that_of_sample_losses():
     options = {"key": KEY, "num_seeds": 2, "executor": "map"}
-    events: list[SearchProgress] = []
+    events: list[Progress] = []
     search = found(min_lr=0.02, max_lr=0.19)
     tuned = tune_peak(
         regression(),

@@ -368,7 +368,7 @@ class Lines:
     def __init__(self, title: str):
         self._title, self._last = title, time.perf_counter()
 
-    def __call__(self, event: lrjax.SearchProgress | lrjax.SweepProgress) -> None:
+    def __call__(self, event: lrjax.Progress) -> None:
         now = time.perf_counter()
         if now - self._last < SECONDS_BETWEEN_LINES or not event.planned:
             return

@@ -14,7 +14,8 @@ from .._checks import check_key, check_lrs, check_number, check_signature, name_
 from .._curve import DRIFT, LossCurve, LRWarning, Outcome, WarningName, reduce_losses
 from .._engine import Execution, Executor, Task, TrialRunner, check_factory
 from .._failure import LRNotFound
-from .._search import LRFinderResult, ProgressCallback, Reporter, sample_round
+from .._progress import ProgressLike, Reporter
+from .._search import LRFinderResult, sample_round
 from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
 from ..schedules._describe import known_steps
@@ -47,7 +48,7 @@ def tune_peak(
     num_seeds: int | None = 1,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
 ) -> "TunedPeak":
     r"""Find the peak of one schedule by training with the whole of it, compressed to a part of the updates.
 
@@ -79,7 +80,7 @@ def tune_peak(
       num_seeds: seeds, >= 1; None: 3, or as many as the data allow.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
 
     Returns:
       The result: `peak`, `schedule` (of full length), `curve`, `warnings`, `reason`, `summary()`.

@@ -14,5 +14,3 @@ from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep
 from ._sweep_digest import describe_call as describe_call
 from ._sweep_digest import difference as difference
-from ._sweep_progress import Evaluation as Evaluation
-from ._sweep_progress import SweepProgress as SweepProgress

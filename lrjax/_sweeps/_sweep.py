@@ -8,13 +8,13 @@ from jax.sharding import Mesh
 
 from .._checks import on_host
 from .._engine import Executor, Task
+from .._progress import ProgressLike, Reporter
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
 from ._growth import take_over
 from ._result import SweepResult
 from ._run import SweepRun
 from ._stop import Stop
-from ._sweep_progress import SweepReporter
 from ._sweep_setup import check_seconds, make_setup
 
 
@@ -31,7 +31,7 @@ def sweep(
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
-    progress: Any = None,
+    progress: ProgressLike = None,
     stop: Stop | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> SweepResult:
@@ -61,7 +61,7 @@ def sweep(
         interrupted, to the same bits; once it has ended, the same call with more settings in its grid trains only
         those. Any other call, and other batches than those that were trained on, are refused. On several hosts it must
         be on a file system that all of them see.
-      progress: True for a line on the terminal, a function of a `SweepProgress`, or a list of these.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       stop: `lrjax.StopDiverged()` or `lrjax.SuccessiveHalving(first=...)` ends trials early; None runs all to the end.
       checkpoint_seconds: time between checkpoints; more where writing them would cost over 5 %.
 
@@ -86,7 +86,7 @@ def sweep(
       (4, 0.01)
     """
     seconds = check_seconds(checkpoint_seconds)
-    reporter = SweepReporter(progress)
+    reporter = Reporter(progress, "sweep(progress=...)")
     setup = make_setup(
         task,
         make_optimizer,

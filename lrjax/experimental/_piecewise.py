@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from .._checks import brief, check_count, check_key, check_lr, name_of, on_host
 from .._engine import Executor, Task, TrialRunner, TrialState, check_factory, check_task, join_params, take
-from .._search import ProgressCallback, Reporter
+from .._progress import ProgressLike, Reporter
 from .._types import Array, Float, Key, OptimizerFactory, Schedule
 from ..schedules import cooldown_from, piecewise_constant
 from ._result import PiecewiseResult, PiecewiseWindow
@@ -43,7 +43,7 @@ def piecewise(
     train_steps: int,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
 ) -> PiecewiseResult:
     """Experimental: train, and look for the learning rate on the way, at the cost of 6.2 trainings.
 
@@ -71,7 +71,7 @@ def piecewise(
       train_steps: optimizer updates of the training, a multiple of 20.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
 
     Returns:
       The result: `params`, `schedule`, `windows`, `loss`, `cost`, `summary()`.
