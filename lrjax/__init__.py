@@ -37,12 +37,6 @@ from ._search import range_test as range_test
 from ._search import refind_lr as refind_lr
 from ._search import sample_losses as sample_losses
 from ._version import __version__ as __version__
-from .schedules._current import at_step as at_step
-from .schedules._current import current_hyperparams as current_hyperparams
-from .schedules._plateau import PlateauState as PlateauState
-from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
-from .schedules._scheduled import ScheduledState as ScheduledState
-from .schedules._scheduled import scheduled as scheduled
 
 if _typing.TYPE_CHECKING:
     from . import cli as cli

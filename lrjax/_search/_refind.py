@@ -75,8 +75,8 @@ def refind_lr(
       key: PRNG key, another one than the training's; the same key gives the same answer.
       params: the checkpoint's parameters, as `Task(init=...)` gives them.
       opt_state: of `make_optimizer`, for these parameters or for those of them that train. All of it is kept, except
-        the learning rate itself where the state holds one (`optax.inject_hyperparams`, `lrjax.scheduled`): each copy
-        has its own. That of an `nnx.Optimizer` is its `opt_state`, with params=nnx.state(model, nnx.Param).
+        the learning rate itself where the state holds one (`optax.inject_hyperparams`, `lrjax.schedules.scheduled`):
+        each copy has its own. That of an `nnx.Optimizer` is its `opt_state`, with params=nnx.state(model, nnx.Param).
       step: optimizer updates that the checkpoint has behind it, from 0 to train_steps - 1.
       train_steps: optimizer updates of the whole training; no copy trains beyond it.
       model_state: of a stateful task, as `Task.stateful(init=...)` gives it; None for others.
