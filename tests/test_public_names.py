@@ -289,7 +289,6 @@ KNOWN: dict[str, set[str]] = {
         "_plan -> _engine",
         "_search -> _sweeps",
         "experimental -> _engine",
-        "experimental -> _search",
         "experimental -> schedules",
     },
     "private_files": {
