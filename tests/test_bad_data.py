@@ -205,7 +205,7 @@ VERBS = {
     "tune_peak": lambda task: lrjax.tune_peak(
         task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, train_steps=1000, peaks=[0.1, 0.3, 1.0]
     ),
-    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, num_steps=20),
+    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, train_steps=20),
 }
 
 

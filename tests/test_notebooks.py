@@ -56,7 +56,7 @@ def result():
 @pytest.fixture(scope="module")
 def swept():
     grid = {"learning_rate": [0.1, 0.3]}
-    return lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), num_steps=4, executor="map")
+    return lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), train_steps=4, executor="map")
 
 
 @pytest.fixture(scope="module")

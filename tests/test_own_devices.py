@@ -256,7 +256,7 @@ def everything_else() -> dict[str, Any]:
         "search": error_of(lambda: search(sharded(mesh), executor="map")),
         "plan_sweep": error_of(
             lambda: lrjax.plan_sweep(
-                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), num_steps=6
+                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
             )
         ),
     }
@@ -280,7 +280,7 @@ def everything_else() -> dict[str, Any]:
 
 
 def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> dict[str, Any]:
-    good = {"key": jax.random.key(KEY), "num_steps": 6, "eval_every": 2}
+    good = {"key": jax.random.key(KEY), "train_steps": 6, "eval_every": 2}
     result = lrjax.sweep(problem, make_optimizer, np.float32([1e-3, 1e-2]), **good | options)
     return {"losses": result.metrics["loss"].tolist(), "used": result.execution.used, "reason": result.execution.reason}
 

@@ -73,7 +73,7 @@ def test_the_search_finds_what_full_trainings_find(result):
     assert result.correction == 0.0
     assert result.lr == 10.0 ** result.rungs[-1].best
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
-    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, num_steps=STEPS, executor="map")
+    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, train_steps=STEPS, executor="map")
     losses = grid.metrics["loss"][:, 0, -1]
     chosen = np.interp(math.log10(result.lr), exponents, losses)
     assert chosen < losses.min() + 0.1 * (float(result.rungs[0].initial_loss[0]) - losses.min())
@@ -130,7 +130,7 @@ def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
 def swept() -> np.ndarray:
     """The same lanes, trained by `lrjax.sweep`; axes trials, seeds, evaluations."""
     lrs = np.array([10.0**x for x in (-4.0, -3.5, -3.0, -2.75, -2.5, -2.25, -2.0, -1.5)])
-    options: dict[str, Any] = {"num_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
+    options: dict[str, Any] = {"train_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
     return lrjax.sweep(TASK, optax.adam, lrs, key=KEY, **options).metrics["loss"]
 
 

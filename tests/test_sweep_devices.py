@@ -34,7 +34,7 @@ COLLECTIVE = re.compile(
 
 
 def sweep(mesh: Mesh | None = None, executor: Any = "map", **options: Any) -> lrjax.SweepResult:
-    good = {"key": jax.random.key(KEY), "num_steps": STEPS, "num_seeds": SEEDS, "eval_every": 10}
+    good = {"key": jax.random.key(KEY), "train_steps": STEPS, "num_seeds": SEEDS, "eval_every": 10}
     problem, grid = options.pop("task", None) or task(), options.pop("grid", GRID)
     return lrjax.sweep(problem, optax.sgd, grid, mesh=mesh, executor=executor, **good | options)
 

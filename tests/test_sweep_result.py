@@ -44,7 +44,7 @@ GRIDS: dict[str, Any] = {
 
 @functools.cache
 def swept(name: str) -> SweepResult:
-    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 6, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "num_seeds": 2, "eval_every": 6, "executor": "loop"}
     return lrjax.sweep(TASK, make_optimizer, GRIDS[name], stop=lrjax.StopDiverged(), **options)
 
 
@@ -112,7 +112,7 @@ def test_the_dimensions_of_xarray_are_the_axes_of_the_grid():
     result, data = swept("product"), swept("product").to_xarray()
     assert dict(data.sizes) == {"momentum_rate": 2, "learning_rate+level": 3, "seed": 2, "step": 4}
     assert data["learning_rate"].dims == data["level"].dims == ("learning_rate+level",)
-    assert data.attrs == {"num_steps": 24}
+    assert data.attrs == {"train_steps": 24}
     for row in result.to_rows():
         place = {"momentum_rate": row["momentum_rate"], "seed": row["seed"]}
         lane = data.sel(place).where(data["learning_rate"] == row["learning_rate"], drop=True).squeeze()
@@ -143,7 +143,7 @@ def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
             assert settings["momentum_rate"] == rate
     best = result.best()
     assert "learning_rate=cosine_decay(init_value=0.1, decay_steps=24" in result.summary()
-    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
     again = lrjax.sweep(TASK, lambda level: make_optimizer(**best.settings, level=level), {"level": [0]}, **options)
     np.testing.assert_allclose(again.final()[0], result.final()[best.trial], rtol=1e-6)
 
@@ -189,7 +189,7 @@ def made(values: Any, *, diverged_at: Any = None, metric: str = "loss", stopped_
         metrics={metric: values},
         diverged_at=nowhere if diverged_at is None else np.asarray(diverged_at),
         stopped_at=nowhere if stopped_at is None else np.asarray(stopped_at),
-        num_steps=10 * values.shape[2],
+        train_steps=10 * values.shape[2],
         execution=SweepExecution(requested="map", used="map"),
     )
 
@@ -473,7 +473,7 @@ def test_what_a_listener_raises_ends_the_sweep():
         (lambda text: text[:-40], "must be a JSON file"),
         (lambda text: text.replace("lrjax-sweep-result", "other"), "must be a file of format"),
         (lambda text: text.replace('"shape": [\n  3', '"shape": [\n  4'), "is damaged"),
-        (lambda text: text.replace('"loss"', '"lost"').replace('"num_steps"', '"steps_num"'), "is damaged"),
+        (lambda text: text.replace('"loss"', '"lost"').replace('"train_steps"', '"steps_train"'), "is damaged"),
     ],
     ids=["cut", "format", "shape", "field"],
 )

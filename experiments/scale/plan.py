@@ -80,9 +80,9 @@ def check(model: str, executor: str, lanes: str) -> dict[str, Any]:
 
     problem, count, steps = MODELS[model], int(lanes), CHECK_STEPS[model]
     task, factory, grid = problem.task(), problem.make_optimizer(), {"lr": problem.lrs(count)}
-    plan = lrjax.plan_sweep(task, factory, grid, key=jax.random.key(0), num_steps=steps, executor=executor)
+    plan = lrjax.plan_sweep(task, factory, grid, key=jax.random.key(0), train_steps=steps, executor=executor)
     before = resident()
-    result = lrjax.sweep(task, factory, grid, key=jax.random.key(0), num_steps=steps, executor=executor)
+    result = lrjax.sweep(task, factory, grid, key=jax.random.key(0), train_steps=steps, executor=executor)
     grown = peak_resident() - before
     return {
         "model": model,
@@ -136,7 +136,7 @@ def mesh() -> dict[str, Any]:
 
     _engine.compile_program = compile_and_look
     lrs = np.geomspace(1e-4, 1e-2, 4 * DEVICES)
-    options: dict[str, Any] = {"key": jax.random.key(0), "num_steps": 4, "executor": "map"}
+    options: dict[str, Any] = {"key": jax.random.key(0), "train_steps": 4, "executor": "map"}
     task = digits(hidden=8)
     many = lrjax.sweep(
         task, optax.adam, {"learning_rate": lrs}, mesh=Mesh(np.asarray(jax.devices()), ("trial",)), **options
@@ -171,7 +171,7 @@ def plan() -> dict[str, Any]:
         optax.adamw,
         grid,
         key=jax.random.key(0),
-        num_steps=STEPS,
+        train_steps=STEPS,
         devices=DEVICES,
         device_bytes=DEVICE_BYTES,
         update_seconds=update,

@@ -48,7 +48,8 @@ def plot_sweep(
     Examples:
       >>> import jax, optax, lrjax.plots
       >>> from lrjax.demos import digits
-      >>> result = lrjax.sweep(digits(), optax.sgd, {"learning_rate": [0.01, 0.1]}, key=jax.random.key(0), num_steps=10)
+      >>> grid = {"learning_rate": [0.01, 0.1]}
+      >>> result = lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), train_steps=10)
       >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
       'learning_rate'
     """
@@ -153,7 +154,7 @@ def _draw_axis(
         ax.set_xticks(x, [_label(result, 0, place) for place in range(count)], rotation=30, ha="right", fontsize=SMALL)
     elif (numbers > 0).all() and numbers.max() > 20 * numbers.min():
         ax.set_xscale("log")
-    ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
+    ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.train_steps} updates")
     _limit(ax, values, mode)
     tidy(ax)
     if lines > 1:
@@ -244,5 +245,5 @@ def _title(result: SweepResult, metric: str, mode: Mode) -> str:
 def _subtitle(result: SweepResult) -> str:
     diverged = int((result.diverged_at >= 0).sum())
     seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds > 1)}"
-    words = [f"{result.num_trials} trials x {seeds}, {result.num_steps} updates"]
+    words = [f"{result.num_trials} trials x {seeds}, {result.train_steps} updates"]
     return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))

@@ -69,7 +69,7 @@ def plan_sweep(
     grid: Any,
     *,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     num_seeds: int = 1,
     eval_every: int | Sequence[int] | None = None,
     executor: Executor = "vmap",
@@ -83,7 +83,7 @@ def plan_sweep(
     from `update_seconds`, or from a short run here.
 
     Args:
-      task, make_optimizer, grid, key, num_steps, num_seeds, eval_every: as for `lrjax.sweep`.
+      task, make_optimizer, grid, key, train_steps, num_seeds, eval_every: as for `lrjax.sweep`.
       executor: how lanes run, not "auto" or "loop".
       devices: over how many devices the lanes would be spread.
       device_bytes: memory of each; None: what is free on this one.
@@ -101,7 +101,7 @@ def plan_sweep(
       >>> import jax, optax, lrjax
       >>> from lrjax.demos import digits
       >>> plan = lrjax.plan_sweep(
-      ...     digits(), optax.adamw, {"learning_rate": [1e-3, 1e-2]}, key=jax.random.key(0), num_steps=1000,
+      ...     digits(), optax.adamw, {"learning_rate": [1e-3, 1e-2]}, key=jax.random.key(0), train_steps=1000,
       ...     devices=256, device_bytes=80e9, update_seconds=1e-5,
       ... )
       >>> plan.waves, plan.updates
@@ -118,7 +118,7 @@ def plan_sweep(
         make_optimizer,
         grid,
         key=key,
-        num_steps=num_steps,
+        train_steps=train_steps,
         num_seeds=num_seeds,
         eval_every=eval_every,
         executor=executor,
@@ -161,9 +161,9 @@ def plan_sweep(
         device_bytes=int(model.predict(held)),
         state_bytes=state,
         checkpoint_bytes=state * held * num_seeds * min(devices, -(-lanes // held)),
-        updates=lanes * num_seeds * num_steps,
+        updates=lanes * num_seeds * train_steps,
         update_seconds=float(update_seconds),
-        seconds=float(waves * held * num_seeds * num_steps * update_seconds),
+        seconds=float(waves * held * num_seeds * train_steps * update_seconds),
     )
 
 
@@ -205,8 +205,8 @@ def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
             break
         steps = min(engine.block, 2 * steps)
     evaluations = len(setup.timetable.evaluations)
-    total = seconds / steps * setup.num_steps + evaluation * evaluations
-    return total / setup.num_steps / (count * setup.num_seeds)
+    total = seconds / steps * setup.train_steps + evaluation * evaluations
+    return total / setup.train_steps / (count * setup.num_seeds)
 
 
 def show_seconds(seconds: float) -> str:

@@ -59,7 +59,7 @@ class SweepResult(JsonResult, Shown):
         losses since the evaluation before) among them.
       diverged_at: first step whose training loss was not finite, as far as seen; -1 for none.
       stopped_at: updates after which a lane was stopped; -1 if it ran to the end.
-      num_steps: updates of a trial that was not stopped.
+      train_steps: updates of a trial that was not stopped.
       execution: how it was run.
     """
 
@@ -72,7 +72,7 @@ class SweepResult(JsonResult, Shown):
     metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]]
     diverged_at: Int[np.ndarray, "trials seeds"]
     stopped_at: Int[np.ndarray, "trials seeds"]
-    num_steps: int
+    train_steps: int
     execution: SweepExecution
     specs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
@@ -184,7 +184,7 @@ class SweepResult(JsonResult, Shown):
         }
         for name in ("diverged_at", "stopped_at"):
             data[name] = ((*dims, "seed"), getattr(self, name).reshape(*self.shape, self.num_seeds))
-        return arrays.Dataset(data, coords=coordinates, attrs={"num_steps": self.num_steps})
+        return arrays.Dataset(data, coords=coordinates, attrs={"train_steps": self.train_steps})
 
     def _check(self) -> None:
         trials, names = self.num_trials, list(itertools.chain.from_iterable(self.names))
@@ -199,7 +199,7 @@ class SweepResult(JsonResult, Shown):
         require("metrics", not self.steps.size or "loss" in self.metrics, 'those measured, "loss" too', [*self.metrics])
         for name in ("diverged_at", "stopped_at"):
             require(name, getattr(self, name).min() >= -1, "at least -1", int(getattr(self, name).min()))
-        require_counts(self, "num_steps", minimum=1)
+        require_counts(self, "train_steps", minimum=1)
         for name, specs in self.specs.items():
             index = self.columns.get(name, np.zeros(1))
             inside = index.dtype.kind == "i" and ((index >= 0) & (index < len(specs))).all()
@@ -236,7 +236,7 @@ class SweepResult(JsonResult, Shown):
         lanes = self.num_trials * self.num_seeds
         diverged, stopped = int((self.diverged_at >= 0).sum()), int((self.stopped_at >= 0).sum())
         lines = [
-            f"{self.num_trials} trials x {self.num_seeds} seed{'s' * (self.num_seeds > 1)}, {self.num_steps} updates "
+            f"{self.num_trials} trials x {self.num_seeds} seed{'s' * (self.num_seeds > 1)}, {self.train_steps} updates "
             f"each; {diverged} of {lanes} lanes diverged, {stopped} were stopped early."
         ]
         try:
@@ -250,13 +250,13 @@ class SweepResult(JsonResult, Shown):
     @without_alarms()
     def __repr__(self) -> str:
         return (
-            f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, num_steps={self.num_steps}, "
+            f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, train_steps={self.train_steps}, "
             f"metrics=[{', '.join(self.metrics)}], diverged={int((self.diverged_at >= 0).sum())})"
         )
 
     def _measured(self) -> np.ndarray:
         """Which evaluations took place."""
-        last = np.where(self.stopped_at >= 0, self.stopped_at, self.num_steps)
+        last = np.where(self.stopped_at >= 0, self.stopped_at, self.train_steps)
         return self.steps <= last[:, :, None]
 
     def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:

@@ -45,7 +45,7 @@ class SweepRun:
         with interruptible("sweep", lambda: (self._result(interrupted=True), self._how_to_go_on())):
             if self.engine.several_hosts and jax.process_index() != 0:
                 self.reporter.mute()
-            self.reporter.set(train_steps=self.setup.num_steps)
+            self.reporter.set(train_steps=self.setup.train_steps)
             self.reporter.stage("compiling")
             self.setup.decide()
             while not self._try():
@@ -265,7 +265,7 @@ class SweepRun:
         ledger, setup = self.ledger, self.setup
         steps = np.asarray(setup.timetable.evaluations)
         last = np.where(ledger.measured, steps, 0).max(axis=2)
-        whole = setup.grid.num_trials * setup.num_seeds * setup.num_steps
+        whole = setup.grid.num_trials * setup.num_seeds * setup.train_steps
         saved = 0 if interrupted else whole - int(last.sum())
         return SweepResult(
             names=tuple(axis.names for axis in setup.grid.axes),
@@ -275,8 +275,8 @@ class SweepRun:
             steps=steps,
             metrics=ledger.metrics,
             diverged_at=ledger.diverged_at,
-            stopped_at=np.where(last < setup.num_steps, last, -1),
-            num_steps=setup.num_steps,
+            stopped_at=np.where(last < setup.train_steps, last, -1),
+            train_steps=setup.train_steps,
             execution=dataclasses.replace(self.execution, updates_saved=saved),
         )
 

@@ -25,7 +25,7 @@ def sweep(
     grid: Mapping[str, Any] | Zipped | PyTree,
     *,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     num_seeds: int = 1,
     eval_every: int | Sequence[int] | None = None,
     executor: Executor = "auto",
@@ -49,7 +49,7 @@ def sweep(
       grid: name -> sequence of values, or list of `lrjax.schedules`, or stacked pytree: every combination is a trial.
         `lrjax.zipped(...)` for values that change together; a list of mappings and zips for their product.
       key: PRNG key. Seed s uses fold_in(key, s).
-      num_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
+      train_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
       num_seeds: draws of initial parameters, batch order and dropout keys, >= 1.
       eval_every: updates between evaluations on the whole evaluation set, or the increasing steps at which to
         evaluate; None: a tenth of the training. There is always one at the end.
@@ -80,7 +80,7 @@ def sweep(
       >>> from lrjax.demos import digits
       >>> result = lrjax.sweep(
       ...     digits(), optax.adamw, {"learning_rate": [1e-4, 1e-2], "weight_decay": [0.0, 0.1]},
-      ...     key=jax.random.key(0), num_steps=20, executor="map",
+      ...     key=jax.random.key(0), train_steps=20, executor="map",
       ... )
       >>> result.num_trials, result.best().settings["learning_rate"]
       (4, 0.01)
@@ -92,7 +92,7 @@ def sweep(
         make_optimizer,
         grid,
         key=key,
-        num_steps=num_steps,
+        train_steps=train_steps,
         num_seeds=num_seeds,
         eval_every=eval_every,
         executor=executor,
