@@ -23,6 +23,7 @@ from ._engine import Execution as Execution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
+from ._preview import preview as preview
 from ._progress import Progress as Progress
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
@@ -62,10 +63,8 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import BestTrial as BestTrial
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepPlan as SweepPlan
     from ._sweeps import SweepResult as SweepResult
     from ._sweeps import Zipped as Zipped
-    from ._sweeps import plan_sweep as plan_sweep
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
@@ -92,10 +91,8 @@ _LATER = {
         "BestTrial",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepPlan",
         "SweepResult",
         "Zipped",
-        "plan_sweep",
         "sweep",
         "zipped",
     ),

@@ -235,8 +235,8 @@ CALLS: dict[str, Call] = {
         a_sweep,
         slow=True,
     ),
-    "plan_sweep": Call(
-        lrjax.plan_sweep,
+    "preview": Call(
+        functools.partial(lrjax.preview, lrjax.sweep),
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
@@ -412,7 +412,6 @@ RESULTS = (
     "SearchWarning",
     "Suggestions",
     "SweepExecution",
-    "SweepPlan",
     "SweepResult",
     "TunedPeak",
     "Window",

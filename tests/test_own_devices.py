@@ -254,9 +254,9 @@ def everything_else() -> dict[str, Any]:
         "sweep": error_of(lambda: sweep(sharded(mesh), executor="vmap")),
         "sweep mesh": error_of(lambda: sweep(sharded(mesh), mesh=mesh_of(name="trial"))),
         "search": error_of(lambda: search(sharded(mesh), executor="map")),
-        "plan_sweep": error_of(
-            lambda: lrjax.plan_sweep(
-                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
+        "preview": error_of(
+            lambda: lrjax.preview(
+                lrjax.sweep, sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
             )
         ),
     }
@@ -527,7 +527,7 @@ def test_results_and_sweeps_keep_the_sharding(slow):
         "sweep": ["`sweep(executor=...)`", "the parameters are sharded over 4 devices", "got vmap"],
         "sweep mesh": ["`sweep(mesh=...)`", "{'trial': 4}", "Leave mesh out"],
         "search": ["`search_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
-        "plan_sweep": ["`plan_sweep(task=...)`", "the parameters are sharded over 4 devices"],
+        "preview": ["`preview(lrjax.sweep, task=...)`", "the parameters are sharded over 4 devices"],
     }.items(),
 )
 def test_what_would_not_keep_the_devices_is_refused(name, parts, slow):

@@ -446,9 +446,9 @@ CASES = {
         ["draws two axes, and this sweep has 1", '"curves"'],
     ),
     "a plan of auto": (
-        lambda: lrjax.plan_sweep(arrays(), optax.sgd, GRID, key=KEY, train_steps=2, executor="auto"),
+        lambda: lrjax.preview(lrjax.sweep, arrays(), optax.sgd, GRID, key=KEY, train_steps=2, executor="auto"),
         ValueError,
-        ["`plan_sweep(executor=...)`", "'auto'", "depends on the machine"],
+        ["`preview(lrjax.sweep, executor=...)`", "'auto'", "depends on the machine"],
     ),
 }
 

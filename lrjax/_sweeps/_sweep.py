@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 
 from .._checks import on_host
 from .._engine import Executor, Task
+from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
@@ -15,9 +16,11 @@ from ._growth import take_over
 from ._result import SweepResult
 from ._run import SweepRun
 from ._stop import Stop
+from ._sweep_preview import preview_sweep
 from ._sweep_setup import check_seconds, make_setup
 
 
+@previewed_by(preview_sweep)
 @on_host
 def sweep(
     task: Task,

@@ -214,7 +214,7 @@ def make_setup(
     num_seeds = _check_seeds(task, num_seeds)
     eval_every = _check_eval_every(eval_every, train_steps)
     stop = check_stop("sweep(stop=...)", stop, train_steps)
-    asked_mesh, mesh = mesh, None if one_device else _check_mesh(mesh)
+    asked_mesh, mesh = mesh, None if one_device else check_mesh(mesh)
     seeds, trainable = draw_seeds(task, key, num_seeds)
     trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
     _check_lanes(trials.num_trials, mesh)
@@ -240,7 +240,9 @@ def make_setup(
         lanes=LaneMesh(mesh, () if mesh is None else (lane_axis(mesh),)),
     )
     if loop is not None and one_device:
-        raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
+        raise ValueError(
+            f"`preview(lrjax.sweep, task=...)` is of programs that spread trials over devices, but {loop.reason}."
+        )
     runs, reason = loop or Choice(executor, "")
     mesh = None if loop else mesh
     execution = SweepExecution(requested=str(executor), reason=reason, devices=_show_mesh(mesh))
@@ -387,7 +389,7 @@ def check_seconds(seconds: object) -> float:
     return check_number("sweep(checkpoint_seconds=...)", seconds, rule=rule, accept=lambda x: x >= 0)
 
 
-def _check_mesh(mesh: Mesh | None) -> Mesh | None:
+def check_mesh(mesh: Mesh | None) -> Mesh | None:
     """The mesh with auto axes, or None for one device."""
     made = lane_mesh("sweep(mesh=...)", mesh)
     if made is not None and mesh is not None and "trial" not in made.axis_names:
