@@ -281,7 +281,6 @@ KNOWN: dict[str, set[str]] = {
         "_search._finder_result <-> _search._picture",
         "_search._range_test <-> _search._range_test_picture",
         "_search._result <-> _search._search_picture",
-        "_sweeps._picture <-> _sweeps._result",
         "schedules._describe <-> schedules._picture",
     },
     "arrows": {

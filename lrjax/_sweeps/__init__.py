@@ -6,7 +6,7 @@ from ._grid import zipped as zipped
 from ._picture import plot_sweep as plot_sweep
 from ._result import BestTrial as BestTrial
 from ._result import SweepResult as SweepResult
-from ._result import trial_scores as trial_scores
+from ._scores import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep
