@@ -91,7 +91,7 @@ def swept(shape=(3, 2), evaluations=2):
         metrics={"loss": values, "train_loss": values, "accuracy": 1 - values} if evaluations else {},
         diverged_at=np.full((trials, 2), -1),
         stopped_at=np.full((trials, 2), -1),
-        num_steps=20,
+        train_steps=20,
         execution=Execution(requested="auto", used="map", widths=[6], notes=["A note."]),
         specs={"schedule": [{"name": "constant", "value": 0.1}, {"0": 0.5}, 3, 4][: shape[-1]]},
     )
