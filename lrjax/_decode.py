@@ -82,12 +82,7 @@ def require_counts(value: object, *names: str, minimum: int = 0) -> None:
 
 
 def parse(text: str) -> Any:
-    """The value of a strict JSON text.
-
-    Raises:
-      ValueError: what is wrong with it. Unlike for `json.loads`, that includes a key that is there twice, NaN and
-        Infinity, numbers that no float holds and strings that are not Unicode.
-    """
+    """The value of a strict JSON text: a key twice, NaN, Infinity and numbers that no float holds are ValueErrors."""
     try:
         return json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_whole
@@ -128,20 +123,10 @@ Axes = dict[str, tuple[int, str]]
 
 
 def decode(kind: Any, data: Any, name: str = "", axes: Axes | None = None) -> Any:
-    """The value of type `kind` that JSON data stands for.
+    """The value of type `kind`, an annotation, that JSON data of the field `name` stand for.
 
-    Args:
-      kind: an annotation: a dataclass, a NamedTuple, an array of jaxtyping, a scalar type, an enum, Literal, a mapping,
-        tuple or list of these, one of these or None, or Any. A class with `_check()` has it called.
-      data: what `parse` gave.
-      name: the field's, for messages.
-      axes: of the object that the field is in; every object has its own.
-
-    Returns:
-      The value; encoded again, it is the same data, up to floats written with other digits than their dtype's.
-
-    Raises:
-      FieldError: the data are of another type, or do not fit together.
+    Encoded again it is the same data, up to floats written with other digits than their dtype's. A class with
+    `_check()` has it called. `axes` are those of the object that the field is in. Raises `FieldError`.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
