@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import statistics
 import subprocess
 import sys
@@ -379,7 +380,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "long_files": {
         "_checks.py",
-        "_curve/_window.py",
         "_engine/_lane_engine.py",
         "_engine/_runner.py",
         "_engine/_task.py",
@@ -523,3 +523,17 @@ def test_the_arrows_have_no_circle():
     while free := {room for room, below in left.items() if not below & left.keys()}:
         left = {room: below for room, below in left.items() if room not in free}
     assert not left
+
+
+def test_the_map_of_the_rooms_shows_the_arrows():
+    page = (house.ROOT / "docs/contributing.md").read_text()
+    lines = re.findall(r"^(\w+) +->(.*)$", page, flags=re.MULTILINE)
+    assert {room: set(below.split()) for room, below in lines} == ARROWS
+
+
+def test_the_places_to_change_things_exist():
+    page = (house.ROOT / "docs/contributing.md").read_text()
+    table = page.split("## Where do I change ...?")[1].split("## ")[0]
+    places = re.findall(r"`([\w/.]+)`", table)
+    assert len(places) > 20
+    assert not [place for place in places if not (house.ROOT / place).exists()]
