@@ -17,7 +17,7 @@ from .._failure import LRNotFound
 from .._search import LRFinderResult, ProgressCallback, Reporter, sample_round
 from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
-from ..schedules._describe import known_steps
+from ..schedules import _known_steps as known_steps
 from ._peak import stage_of, values_of
 
 ScheduleFamily = Callable[[Any, int], Schedule]

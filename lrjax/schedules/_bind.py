@@ -8,7 +8,7 @@ pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
 import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from .._checks import describe, kind_of, name_of, show, show_with_type, to_numpy
-from .._types import Array, Schedule, StepLike
+from .._types import Array, StepLike
 
 
 class Core:
@@ -31,7 +31,7 @@ class Core:
       function: what was decorated.
       choices: the static arguments, sorted by name.
       jumps: whether it leaps by design, as stairs and restarts do.
-      derived: numbers that follow from the others, so that a spec leaves them out.
+      derived: numbers that follow from the others, by name: a spec leaves them out.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Core:
         function: Callable[..., Array],
         choices: tuple[tuple[str, Hashable], ...],
         jumps: bool,
-        derived: tuple[str, ...],
+        derived: Mapping[str, Callable[..., Any]],
     ):
         self.function, self.choices = function, choices
         self._may_jump, self.derived = jumps, derived
@@ -57,6 +57,10 @@ class Core:
         if key not in self._variants:
             self._variants[key] = Core(self.function, key, self._may_jump, self.derived)
         return self._variants[key]
+
+    def bind(self, **numbers: Any) -> Partial:
+        """The schedule of these numbers."""
+        return Partial(self, **numbers, **{name: make(**numbers) for name, make in self.derived.items()})
 
     def __call__(self, step: StepLike, **numbers: Any) -> Array:
         widened = widen(step)
@@ -120,18 +124,26 @@ def _is_child(value: object) -> bool:
     return isinstance(value, _CHILDREN)
 
 
+def own_core(schedule: object) -> Core | None:
+    """The core of a schedule of this package; None for any other callable."""
+    return schedule.func if isinstance(schedule, Partial) and isinstance(schedule.func, Core) else None
+
+
+def cores_in(schedule: Any) -> Iterator[Core | None]:
+    """The core of a schedule and those of the schedules inside it, None for one that is not of this package."""
+    yield (core := own_core(schedule))
+    if core is not None:
+        for inside in filter(_is_child, jax.tree.leaves(dict(schedule.keywords), is_leaf=_is_child)):
+            yield from cores_in(inside)
+
+
 def schedule_core(
-    function: Callable[..., Array] | None = None, *, jumps: bool = False, derived: tuple[str, ...] = ()
+    function: Callable[..., Array] | None = None, *, jumps: bool = False, **derived: Callable[..., Any]
 ) -> Any:
     """Put a module's function `_name(step, **numbers)` under the contract; applied once, where it is defined."""
     if function is None:
-        return functools.partial(schedule_core, jumps=jumps, derived=derived)
+        return functools.partial(schedule_core, jumps=jumps, **derived)
     return Core(function, (), jumps, derived)
-
-
-def bind(core: Core, **numbers: Any) -> Schedule:
-    """The schedule of a core and its numbers."""
-    return Partial(core, **numbers)
 
 
 def _core_of(module: str, name: str, choices: tuple) -> Core:

@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from .._checks import MAX_UPDATES, check_choice, kind_of, show, show_with_type
 from .._types import Array, PyTree, Schedule, StepCount
-from . import _arguments as check
+from ._annotations import check_schedule, check_steps
 from ._plateau import PlateauState
 from ._scheduled import ScheduledState, in_use
 
@@ -112,7 +112,7 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       >>> float(lrjax.schedules.current_hyperparams(state)["learning_rate"])
       0.5
     """
-    count = check.steps("at_step(step)", step, minimum=0)
+    count = check_steps("at_step(step)", step, minimum=0)
     if isinstance(count, int) and count > MAX_UPDATES:
         raise ValueError(f"`at_step(step)` must be below 2**31 steps, got {count:,}. Optimizers count in int32.")
     scheduled_states = [state for _, state in _states(opt_state) if not isinstance(state, _PLATEAUS)]
@@ -192,7 +192,7 @@ def _by_name(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Sc
     named = schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
     for name, each in named.items():
         check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_counters().values()))
-        check.child("current_hyperparams(schedule=...)", each)
+        check_schedule("current_hyperparams(schedule=...)", each)
     return dict(named)
 
 

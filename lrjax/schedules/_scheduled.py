@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from .._checks import brief, check_callable, describe, kind_of, name_of, show
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
-from . import _arguments as check
+from ._annotations import number
 from ._bind import promoting
 
 
@@ -33,6 +33,13 @@ class ScheduledState(NamedTuple):
     computed: dict[str, Float[Array, ""]]
     inner: PyTree
 
+
+TRACER_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the value of a traced number."""
 
 AT_STEP = "_at_step"
 """Ends the names in `computed`: `optax.tree_utils.tree_set` finds what it sets by its name, and must not find these."""
@@ -98,7 +105,7 @@ def scheduled(
     def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
         try:
             optimizer = make_optimizer(**values)
-        except check.TRACER_ERRORS as error:
+        except TRACER_ERRORS as error:
             raise TypeError(
                 f"`scheduled(make_optimizer)` is called with traced numbers at every update, but "
                 f"{name_of(make_optimizer)} needs the value of one of {', '.join(values)}. "
@@ -200,8 +207,12 @@ def _checked(name: str, value: Any) -> Any:
         return _check_number(where, value, f"a schedule or a finite number that float32 holds ({bind})")
     try:
         out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
-    except check.TRACER_ERRORS as error:
-        raise TypeError(check.cannot_be_traced(where, value)) from error
+    except TRACER_ERRORS as error:
+        raise TypeError(
+            f"`{where}` must be made of jax.numpy operations, since a training step is compiled, but {name_of(value)} "
+            "needs the value of the step. Write jnp for np and math, jnp.where for `if`, jnp.asarray(x)[step] for a "
+            "table."
+        ) from error
     except Exception as error:
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
@@ -216,7 +227,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _check_number(where: str, value: Any, rule: str = "a finite number that float32 holds") -> Any:
     """A number that float32 holds, or a traced one."""
-    return check.value(where, value, rule=rule, accept=lambda x: abs(x) <= float(np.finfo(np.float32).max))
+    return number(rule, lambda x: abs(x) <= float(np.finfo(np.float32).max)).check(where, value)
 
 
 def _check_not_injected(

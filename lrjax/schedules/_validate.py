@@ -6,11 +6,11 @@ import enum
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from .._types import Float, Int, Schedule, StepCount
-from ._bind import Core
-from ._describe import UNTRACEABLE, Phase, evaluate, is_ours, known_steps, leaps, phases_of, sample_steps, tolerance_of
+from ._bind import cores_in
+from ._evaluate import UNTRACEABLE, evaluate, is_ours, known_steps, sample_steps
+from ._phases import Phase, leaps, phases_of, tolerance_of
 
 EARLY, LATE = 0.9, 10
 """A decay should be going on at 90 % of the training; and what happens up to 10 times its length tells its intent."""
@@ -161,7 +161,7 @@ def _later(schedule: Schedule, total: int) -> Float[np.ndarray, " steps"]:
 
 def _jumps(schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]) -> list[Problem]:
     """Leaps of more than a tenth of the peak, unless the schedule is of a kind that leaps, or looks like stairs."""
-    if any(core.jumps for core in _cores(schedule)):
+    if any(core and core.jumps for core in cores_in(schedule)):
         return []
     leap = leaps(values) & (np.abs(np.diff(values)) > 0.1 * values.max())
     if not is_ours(schedule):  # ours are known for what they are
@@ -181,14 +181,6 @@ def _stairs(values: Float[np.ndarray, " steps"]) -> np.ndarray:
     """Between which steps the values go from one constant part to another; one fewer than steps."""
     flat = np.abs(np.diff(values)) <= tolerance_of(values)
     return np.r_[True, flat[:-1]] & np.r_[flat[1:], True]
-
-
-def _cores(schedule: Schedule) -> list[Core]:
-    """The cores of one of our schedules and of those inside it."""
-    if not isinstance(schedule, Partial) or not isinstance(schedule.func, Core):
-        return []
-    inside = jax.tree.leaves(dict(schedule.keywords), is_leaf=lambda value: isinstance(value, Partial))
-    return [schedule.func, *(core for value in inside for core in _cores(value))]
 
 
 def _under_jit(
