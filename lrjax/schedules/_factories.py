@@ -24,13 +24,14 @@ FACTORIES: dict[str, Callable[..., Schedule]] = {}
 """Every function that makes a schedule, by its name: `factory` enters it here, so that it has a spec and controls."""
 
 TAIL = """\
-    Returns:
-      A schedule: step of any shape -> value of the same shape.
+Returns:
+  A schedule: step of any shape -> value of the same shape.
 
-    Raises:
-      TypeError, ValueError: an argument is out of its range, or two do not go together.
+Raises:
+  TypeError, ValueError: an argument is out of its range, or two do not go together.
 
 """
+"""What the docstring of every factory says before its source and its examples."""
 
 
 class Argument(NamedTuple):
@@ -133,7 +134,8 @@ def factory(
             chosen = {key: given.pop(key) for key in static}
             return core.choose(**chosen).bind(**given)
 
-        make.__doc__ = re.sub("^    (?=Source:|Examples:)", f"{TAIL}    ", function.__doc__ or "", count=1, flags=re.M)
+        written = inspect.cleandoc(function.__doc__ or "")
+        make.__doc__ = re.sub("^(?=Source:|Examples:)", TAIL, written, count=1, flags=re.MULTILINE)
         GROUPS[group].append(name)
         FACTORIES[name] = make
         return make

@@ -146,11 +146,7 @@ def _triangular_momentum(step, up_steps, max_momentum, min_momentum, down_steps)
 
 @factory(_triangular_momentum, "momentum", ordered("min_momentum", "max_momentum"), countable("up_steps", "down_steps"))
 def triangular_momentum(
-    up_steps: Steps,
-    *,
-    max_momentum: Fraction = 0.9,
-    min_momentum: Fraction = 0.8,
-    down_steps: Steps | None = None,
+    up_steps: Steps, *, max_momentum: Fraction = 0.9, min_momentum: Fraction = 0.8, down_steps: Steps | None = None
 ) -> Schedule:
     r"""The momentum that goes with `triangular`: down while the learning rate rises, and back.
 

@@ -40,7 +40,7 @@ class PlateauState(NamedTuple):
 def _whole(minimum: int, unit: str) -> Rule:
     """A count that is known when the program is made."""
     check = functools.partial(check_count, minimum=minimum, unit=unit)
-    return Rule(lambda where, given: check(where, given), f"a whole number >= {minimum} ({unit})", {})
+    return Rule(check, f"a whole number >= {minimum} ({unit})", {})
 
 
 Measurements = Annotated[int, _whole(0, "measurements")]
