@@ -21,7 +21,7 @@ GROUPS: dict[str, list[str]] = {group: [] for group in get_args(Group)}
 """The names of the factories, in the order in which they are shown."""
 
 FACTORIES: dict[str, Callable[..., Schedule]] = {}
-"""Every function that makes a schedule, by its name: `factory` enters it here, so that it has a spec and controls."""
+"""Every function of this package that makes a schedule, by its name: what has a spec and controls."""
 
 TAIL = """\
 Returns:
@@ -136,8 +136,9 @@ def factory(
 
         written = inspect.cleandoc(function.__doc__ or "")
         make.__doc__ = re.sub("^(?=Source:|Examples:)", TAIL, written, count=1, flags=re.MULTILINE)
-        GROUPS[group].append(name)
-        FACTORIES[name] = make
+        if str(function.__module__).startswith(f"{__package__}."):  # somebody else's must not replace ours
+            GROUPS[group].append(name)
+            FACTORIES[name] = make
         return make
 
     return decorate
