@@ -47,9 +47,8 @@ class Core:
         self.__name__ = self.name = function.__name__.removeprefix("_")
         self.__qualname__, self.__module__, self.__doc__ = function.__qualname__, function.__module__, function.__doc__
         self._variants: dict[tuple, Core] = {} if choices else {(): self}
-        body = functools.partial(function, **dict(choices))
-        self._body = body
-        self._compiled = jax.jit(functools.partial(_evaluate, body), static_argnums=2, inline=True)
+        self._evaluate = functools.partial(_evaluate, functools.partial(function, **dict(choices)))
+        self._compiled = jax.jit(self._evaluate, static_argnums=2, inline=True)
 
     def choose(self, **choices: Hashable) -> "Core":
         """The core with these static arguments; the same object every time."""
@@ -64,11 +63,11 @@ class Core:
 
     def __call__(self, step: StepLike, **numbers: Any) -> Array:
         widened = widen(step)
-        dtype = _result_dtype(widened, numbers)
-        composed = any(map(_is_child, jax.tree.leaves(numbers, is_leaf=_is_child)))
-        if composed:  # not compiled here: somebody else's schedule may only run eagerly
-            return _evaluate(self._body, widened, numbers, dtype)
-        return self._compiled(widened, numbers, dtype)
+        leaves = [widened, *jax.tree.leaves(numbers, is_leaf=_is_child)]
+        wide = any(map(_is_double, jax.tree.leaves(leaves)))
+        dtype = jax.dtypes.canonicalize_dtype(np.float64) if wide else np.dtype(np.float32)
+        composed = any(map(_is_child, leaves))  # not compiled here: somebody else's schedule may only run eagerly
+        return (self._evaluate if composed else self._compiled)(widened, numbers, dtype)
 
     def __reduce__(self) -> tuple:
         return _core_of, (self.__module__, self.function.__name__, self.choices)
@@ -117,11 +116,10 @@ def read_value(where: str, value: Any) -> Array:
 
 
 jax.tree_util.register_static(Foreign)
-_CHILDREN = (Partial, Foreign)
 
 
 def _is_child(value: object) -> bool:
-    return isinstance(value, _CHILDREN)
+    return isinstance(value, (Partial, Foreign))
 
 
 def own_core(schedule: object) -> Core | None:
@@ -161,13 +159,13 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
         with np.errstate(over="ignore"):
             single = np.float32(step)
         return np.maximum(single, np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
-    given, array = step, _as_array(step)
+    array: Any = step if isinstance(step, (jax.Array, np.generic)) else None
+    if isinstance(step, (list, tuple, np.ndarray)):
+        array = to_numpy(step)
     kind = kind_of(array)
     if kind not in ("f", "i", "u"):
-        raise TypeError(
-            "`schedule(step)` must be given a number of steps or an array of them, got "
-            f"{show_with_type(given) if isinstance(given, bool) or not kind else describe(array)}."
-        )
+        got = describe(array) if kind else show_with_type(step)
+        raise TypeError(f"`schedule(step)` must be given a number of steps or an array of them, got {got}.")
     if kind == "f":
         return _not_negative(jnp.asarray(array.astype(np.float64) if array.dtype == np.longdouble else array))
     limit = min(largest, int(jnp.iinfo(array.dtype).max))
@@ -176,20 +174,9 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
     return clip(array, *ends).astype(counter)
 
 
-def _as_array(step: Any) -> Any:
-    if isinstance(step, (list, tuple, np.ndarray)):
-        return to_numpy(step)
-    return step if isinstance(step, (jax.Array, np.generic)) else None
-
-
 def _not_negative(step: Array) -> Array:
     single = step.dtype != np.float64 or step.weak_type
     return jnp.maximum(step, 0).astype(np.float32 if single else np.float64)
-
-
-def _result_dtype(step: Any, numbers: Any) -> np.dtype:
-    wide = any(_is_double(leaf) for leaf in (step, *jax.tree.leaves(numbers)))
-    return jax.dtypes.canonicalize_dtype(np.float64) if wide else np.dtype(np.float32)
 
 
 def _is_double(leaf: Any) -> bool:

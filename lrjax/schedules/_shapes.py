@@ -55,8 +55,10 @@ def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = F
     """From `start` to `end` along a shape, both exactly, and accurate beside either where it is 0.
 
     Each end has a weight of its own, whose rounding is that of a product with it. Where the ends lie `close` together,
-    as momenta do, it is less if the weights sum to 1.
+    as momenta do, it is less if the weights sum to 1. "exponential" is a constant ratio per step, of positive ends.
     """
+    if shape == "exponential":
+        return geometric(at, start, end)
     done, left = at
     falling, rising = {
         "linear": lambda: (left, done),
@@ -65,7 +67,12 @@ def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = F
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
     }[shape]()
-    return blend(pinned(falling, at), start, end, None if close else pinned(rising, at.back))
+    return fall(at, falling, None if close else rising, start, end)
+
+
+def fall(at: Progress, falling: Array, rising: Array | None, start: Array, end: Array) -> Array:
+    """From `start` to `end`, both exactly, by the weights of either in between; None is 1 - `falling`."""
+    return blend(pinned(falling, at), start, end, None if rising is None else pinned(rising, at.back))
 
 
 def cosine(fraction: Array) -> Array:

@@ -32,9 +32,8 @@ def step_decay(init_value: NonNegative, *, factor: Rate, every: Steps) -> Schedu
     Source: `torch.optim.lr_scheduler.StepLR`.
 
     Examples:
-      >>> schedule = step_decay(1.0, factor=0.5, every=30)
-      >>> [float(schedule(t)) for t in (0, 29, 30, 60)]
-      [1.0, 1.0, 0.5, 0.25]
+      >>> step_decay(1.0, factor=0.5, every=30)([0, 29, 30, 60])
+      Array([1.  , 1.  , 0.5 , 0.25], dtype=float32)
     """
     ...
 
@@ -61,9 +60,8 @@ def piecewise_constant(
     Source: `keras.optimizers.schedules.PiecewiseConstantDecay`; `torch.optim.lr_scheduler.MultiStepLR`.
 
     Examples:
-      >>> schedule = piecewise_constant([1.0, 0.25, 0.125], [30, 60])
-      >>> [float(schedule(t)) for t in (0, 29, 30, 60)]
-      [1.0, 1.0, 0.25, 0.125]
+      >>> piecewise_constant([1.0, 0.25, 0.125], [30, 60])([0, 29, 30, 60])
+      Array([1.   , 1.   , 0.25 , 0.125], dtype=float32)
     """
     ...
 
@@ -93,8 +91,7 @@ def piecewise_interpolate(
     Source: `optax.piecewise_interpolate_schedule`, whose scales multiply up; these are the values themselves.
 
     Examples:
-      >>> schedule = piecewise_interpolate([0.0, 1.0, 0.5], [10, 20])
-      >>> [float(schedule(t)) for t in (0, 5, 10, 15, 20, 99)]
-      [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
+      >>> piecewise_interpolate([0.0, 1.0, 0.5], [10, 20])([0, 5, 10, 15, 20, 99])
+      Array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.5 ], dtype=float32)
     """
     ...
