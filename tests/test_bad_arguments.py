@@ -250,7 +250,6 @@ VERBS = [
     lrjax.find_warnings,
     lrjax.integrations.find_lr_for_step,
     lrjax.peak_for,
-    lrjax.plan_sweep,
     lrjax.range_test,
     lrjax.recommend,
     lrjax.sample_losses,

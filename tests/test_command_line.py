@@ -293,8 +293,8 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
 
 
 HOOKS = {
-    "find": "import lrjax._search._live as place; name, when = 'sample_round', 2",
-    "search": "from lrjax._search._lane_trainer import LaneTrainer as place; name, when = 'train', 2",
+    "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
+    "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",
     "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
     "range-test": "import lrjax._search._range_test as place; name, when = '_why_stop', 9",
 }
