@@ -251,12 +251,11 @@ CALLS: dict[str, Call] = {
         {"task": MANY, **OPTIMIZER, "lr": 0.1, "train_steps": 20, **QUICK, "progress": None},
         slow=True,
     ),
-    "integrations.find_lr_for_step": Call(
-        lrjax.integrations.find_lr_for_step,
-        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY, "num_steps": 2}
-        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}}
-        | {**RANGE, "executor": "loop", "num_seeds": 1, "refine": None, "extend_range": False, "throw": False},
-        within_range,
+    "integrations.step_task": Call(
+        lrjax.integrations.step_task,
+        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES}
+        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}},
+        a_task,
         slow=True,
     ),
     # what searches are made of

@@ -250,7 +250,7 @@ VERBS = [
     lrjax.experimental.piecewise,
     lrjax.find_lr,
     lrjax.find_warnings,
-    lrjax.integrations.find_lr_for_step,
+    lrjax.integrations.step_task,
     lrjax.peak_for,
     lrjax.plan_search,
     lrjax.plan_sweep,

@@ -7,7 +7,7 @@ around one jitted step. The first three are compiled ahead of time, once for eac
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,8 @@ from ._trial import (
     mean_over_batches,
     observe_step,
     run_trial,
+    set_hyperparameters,
+    training_loss,
     update_with_loss,
     weights_to_evaluate,
 )
@@ -234,6 +236,8 @@ def _evaluate_one(
 _start = JittedFor(_begin)
 _step = JittedFor(update_with_loss, donate_argnums=1)
 _observe = JittedFor(observe_step)
+_set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
+_loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
 _evaluate_batch = JittedFor(_evaluate_one)
 _finish = jax.jit(finish_record)
@@ -278,13 +282,19 @@ def follow_on_host(
       data: the seed.
 
     Yields:
-      The training loss before the update and the state after it, which the next step consumes.
+      The training loss before the update and the state after it, which the next step consumes. Of a step that returns
+      no loss it is what `spec.loss_fn` reads.
     """
     state = None
+    returned = spec.step_fn is None or cast(Any, spec.step_fn).returns_loss
     for setting in hyperparameters:
-        state = _start(spec, setting, data) if state is None else state
+        if state is None:
+            state = _start(spec, setting, data)
+        elif spec.step_fn is not None:
+            state = _set_hyperparameters(spec, setting, state)
+        before = None if returned else _loss_before(spec, state, data)
         state, loss = _step(spec, setting, state, data)
-        yield loss, state
+        yield loss if before is None else before, state
 
 
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:

@@ -245,7 +245,7 @@ def _check_steps(train_steps: object) -> int:
 
 
 def _check_access(task: Task) -> None:
-    if task.stream is not None:
+    if task._stream is not None:
         raise ValueError(
             "`piecewise(task=...)` must give batches from any step on, since copies go on from step to step, and "
             "`Task.from_batches` reads an iterable once. Use Task.from_arrays, or Task(batches_between=...)."
