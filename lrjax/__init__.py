@@ -21,13 +21,13 @@ from ._curve import steepest as steepest
 from ._engine import Chunked as Chunked
 from ._engine import Execution as Execution
 from ._engine import Task as Task
+from ._failure import LRNotFound as LRNotFound
+from ._failure import SearchInterrupted as SearchInterrupted
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
-from ._search import LRNotFound as LRNotFound
 from ._search import Preview as Preview
 from ._search import RangeTest as RangeTest
 from ._search import RefindResult as RefindResult
-from ._search import SearchInterrupted as SearchInterrupted
 from ._search import SearchProgress as SearchProgress
 from ._search import Suggestions as Suggestions
 from ._search import auto as auto
@@ -37,12 +37,6 @@ from ._search import range_test as range_test
 from ._search import refind_lr as refind_lr
 from ._search import sample_losses as sample_losses
 from ._version import __version__ as __version__
-from .schedules._current import at_step as at_step
-from .schedules._current import current_hyperparams as current_hyperparams
-from .schedules._plateau import PlateauState as PlateauState
-from .schedules._plateau import reduce_on_plateau as reduce_on_plateau
-from .schedules._scheduled import ScheduledState as ScheduledState
-from .schedules._scheduled import scheduled as scheduled
 
 if _typing.TYPE_CHECKING:
     from . import cli as cli
@@ -52,7 +46,6 @@ if _typing.TYPE_CHECKING:
     from . import integrations as integrations
     from . import plots as plots
     from ._engine import SweepExecution as SweepExecution
-    from ._plan import PeakNotFound as PeakNotFound
     from ._plan import Recommendation as Recommendation
     from ._plan import TunedPeak as TunedPeak
     from ._plan import peak_for as peak_for
@@ -70,7 +63,6 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepInterrupted as SweepInterrupted
     from ._sweeps import SweepPlan as SweepPlan
     from ._sweeps import SweepProgress as SweepProgress
     from ._sweeps import SweepResult as SweepResult
@@ -80,8 +72,8 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
+    "._engine": ("SweepExecution",),
     "._plan": (
-        "PeakNotFound",
         "Recommendation",
         "TunedPeak",
         "peak_for",
@@ -103,8 +95,6 @@ _LATER = {
         "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepExecution",
-        "SweepInterrupted",
         "SweepPlan",
         "SweepProgress",
         "SweepResult",

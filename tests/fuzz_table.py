@@ -174,8 +174,8 @@ SEARCHED = SearchResult(
 )
 REFOUND = lrjax.RefindResult(step=4, train_steps=100, search=FOUND)
 TWICE = lrjax.AutoResult(train_steps=100, first=FOUND, second=None, doubts=(), unjudged=(), seconds=0.0)
-SCHEDULED = lrjax.scheduled(optax.sgd, learning_rate=FLAT)
-PLATEAU = lrjax.reduce_on_plateau()
+SCHEDULED = lrjax.schedules.scheduled(optax.sgd, learning_rate=FLAT)
+PLATEAU = lrjax.schedules.reduce_on_plateau()
 DURATIONS = schedules.Durations(batch_size=4, dataset_size=40, sequence_length=8, total_steps=100)
 DATA = {"train": (X[:32], Y[:32]), "validation": (X[32:], Y[32:]), "batch_size": 4}
 FUNCTIONS = {"init": ZEROS, "loss_fn": loss}
@@ -359,16 +359,20 @@ CALLS: dict[str, Call] = {
         lrjax.peak_for, {"schedule": FLAT, "result_or_lr": FOUND, "total_steps": 100, "anchor": "lr"}, a_float
     ),
     "recommend": Call(lrjax.recommend, {"result": FOUND, "total_steps": 100}),
-    "scheduled": Call(lrjax.scheduled, {"make_optimizer": optax.sgd, "learning_rate": FLAT, "momentum": 0.9}),
-    "scheduled().init": Call(SCHEDULED.init, {"params": ZEROS}),
-    "at_step": Call(lrjax.at_step, {"opt_state": SCHEDULED.init(ZEROS), "step": 5}),
-    "current_hyperparams": Call(lrjax.current_hyperparams, {"opt_state": SCHEDULED.init(ZEROS), "schedule": FLAT}),
-    "reduce_on_plateau": Call(
-        lrjax.reduce_on_plateau,
+    "schedules.scheduled": Call(
+        lrjax.schedules.scheduled, {"make_optimizer": optax.sgd, "learning_rate": FLAT, "momentum": 0.9}
+    ),
+    "schedules.scheduled().init": Call(SCHEDULED.init, {"params": ZEROS}),
+    "schedules.at_step": Call(lrjax.schedules.at_step, {"opt_state": SCHEDULED.init(ZEROS), "step": 5}),
+    "schedules.current_hyperparams": Call(
+        lrjax.schedules.current_hyperparams, {"opt_state": SCHEDULED.init(ZEROS), "schedule": FLAT}
+    ),
+    "schedules.reduce_on_plateau": Call(
+        lrjax.schedules.reduce_on_plateau,
         {"factor": 0.5, "patience": 1, "mode": "min", "threshold": 1e-4, "threshold_mode": "rel", "cooldown": 0}
         | {"min_lr": 1e-3, "base_lr": 0.1, "accumulation_size": 1, "convention": "torch"},
     ),
-    "reduce_on_plateau().update": Call(
+    "schedules.reduce_on_plateau().update": Call(
         functools.partial(PLATEAU.update, ZEROS), {"state": PLATEAU.init(ZEROS), "params": ZEROS, "value": 1.0}
     ),
     # integrations and demos
@@ -397,12 +401,10 @@ RESULTS = (
     "LRWarning",
     "LossCurve",
     "PlannedRung",
-    "PlateauState",
     "Preview",
     "RangeTest",
     "Recommendation",
     "RefindResult",
-    "ScheduledState",
     "SearchPlan",
     "SearchProgress",
     "SearchResult",
@@ -420,6 +422,8 @@ RESULTS = (
     "range_rules.SmithBounds",
     "range_rules.Suggestion",
     "range_rules.Trimmed",
+    "schedules.PlateauState",
+    "schedules.ScheduledState",
     "schedules.Description",
     "schedules.Phase",
     "schedules.Problem",

@@ -63,11 +63,13 @@ def _linear_onecycle(
 
 def _reduce_on_plateau(*, rtol: Any, atol: Any, min_scale: Any, **same: Any) -> Any:
     assert atol == 0
-    return lrjax.reduce_on_plateau(threshold=rtol, min_lr=min_scale, base_lr=1.0, convention="optax", **same)
+    return lrjax.schedules.reduce_on_plateau(threshold=rtol, min_lr=min_scale, base_lr=1.0, convention="optax", **same)
 
 
 def _plateau_state(*, best_value: Any, plateau_count: Any, cooldown_count: Any, avg_value: Any, **same: Any) -> Any:
-    return lrjax.PlateauState(best=best_value, bad=plateau_count, cooldown=cooldown_count, total=avg_value, **same)
+    return lrjax.schedules.PlateauState(
+        best=best_value, bad=plateau_count, cooldown=cooldown_count, total=avg_value, **same
+    )
 
 
 SCHEDULE = SimpleNamespace(

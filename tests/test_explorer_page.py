@@ -223,7 +223,7 @@ def test_a_schedule_has_its_own_momentum_and_shows_it(page):
     page.locator("#cards article").first.get_by_label("momentum", exact=True).select_option("one_cycle_momentum")
     settle(page)
     assert page.locator("#momentum-chart path.series").count() == 1
-    assert code(page).startswith("lrjax.scheduled(optax.sgd, learning_rate=lrjax.schedules.one_cycle(")
+    assert code(page).startswith("lrjax.schedules.scheduled(optax.sgd, learning_rate=lrjax.schedules.one_cycle(")
 
 
 def test_schedules_are_added_and_removed(page):

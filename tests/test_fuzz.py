@@ -22,8 +22,8 @@ PACKAGE, TESTS = str(Path(lrjax.__file__).parent), str(Path(__file__).parent)
 JARGON = re.compile(r"Traceback|PyTreeDef|Tracer<|Tracer\(|ShapedArray|at 0x")
 LONGEST = 600
 SECONDS = 20
-ANSWERS = (lrjax.LRNotFound, lrjax.PeakNotFound)
-"""Errors that carry a result."""
+ANSWERS = lrjax.LRNotFound
+"""The error that carries a result."""
 
 
 def faults_of(name, odd):

@@ -130,12 +130,12 @@ def step_of_ones_own(task, make_optimizer):
 
 
 def train_scheduled(task, make_optimizer):
-    optimizer = lrjax.scheduled(make_optimizer, learning_rate=lrjax.schedules.cosine_decay(0.1, 10))
+    optimizer = lrjax.schedules.scheduled(make_optimizer, learning_rate=lrjax.schedules.cosine_decay(0.1, 10))
     params = task.init(KEY)
     state = optimizer.init(params)
     grads = jax.jit(jax.grad(task.loss_fn))(params, X[:8], None)
     jax.jit(optimizer.update)(grads, state, params)
-    lrjax.current_hyperparams(state)
+    lrjax.schedules.current_hyperparams(state)
 
 
 VERBS = {

@@ -16,7 +16,8 @@ from found import found
 from rich.console import Console
 
 import lrjax
-from lrjax import _bar, plots, schedules
+from lrjax import _progress, schedules
+from lrjax._search import _picture
 from lrjax.demos import digits
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
@@ -125,7 +126,7 @@ def test_without_a_picture_there_are_words(result, swept, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no <canvas>")
 
-    monkeypatch.setattr(plots, "plot_finder", fail)
+    monkeypatch.setattr(_picture, "plot_finder", fail)
     page = Page(result._repr_html_())
     assert page.pictures == []
     assert f"Learning rate {result.lr:.2e}" in page.text
@@ -156,10 +157,10 @@ def test_progress_in_a_notebook_is_one_line_rewritten(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     monkeypatch.setattr(Console, "is_jupyter", property(lambda self: True), raising=False)
-    monkeypatch.setattr(_bar.time, "monotonic", lambda: now)
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
     monkeypatch.setattr(Console, "__init__", lambda self, **_: None)
     now = 0.0
-    bar = _bar.Bar()
+    bar = _progress.Bar()
     for done in range(1_000):
         now += 0.01
         bar.show("first <grid>", done, 1_000, "2 lanes")

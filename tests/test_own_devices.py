@@ -294,7 +294,7 @@ def resumed(problem: lrjax.Task) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         options = {"directory": str(Path(folder) / "sweep"), "checkpoint_seconds": 0}
-        with contextlib.suppress(lrjax.SweepInterrupted):
+        with contextlib.suppress(lrjax.SearchInterrupted):
             sweep(problem, progress=interrupt, **options)
         return sweep(problem, **options)
 

@@ -119,7 +119,7 @@ def test_two_programs_train_everything(executor):
 
 def test_a_stateful_task_and_frozen_parameters():
     task = batch_norm(eval_fn=BatchNorm.eval_fn, trainable={"w": True, "scale": True, "v": False})
-    result = train(task, lambda schedule: lrjax.scheduled(optax.sgd, learning_rate=schedule, momentum=0.9))
+    result = train(task, lambda schedule: lrjax.schedules.scheduled(optax.sgd, learning_rate=schedule, momentum=0.9))
     assert int(result.model_state["count"]) == int(result.opt_state.step) == TOTAL
     np.testing.assert_array_equal(result.params["v"], BatchNorm.init(KEY)[0]["v"])
     assert np.isfinite(result.loss)

@@ -33,7 +33,7 @@ def every(traces: Any) -> Any:
 
 def scales_of(metrics: Any, **options: Any) -> np.ndarray:
     """The factor of every update, op by op."""
-    optimizer = lrjax.reduce_on_plateau(**options)
+    optimizer = lrjax.schedules.reduce_on_plateau(**options)
     state, scales = optimizer.init(ONE), []
     for metric in metrics:
         update, state = optimizer.update(ONE, state, value=metric)
@@ -44,7 +44,7 @@ def scales_of(metrics: Any, **options: Any) -> np.ndarray:
 
 def scan(metrics: Any, **options: Any) -> Any:
     """The same inside a scan, so that it can be compiled and mapped."""
-    optimizer = lrjax.reduce_on_plateau(**options)
+    optimizer = lrjax.schedules.reduce_on_plateau(**options)
 
     def step(state: Any, metric: Any) -> Any:
         update, state = optimizer.update(ONE, state, value=metric)
@@ -107,7 +107,7 @@ def test_as_keras(trace):
 def test_as_optax(patience, cooldown, size):
     same = {"factor": 0.5, "patience": patience, "cooldown": cooldown, "accumulation_size": size}
     theirs = optax.contrib.reduce_on_plateau(rtol=0.01, atol=0.0, min_scale=0.1, **same)
-    ours = lrjax.reduce_on_plateau(threshold=0.01, min_lr=0.1, base_lr=1.0, convention="optax", **same)
+    ours = lrjax.schedules.reduce_on_plateau(threshold=0.01, min_lr=0.1, base_lr=1.0, convention="optax", **same)
     params = jnp.ones(1)
 
     def scales(optimizer: Any, metrics: Any) -> Any:
@@ -282,7 +282,7 @@ def test_one_trace_and_one_answer_in_every_way_of_running(options):
 
 def test_one_trace_for_all_updates():
     chex.clear_trace_counter()
-    optimizer = lrjax.reduce_on_plateau(**NOW)
+    optimizer = lrjax.schedules.reduce_on_plateau(**NOW)
     update = jax.jit(chex.assert_max_traces(lambda state, value: optimizer.update(ONE, state, value=value)[1], 1))
     state = optimizer.init(ONE)
     for metric in NOISE[0]:
@@ -305,7 +305,7 @@ def test_vmap_over_its_numbers():
 def test_after_adam_it_scales_its_updates():
     grads = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
     params = jnp.ones(3)
-    adam, chained = optax.adam(0.1), optax.chain(optax.adam(0.1), lrjax.reduce_on_plateau(**NOW))
+    adam, chained = optax.adam(0.1), optax.chain(optax.adam(0.1), lrjax.schedules.reduce_on_plateau(**NOW))
     state, states = adam.init(params), chained.init(params)
     for step, scale in enumerate([1, 0.5, 0.25, 0.25, 0.125, 0.0625]):
         expected, state = adam.update(grads[step], state, params)
@@ -318,7 +318,9 @@ def test_after_adam_it_scales_its_updates():
 def test_updates_and_state_keep_their_types(dtype, x64):
     with jax.enable_x64(x64):
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-        optimizer = lrjax.reduce_on_plateau(factor=0.5, patience=0, cooldown=1, min_lr=0.1, base_lr=np.float64(0.4))
+        optimizer = lrjax.schedules.reduce_on_plateau(
+            factor=0.5, patience=0, cooldown=1, min_lr=0.1, base_lr=np.float64(0.4)
+        )
         updates = {"w": jnp.full(3, 4, dtype), "none": None}
         before = state = optimizer.init(updates)
         for metric in (1.0, np.float64(1), jnp.bfloat16(1)):
@@ -336,7 +338,7 @@ def test_no_nan_arises_by_itself():
 
 
 def test_a_state_can_be_donated():
-    optimizer = lrjax.reduce_on_plateau(**NOW)
+    optimizer = lrjax.schedules.reduce_on_plateau(**NOW)
     update = jax.jit(lambda state: optimizer.update(ONE, state, value=1.0)[1], donate_argnums=0)
     assert update(optimizer.init(ONE)).best == 1
 
@@ -347,7 +349,7 @@ def test_a_metric_beyond_float32_is_infinite():
 
 
 def updated(**extra: Any) -> Any:
-    optimizer = optax.chain(optax.sgd(0.1), lrjax.reduce_on_plateau())
+    optimizer = optax.chain(optax.sgd(0.1), lrjax.schedules.reduce_on_plateau())
     return optimizer.update(ONE, optimizer.init(ONE), ONE, **extra)
 
 
@@ -359,27 +361,55 @@ ERRORS = {
     "list": (lambda: updated(value=[1.0]), TypeError, ["one number", "[1.0] (list)"]),
     "complex": (lambda: updated(value=1j), TypeError, ["one number", "1j (complex)"]),
     "one in a vector": (lambda: jax.jit(updated)(value=jnp.ones(1)), ValueError, ["one number", "(1,)"]),
-    "factor": (lambda: lrjax.reduce_on_plateau(factor=1.0), ValueError, ["`reduce_on_plateau(factor=...)`", "below 1"]),
-    "no factor": (lambda: lrjax.reduce_on_plateau(factor=0.0), ValueError, ["above 0"]),
-    "patience": (lambda: lrjax.reduce_on_plateau(patience=-1), ValueError, ["`reduce_on_plateau(patience=...)`"]),
-    "half a patience": (lambda: lrjax.reduce_on_plateau(patience=1.5), TypeError, ["whole number", "1.5"]),
-    "cooldown": (lambda: lrjax.reduce_on_plateau(cooldown=-1), ValueError, ["`reduce_on_plateau(cooldown=...)`"]),
-    "mode": (lambda: lrjax.reduce_on_plateau(mode="minimum"), ValueError, ["'min', 'max'", "'minimum'"]),
-    "threshold_mode": (lambda: lrjax.reduce_on_plateau(threshold_mode="relative"), ValueError, ["'rel', 'abs'"]),
-    "threshold": (lambda: lrjax.reduce_on_plateau(threshold=-0.1), ValueError, ["`reduce_on_plateau(threshold=...)`"]),
-    "no base": (lambda: lrjax.reduce_on_plateau(min_lr=0.1), ValueError, ["needs base_lr"]),
+    "factor": (
+        lambda: lrjax.schedules.reduce_on_plateau(factor=1.0),
+        ValueError,
+        ["`reduce_on_plateau(factor=...)`", "below 1"],
+    ),
+    "no factor": (lambda: lrjax.schedules.reduce_on_plateau(factor=0.0), ValueError, ["above 0"]),
+    "patience": (
+        lambda: lrjax.schedules.reduce_on_plateau(patience=-1),
+        ValueError,
+        ["`reduce_on_plateau(patience=...)`"],
+    ),
+    "half a patience": (lambda: lrjax.schedules.reduce_on_plateau(patience=1.5), TypeError, ["whole number", "1.5"]),
+    "cooldown": (
+        lambda: lrjax.schedules.reduce_on_plateau(cooldown=-1),
+        ValueError,
+        ["`reduce_on_plateau(cooldown=...)`"],
+    ),
+    "mode": (lambda: lrjax.schedules.reduce_on_plateau(mode="minimum"), ValueError, ["'min', 'max'", "'minimum'"]),
+    "threshold_mode": (
+        lambda: lrjax.schedules.reduce_on_plateau(threshold_mode="relative"),
+        ValueError,
+        ["'rel', 'abs'"],
+    ),
+    "threshold": (
+        lambda: lrjax.schedules.reduce_on_plateau(threshold=-0.1),
+        ValueError,
+        ["`reduce_on_plateau(threshold=...)`"],
+    ),
+    "no base": (lambda: lrjax.schedules.reduce_on_plateau(min_lr=0.1), ValueError, ["needs base_lr"]),
     "above the base": (
-        lambda: lrjax.reduce_on_plateau(min_lr=2, base_lr=1),
+        lambda: lrjax.schedules.reduce_on_plateau(min_lr=2, base_lr=1),
         ValueError,
         ["must not be above base_lr=1"],
     ),
-    "convention": (lambda: lrjax.reduce_on_plateau(convention="pytorch"), ValueError, ["'torch', 'keras', 'optax'"]),
+    "convention": (
+        lambda: lrjax.schedules.reduce_on_plateau(convention="pytorch"),
+        ValueError,
+        ["'torch', 'keras', 'optax'"],
+    ),
     "patience of Optax": (
-        lambda: lrjax.reduce_on_plateau(patience=0, convention="optax"),
+        lambda: lrjax.schedules.reduce_on_plateau(patience=0, convention="optax"),
         ValueError,
         ["`reduce_on_plateau(patience=...)`", ">= 1"],
     ),
-    "size": (lambda: lrjax.reduce_on_plateau(accumulation_size=0), ValueError, ["accumulation_size=...", "updates"]),
+    "size": (
+        lambda: lrjax.schedules.reduce_on_plateau(accumulation_size=0),
+        ValueError,
+        ["accumulation_size=...", "updates"],
+    ),
 }
 
 

@@ -35,7 +35,7 @@ def injected_schedule(lr: Any) -> Any:
 
 
 def scheduled(lr: Any) -> Any:
-    return lrjax.scheduled(optax.adam, learning_rate=schedules.linear_decay(lr, 0.0, TOTAL), b1=0.8)
+    return lrjax.schedules.scheduled(optax.adam, learning_rate=schedules.linear_decay(lr, 0.0, TOTAL), b1=0.8)
 
 
 FACTORIES = {

@@ -94,8 +94,7 @@ def test_a_line_is_there_inside_a_program_too():
 
 
 def test_no_public_class_prints_its_arrays():
-    for name in dir(lrjax):
-        kind = getattr(lrjax, name)
+    for name, kind in [*vars(lrjax.schedules).items(), *((name, getattr(lrjax, name)) for name in dir(lrjax))]:
         if not inspect.isclass(kind) or not (dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")):
             continue
         holds = any(

@@ -61,11 +61,11 @@ def traced(call, number=10):
 
 
 def sgd(**hyperparams):
-    return lrjax.scheduled(optax.sgd, **hyperparams)
+    return lrjax.schedules.scheduled(optax.sgd, **hyperparams)
 
 
 def measured(**arguments):
-    plateau = lrjax.reduce_on_plateau()
+    plateau = lrjax.schedules.reduce_on_plateau()
     return plateau.update(PARAMS, plateau.init(PARAMS), PARAMS, **arguments)
 
 
@@ -647,12 +647,12 @@ CASES = {
         ["`scheduled` needs at least one hyperparameter", "scheduled(optax.sgd, learning_rate=schedule)"],
     ),
     "an optimizer for its factory": (
-        lambda: lrjax.scheduled(optax.sgd(0.1), learning_rate=FLAT),
+        lambda: lrjax.schedules.scheduled(optax.sgd(0.1), learning_rate=FLAT),
         TypeError,
         ["`scheduled(make_optimizer)`", "`make_optimizer(**hyperparams) -> optimizer`", "got GradientTransformation"],
     ),
     "a factory without return": (
-        lambda: lrjax.scheduled(lambda learning_rate: None, learning_rate=0.1).init(PARAMS),
+        lambda: lrjax.schedules.scheduled(lambda learning_rate: None, learning_rate=0.1).init(PARAMS),
         TypeError,
         ["`scheduled(make_optimizer)`", "must return an Optax optimizer", "<lambda> returned None (NoneType)"],
     ),
@@ -677,7 +677,7 @@ CASES = {
         ["`scheduled(learning_rate=...)`", "one number, of shape ()", "got float32[2]"],
     ),
     "a mask as a schedule": (
-        lambda: lrjax.scheduled(optax.adamw, learning_rate=FLAT, mask=lambda params: {"w": True, "b": False}),
+        lambda: lrjax.schedules.scheduled(optax.adamw, learning_rate=FLAT, mask=lambda params: {"w": True, "b": False}),
         TypeError,
         ["`scheduled(mask=...)`", "a function from step to number", "<lambda> failed", "functools.partial"],
     ),
@@ -692,63 +692,67 @@ CASES = {
         ["`scheduled(learning_rate=...)`", "a function from step to number", "<lambda> failed on a step", "takes 0"],
     ),
     "the hyperparameters of a fixed optimizer": (
-        lambda: lrjax.current_hyperparams(FIXED),
+        lambda: lrjax.schedules.current_hyperparams(FIXED),
         ValueError,
-        ["`current_hyperparams(opt_state)`", "found no hyperparameters in tuple", "lrjax.scheduled(optax.adam"],
+        [
+            "`current_hyperparams(opt_state)`",
+            "found no hyperparameters in tuple",
+            "lrjax.schedules.scheduled(optax.adam",
+        ],
     ),
     "the hyperparameters of a step alone": (
-        lambda: lrjax.current_hyperparams(SCHEDULED),
+        lambda: lrjax.schedules.current_hyperparams(SCHEDULED),
         ValueError,
-        ["`current_hyperparams(opt_state)`", "(step 0)", "Pass schedule=..., or use lrjax.scheduled"],
+        ["`current_hyperparams(opt_state)`", "(step 0)", "Pass schedule=..., or use lrjax.schedules.scheduled"],
     ),
     "a fixed optimizer at another step": (
-        lambda: lrjax.at_step(FIXED, 3),
+        lambda: lrjax.schedules.at_step(FIXED, 3),
         ValueError,
         ["`at_step(opt_state)`", "found no schedule in tuple"],
     ),
     "at a negative step": (
-        lambda: lrjax.at_step(SCHEDULED, -1),
+        lambda: lrjax.schedules.at_step(SCHEDULED, -1),
         ValueError,
         ["`at_step(step)`", ">= 0 (optimizer updates)", "got -1"],
     ),
     "at a float step": (
-        lambda: lrjax.at_step(SCHEDULED, 100.0),
+        lambda: lrjax.schedules.at_step(SCHEDULED, 100.0),
         TypeError,
         ["`at_step(step)`", "whole number", "got 100.0 (float)", "Write 100."],
     ),
     "at unknown epochs": (
-        lambda: lrjax.at_step(SCHEDULED, "3 epochs"),
+        lambda: lrjax.schedules.at_step(SCHEDULED, "3 epochs"),
         ValueError,
         ["`at_step(step)` is '3 epochs'", "not known here", "Write `with lrjax.schedules.Durations("],
     ),
     # plateaus
     "patience negative": (
-        lambda: lrjax.reduce_on_plateau(patience=-1),
+        lambda: lrjax.schedules.reduce_on_plateau(patience=-1),
         ValueError,
         ["`reduce_on_plateau(patience=...)`", "whole number >= 0 (measurements)", "got -1"],
     ),
     "patience in words": (
-        lambda: lrjax.reduce_on_plateau(patience="3 epochs"),
+        lambda: lrjax.schedules.reduce_on_plateau(patience="3 epochs"),
         TypeError,
         ["`reduce_on_plateau(patience=...)`", "whole number >= 0 (measurements)", "got '3 epochs' (str)"],
     ),
     "factor one": (
-        lambda: lrjax.reduce_on_plateau(factor=1.0),
+        lambda: lrjax.schedules.reduce_on_plateau(factor=1.0),
         ValueError,
         ["`reduce_on_plateau(factor=...)`", "above 0 and below 1", "got 1"],
     ),
     "plateau mode misspelt": (
-        lambda: lrjax.reduce_on_plateau(mode="minimum"),
+        lambda: lrjax.schedules.reduce_on_plateau(mode="minimum"),
         ValueError,
         ["`reduce_on_plateau(mode=...)`", "one of 'min', 'max'", "got 'minimum'"],
     ),
     "a lowest rate of an unknown one": (
-        lambda: lrjax.reduce_on_plateau(min_lr=1e-5),
+        lambda: lrjax.schedules.reduce_on_plateau(min_lr=1e-5),
         ValueError,
         ["`reduce_on_plateau(min_lr=...)`", "needs base_lr", "needs base_lr, the learning rate of the optimizer"],
     ),
     "a lowest rate above the rate": (
-        lambda: lrjax.reduce_on_plateau(min_lr=0.1, base_lr=0.01),
+        lambda: lrjax.schedules.reduce_on_plateau(min_lr=0.1, base_lr=0.01),
         ValueError,
         ["`reduce_on_plateau(min_lr=...)`", "not be above base_lr=0.01", "got 0.1"],
     ),
@@ -910,7 +914,7 @@ CASES = {
         ["`describe(schedule)`", "traced", "outside jit"],
     ),
     "a mask made with tree.map": (
-        lambda: lrjax.scheduled(
+        lambda: lrjax.schedules.scheduled(
             optax.adamw, learning_rate=FLAT, mask=lambda params: jax.tree.map(jnp.isfinite, params)
         ),
         TypeError,
@@ -927,17 +931,17 @@ CASES = {
         ["`scheduled(learning_rate=...)`", "finite", "got nan"],
     ),
     "the hyperparameters at a number": (
-        lambda: lrjax.current_hyperparams(SCHEDULED, schedule=0.1),
+        lambda: lrjax.schedules.current_hyperparams(SCHEDULED, schedule=0.1),
         TypeError,
         ["`current_hyperparams(schedule=...)`", "got 0.1 (float)"],
     ),
     "at a step that the state cannot count": (
-        lambda: with_x64(lambda: lrjax.at_step(SCHEDULED, 2**40)),
+        lambda: with_x64(lambda: lrjax.schedules.at_step(SCHEDULED, 2**40)),
         ValueError,
         ["`at_step(step)`", "2**31", "got 1,099,511,627,776"],
     ),
     "patience beyond int32": (
-        lambda: lrjax.reduce_on_plateau(patience=2**40),
+        lambda: lrjax.schedules.reduce_on_plateau(patience=2**40),
         ValueError,
         ["`reduce_on_plateau(patience=...)`", "at most 2,147,483,647"],
     ),
@@ -962,10 +966,9 @@ PUBLIC = {name for name, value in vars(schedules).items() if inspect.isfunction(
 
 
 def test_every_function_has_a_case():
-    functions = PUBLIC | {"scheduled", "current_hyperparams", "at_step", "reduce_on_plateau"}
     first_parts = {parts[0] for _, _, parts in CASES.values()}
     assert {
-        name for name in functions if not any(part.startswith((f"`{name}(", f"`{name}`")) for part in first_parts)
+        name for name in PUBLIC if not any(part.startswith((f"`{name}(", f"`{name}`")) for part in first_parts)
     } == set()
 
 

@@ -226,7 +226,7 @@ def test_the_functions_around_take_words_too():
         assert schedules.to_spec(schedules.extend(trapezoid, "2 epochs"))["stable_steps"] == 22
         assert schedules.describe(FLAT, "2 epochs").total_steps == 20
         assert schedules.validate(FLAT, "2 epochs") == ()
-        assert [int(leaf) for leaf in jax.tree.leaves(lrjax.at_step(state, "2 epochs"))] == [20]
+        assert [int(leaf) for leaf in jax.tree.leaves(lrjax.schedules.at_step(state, "2 epochs"))] == [20]
 
 
 def test_a_spec_keeps_words_until_it_is_read():

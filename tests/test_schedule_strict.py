@@ -41,16 +41,16 @@ def test_a_schedule_is_the_same_under_strict_settings(name):
 def test_hyperparameters_are_set_read_and_moved_under_strict_settings(dtype, x64):
     decay = schedules.linear_decay(0.5, 0.0, 8)
     optimizer = optax.chain(
-        lrjax.scheduled(optax.sgd, learning_rate=decay, momentum=0.0),
-        lrjax.reduce_on_plateau(factor=0.5, patience=0, min_lr=0.1, base_lr=0.5, accumulation_size=2),
+        lrjax.schedules.scheduled(optax.sgd, learning_rate=decay, momentum=0.0),
+        lrjax.schedules.reduce_on_plateau(factor=0.5, patience=0, min_lr=0.1, base_lr=0.5, accumulation_size=2),
     )
     with strict(x64):
         params = {"w": jnp.ones((3, 2), dtype)}
-        state = lrjax.at_step(optimizer.init(params), 4)
+        state = lrjax.schedules.at_step(optimizer.init(params), 4)
         state = optax.tree_utils.tree_set(state, momentum=0.25)
         for value in (1.0, np.float64(1.0), jnp.bfloat16(1.0), jnp.float32(1.0)):
             updates, state = optimizer.update(params, state, params, value=value)
-        read = lrjax.current_hyperparams(state)
+        read = lrjax.schedules.current_hyperparams(state)
         assert {name: float(one) for name, one in read.items()} == {
             "learning_rate": 0.0625,
             "momentum": 0.25,

@@ -85,37 +85,43 @@ def clipped(learning_rate: Any, max_norm: Any) -> Any:
 
 
 def reduced_at_once(factor: Any) -> Any:
-    return lrjax.reduce_on_plateau(factor=factor, patience=0)
+    return lrjax.schedules.reduce_on_plateau(factor=factor, patience=0)
 
 
 NESTEROV = functools.partial(optax.sgd, nesterov=True)
 OPTAX = {  # ours, and the same optimizer as Optax makes it
-    "sgd": (lrjax.scheduled(optax.sgd, learning_rate=LR), optax.sgd(LR)),
-    "momentum": (lrjax.scheduled(NESTEROV, learning_rate=LR, momentum=0.9), NESTEROV(LR, momentum=0.9)),
+    "sgd": (lrjax.schedules.scheduled(optax.sgd, learning_rate=LR), optax.sgd(LR)),
+    "momentum": (lrjax.schedules.scheduled(NESTEROV, learning_rate=LR, momentum=0.9), NESTEROV(LR, momentum=0.9)),
     "momentum schedule": (
-        lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
+        lrjax.schedules.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
         optax.inject_hyperparams(optax.sgd)(learning_rate=LR, momentum=MOMENTUM),
     ),
-    "adam": (lrjax.scheduled(optax.adam, learning_rate=LR), optax.adam(LR)),
+    "adam": (lrjax.schedules.scheduled(optax.adam, learning_rate=LR), optax.adam(LR)),
     "adam b1": (
-        lrjax.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM),
+        lrjax.schedules.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM),
         optax.inject_hyperparams(optax.adam)(learning_rate=LR, b1=MOMENTUM),
     ),
     "adam eps": (
-        lrjax.scheduled(optax.adam, learning_rate=0.1, eps=DECAY),
+        lrjax.schedules.scheduled(optax.adam, learning_rate=0.1, eps=DECAY),
         optax.inject_hyperparams(optax.adam)(learning_rate=0.1, eps=DECAY),
     ),
     "adamw": (
-        lrjax.scheduled(optax.adamw, learning_rate=LR, weight_decay=DECAY),
+        lrjax.schedules.scheduled(optax.adamw, learning_rate=LR, weight_decay=DECAY),
         optax.adamw(LR, weight_decay=DECAY),
     ),
-    "lion": (lrjax.scheduled(optax.lion, learning_rate=LR, weight_decay=0.1), optax.lion(LR, weight_decay=0.1)),
+    "lion": (
+        lrjax.schedules.scheduled(optax.lion, learning_rate=LR, weight_decay=0.1),
+        optax.lion(LR, weight_decay=0.1),
+    ),
     "around a chain": (
-        lrjax.scheduled(clipped, learning_rate=LR, max_norm=schedules.linear_decay(2.0, 0.1, STEPS)),
+        lrjax.schedules.scheduled(clipped, learning_rate=LR, max_norm=schedules.linear_decay(2.0, 0.1, STEPS)),
         optax.inject_hyperparams(clipped)(learning_rate=LR, max_norm=optax.linear_schedule(2.0, 0.1, STEPS)),
     ),
 }
-SGD, ADAM = lrjax.scheduled(optax.sgd, learning_rate=LR), lrjax.scheduled(optax.adam, learning_rate=DECAY)
+SGD, ADAM = (
+    lrjax.schedules.scheduled(optax.sgd, learning_rate=LR),
+    lrjax.schedules.scheduled(optax.adam, learning_rate=DECAY),
+)
 PLAIN_SGD, PLAIN_ADAM = optax.sgd(LR), optax.adam(DECAY)
 LABELS = {"head": "head", "trunk": "trunk"}
 
@@ -164,12 +170,12 @@ def test_scheduled_momentum_is_a_loop_in_numpy():
 
 
 HALVES = {
-    "adam": lrjax.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM, b2=0.999, eps=1e-8),
-    "adamw": lrjax.scheduled(
+    "adam": lrjax.schedules.scheduled(optax.adam, learning_rate=LR, b1=MOMENTUM, b2=0.999, eps=1e-8),
+    "adamw": lrjax.schedules.scheduled(
         functools.partial(optax.adamw, mu_dtype=jnp.float32), learning_rate=LR, weight_decay=DECAY
     ),
-    "momentum": lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
-    "lion": lrjax.scheduled(optax.lion, learning_rate=LR, b1=0.9, b2=0.99),
+    "momentum": lrjax.schedules.scheduled(optax.sgd, learning_rate=LR, momentum=MOMENTUM),
+    "lion": lrjax.schedules.scheduled(optax.lion, learning_rate=LR, b1=0.9, b2=0.99),
 }
 
 
@@ -183,7 +189,7 @@ def test_half_precision_keeps_its_types_and_float32_hyperparams(name, dtype):
     assert set(dtypes(params)) == set(dtypes(updates)) == {np.dtype(dtype)}
     assert dtypes(states) == dtypes(before)
     assert jax.tree.structure(states) == jax.tree.structure(before)
-    used = lrjax.current_hyperparams(states)
+    used = lrjax.schedules.current_hyperparams(states)
     assert set(dtypes(used)) == {np.dtype(np.float32)}
     np.testing.assert_array_equal(used["learning_rate"], LR(AT))
     check_same(cast(params), history(optimizer)[0], rtol=16 * float(jnp.finfo(dtype).eps))
@@ -194,7 +200,7 @@ def test_adam_in_bfloat16_is_finite_where_inject_hyperparams_is_not(rate):
     """optax#1414: the hyperparameters are cast to the parameters' type, and b2 = 0.999 to 1."""
     ones = jnp.ones(3, jnp.bfloat16)
     theirs = optax.inject_hyperparams(optax.adam)(learning_rate=rate)
-    ours = lrjax.scheduled(optax.adam, learning_rate=rate, b1=0.9, b2=0.999, eps=1e-8)
+    ours = lrjax.schedules.scheduled(optax.adam, learning_rate=rate, b1=0.9, b2=0.999, eps=1e-8)
     assert np.isnan(theirs.update(ones, theirs.init(ones), ones)[0].astype(jnp.float32)).all()
     with jax.debug_nans(True):
         updates, _ = ours.update(ones, ours.init(ones), ones)
@@ -205,7 +211,7 @@ def test_adam_in_bfloat16_is_finite_where_inject_hyperparams_is_not(rate):
 
 def test_a_small_eps_survives_in_float16():
     zeros = jnp.zeros(2, jnp.float16)
-    ours = lrjax.scheduled(optax.adam, learning_rate=0.1, eps=1e-8)
+    ours = lrjax.schedules.scheduled(optax.adam, learning_rate=0.1, eps=1e-8)
     np.testing.assert_array_equal(ours.update(zeros, ours.init(zeros))[0], zeros)
     theirs = optax.inject_hyperparams(optax.adam)(learning_rate=0.1, eps=1e-8)
     assert np.isnan(theirs.update(zeros, theirs.init(zeros), zeros)[0]).all()
@@ -214,7 +220,7 @@ def test_a_small_eps_survives_in_float16():
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16], ids=["float64", "bfloat16"])
 def test_x64_changes_no_type(dtype):
     with jax.enable_x64(True):
-        optimizer = lrjax.scheduled(optax.sgd, learning_rate=LR, momentum=jnp.float64(0.9))
+        optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=LR, momentum=jnp.float64(0.9))
         params, states = compiled(optimizer, dtype)
         assert dtypes(states) == dtypes(optimizer.init(cast(PARAMS, dtype)))
         assert set(dtypes(params)) == {np.dtype(dtype)}
@@ -244,8 +250,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_hyperparam(kind):
     given, expected = KINDS[kind]
-    params, states = history(lrjax.scheduled(optax.sgd, learning_rate=given))
-    rates = lrjax.current_hyperparams(states)["learning_rate"]
+    params, states = history(lrjax.schedules.scheduled(optax.sgd, learning_rate=given))
+    rates = lrjax.schedules.current_hyperparams(states)["learning_rate"]
     assert rates.dtype == np.float32
     assert not rates.weak_type
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
@@ -256,14 +262,18 @@ def test_every_kind_of_hyperparam(kind):
 @pytest.mark.parametrize("given", [0.1, DECAY], ids=["number", "schedule"])
 def test_traced_hyperparams(given):
     def train(rate: Any) -> Any:
-        return scan(lrjax.scheduled(optax.sgd, learning_rate=rate, momentum=0.5), cast(PARAMS), cast(GRADS), {})[0]
+        return scan(
+            lrjax.schedules.scheduled(optax.sgd, learning_rate=rate, momentum=0.5), cast(PARAMS), cast(GRADS), {}
+        )[0]
 
     check_same(jax.jit(train)(given), train(given))
 
 
 def test_the_result_can_be_differentiated_by_the_peak():
     def loss(peak: Any) -> Any:
-        optimizer = lrjax.scheduled(optax.sgd, learning_rate=schedules.cosine_decay(peak, STEPS), momentum=MOMENTUM)
+        optimizer = lrjax.schedules.scheduled(
+            optax.sgd, learning_rate=schedules.cosine_decay(peak, STEPS), momentum=MOMENTUM
+        )
         return jnp.sum(scan(optimizer, cast(PARAMS), cast(GRADS), {})[0]["trunk"]["w"][-1] ** 2)
 
     value, slope = jax.jit(loss), jax.jit(jax.grad(loss))(0.1)
@@ -272,7 +282,7 @@ def test_the_result_can_be_differentiated_by_the_peak():
 
 def quadratic(learning_rate: Any, momentum: Any) -> Any:
     """Thirty steps down |w|^2 / 2."""
-    optimizer = lrjax.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
+    optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
 
     def step(carry: Any, _: Any) -> Any:
         w, state = carry
@@ -314,7 +324,7 @@ def test_multi_steps_advances_once_per_update():
     inner = compiled(optax.MultiSteps(SGD, 3))[1].inner_opt_state
     assert inner.step.tolist() == [0, 0, 1, 1, 1, 2, 2, 2]
     np.testing.assert_array_equal(
-        lrjax.current_hyperparams(inner)["learning_rate"], LR(np.array([0, 0, 0, 0, 0, 1, 1, 1]))
+        lrjax.schedules.current_hyperparams(inner)["learning_rate"], LR(np.array([0, 0, 0, 0, 0, 1, 1, 1]))
     )
 
 
@@ -323,30 +333,30 @@ def test_a_rejected_update_is_no_step():
     for bad in (np.nan, np.inf):
         _, state = update(jax.tree.map(lambda leaf: leaf + bad, cast(PARAMS)), states[-1], cast(PARAMS))
         assert int(state.inner_state.step) == 2
-        assert lrjax.current_hyperparams(state) == {"learning_rate": LR(1)}
+        assert lrjax.schedules.current_hyperparams(state) == {"learning_rate": LR(1)}
 
 
 def test_extra_arguments_reach_the_optimizer_inside_and_the_one_after():
-    inside = lrjax.scheduled(lambda rate: optax.chain(optax.sgd(rate), reduced_at_once(0.5)), rate=LR)
+    inside = lrjax.schedules.scheduled(lambda rate: optax.chain(optax.sgd(rate), reduced_at_once(0.5)), rate=LR)
     w = PARAMS["trunk"]["w"] - np.cumsum((np.asarray(LR(AT)) * 0.5**AT)[:, None] * GRADS["trunk"]["w"], 0)
     for optimizer in (inside, optax.chain(SGD, reduced_at_once(0.5))):
         params, states = history(optimizer, value=jnp.ones(STEPS))
         np.testing.assert_allclose(params["trunk"]["w"], w, rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(lrjax.current_hyperparams(states)["plateau_scale"], 0.5**AT)
+        np.testing.assert_array_equal(lrjax.schedules.current_hyperparams(states)["plateau_scale"], 0.5**AT)
 
 
 def test_the_factor_of_a_plateau_may_be_scheduled():
-    states = history(lrjax.scheduled(reduced_at_once, factor=DECAY), value=jnp.ones(STEPS))[1]
+    states = history(lrjax.schedules.scheduled(reduced_at_once, factor=DECAY), value=jnp.ones(STEPS))[1]
     np.testing.assert_allclose(states.inner.scale, np.cumprod([1, *np.asarray(DECAY(AT[1:]))]), rtol=1e-6)
 
 
 def test_a_state_can_be_donated():
     number = jnp.float32(0.5)
-    optimizer = lrjax.scheduled(optax.sgd, learning_rate=number, momentum=number)
+    optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=number, momentum=number)
     update = jax.jit(optimizer.update, donate_argnums=1)
     for _ in range(2):
         _, state = update(cast(PARAMS), optimizer.init(cast(PARAMS)), cast(PARAMS))
-    assert lrjax.current_hyperparams(state) == {"learning_rate": number, "momentum": number}
+    assert lrjax.schedules.current_hyperparams(state) == {"learning_rate": number, "momentum": number}
 
 
 def set_item(state: Any, name: str, value: Any) -> Any:
@@ -373,14 +383,14 @@ SET_IN = {
     "masked": lambda make: optax.masked(make(), {"head": True, "trunk": True}),
     "MultiSteps": lambda make: optax.MultiSteps(make(), 1),
     "if finite": lambda make: optax.apply_if_finite(make(), 3),
-    "inside scheduled": lambda make: lrjax.scheduled(
+    "inside scheduled": lambda make: lrjax.schedules.scheduled(
         lambda norm: optax.chain(optax.clip_by_global_norm(norm), make()), norm=DECAY
     ),
 }
 
 
 def with_numbers(learning_rate: Any = 0.1, momentum: Any = 0.9) -> Any:
-    return lrjax.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
+    return lrjax.schedules.scheduled(optax.sgd, learning_rate=learning_rate, momentum=momentum)
 
 
 @pytest.mark.parametrize("place", SET_IN)
@@ -396,7 +406,7 @@ def test_a_number_set_in_the_state_takes_effect(place):
         changed = state
         for name, value in other.items():
             changed = SETTERS[setter](changed, name, value)
-        for name, value in lrjax.current_hyperparams(changed).items():
+        for name, value in lrjax.schedules.current_hyperparams(changed).items():
             wanted = other.get(name.split("/")[-1])
             assert wanted is None or float(value) == wanted
         for run in (ours.update, update):
@@ -419,7 +429,7 @@ def test_a_number_set_in_a_scan_and_mapped_over():
             w, state = carry
             state = optax.tree_utils.tree_set(state, learning_rate=now * rate)
             updates, state = optimizer.update(jnp.ones(3), state, w)
-            return (w + updates, state), lrjax.current_hyperparams(state)["learning_rate"]
+            return (w + updates, state), lrjax.schedules.current_hyperparams(state)["learning_rate"]
 
         return jax.lax.scan(step, (params, optimizer.init(params)), jnp.arange(4.0))
 
@@ -433,7 +443,7 @@ def test_a_restored_state_brings_its_own_numbers():
     params = jnp.ones(2)
     _, saved = with_numbers(0.25, 0.5).update(params, with_numbers(0.25, 0.5).init(params), params)
     updates, state = with_numbers(0.1, 0.9).update(params, saved, params)
-    assert lrjax.current_hyperparams(state) == {"learning_rate": 0.25, "momentum": 0.5}
+    assert lrjax.schedules.current_hyperparams(state) == {"learning_rate": 0.25, "momentum": 0.5}
     np.testing.assert_allclose(updates, -0.25 * (0.5 + 1) * np.ones(2), rtol=1e-6)
 
 
@@ -449,7 +459,7 @@ def test_what_is_set_may_be_any_number_and_is_float32_afterwards(value):
 def test_the_search_of_a_step_sets_the_number():
     batches = np.random.default_rng(0).normal(1.0, 1.0, (5, 8, 2)).astype(np.float32)
     loss = lambda w, x: jnp.mean((x @ w - 1.0) ** 2)  # noqa: E731
-    optimizer = lrjax.scheduled(optax.sgd, learning_rate=0.0, momentum=DECAY)
+    optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=0.0, momentum=DECAY)
 
     def step(state: Any, batch: Any) -> Any:
         updates, opt_state = optimizer.update(jax.grad(loss)(state[0], batch), state[1], state[0])
@@ -498,23 +508,23 @@ def test_resumed_is_as_if_never_interrupted(name):
 
 
 def test_the_step_saturates_and_the_schedule_holds():
-    state = lrjax.at_step(SGD.init(jnp.ones(2)), LAST - 1)
+    state = lrjax.schedules.at_step(SGD.init(jnp.ones(2)), LAST - 1)
     for _ in range(3):
         updates, state = SGD.update(jnp.ones(2), state)
         assert int(state.step) == LAST
-        assert lrjax.current_hyperparams(state) == {"learning_rate": LR(LAST)}
+        assert lrjax.schedules.current_hyperparams(state) == {"learning_rate": LR(LAST)}
         np.testing.assert_array_equal(updates, np.full(2, -LR(LAST)))
 
 
 INJECTED = optax.inject_hyperparams(optax.adam)(learning_rate=DECAY)
 MOVED = {
     "ours": ADAM,
-    "Optax's inside ours": lrjax.scheduled(lambda b1: optax.adam(DECAY, b1=b1), b1=0.9),
+    "Optax's inside ours": lrjax.schedules.scheduled(lambda b1: optax.adam(DECAY, b1=b1), b1=0.9),
     "scale_by_schedule": optax.adam(DECAY),
     "inject_hyperparams": INJECTED,
     "ours inside inject_hyperparams": optax.inject_hyperparams(lambda norm: optax.chain(optax.clip(norm), ADAM))(5.0),
     "groups": groups(ADAM, INJECTED),
-    "MultiSteps": optax.MultiSteps(optax.chain(ADAM, lrjax.reduce_on_plateau(patience=9)), 1),
+    "MultiSteps": optax.MultiSteps(optax.chain(ADAM, lrjax.schedules.reduce_on_plateau(patience=9)), 1),
 }
 
 
@@ -522,13 +532,13 @@ MOVED = {
 def test_at_step_moves_schedules_and_nothing_else(name):
     update, states = states_of(MOVED[name])
     state, params = states[-1], cast(PARAMS)
-    moved = lrjax.at_step(state, 5)
+    moved = lrjax.schedules.at_step(state, 5)
     chex.assert_trees_all_equal_structs(moved, state)
     chex.assert_trees_all_equal_dtypes(moved, state)
-    chex.assert_trees_all_equal(jax.jit(lrjax.at_step)(state, 5), moved)
+    chex.assert_trees_all_equal(jax.jit(lrjax.schedules.at_step)(state, 5), moved)
     (ours, late), (expected, _) = (update(params, one, params) for one in (moved, state))
     check_same(ours, jax.tree.map(lambda leaf: leaf * (DECAY(5) / DECAY(3)), expected))
-    chex.assert_trees_all_equal(lrjax.at_step(late, 6), late)
+    chex.assert_trees_all_equal(lrjax.schedules.at_step(late, 6), late)
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -537,18 +547,20 @@ def test_at_step_keeps_the_boxes_of_a_state(name):
     nnx = pytest.importorskip("flax.nnx")
     state = MOVED[name].init(cast(PARAMS))
     boxed = jax.tree.map(nnx.Variable, state)
-    moved = lrjax.at_step(boxed, 5)
+    moved = lrjax.schedules.at_step(boxed, 5)
     assert jax.tree.structure(moved) == jax.tree.structure(boxed)
-    chex.assert_trees_all_equal(jax.tree.leaves(moved), jax.tree.leaves(lrjax.at_step(state, 5)))
-    read = functools.partial(lrjax.current_hyperparams, schedule={"learning_rate": DECAY})
-    assert read(moved) == read(lrjax.at_step(state, 5))
+    chex.assert_trees_all_equal(jax.tree.leaves(moved), jax.tree.leaves(lrjax.schedules.at_step(state, 5)))
+    read = functools.partial(lrjax.schedules.current_hyperparams, schedule={"learning_rate": DECAY})
+    assert read(moved) == read(lrjax.schedules.at_step(state, 5))
 
 
 def test_an_optimizer_of_nnx_goes_on_from_the_step():
     nnx = pytest.importorskip("flax.nnx")
     model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, lrjax.scheduled(optax.sgd, learning_rate=DECAY, momentum=0.0), wrt=nnx.Param)
-    optimizer.opt_state = lrjax.at_step(optimizer.opt_state, 5)
+    optimizer = nnx.Optimizer(
+        model, lrjax.schedules.scheduled(optax.sgd, learning_rate=DECAY, momentum=0.0), wrt=nnx.Param
+    )
+    optimizer.opt_state = lrjax.schedules.at_step(optimizer.opt_state, 5)
     before = np.array(model.kernel[...])
     optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
     np.testing.assert_allclose(model.kernel[...], before - DECAY(5), rtol=1e-6)
@@ -558,21 +570,21 @@ def test_an_optimizer_of_nnx_goes_on_from_the_step():
 
 
 def test_at_step_moves_every_counter_of_inject_hyperparams():
-    moved = lrjax.at_step(INJECTED.init(jnp.ones(2)), 5)
+    moved = lrjax.schedules.at_step(INJECTED.init(jnp.ones(2)), 5)
     assert int(moved.count) == int(moved.hyperparams_states["learning_rate"].count) == 5
     assert int(moved.inner_state[0].count) == 0  # Adam's own
 
 
 def test_at_step_moves_the_weight_decay_of_optax():
     optimizer = optax.adamw(LR, weight_decay=DECAY)
-    state = lrjax.at_step(optimizer.init(jnp.ones(2)), 5)
+    state = lrjax.schedules.at_step(optimizer.init(jnp.ones(2)), 5)
     updates, _ = optimizer.update(jnp.zeros(2), state, jnp.ones(2))
     np.testing.assert_allclose(updates, np.full(2, -LR(5) * DECAY(5)), rtol=1e-6)
 
 
 def test_at_step_moves_stacked_states():
     states = jax.vmap(SGD.init)(jnp.ones((4, 3)))
-    chex.assert_trees_all_equal_shapes(lrjax.at_step(states, 5), states)
+    chex.assert_trees_all_equal_shapes(lrjax.schedules.at_step(states, 5), states)
 
 
 class Halving:
@@ -590,18 +602,20 @@ class Halving:
 
 def test_a_stateful_schedule_is_read():
     _, states = states_of(optax.inject_hyperparams(optax.sgd)(Halving()))
-    assert lrjax.current_hyperparams(states[-1]) == {"learning_rate": 0.25}
+    assert lrjax.schedules.current_hyperparams(states[-1]) == {"learning_rate": 0.25}
 
 
 def test_at_step_names_a_stateful_schedule():
     state = optax.inject_hyperparams(optax.sgd)(Halving()).init(cast(PARAMS))
-    check_message(lambda: lrjax.at_step(state, 5), ValueError, ["`at_step(opt_state)` cannot move learning_rate"])
+    check_message(
+        lambda: lrjax.schedules.at_step(state, 5), ValueError, ["`at_step(opt_state)` cannot move learning_rate"]
+    )
 
 
 def test_at_step_names_a_step_beyond_the_counter_under_x64():
     with jax.enable_x64(True):
         state = SGD.init(cast(PARAMS))
-        check_message(lambda: lrjax.at_step(state, 2**31), ValueError, ["`at_step(step)`", "2**31"])
+        check_message(lambda: lrjax.schedules.at_step(state, 2**31), ValueError, ["`at_step(step)`", "2**31"])
 
 
 MOMENTUM_SGD = OPTAX["momentum schedule"][0]
@@ -610,7 +624,7 @@ OF_GROUPS = {"head/learning_rate": LR, "trunk/learning_rate": DECAY, "momentum":
 READ: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # optimizer, schedule=, what each name follows
     "one": (SGD, None, {"learning_rate": LR}),
     "several": (
-        lrjax.scheduled(optax.adamw, learning_rate=LR, b1=MOMENTUM, weight_decay=0.1),
+        lrjax.schedules.scheduled(optax.adamw, learning_rate=LR, b1=MOMENTUM, weight_decay=0.1),
         None,
         {"learning_rate": LR, "b1": MOMENTUM, "weight_decay": 0.1},
     ),
@@ -656,7 +670,7 @@ READ: dict[str, tuple[Any, Any, dict[str, Any]]] = {  # optimizer, schedule=, wh
 @pytest.mark.parametrize("name", READ)
 def test_current_hyperparams(name):
     optimizer, schedule, expected = READ[name]
-    read = functools.partial(lrjax.current_hyperparams, schedule=schedule)
+    read = functools.partial(lrjax.schedules.current_hyperparams, schedule=schedule)
     _, states = states_of(optimizer)
     for step, state in zip([0, 0, 1, 2], states, strict=True):
         ours = read(state)
@@ -670,29 +684,35 @@ def test_current_hyperparams(name):
 
 def test_one_name_twice_in_a_group_stands_behind_its_path():
     states = start(optax.MultiSteps(groups(optax.chain(SGD, SGD), ADAM), 2))
-    found = lrjax.current_hyperparams(states)
+    found = lrjax.schedules.current_hyperparams(states)
     path = "inner_opt_state.inner_states['head'].inner_state"
     assert set(found) == {f"{path}[0]/learning_rate", f"{path}[1]/learning_rate", "trunk/learning_rate"}
 
 
-NESTED = lrjax.scheduled(lambda learning_rate: MOMENTUM_SGD, learning_rate=DECAY)
+NESTED = lrjax.schedules.scheduled(lambda learning_rate: MOMENTUM_SGD, learning_rate=DECAY)
 
 
 def test_one_name_outside_and_inside_is_read_twice():
-    found = lrjax.current_hyperparams(start(optax.chain(NESTED)))
+    found = lrjax.schedules.current_hyperparams(start(optax.chain(NESTED)))
     assert found == {"[0]/learning_rate": DECAY(0), "[0].inner/learning_rate": LR(0), "momentum": MOMENTUM(0)}
 
 
 def test_the_outermost_of_one_name_needs_no_path():
-    assert set(lrjax.current_hyperparams(start(NESTED))) == {"learning_rate", "inner/learning_rate", "momentum"}
+    assert set(lrjax.schedules.current_hyperparams(start(NESTED))) == {
+        "learning_rate",
+        "inner/learning_rate",
+        "momentum",
+    }
 
 
 @pytest.mark.parametrize("value", ["x", None, math.sin, {}])
 def test_what_is_set_and_no_number_is_refused(value):
-    optimizer = lrjax.scheduled(optax.sgd, learning_rate=0.1)
+    optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=0.1)
     state = optimizer.init(jnp.ones(2))
     state.hyperparams["learning_rate"] = value
-    check_message(lambda: lrjax.current_hyperparams(state), TypeError, ["`current_hyperparams(opt_state)`", "numbers"])
+    check_message(
+        lambda: lrjax.schedules.current_hyperparams(state), TypeError, ["`current_hyperparams(opt_state)`", "numbers"]
+    )
     check_message(lambda: optimizer.update(jnp.ones(2), state), TypeError, ["hyperparams['learning_rate']`"])
 
 
@@ -700,7 +720,9 @@ def test_inject_hyperparams_inside_ours_is_refused():
     def make(rate: Any) -> Any:
         return optax.inject_hyperparams(optax.sgd)(learning_rate=rate)
 
-    check_message(lambda: history(lrjax.scheduled(make, rate=LR)), TypeError, ["inject_hyperparams", "learning_rate"])
+    check_message(
+        lambda: history(lrjax.schedules.scheduled(make, rate=LR)), TypeError, ["inject_hyperparams", "learning_rate"]
+    )
 
 
 def test_inject_hyperparams_with_a_schedule_of_its_own_may_be_inside_ours():
@@ -708,7 +730,7 @@ def test_inject_hyperparams_with_a_schedule_of_its_own_may_be_inside_ours():
         inside = optax.inject_hyperparams(optax.sgd)(learning_rate=LR)
         return optax.chain(optax.add_decayed_weights(weight_decay), inside)
 
-    params, _ = history(lrjax.scheduled(make, weight_decay=0.0))
+    params, _ = history(lrjax.schedules.scheduled(make, weight_decay=0.0))
     check_same(params, history(SGD)[0])
 
 
@@ -727,39 +749,59 @@ def branching(learning_rate: Any) -> Any:
 
 
 def branched() -> Any:
-    optimizer = lrjax.scheduled(branching, learning_rate=0.1)
+    optimizer = lrjax.schedules.scheduled(branching, learning_rate=0.1)
     return jax.jit(optimizer.update)(jnp.ones(2), optimizer.init(jnp.ones(2)))
 
 
 ERRORS = {
-    "no function": (lambda: lrjax.scheduled(PLAIN_SGD, learning_rate=LR), TypeError, ["`scheduled(make_optimizer)"]),
-    "nothing": (lambda: lrjax.scheduled(optax.sgd), TypeError, ["at least one hyperparameter"]),
-    "typo": (lambda: lrjax.scheduled(optax.sgd, lr=LR), TypeError, ["take lr by keyword", "sgd takes learning_rate"]),
-    "choice": (lambda: lrjax.scheduled(optax.sgd, learning_rate=1, nesterov=True), TypeError, ["functools.partial"]),
+    "no function": (
+        lambda: lrjax.schedules.scheduled(PLAIN_SGD, learning_rate=LR),
+        TypeError,
+        ["`scheduled(make_optimizer)"],
+    ),
+    "nothing": (lambda: lrjax.schedules.scheduled(optax.sgd), TypeError, ["at least one hyperparameter"]),
+    "typo": (
+        lambda: lrjax.schedules.scheduled(optax.sgd, lr=LR),
+        TypeError,
+        ["take lr by keyword", "sgd takes learning_rate"],
+    ),
+    "choice": (
+        lambda: lrjax.schedules.scheduled(optax.sgd, learning_rate=1, nesterov=True),
+        TypeError,
+        ["functools.partial"],
+    ),
     "mask": (
-        lambda: lrjax.scheduled(optax.adamw, learning_rate=0.1, mask=lambda params: params["w"]),
+        lambda: lrjax.schedules.scheduled(optax.adamw, learning_rate=0.1, mask=lambda params: params["w"]),
         TypeError,
         ["`scheduled(mask=...)`", "functools.partial"],
     ),
-    "no optimizer": (lambda: start(lrjax.scheduled(lambda x: x, x=0.1)), TypeError, ["must return an Optax optimizer"]),
+    "no optimizer": (
+        lambda: start(lrjax.schedules.scheduled(lambda x: x, x=0.1)),
+        TypeError,
+        ["must return an Optax optimizer"],
+    ),
     "inject": (
-        lambda: start(lrjax.scheduled(optax.inject_hyperparams(optax.sgd), learning_rate=LR)),
+        lambda: start(lrjax.schedules.scheduled(optax.inject_hyperparams(optax.sgd), learning_rate=LR)),
         TypeError,
         ["must not use optax.inject_hyperparams", "keep the first learning_rate"],
     ),
-    "no hyperparams": (lambda: lrjax.current_hyperparams(start(optax.adam(0.1))), ValueError, ["no hyperparameters"]),
+    "no hyperparams": (
+        lambda: lrjax.schedules.current_hyperparams(start(optax.adam(0.1))),
+        ValueError,
+        ["no hyperparameters"],
+    ),
     "no schedule": (
-        lambda: lrjax.current_hyperparams(start(groups(SGD, PLAIN_ADAM))),
+        lambda: lrjax.schedules.current_hyperparams(start(groups(SGD, PLAIN_ADAM))),
         ValueError,
         ["scale_by_schedule", "trunk (step 0)", "schedule=...", "could read learning_rate"],
     ),
     "no schedule of the weight decay": (
-        lambda: lrjax.current_hyperparams(start(optax.adamw(LR, weight_decay=DECAY)), schedule=LR),
+        lambda: lrjax.schedules.current_hyperparams(start(optax.adamw(LR, weight_decay=DECAY)), schedule=LR),
         ValueError,
         ["weight_decay of the state (step 0)", "could read learning_rate"],
     ),
     "a number for a schedule": (
-        lambda: lrjax.current_hyperparams(start(PLAIN_SGD), schedule=0.1),
+        lambda: lrjax.schedules.current_hyperparams(start(PLAIN_SGD), schedule=0.1),
         TypeError,
         ["`current_hyperparams(schedule=...)`", "schedules.constant(0.1)"],
     ),
@@ -767,7 +809,7 @@ ERRORS = {
     "a schedule set under jit": (
         lambda: jax.jit(lambda value: updated(momentum=value))(0.5),
         ValueError,
-        ["must not set momentum", "lrjax.at_step"],
+        ["must not set momentum", "lrjax.schedules.at_step"],
     ),
     "an unknown name set": (
         lambda: updated(lr=0.5),
@@ -793,10 +835,10 @@ ERRORS = {
     "table": (lambda: rate_of(lambda step: [0.1, 0.2][step]), TypeError, ["jnp.asarray(x)[step]"]),
     "NumPy table": (lambda: rate_of(lambda step: np.ones(3)[step]), TypeError, ["jnp.asarray(x)[step]"]),
     "NumPy interpolation": (lambda: rate_of(lambda step: np.interp(step, [0, 9], [0, 1])), TypeError, ["jnp for np"]),
-    "nothing to move": (lambda: lrjax.at_step(start(optax.adam(0.1)), 5), ValueError, ["found no schedule"]),
-    "negative": (lambda: lrjax.at_step(start(SGD), -1), ValueError, ["`at_step(step)`", "-1"]),
-    "fraction": (lambda: lrjax.at_step(start(SGD), 5.0), TypeError, ["`at_step(step)`", "Write 5."]),
-    "beyond": (lambda: lrjax.at_step(start(SGD), LAST + 1), ValueError, ["`at_step(step)`", "2**31"]),
+    "nothing to move": (lambda: lrjax.schedules.at_step(start(optax.adam(0.1)), 5), ValueError, ["found no schedule"]),
+    "negative": (lambda: lrjax.schedules.at_step(start(SGD), -1), ValueError, ["`at_step(step)`", "-1"]),
+    "fraction": (lambda: lrjax.schedules.at_step(start(SGD), 5.0), TypeError, ["`at_step(step)`", "Write 5."]),
+    "beyond": (lambda: lrjax.schedules.at_step(start(SGD), LAST + 1), ValueError, ["`at_step(step)`", "2**31"]),
 }
 
 
@@ -806,8 +848,8 @@ def test_errors_say_what_to_do(name):
 
 
 def rate_of(given: Any) -> Any:
-    state = lrjax.scheduled(optax.sgd, learning_rate=given).init(jnp.ones(2))
-    return lrjax.current_hyperparams(state)["learning_rate"]
+    state = lrjax.schedules.scheduled(optax.sgd, learning_rate=given).init(jnp.ones(2))
+    return lrjax.schedules.current_hyperparams(state)["learning_rate"]
 
 
 NOT_NUMBERS = {

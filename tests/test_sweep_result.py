@@ -407,7 +407,7 @@ class Interrupt:
 @pytest.mark.parametrize("executor", ["map", "loop"])
 def test_ctrl_c_carries_what_was_measured(executor, tmp_path):
     whole = regress(executor)
-    with pytest.raises(lrjax.SweepInterrupted, match="holds what was measured until then") as caught:
+    with pytest.raises(lrjax.SearchInterrupted, match="holds what was measured until then") as caught:
         regress(executor, progress=Interrupt(2))
     result = caught.value.result
     assert isinstance(caught.value, KeyboardInterrupt)
@@ -423,7 +423,7 @@ def test_ctrl_c_carries_what_was_measured(executor, tmp_path):
 
 
 def test_an_interruption_saves_no_updates():
-    with pytest.raises(lrjax.SweepInterrupted) as caught:
+    with pytest.raises(lrjax.SearchInterrupted) as caught:
         regress("map", progress=Interrupt(2))
     assert caught.value.result.execution.updates_saved == 0
 
@@ -431,11 +431,11 @@ def test_an_interruption_saves_no_updates():
 def test_ctrl_c_at_the_first_event_is_an_interruption_too():
     with pytest.raises(KeyboardInterrupt) as caught:
         regress("map", progress=Interrupt(1, evaluations=False))
-    assert isinstance(caught.value, lrjax.SweepInterrupted)
+    assert isinstance(caught.value, lrjax.SearchInterrupted)
 
 
 def test_an_interruption_before_the_first_evaluation_leaves_an_empty_table():
-    with pytest.raises(lrjax.SweepInterrupted) as caught:
+    with pytest.raises(lrjax.SearchInterrupted) as caught:
         regress("map", progress=Interrupt(2, evaluations=False))
     result = caught.value.result
     assert result.to_rows() == []
@@ -445,7 +445,7 @@ def test_an_interruption_before_the_first_evaluation_leaves_an_empty_table():
 
 
 def test_an_interruption_before_the_first_evaluation_has_a_summary():
-    with pytest.raises(lrjax.SweepInterrupted) as caught:
+    with pytest.raises(lrjax.SearchInterrupted) as caught:
         regress("map", progress=Interrupt(2, evaluations=False))
     assert "It has ." not in caught.value.result.summary()
 

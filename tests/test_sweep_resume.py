@@ -409,7 +409,7 @@ def test_a_loader_whose_state_holds_an_address_goes_on(tmp_path):
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_interrupted_sweep_carries_what_it_measured(at, tmp_path):
     expected = sweep()
-    with pytest.raises(lrjax.SweepInterrupted, match=r"The same call with directory=.*goes on") as caught:
+    with pytest.raises(lrjax.SearchInterrupted, match=r"The same call with directory=.*goes on") as caught:
         sweep(tmp_path, progress=die_at(at, KeyboardInterrupt))
     result = caught.value.result
     np.testing.assert_array_equal(result.metrics["loss"][..., :at], expected.metrics["loss"][..., :at])

@@ -339,7 +339,7 @@ def test_ctrl_c_in_a_loader_is_an_interruption_with_what_was_measured(expected):
         yield from DATA[:9]
         raise KeyboardInterrupt
 
-    with pytest.raises(lrjax.SweepInterrupted) as caught:
+    with pytest.raises(lrjax.SearchInterrupted) as caught:
         sweep(streamed(source()))
     loss = caught.value.result.metrics["loss"]
     np.testing.assert_array_equal(loss[..., :2], expected.metrics["loss"][..., :2])

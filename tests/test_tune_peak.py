@@ -13,7 +13,7 @@ from found import found
 from problems import CURVATURES, START, quadratic, regression
 from tiny import check_message, task
 
-from lrjax import PeakNotFound, SearchProgress, sample_losses, schedules, tune_peak
+from lrjax import LRNotFound, SearchProgress, sample_losses, schedules, tune_peak
 from lrjax._plan import _peaks
 
 KEY = jax.random.key(0)
@@ -194,9 +194,9 @@ def test_in_words(tuned):
 
 def test_where_no_peak_learns():
     constant = task(loss_fn=lambda w, batch, key: 2.0 + 0.0 * jnp.sum(w))
-    with pytest.raises(PeakNotFound, match=r"No peak lowered the validation loss .* 5 peaks from 5\.0e-02") as caught:
+    with pytest.raises(LRNotFound, match=r"No peak lowered the validation loss .* 5 peaks from 5\.0e-02") as caught:
         tune(one_cycle, constant)
-    assert caught.value.curve.num_trials == 5
+    assert caught.value.result.num_trials == 5
 
 
 def test_where_every_peak_diverges():
@@ -204,9 +204,9 @@ def test_where_every_peak_diverges():
         loss_fn=lambda w, batch, key: jnp.sum(w + 1) / jnp.where(batch.sum() >= 0, 0.0, 1.0),
         eval_batches=[-jnp.ones((4, 2))],
     )
-    with pytest.raises(PeakNotFound, match=r"Every peak diverged: 5 peaks .* Try lower ones") as caught:
+    with pytest.raises(LRNotFound, match=r"Every peak diverged: 5 peaks .* Try lower ones") as caught:
         tune(one_cycle, fatal)
-    assert np.isinf(caught.value.curve.final).all()
+    assert np.isinf(caught.value.result.final).all()
 
 
 def branching(peak, total_steps):

@@ -87,7 +87,7 @@ def tune(problem: Problem, case: Case) -> dict[str, Any]:
                     train_steps=problem.steps,
                     peaks=around.tolist(),
                 )
-            except lrjax.PeakNotFound:
+            except lrjax.LRNotFound:
                 chosen.append(float("nan"))
             else:
                 chosen.append(float(np.log10(tuned.compressed_peak)))

@@ -28,7 +28,7 @@ class Checkpoint(NamedTuple):
       params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
       opt_state: of the parameters that train.
       lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
-        own: those of `optax.inject_hyperparams` and `lrjax.scheduled`.
+        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
     """
 
     params: Params

@@ -8,7 +8,6 @@ from ._peak import starts_low as starts_low
 from ._recommend import Recommendation as Recommendation
 from ._recommend import code_of as code_of
 from ._recommend import recommend as recommend
-from ._tune import PeakNotFound as PeakNotFound
 from ._tune import TunedPeak as TunedPeak
 from ._tune import _peaks as _peaks
 from ._tune import tune_peak as tune_peak

@@ -71,8 +71,8 @@ def recommend(result: Any, total_steps: StepCount) -> Recommendation:
     worse. A peak three times too high cost 1cycle 4.5 points, warmup with cosine 4.7, cosine 5.2, constant 5.9. That
     the warnings tell for which task which schedule is better was not tested.
 
-    With `optax.sgd`, 1cycle usually lowers the momentum while the learning rate is high: `lrjax.scheduled` with
-    `lrjax.schedules.one_cycle_momentum(total_steps)`. The benchmark did not.
+    With `optax.sgd`, 1cycle usually lowers the momentum while the learning rate is high:
+    `lrjax.schedules.scheduled` with `lrjax.schedules.one_cycle_momentum(total_steps)`. The benchmark did not.
 
     Args:
       result: of `lrjax.find_lr` or `lrjax.auto`; or something else with an `lr`, or a learning rate, for constant

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from .._checks import check_key, check_lrs, check_number, check_signature, name_of, on_host
 from .._curve import DRIFT, LossCurve, LRWarning, Outcome, WarningName, reduce_losses
 from .._engine import Execution, Executor, Task, TrialRunner, check_factory
+from .._failure import LRNotFound
 from .._search import LRFinderResult, ProgressCallback, Reporter, sample_round
 from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
@@ -84,7 +85,7 @@ def tune_peak(
       The result: `peak`, `schedule` (of full length), `curve`, `warnings`, `reason`, `summary()`.
 
     Raises:
-      PeakNotFound: every peak diverged, or none lowered the loss; `.curve` holds the losses.
+      LRNotFound: every peak diverged, or none lowered the loss; `.result` is the curve.
       TypeError, ValueError: bad arguments; the message says what was wrong and what to do.
 
     Source: ours.
@@ -224,18 +225,6 @@ class TunedPeak:
         return f"TunedPeak(peak={self.peak:.3g}, correction={self.correction:.3g}, warnings=[{names}])"
 
 
-class PeakNotFound(RuntimeError):
-    """No peak lowered the validation loss.
-
-    Attributes:
-      curve: the losses of all peaks.
-    """
-
-    def __init__(self, message: str, curve: LossCurve):
-        super().__init__(message)
-        self.curve = curve
-
-
 def _compressed_steps(horizon: Any, total: int) -> int:
     rule = "a part of the training, above 0 and at most 1"
     horizon = check_number("tune_peak(horizon=...)", horizon, rule=rule, accept=lambda x: 0 < x <= 1)
@@ -310,8 +299,8 @@ def _best_trial(curve: LossCurve) -> int:
     if float(effect) > 0:
         return int(np.argmin(np.asarray(z)))
     if math.isnan(float(effect)):
-        raise PeakNotFound(f"Every peak diverged: {_tried(curve)}. Try lower ones (peaks=...).", curve)
-    raise PeakNotFound(
+        raise LRNotFound(f"Every peak diverged: {_tried(curve)}. Try lower ones (peaks=...).", curve)
+    raise LRNotFound(
         f"No peak lowered the validation loss below that of the untouched parameters: {_tried(curve)}. "
         "Try others (peaks=...), or a longer horizon.",
         curve,

@@ -18,8 +18,6 @@ from ._course import near as near
 from ._curvature_picture import plot_curvature as plot_curvature
 from ._find import find_lr as find_lr
 from ._finder_result import LRFinderResult as LRFinderResult
-from ._finder_result import LRNotFound as LRNotFound
-from ._finder_result import SearchInterrupted as SearchInterrupted
 from ._lane_trainer import LaneTrainer as LaneTrainer
 from ._picture import ROUND_MARKERS as ROUND_MARKERS
 from ._picture import finder_subtitle as finder_subtitle

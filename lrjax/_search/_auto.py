@@ -13,12 +13,13 @@ from .._checks import check_count, check_flag, check_key, on_host
 from .._curve import LossCurve, LRWarning, Outcome, WarningName, Window, half_loss, lowest_for, midpoint
 from .._decode import require_counts
 from .._engine import Executor, Task
+from .._failure import interruptible
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
-from ._find import Search, lr_range, open_ends
-from ._finder_result import LRFinderResult, LRNotFound, SearchInterrupted
+from ._find import Search, lr_range, open_ends, so_far
+from ._finder_result import LRFinderResult, not_found
 from ._reporter import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def auto(
     always = check_flag("auto(always=...)", always)
     search = first = second = None
     doubts: tuple[WarningName, ...] = ()
-    with Reporter(progress) as reporter:
+    with Reporter(progress) as reporter, interruptible("search", lambda: so_far(search, first)):
         start_search = functools.partial(
             Search,
             "auto",
@@ -125,24 +126,20 @@ def auto(
             mesh=mesh,
             in_updates=True,
         )
-        try:
-            search = start_search(midpoint, horizons=(FIRST_STEPS,))
-            search.look(low, high, grow=open_ends(min_lr, max_lr))
-            first = search.result()
-            doubts = tuple(warning.name for warning in first.warnings if warning.name in DOUBTS)
-            if first.outcome is not Outcome.all_diverged and (doubts or always):
-                search = start_search(lowest_for(train_steps), horizons=(min(SECOND_STEPS, train_steps),))
-                tried = np.log10(np.asarray(first.curve.lrs, np.float64)).tolist()
-                more = survivors(first.curve, first.window)
-                while more:
-                    search.sample(more, "survivors")
-                    search.check_moved(extend_range=False)
-                    names = frozenset(warning.name for warning in search.warnings(search.window()))
-                    more = beyond(tried, search.tried, names)
-                second = search.result()
-        except KeyboardInterrupt:
-            told = search.result() if first is None and search is not None and search.curve is not None else first
-            raise SearchInterrupted(told) from None
+        search = start_search(midpoint, horizons=(FIRST_STEPS,))
+        search.look(low, high, grow=open_ends(min_lr, max_lr))
+        first = search.result()
+        doubts = tuple(warning.name for warning in first.warnings if warning.name in DOUBTS)
+        if first.outcome is not Outcome.all_diverged and (doubts or always):
+            search = start_search(lowest_for(train_steps), horizons=(min(SECOND_STEPS, train_steps),))
+            tried = np.log10(np.asarray(first.curve.lrs, np.float64)).tolist()
+            more = survivors(first.curve, first.window)
+            while more:
+                search.sample(more, "survivors")
+                search.check_moved(extend_range=False)
+                names = frozenset(warning.name for warning in search.warnings(search.window()))
+                more = beyond(tried, search.tried, names)
+            second = search.result()
     result = AutoResult(
         train_steps=train_steps,
         first=first,
@@ -152,7 +149,7 @@ def auto(
         seconds=time.perf_counter() - start,
     )
     if throw and result.outcome is not Outcome.found:
-        raise LRNotFound(result.last)
+        raise not_found(result.last)
     return result
 
 

@@ -15,14 +15,15 @@ from jax.sharding import Mesh
 from .._checks import check_flag, on_host
 from .._curve import Outcome
 from .._engine import Executor, SeedData, Task, Unmoved, all_the_same, why_unmoved
+from .._failure import SearchInterrupted, interruptible
 from .._types import Key, OptimizerFactory
 from ._algorithm import Trainer, choose, interval_of, run_rungs
 from ._course import Course
 from ._find import check_lr_matters, find_lr
-from ._finder_result import LRFinderResult, SearchInterrupted
+from ._finder_result import LRFinderResult
 from ._lane_trainer import LaneTrainer
 from ._reporter import Reporter, SearchProgress
-from ._result import BudgetInterrupted, NoLRFound, SearchResult
+from ._result import SearchResult, finished_rungs, no_lr_found
 from ._rung import SearchRung
 from ._search_digest import describe_search, difference, fingerprint
 from ._search_setup import Setup, check_course, make_setup
@@ -110,7 +111,7 @@ def search_lr(
             with contextlib.closing(_Search(setup, course, reporter, directory, start)) as running:
                 result = running.run()
     if throw and result.outcome is not Outcome.found:
-        raise NoLRFound(result)
+        raise no_lr_found(result)
     return result
 
 
@@ -138,10 +139,11 @@ class _Search:
         """Run every rung.
 
         Raises:
-          BudgetInterrupted: Ctrl-C.
+          SearchInterrupted: Ctrl-C.
         """
         rungs: list[SearchRung] = []
-        try:
+        so_far = lambda: finished_rungs(self.result(rungs) if rungs else None, self._how_to_go_on())  # noqa: E731
+        with interruptible("search", so_far):
             for rung in run_rungs(self.trainer, self.course, baseline_loss=self.setup.task.baseline_loss):
                 rungs.append(rung)
                 if all_the_same(rung.losses, rung.initial_loss):
@@ -150,8 +152,6 @@ class _Search:
                     break
                 if len(rungs) == 1:
                     check_lr_matters("search_lr", 10.0**rung.log10_lrs, rung.losses, rung.initial_loss)
-        except KeyboardInterrupt:
-            raise BudgetInterrupted(self.result(rungs) if rungs else None, self._how_to_go_on()) from None
         return self.result(rungs)
 
     def result(self, rungs: Sequence[SearchRung]) -> SearchResult:
@@ -207,12 +207,13 @@ def _without_budget(course: Course, find: Callable[[], LRFinderResult]) -> Searc
     """The finder's result, with nothing added.
 
     Raises:
-      BudgetInterrupted: Ctrl-C.
+      SearchInterrupted: Ctrl-C.
     """
     try:
         return _of_finder(course, find())
     except SearchInterrupted as stopped:
-        raise BudgetInterrupted(None if stopped.result is None else _of_finder(course, stopped.result)) from None
+        result, words = finished_rungs(stopped.result and _of_finder(course, stopped.result))
+        raise SearchInterrupted(f"The search was interrupted; {words}", result) from None
 
 
 def _of_finder(course: Course, found: LRFinderResult) -> SearchResult:

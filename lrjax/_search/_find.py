@@ -43,9 +43,10 @@ from .._curve import (
     paper_points,
 )
 from .._engine import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
+from .._failure import interruptible
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
-from ._finder_result import LRFinderResult, LRNotFound, SearchInterrupted
+from ._finder_result import LRFinderResult, not_found
 from ._reporter import ProgressCallback, Reporter
 from ._sample import check_horizons, sample_round
 
@@ -138,30 +139,33 @@ def find_lr(
     literal = check_flag("find_lr(literal=...)", literal)
     positive = "decades, > 0"
     threshold = check_number("find_lr(threshold=...)", threshold, rule=positive, accept=lambda x: 0 < x < np.inf)
-    with Reporter(progress) as reporter:
-        search = None
-        try:
-            search = Search(
-                "find_lr",
-                task,
-                make_optimizer,
-                reporter,
-                rule,
-                key=key,
-                horizons=check_horizons("find_lr", num_steps, horizons),
-                num_seeds=num_seeds,
-                executor=executor,
-                mesh=mesh,
-                literal=literal,
-            )
-            search.look(low, high, grow=grow, refine=refine, threshold=threshold)
-        except KeyboardInterrupt:
-            told = None if search is None or search.curve is None else search.result()
-            raise SearchInterrupted(told) from None
+    search = None
+    with Reporter(progress) as reporter, interruptible("search", lambda: so_far(search)):
+        search = Search(
+            "find_lr",
+            task,
+            make_optimizer,
+            reporter,
+            rule,
+            key=key,
+            horizons=check_horizons("find_lr", num_steps, horizons),
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            literal=literal,
+        )
+        search.look(low, high, grow=grow, refine=refine, threshold=threshold)
     result = search.result()
     if throw and result.outcome is not Outcome.found:
-        raise LRNotFound(result)
+        raise not_found(result)
     return result
+
+
+def so_far(search: "Search | None", first: LRFinderResult | None = None) -> tuple[LRFinderResult | None, str]:
+    """What an interrupted search holds (its first stage alone, if that had ended), and the end of its message."""
+    if first is None and search is not None and search.curve is not None:
+        first = search.result()
+    return first, "no round had finished." if first is None else f"{first.num_trials} learning rates were done."
 
 
 class Ends(NamedTuple):

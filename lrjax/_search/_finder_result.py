@@ -10,6 +10,7 @@ import numpy as np
 from .._curve import LossCurve, LRWarning, Outcome, WarningName, Window
 from .._decode import require, require_counts
 from .._engine import Execution, show_bytes
+from .._failure import LRNotFound
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
@@ -153,28 +154,8 @@ def _seeds(count: int) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
-class LRNotFound(RuntimeError):
-    """No learning rate was found. `result` holds the curve and the reason; `throw=False` returns it instead.
-
-    Attributes:
-      result: the whole result, with `lr` nan.
-    """
-
-    def __init__(self, result: LRFinderResult):
-        noisy = result.outcome is Outcome.lost_in_noise
-        doubts = [one for one in result.warnings if one.name is WarningName.noisy or not noisy]
-        super().__init__(f"{result.outcome.value} {doubts[0].remedy if doubts else ''}".strip())
-        self.result = result
-
-
-class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a search.
-
-    Attributes:
-      result: what the finished rounds tell, or None if there is none yet.
-    """
-
-    def __init__(self, result: LRFinderResult | None):
-        told = "no round had finished" if result is None else f"{result.num_trials} learning rates were done"
-        super().__init__(f"The search was interrupted; {told}.")
-        self.result = result
+def not_found(result: LRFinderResult) -> LRNotFound:
+    """The error of a search that found nothing."""
+    noisy = result.outcome is Outcome.lost_in_noise
+    doubts = [one for one in result.warnings if one.name is WarningName.noisy or not noisy]
+    return LRNotFound(f"{result.outcome.value} {doubts[0].remedy if doubts else ''}".strip(), result)

@@ -26,12 +26,12 @@ from .._checks import (
 )
 from .._decode import require
 from .._engine import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
+from .._failure import interruptible
 from .._json import JsonResult
 from .._repr import line_repr
 from .._settings import without_alarms
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
-from ._finder_result import SearchInterrupted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -195,21 +195,6 @@ def _is_fastai(rule: Callable[..., Suggestion]) -> bool:
     return getattr(rule, "__name__", "").startswith("fastai_") and hasattr(range_rules, rule.__name__)
 
 
-class RampInterrupted(SearchInterrupted):
-    """Ctrl-C during a range test.
-
-    Attributes:
-      result: the history until then; None if there is none yet.
-    """
-
-    result: RangeTest | None
-
-    def __init__(self, result: RangeTest | None):
-        told = "no step was done" if result is None else f"{len(result.lrs)} steps were done"
-        KeyboardInterrupt.__init__(self, f"The range test was interrupted; {told}.")
-        self.result = result
-
-
 @on_host
 def range_test(
     task: Task,
@@ -283,8 +268,30 @@ def range_test(
     data, metrics, metric_steps, stopped = experiment.seeds[0], [], [], None
     losses: list[float] = []  # one for each update, the mean over its batches
     held: list[float] = []
-    ramp, interrupted = (jnp.asarray(lrs[update], experiment.dtype) for update in done[:-1]), False
-    try:
+    ramp = (jnp.asarray(lrs[update], experiment.dtype) for update in done[:-1])
+
+    def history(stopped: str | None, moved: bool) -> RangeTest:
+        names = metrics[0] if metrics else ()
+        return RangeTest(
+            lrs=lrs[: len(losses)],
+            losses=np.asarray(losses),
+            smoothed=range_rules.debiased_ema(losses, smoothing),
+            metrics={name: np.asarray([values[name] for values in metrics], np.float64) for name in names},
+            metric_steps=np.asarray(metric_steps, np.int64),
+            smoothing=smoothing,
+            num_steps=len(lrs),
+            mode=cast(Literal["exponential", "linear"], mode),
+            stopped=stopped,
+            moved=moved,
+        )
+
+    def so_far() -> tuple[RangeTest | None, str]:
+        if not losses:
+            return None, "no step was done."
+        del metrics[len(metric_steps) :]
+        return history(f"It was interrupted after step {len(losses) - 1}.", True), f"{len(losses)} steps were done."
+
+    with interruptible("range test", so_far):
         for batch, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
             held.append(float(loss))
             if done[batch + 1] == done[batch] and np.isfinite(held[-1]):
@@ -297,31 +304,11 @@ def range_test(
             if eval_every is not None and (batch + 1) % eval_every == 0:
                 metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
                 metric_steps.append(len(losses) - 1)
-    except KeyboardInterrupt:
-        if not losses:
-            raise RampInterrupted(None) from None
-        stopped, interrupted = f"It was interrupted after step {len(losses) - 1}.", True
-    metrics = metrics[: len(metric_steps)]
-    pairs = () if interrupted else zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
-    moved = interrupted or not all(np.array_equal(before, after) for before, after in pairs)
+    pairs = zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
+    moved = not all(np.array_equal(before, after) for before, after in pairs)
     if not moved:
         stopped = " ".join(why_no_update(experiment.spec, data, experiment.evaluation))
-    names = metrics[0] if metrics else ()
-    test = RangeTest(
-        lrs=lrs[: len(losses)],
-        losses=np.asarray(losses),
-        smoothed=range_rules.debiased_ema(losses, smoothing),
-        metrics={name: np.asarray([values[name] for values in metrics], np.float64) for name in names},
-        metric_steps=np.asarray(metric_steps, np.int64),
-        smoothing=smoothing,
-        num_steps=len(lrs),
-        mode=cast(Literal["exponential", "linear"], mode),
-        stopped=stopped,
-        moved=moved,
-    )
-    if interrupted:
-        raise RampInterrupted(test)
-    return test
+    return history(stopped, moved)
 
 
 def _ramp(low: float, high: float, updates: int, mode: str) -> Float[np.ndarray, " updates"]:

@@ -10,12 +10,13 @@ from .._checks import check_count, check_flag, check_key, on_host
 from .._curve import LossCurve, LRWarning, Outcome, WarningName, Window
 from .._decode import require
 from .._engine import NO_GRADIENT, Executor, Task, check_checkpoint, check_factory, check_task
+from .._failure import interruptible
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
-from ._find import Search, lr_range, open_ends
-from ._finder_result import LRFinderResult, LRNotFound, SearchInterrupted
+from ._find import Search, lr_range, open_ends, so_far
+from ._finder_result import LRFinderResult, not_found
 from ._reporter import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def refind_lr(
       key: PRNG key, another one than the training's; the same key gives the same answer.
       params: the checkpoint's parameters, as `Task(init=...)` gives them.
       opt_state: of `make_optimizer`, for these parameters or for those of them that train. All of it is kept, except
-        the learning rate itself where the state holds one (`optax.inject_hyperparams`, `lrjax.scheduled`): each copy
-        has its own. That of an `nnx.Optimizer` is its `opt_state`, with params=nnx.state(model, nnx.Param).
+        the learning rate itself where the state holds one (`optax.inject_hyperparams`, `lrjax.schedules.scheduled`):
+        each copy has its own. That of an `nnx.Optimizer` is its `opt_state`, with params=nnx.state(model, nnx.Param).
       step: optimizer updates that the checkpoint has behind it, from 0 to train_steps - 1.
       train_steps: optimizer updates of the whole training; no copy trains beyond it.
       model_state: of a stateful task, as `Task.stateful(init=...)` gives it; None for others.
@@ -122,36 +123,32 @@ def refind_lr(
     step, total = _check_place(step, train_steps)
     num_steps = min(max(1, round(SHARE * total)), total - step)
     state = {"params": params, "opt_state": opt_state, "model_state": model_state}
-    with Reporter(progress) as reporter:
-        search = None
-        try:
-            search = Search(
-                "refind_lr",
-                task,
-                make_optimizer,
-                reporter,
-                smoothed_minimum,
-                key=key,
-                horizons=(num_steps,),
-                num_seeds=num_seeds,
-                executor=executor,
-                mesh=mesh,
-                low_end=False,
-                in_updates=True,
-                checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
-            )
-            search.scan(low, high, extend_range=grow.high)
-            if search.unmoved is NO_GRADIENT:  # in mid-training that is the answer: it has arrived
-                search.unmoved = None
-            if search.unmoved is None and search.window().outcome is not Outcome.no_learning:
-                search.extend_range(grow)
-                search.fill(grow)
-        except KeyboardInterrupt:
-            told = None if search is None or search.curve is None else search.result()
-            raise SearchInterrupted(told) from None
+    search = None
+    with Reporter(progress) as reporter, interruptible("search", lambda: so_far(search)):
+        search = Search(
+            "refind_lr",
+            task,
+            make_optimizer,
+            reporter,
+            smoothed_minimum,
+            key=key,
+            horizons=(num_steps,),
+            num_seeds=num_seeds,
+            executor=executor,
+            mesh=mesh,
+            low_end=False,
+            in_updates=True,
+            checkpoint=check_checkpoint("refind_lr", task, make_optimizer, key=key, **state),
+        )
+        search.scan(low, high, extend_range=grow.high)
+        if search.unmoved is NO_GRADIENT:  # in mid-training that is the answer: it has arrived
+            search.unmoved = None
+        if search.unmoved is None and search.window().outcome is not Outcome.no_learning:
+            search.extend_range(grow)
+            search.fill(grow)
     result = RefindResult(step=step, train_steps=total, search=search.result())
     if throw and result.outcome in _NO_ANSWER:
-        raise LRNotFound(result.search)
+        raise not_found(result.search)
     return result
 
 

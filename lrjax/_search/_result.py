@@ -10,10 +10,11 @@ import numpy as np
 from .._curve import Outcome
 from .._decode import require, require_counts
 from .._engine import Execution, show_bytes
+from .._failure import LRNotFound
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
-from ._finder_result import LRFinderResult, LRNotFound, SearchInterrupted
+from ._finder_result import LRFinderResult
 from ._rung import SearchRung
 from ._search_warnings import SearchWarning
 
@@ -171,31 +172,13 @@ def _count(count: int, what: str) -> str:
     return f"one {what}" if count == 1 else f"{count} {what}s"
 
 
-class NoLRFound(LRNotFound):
-    """No learning rate was found. `result` holds the rungs and the reason; `throw=False` returns it instead.
-
-    Attributes:
-      result: the whole result, with `lr` nan.
-    """
-
-    result: SearchResult
-
-    def __init__(self, result: SearchResult):
-        remedies = result.warnings if result.finder is None else result.finder.warnings
-        RuntimeError.__init__(self, f"{result.outcome.value} {remedies[0].remedy if remedies else ''}".strip())
-        self.result = result
+def no_lr_found(result: SearchResult) -> LRNotFound:
+    """The error of a search with a budget that found nothing."""
+    remedies = result.warnings if result.finder is None else result.finder.warnings
+    return LRNotFound(f"{result.outcome.value} {remedies[0].remedy if remedies else ''}".strip(), result)
 
 
-class BudgetInterrupted(SearchInterrupted):
-    """Ctrl-C during a search with a budget.
-
-    Attributes:
-      result: what the finished rungs tell, its `lr` the best one so far; None if there is none yet.
-    """
-
-    result: SearchResult | None
-
-    def __init__(self, result: SearchResult | None, how: str = ""):
-        told = "no rung had finished" if result is None else f"the best learning rate so far is {result.lr:.2e}"
-        KeyboardInterrupt.__init__(self, f"The search was interrupted; {told}. {how}".strip())
-        self.result = result
+def finished_rungs(result: SearchResult | None, how: str = "") -> tuple[SearchResult | None, str]:
+    """What an interrupted search with a budget holds, and what its message says of it."""
+    told = "no rung had finished" if result is None else f"the best learning rate so far is {result.lr:.2e}"
+    return result, f"{told}. {how}".strip()

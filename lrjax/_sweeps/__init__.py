@@ -7,7 +7,6 @@ from ._picture import plot_sweep as plot_sweep
 from ._plan_sweep import SweepPlan as SweepPlan
 from ._plan_sweep import plan_sweep as plan_sweep
 from ._result import BestTrial as BestTrial
-from ._result import SweepInterrupted as SweepInterrupted
 from ._result import SweepResult as SweepResult
 from ._result import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged

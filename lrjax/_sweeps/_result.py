@@ -280,18 +280,6 @@ def trial_scores(
     return np.where(np.isfinite(means), sign * means, np.inf)
 
 
-class SweepInterrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep.
-
-    Attributes:
-      result: what was measured until then.
-    """
-
-    def __init__(self, message: str, result: SweepResult):
-        super().__init__(message)
-        self.result = result
-
-
 def _need(module: str, call: str) -> Any:
     import importlib
 

@@ -10,9 +10,10 @@ import jax
 import numpy as np
 
 from .._engine import CALL_SECONDS, FIRST_STEPS, Lanes, ReadAhead, agree_on_least, deal, make_lanes, out_of_memory
+from .._failure import interruptible
 from ._ledger import Wave
 from ._parked import LostLanes, ParkedLanes
-from ._result import SweepInterrupted, SweepResult
+from ._result import SweepResult
 from ._resume import Start, find_start
 from ._store import Cadence
 from ._sweep_progress import Evaluation, SweepReporter
@@ -29,7 +30,7 @@ class SweepRun:
     """
 
     def __init__(self, setup: Setup, reporter: SweepReporter, checkpoint_seconds: float):
-        self.setup, self.reporter, self._interrupted = setup, reporter, False
+        self.setup, self.reporter = setup, reporter
         self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
         self.parked = ParkedLanes(setup)
         self.ledger = setup.new_ledger()
@@ -39,16 +40,13 @@ class SweepRun:
         """Run what is left, and return everything.
 
         Raises:
-          SweepInterrupted: Ctrl-C.
+          SearchInterrupted: Ctrl-C.
         """
-        try:
+        with interruptible("sweep", lambda: (self._result(interrupted=True), self._how_to_go_on())):
             self.reporter.begin(self.setup.num_steps, silent=self.engine.several_hosts and jax.process_index() != 0)
             self.setup.decide()
             while not self._try():
                 pass
-        except KeyboardInterrupt as error:
-            self._interrupted = True
-            raise SweepInterrupted(self._how_to_go_on(), self._result()) from error
         if self.store is not None:
             self.store.finish()
         return self._result()
@@ -264,12 +262,12 @@ class SweepRun:
         self.execution.checkpoint_seconds += cost
         self._cadence.done(cost)
 
-    def _result(self) -> SweepResult:
+    def _result(self, *, interrupted: bool = False) -> SweepResult:
         ledger, setup = self.ledger, self.setup
         steps = np.asarray(setup.timetable.evaluations)
         last = np.where(ledger.measured, steps, 0).max(axis=2)
         whole = setup.grid.num_trials * setup.num_seeds * setup.num_steps
-        saved = 0 if self._interrupted else whole - int(last.sum())
+        saved = 0 if interrupted else whole - int(last.sum())
         return SweepResult(
             names=tuple(axis.names for axis in setup.grid.axes),
             shape=tuple(axis.length for axis in setup.grid.axes),
@@ -284,12 +282,8 @@ class SweepRun:
         )
 
     def _how_to_go_on(self) -> str:
-        if self.store is None:
-            return "The sweep was interrupted; `.result` holds what was measured until then."
-        return (
-            f"The sweep was interrupted; `.result` holds what was measured until then. The same call with "
-            f"directory={self.store.directory!r} goes on."
-        )
+        held = "`.result` holds what was measured until then."
+        return held if self.store is None else f"{held} The same call with directory={self.store.directory!r} goes on."
 
 
 @dataclasses.dataclass

@@ -70,7 +70,7 @@ def sweep(
 
     Raises:
       TypeError, ValueError: a bad argument; the message says which and what to do.
-      SweepInterrupted: Ctrl-C; carries what was measured until then as `.result`.
+      SearchInterrupted: Ctrl-C; `.result` holds what was measured until then.
       OSError: `directory` cannot be written; what was measured before is kept.
 
     Source: "Learning rate optimization through step sampling", figure 9 (its grid search).

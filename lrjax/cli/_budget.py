@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._curve import Outcome
+from .._failure import SearchInterrupted
 from .._plan import code_of, peak_for, recommend
-from .._search import SearchInterrupted, SearchResult, plan_search, plot_finder, plot_search, search_lr
+from .._search import SearchResult, plan_search, plot_finder, plot_search, search_lr
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ._load import load_executor, load_key, load_optimizer, load_task, make_folder
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from .. import _curve
 from .._curve import Outcome
 from .._engine import Task
+from .._failure import SearchInterrupted
 from .._search import (
     LRFinderResult,
-    SearchInterrupted,
     find_lr,
     plot_curvature,
     plot_finder,

@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from .._checks import MAX_TRIALS, Mode, check_mode, show
+from .._failure import SearchInterrupted
 from .._sweeps import (
     BestTrial,
     StopDiverged,
     SuccessiveHalving,
-    SweepInterrupted,
     SweepProgress,
     SweepResult,
     plot_sweep,
@@ -62,7 +62,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
             stop=read_stop(options.stop, options.metric, mode),
             progress=[check_metric, sys.stderr.isatty() and not options.quiet],
         )
-    except SweepInterrupted as stop:
+    except SearchInterrupted as stop:
         result, interrupted = stop.result, True
     if jax.process_index() != 0:
         return lambda: FOUND

@@ -38,4 +38,4 @@ def _literal(value: Any) -> str:
 
 def optimizer_line(learning_rate: str, momentum: str) -> str:
     """An optimizer with both on schedules."""
-    return f"lrjax.scheduled(optax.sgd, learning_rate={learning_rate}, momentum={momentum})"
+    return f"lrjax.schedules.scheduled(optax.sgd, learning_rate={learning_rate}, momentum={momentum})"

@@ -7,6 +7,8 @@ from ._compose import repeat as repeat
 from ._compose import shift as shift
 from ._compose import stack as stack
 from ._compose import stretch as stretch
+from ._current import at_step as at_step
+from ._current import current_hyperparams as current_hyperparams
 from ._cycle import cosine_restarts as cosine_restarts
 from ._cycle import cyclic_exponential_decay as cyclic_exponential_decay
 from ._cycle import exp_range as exp_range
@@ -26,10 +28,14 @@ from ._durations import Durations as Durations
 from ._one_cycle import one_cycle as one_cycle
 from ._one_cycle import one_cycle_momentum as one_cycle_momentum
 from ._one_cycle import triangular_momentum as triangular_momentum
+from ._plateau import PlateauState as PlateauState
+from ._plateau import reduce_on_plateau as reduce_on_plateau
 from ._rates import inverse_sqrt_decay as inverse_sqrt_decay
 from ._rates import k_decay as k_decay
 from ._rates import power_decay as power_decay
 from ._rates import tanh_decay as tanh_decay
+from ._scheduled import ScheduledState as ScheduledState
+from ._scheduled import scheduled as scheduled
 from ._spec import from_spec as from_spec
 from ._spec import to_spec as to_spec
 from ._stable import cooldown_from as cooldown_from

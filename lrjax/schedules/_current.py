@@ -42,7 +42,7 @@ def current_hyperparams(
     A number that was set in the state since then is what the next update will use.
 
     Args:
-      opt_state: any Optax state. Read are those of `lrjax.scheduled`, `lrjax.reduce_on_plateau`,
+      opt_state: any Optax state. Read are those of `lrjax.schedules.scheduled`, `lrjax.schedules.reduce_on_plateau`,
         `optax.inject_hyperparams` and `optax.contrib.reduce_on_plateau`, however deep inside chains and groups.
       schedule: the one given to an optimizer of Optax, as in `optax.adam(schedule)`, whose state holds a step and no
         schedule; or {"learning_rate": schedule, "weight_decay": schedule}. It is asked for every group.
@@ -56,8 +56,8 @@ def current_hyperparams(
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
-      >>> state = lrjax.scheduled(optax.sgd, learning_rate=lrjax.schedules.constant(0.5)).init(jnp.ones(2))
-      >>> lrjax.current_hyperparams(state)
+      >>> state = lrjax.schedules.scheduled(optax.sgd, learning_rate=lrjax.schedules.constant(0.5)).init(jnp.ones(2))
+      >>> lrjax.schedules.current_hyperparams(state)
       {'learning_rate': Array(0.5, dtype=float32)}
     """
     known = _by_name(schedule)
@@ -77,13 +77,14 @@ def current_hyperparams(
         read = ", ".join(name for _, name, _ in found)
         raise ValueError(
             f"`current_hyperparams(opt_state)` cannot know {', '.join(unread)}: the states of optax.scale_by_schedule "
-            "and of a scheduled weight decay hold a step and no schedule. Pass schedule=..., or use lrjax.scheduled."
-            + (f" It could read {read}." if read else "")
+            "and of a scheduled weight decay hold a step and no schedule. "
+            "Pass schedule=..., or use lrjax.schedules.scheduled." + (f" It could read {read}." if read else "")
         )
     if not found:
         raise ValueError(
             f"`current_hyperparams(opt_state)` found no hyperparameters in {type(opt_state).__name__}. An optimizer "
-            "with a fixed number does not keep it; build it with lrjax.scheduled(optax.adam, learning_rate=...)."
+            "with a fixed number does not keep it; "
+            "build it with lrjax.schedules.scheduled(optax.adam, learning_rate=...)."
         )
     return _named(found)
 
@@ -92,7 +93,7 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
     """The same state with all schedules at another step; moments and the like stay as they are.
 
     Args:
-      opt_state: any Optax state with a `lrjax.scheduled`, an `optax.scale_by_schedule` or an
+      opt_state: any Optax state with a `lrjax.schedules.scheduled`, an `optax.scale_by_schedule` or an
         `optax.inject_hyperparams` in it.
       step: optimizer updates done so far, >= 0.
 
@@ -105,10 +106,10 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
-      >>> optimizer = lrjax.scheduled(optax.sgd, learning_rate=lrjax.schedules.linear_decay(1.0, 0.0, 10))
-      >>> state = lrjax.at_step(optimizer.init(jnp.ones(2)), 5)
+      >>> optimizer = lrjax.schedules.scheduled(optax.sgd, learning_rate=lrjax.schedules.linear_decay(1.0, 0.0, 10))
+      >>> state = lrjax.schedules.at_step(optimizer.init(jnp.ones(2)), 5)
       >>> _, state = optimizer.update(jnp.ones(2), state)
-      >>> float(lrjax.current_hyperparams(state)["learning_rate"])
+      >>> float(lrjax.schedules.current_hyperparams(state)["learning_rate"])
       0.5
     """
     count = check.steps("at_step(step)", step, minimum=0)

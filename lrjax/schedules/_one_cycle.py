@@ -146,8 +146,8 @@ def one_cycle_momentum(
       convention: "optax" or "torch", as in `one_cycle`.
 
     Returns:
-      A schedule: step of any shape -> momentum of the same shape. Give it to `lrjax.scheduled`, as `momentum` of SGD or
-      `b1` of Adam.
+      A schedule: step of any shape -> momentum of the same shape. Give it to
+      `lrjax.schedules.scheduled`, as `momentum` of SGD or `b1` of Adam.
 
     Raises:
       TypeError, ValueError: an argument is out of its range.

@@ -86,7 +86,7 @@ def reduce_on_plateau(
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
-      >>> optimizer = optax.chain(optax.sgd(1.0), lrjax.reduce_on_plateau(factor=0.5, patience=1))
+      >>> optimizer = optax.chain(optax.sgd(1.0), lrjax.schedules.reduce_on_plateau(factor=0.5, patience=1))
       >>> params = jnp.ones(1)
       >>> state = optimizer.init(params)
       >>> for loss in (1.0, 1.0, 1.0):  # the second bad one in a row is one too many

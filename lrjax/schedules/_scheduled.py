@@ -72,7 +72,7 @@ def scheduled(
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
       >>> from lrjax import schedules
-      >>> optimizer = lrjax.scheduled(
+      >>> optimizer = lrjax.schedules.scheduled(
       ...     optax.sgd,
       ...     learning_rate=schedules.one_cycle(0.5, total_steps=100),
       ...     momentum=schedules.one_cycle_momentum(100),
@@ -80,7 +80,7 @@ def scheduled(
       >>> params = jnp.ones(2)
       >>> state = optimizer.init(params)
       >>> updates, state = optimizer.update(params, state)
-      >>> {name: round(float(value), 3) for name, value in lrjax.current_hyperparams(state).items()}
+      >>> {name: round(float(value), 3) for name, value in lrjax.schedules.current_hyperparams(state).items()}
       {'learning_rate': 0.02, 'momentum': 0.95}
     """
     check_callable("scheduled(make_optimizer)", make_optimizer, signature="make_optimizer(**hyperparams) -> optimizer")
@@ -148,7 +148,7 @@ def _check_settings(found: Mapping[str, Any], numbers: Mapping[str, Any], follow
     if computed := [name for name in found if name in followed]:
         raise ValueError(
             f"`{where}` must not set {', '.join(computed)}, which a schedule computes at every update. Give "
-            "`scheduled` a number for what is to be set, or move the schedule with lrjax.at_step."
+            "`scheduled` a number for what is to be set, or move the schedule with lrjax.schedules.at_step."
         )
     if set(found) != set(numbers):
         raise ValueError(
