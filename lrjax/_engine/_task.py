@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from .._checks import attribute, check_count, check_flag, check_key, check_loss, check_signature, name_of, show
+from .._checks import check_count, check_flag, check_key, check_loss, check_signature, name_of, show
 from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length
@@ -280,17 +280,7 @@ class Task:
           ... )
         """
         stateful = check_flag("Task.from_batches(stateful=...)", stateful)
-        if isinstance(train_batches, dict) or attribute(train_batches, "shape") is not None:
-            as_list("Task.from_batches(train_batches=...)", cast(Any, train_batches))
-        try:
-            stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
-        except TypeError as error:
-            if callable(train_batches):
-                raise
-            raise TypeError(
-                f"`Task.from_batches(train_batches=...)` must be an iterable of batches or a function of the epoch "
-                f"that returns one, got {show(train_batches)} ({type(train_batches).__name__})."
-            ) from error
+        stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
         return cls(
             init=init,
             loss_fn=loss_fn,

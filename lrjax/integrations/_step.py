@@ -114,7 +114,7 @@ def step_task(
     if draw is not None:
         _check_function("state", draw, "state(key) -> state")
     first = state if draw is None else draw(jax.random.key(0))
-    stream = _stream(batches)
+    stream = BatchStream("step_task(batches=...)", batches)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stream.between(0, 1))
     template, types, step_fn = _carried(step, set_lr, len(names), first, batch)
     arrays = strengthen(to_arrays("step_task(state=...)", template.split(first)))
@@ -194,21 +194,6 @@ def _hyperparameters(set_lr: object) -> list[str]:
     return names
 
 
-def _stream(batches: Any) -> BatchStream:
-    where = "step_task(batches=...)"
-    if isinstance(batches, dict) or hasattr(batches, "shape"):
-        raise TypeError(
-            f"`{where}` must be an iterable of batches, got {type(batches).__name__} (one batch?). Put batches into a "
-            "list; for an array with a leading step axis, list(array)."
-        )
-    if not callable(batches) and not hasattr(batches, "__iter__"):
-        raise TypeError(
-            f"`{where}` must be an iterable of batches or a function of the epoch that returns one, got "
-            f"{show(batches)} ({type(batches).__name__})."
-        )
-    return BatchStream(where, cast(Any, batches))
-
-
 def _carried(
     step: Callable[..., Any], set_lr: Callable[..., Any], count: int, state: PyTree, batch: Batch
 ) -> tuple[PyTreeTemplate, Types, _Step]:
@@ -282,7 +267,7 @@ def _after(
 ) -> tuple[tuple[Array, ...], Array | None]:
     """The state's arrays after a step, and the training loss if step returns it."""
     state, aux = _state_and_aux(template, call_traced("step", step, template.join(arrays), batch))
-    loss = aux.get("loss") if isinstance(aux, dict) else aux
+    loss: Any = aux.get("loss") if isinstance(aux, dict) else aux
     is_loss = is_array(loss) and loss.shape == () and jnp.issubdtype(loss.dtype, jnp.floating)
     return template.split(state), loss if is_loss else None
 

@@ -26,6 +26,7 @@ if keras.backend.backend() != "jax":
         f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=jax before the first import of keras."
     )
 
+from ._build import build_task
 from ._keras_optimizers import optimizer_factory as optimizer_factory
 
 
@@ -74,33 +75,19 @@ def task(
     generators = [index for index, variable in enumerate(others) if variable.name == "seed_generator_state"]
     _build_loss(model, jax.tree.map(lambda leaf: leaf[:1], validation))
 
-    def run(params: Params, state: ModelState, batch: Batch, training: bool) -> tuple[Array, ModelState]:
+    def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Array, ModelState]:
+        training, state = key is not None, list(state)
+        for index in generators if training else ():
+            state[index] = jax.random.bits(jax.random.fold_in(key, index), (2,), jnp.uint32).astype(state[index].dtype)
         mapping = [*zip(trainable, params, strict=True), *zip(others, state, strict=True)]
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             inputs, targets = batch
             loss = model.compute_loss(inputs, targets, model(inputs, training=training), training=training)
         return cast(Array, loss), [scope.get_current_value(variable) for variable in others]
 
-    def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Array, ModelState]:
-        state = list(state)
-        for index in generators:
-            state[index] = jax.random.bits(jax.random.fold_in(key, index), (2,), jnp.uint32).astype(state[index].dtype)
-        return run(params, state, batch, training=True)
-
-    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Array:
-        return run(params, state, batch, training=False)[0]
-
-    values = ([jnp.asarray(one.value) for one in part] for part in (trainable, others))
-    return Task.from_arrays(
-        tuple(values),
-        loss_fn,
-        eval_fn=eval_fn,
-        train=train,
-        validation=validation,
-        batch_size=batch_size,
-        stateful=True,
-        **options,
-    )
+    start = tuple([jnp.asarray(one.value) for one in part] for part in (trainable, others))
+    data = {"train": train, "validation": validation, "batch_size": batch_size}
+    return build_task("keras.task", start, run, {**data, **options})
 
 
 def set_lr(model: keras.Model, lr: float | Schedule) -> None:
