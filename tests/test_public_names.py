@@ -19,7 +19,6 @@ ROOT = Path(lrjax.__file__).parent
 
 NAMES = [
     "AutoResult",
-    "BestTrial",
     "Chunked",
     "Execution",
     "LRFinderResult",
@@ -48,7 +47,6 @@ NAMES = [
     "TunedPeak",
     "WarningName",
     "Window",
-    "Zipped",
     "auto",
     "crossing",
     "experimental",
