@@ -170,7 +170,7 @@ def test_a_file_that_is_no_json(tmp_path, found):
         (lambda d: d["curve"]["lrs"].update(data=[1, "x"]), r"`curve.lrs` must be a number, .*, got 'x'\."),
         (
             lambda d: d["curve"]["lrs"].update(dtype="float16"),
-            r"`curve.lrs` must be numbers that float16 holds exactly",
+            r"`curve.lrs` must be numbers that float16 holds, got",
         ),
         (lambda d: d["curve"]["lrs"]["data"].reverse(), r"`curve.lrs` must be learning rates that rise"),
         (lambda d: d["curve"]["lrs"]["data"].pop(), r"`curve.losses` must have 20 trials, as `lrs` has, got 21\."),
@@ -372,3 +372,12 @@ def test_progress_rises_to_what_was_planned():
 def test_the_bar_writes_to_the_terminal_and_not_to_the_output(capsys):
     find(TASK, optax.sgd, num_seeds=1, refine=None, progress=True)
     assert capsys.readouterr().out == ""
+
+
+def test_a_number_written_by_hand_is_rounded_to_its_array(document, tmp_path):
+    """0.1 is no float32; what it stands for is the nearest one."""
+    document = copy.deepcopy(document)
+    document["curve"]["initial_loss"]["data"][0] = 0.1
+    (tmp_path / "edited.json").write_text(json.dumps(document))
+    result = LRFinderResult.from_json(tmp_path / "edited.json")
+    assert float(result.curve.initial_loss[0]) == np.float32(0.1)

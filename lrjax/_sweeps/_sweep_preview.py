@@ -13,11 +13,10 @@ from jax.sharding import Mesh
 from .._checks import check_count, check_number, on_host
 from .._engine import (
     SHARE_OF_FREE,
-    Block,
     Executor,
     MemoryModel,
     Task,
-    deal,
+    assign_lanes,
     lane_axis,
     make_lanes,
     memory_model,
@@ -134,7 +133,7 @@ def _check_size(name: str, rule: str, value: float | None, least: float) -> floa
 def _state_bytes(setup: Setup, setting: PyTree) -> int:
     """Of the parameters, model state and optimizer state of a lane."""
     one = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (1, 1, *np.shape(leaf))), setting)
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.engine.lane_shapes(one)))
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(setup.engine.state_shapes(one)))
 
 
 PROBE_LANES = 8
@@ -145,21 +144,16 @@ PROBE_SECONDS = 0.5
 
 def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
     """Seconds of an update of one lane here, its share of the evaluations included."""
-    engine, source = setup.engine, setup.source
+    engine = setup.engine
     family = setup.grid.families[0]
     most = model.lanes_within(engine.budget())
     count = min(held, PROBE_LANES, len(family.trials), most)
     trials = np.tile(np.arange(count), (setup.num_seeds, 1))
-    lanes = make_lanes(engine, family.settings, deal(engine, trials, engine.width_for(count)), None)
-    read = source.read(1, engine.block)
-    axis = 0 if source.shared else 1
-
-    def fill(leaf: np.ndarray) -> np.ndarray:
-        return np.repeat(np.take(leaf, [0], axis=axis), engine.block, axis=axis)
-
-    batches = engine.place_batches(jax.tree.map(fill, read.batches))
+    rows = assign_lanes(trials, engine.width_for(count), engine.shards)
+    lanes = make_lanes(engine, family.settings, rows, None)
+    block = engine.example_block()
     steps = min(2, engine.block)
-    lanes.advance(Block(0, steps, batches, None))
+    lanes.advance(block._replace(count=steps))
     lanes.wait()
     lanes.evaluate()
     started = time.perf_counter()
@@ -168,7 +162,7 @@ def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
     seconds = 0.0
     while seconds < PROBE_SECONDS:
         started = time.perf_counter()
-        lanes.advance(Block(0, steps, batches, None))
+        lanes.advance(block._replace(count=steps))
         lanes.wait()
         seconds = time.perf_counter() - started
         if seconds >= PROBE_SECONDS or steps == engine.block:
