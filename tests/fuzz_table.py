@@ -286,7 +286,6 @@ CALLS: dict[str, Call] = {
     ),
     "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"train_steps": 100}),
     "zipped": Call(lrjax.zipped, {"learning_rate": [0.1, 0.2], "momentum": [0.1, 0.2]}),
-    "Zipped": Call(lrjax.Zipped, {"values": {"learning_rate": [0.1, 0.2]}}),
     "find_window": Call(
         lrjax.find_window,
         {"curve": FOUND.curve, "literal": False},
@@ -382,7 +381,6 @@ CALLS: dict[str, Call] = {
 
 RESULTS = (
     "AutoResult",
-    "BestTrial",
     "Execution",
     "LRFinderResult",
     "LRWarning",

@@ -20,7 +20,6 @@ ROOT = Path(lrjax.__file__).parent
 
 NAMES = [
     "AutoResult",
-    "BestTrial",
     "Chunked",
     "Execution",
     "LRFinderResult",
@@ -47,7 +46,6 @@ NAMES = [
     "Task",
     "WarningName",
     "Window",
-    "Zipped",
     "auto",
     "crossing",
     "find_lr",
