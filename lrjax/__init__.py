@@ -48,27 +48,22 @@ if _typing.TYPE_CHECKING:
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
-    from ._sweeps import BestTrial as BestTrial
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
     from ._sweeps import SweepResult as SweepResult
-    from ._sweeps import Zipped as Zipped
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
         "peak_for",
         "recommend",
     ),
     "._sweeps": (
-        "BestTrial",
         "StopDiverged",
         "SuccessiveHalving",
         "SweepResult",
-        "Zipped",
         "sweep",
         "zipped",
     ),

@@ -9,7 +9,7 @@ import pytest
 from tiny import check_message
 
 import lrjax
-from lrjax.integrations import find_lr_for_step
+from lrjax.integrations import step_task
 
 KEY = jax.random.key(0)
 K = 4
@@ -122,11 +122,9 @@ def own_step(num_steps):
         return state | {"opt": state["opt"]._replace(inner_opt_state=inner)}
 
     state = {"w": jnp.zeros(2), "opt": optimizer.init(jnp.zeros(2))}
-    batches, options = (
-        list(X.reshape(-1, 4, 2)),
-        doors.of_step({"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}),
-    )
-    return find_lr_for_step(step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, **options)
+    task = step_task(step, state, list(X.reshape(-1, 4, 2)), lambda state: loss_fn(state["w"], X[:32], None), set_lr)
+    options = {"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}
+    return doors.sampled(task, task.set_lr, key=KEY, **options)
 
 
 CASES = {

@@ -504,7 +504,7 @@ def previewed(*arguments: Any, **options: Any) -> lrjax.Preview:
 
 def test_more_seeds_than_the_task_has(tmp_path):
     few = Task.from_arrays(
-        TASK.init, TASK.loss_fn, train=TASK.arrays, validation=TASK.arrays, batch_size=16, max_seeds=1
+        TASK.init, TASK.loss_fn, train=TASK._arrays, validation=TASK._arrays, batch_size=16, max_seeds=1
     )
     assert lrjax.Budget(trainings=8.0)._course(Context(train_steps=STEPS, max_seeds=1)).num_seeds == 1
     check_message(

@@ -417,5 +417,5 @@ def test_a_number_written_by_hand_is_rounded_to_its_array(document, tmp_path):
     document = copy.deepcopy(document)
     document["curve"]["initial_loss"]["data"][0] = 0.1
     (tmp_path / "edited.json").write_text(json.dumps(document))
-    result = LRFinderResult.from_json(tmp_path / "edited.json")
+    result = LRResult.from_json(tmp_path / "edited.json")
     assert float(result.curve.initial_loss[0]) == np.float32(0.1)

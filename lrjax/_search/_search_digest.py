@@ -27,7 +27,7 @@ def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) ->
         mesh=runner.mesh,
         first_batches=source.first,
         shared=source.shared,
-        arrays=runner.task.arrays,
+        arrays=runner.task._arrays,
         evaluation=made.evaluation,
     )
     asked = json.loads(json.dumps(asked, default=repr))
