@@ -19,15 +19,11 @@ Events = dict[Place, dict[str, Any]]
 
 
 class Start(NamedTuple):
-    """Where to resume.
+    """Where to resume: in which wave, at which of its steps; a segment beyond the last where nothing is left to do.
 
     Attributes:
-      segment, wave: which wave; a segment beyond the last means that nothing is left to do.
-      step: updates that its lanes have done.
-      ledger: what was measured before.
       waiting: the lanes of other waves that will be needed.
-      meta: of the checkpoint that the lanes are loaded from; None for the wave's own beginning.
-      state: those lanes.
+      meta, state: of the checkpoint and its lanes; None at the wave's own beginning.
     """
 
     segment: int
@@ -151,9 +147,7 @@ def _replay(
 ) -> tuple[Ledger, list[tuple[int, int]], int | None]:
     """Record events in their order, up to the first that is missing or beyond a place.
 
-    Returns:
-      The ledger, the (segment, wave) that were begun, and the last step recorded in the last one; None if that is
-      complete.
+    Gives every (segment, wave) that was begun, and the last step of the last one; None where that is complete.
     """
     ledger, begun = setup.new_ledger(), []
     for segment in range(len(setup.timetable.rungs)):
