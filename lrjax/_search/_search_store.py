@@ -10,8 +10,8 @@ import numpy as np
 from .._engine import (
     NUMBER,
     BatchSource,
-    Lane,
     Store,
+    TrialState,
     check_directory,
     fits,
     read_executor,
@@ -113,11 +113,11 @@ class RememberedRounds:
         """Give the trainer the lanes that the last round left; those whose file is damaged or gone are missing."""
         if not self._restored and self._rounds:
             track = self._trainer.track(num_seeds, num_lanes)
-            self._trainer.carried = self._lanes(track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype)))
+            self._trainer.carried = self._lanes(track.engine.state_shapes(np.ones((1, 1), self._trainer.setup.dtype)))
             self._take_notes()
         self._restored = True
 
-    def _lanes(self, like: Lane) -> Carried:
+    def _lanes(self, like: TrialState) -> Carried:
         last, lanes = self._rounds[-1], {}
         num_steps = last["request"]["num_steps"]
         for number, meta in self._store.find("lanes", num_steps=num_steps):
