@@ -29,7 +29,7 @@ def describe_search(setup: Setup, course: Course) -> dict[str, Any]:
             mesh=setup.mesh,
             first_batches=source.first,
             shared=source.shared,
-            arrays=setup.task.arrays,
+            arrays=setup.task._arrays,
             evaluation=setup.evaluation,
         )
     )

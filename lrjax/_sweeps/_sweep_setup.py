@@ -284,7 +284,7 @@ def make_setup(
             mesh=mesh,
             first_batches=source.first,
             shared=source.shared,
-            arrays=task.arrays,
+            arrays=task._arrays,
             evaluation=evaluation,
         )
         setup.call = asked | grid_asked | engine_asked
