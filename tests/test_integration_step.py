@@ -70,7 +70,7 @@ VERBS = {
     "find_lr": lambda task, make: sampled(task, make, num_steps=5, refine=None, min_lr=1e-4, **LONG).curve.final,
     "sample_losses": lambda task, make: lrjax.sample_losses(task, make, LRS, **LONG, num_steps=5).final,
     "search": lambda task, make: budgeted(task, make, **LONG, train_steps=50).lr,
-    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, num_steps=20, eval_every=10).metrics["loss"],
+    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, train_steps=20, eval_every=10).metrics["loss"],
     "range_test": lambda task, make: lrjax.range_test(task, make, key=KEY, num_steps=20).losses,
 }
 

@@ -283,8 +283,8 @@ def make_setup(
             executor=executor,
             mesh=mesh,
             first_batches=source.first,
-            arrays=task._arrays,
             shared=source.shared,
+            arrays=task._arrays,
             evaluation=evaluation,
         )
         setup.call = asked | grid_asked | engine_asked
