@@ -15,7 +15,6 @@ from .._checks import (
     check_choice,
     check_flag,
     check_key,
-    check_lr_range,
     check_number,
     check_signature,
     describe,
@@ -44,6 +43,7 @@ from .._curve import (
 )
 from .._engine import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
 from .._failure import interruptible
+from .._lrs import check_lr_range
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ._finder_result import LRFinderResult, not_found

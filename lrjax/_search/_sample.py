@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lrs, on_host, show
+from .._checks import check_count, check_key, on_host, show
 from .._curve import LossCurve
 from .._engine import Executor, Round, Task, TrialRunner
+from .._lrs import check_lrs
 from .._types import Array, Float, Key, OptimizerFactory
 
 
