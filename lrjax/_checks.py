@@ -3,24 +3,21 @@
 Every message names the call site in backticks, states the rule, shows what was got and says what to do.
 """
 
-import dataclasses
-import functools
 import inspect
+import math
 import operator
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-
-from ._settings import without_alarms
-from ._types import Key, PyTree
+from jaxtyping import PyTree
 
 MAX_UPDATES = 2**31 - 1
 """Optimizer updates that the counters of Optax, int32, can count; nothing else is counted further."""
@@ -83,35 +80,6 @@ def name_of(function: object) -> str:
     """A function's name for an error message, also for partials and callable objects."""
     function = attribute(function, "func", function)
     return attribute(function, "__qualname__") or type(function).__name__
-
-
-Arguments = ParamSpec("Arguments")
-Returned = TypeVar("Returned")
-
-
-def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """The function without JAX's alarms, refusing to run where JAX traces: in `jax.jit` there are no values to read."""
-
-    @functools.wraps(verb)
-    def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
-        with without_alarms():
-            given = [*arguments, *named.values()]
-            given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
-            leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
-            traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-            if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
-                raise TypeError(
-                    f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
-                    "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
-                )
-            return verb(*arguments, **named)
-
-    return run
-
-
-def _is_other_iterable(node: object) -> bool:
-    """Whether JAX would warn of a leaf that can be iterated over: a generator, the values of a dict."""
-    return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
 def check_count(
@@ -183,7 +151,13 @@ def kind_of(value: object) -> str:
 _OF_JAX = {"f": np.floating, "i": np.signedinteger, "u": np.unsignedinteger}
 
 
-def check_key(where: str, key: object) -> Key:
+def check_loss(where: str, value: object) -> float | None:
+    """Return a loss as a float, or None."""
+    rule = "a finite loss in the units of loss_fn, or None"
+    return None if value is None else check_number(where, value, rule=rule, accept=math.isfinite)
+
+
+def check_key(where: str, key: object) -> jax.Array:
     """Return a PRNG key, typed or legacy."""
     advice = "Write `jax.random.key(0)`."
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
@@ -194,7 +168,7 @@ def check_key(where: str, key: object) -> Key:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
             raise ValueError(f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it.")
-        return cast(Key, key)
+        return cast(jax.Array, key)
     try:
         if key.dtype == np.uint32 and key.ndim == 1:
             jax.random.wrap_key_data(jnp.asarray(key))

@@ -1,6 +1,4 @@
-"""Checks of learning rates and losses, in the style of `_checks`."""
-
-import math
+"""Checks of learning rates, in the style of `_checks`."""
 
 import numpy as np
 
@@ -8,12 +6,6 @@ from ._checks import check_number, kind_of, show, to_numpy
 
 MAX_DECADES = 20
 """The widest range of learning rates."""
-
-
-def check_loss(where: str, value: object) -> float | None:
-    """Return a loss as a float, or None."""
-    rule = "a finite loss in the units of loss_fn, or None"
-    return None if value is None else check_number(where, value, rule=rule, accept=math.isfinite)
 
 
 LR = "a learning rate, > 0 and finite"

@@ -79,7 +79,7 @@ def two_stages(task, make_optimizer):
 
 def sweep(executor):
     def run(task, make_optimizer):
-        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor=executor)
+        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor=executor)
 
     return run
 
@@ -103,7 +103,9 @@ def refind(task, make_optimizer):
 def plan(task, make_optimizer):
     lrjax.preview_lr(task, make_optimizer, key=KEY, num_steps=2, executor="map")
     lrjax.plan_search(task, make_optimizer, key=KEY, train_steps=20, executor="map")
-    lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
+    lrjax.preview(
+        lrjax.sweep, task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor="map"
+    )
 
 
 def step_of_ones_own(task, make_optimizer):
@@ -174,14 +176,14 @@ def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
     seen = []
     task, make_optimizer = make(seen)
-    first = lrjax._engine._executors.programs.misses
+    first = lrjax._engine.programs.misses
     for _ in range(2):
         find("map")(task, make_optimizer)
-    assert lrjax._engine._executors.programs.misses == first + 1
-    kept = len(lrjax._engine._executors.programs._entries)
+    assert lrjax._engine.programs.misses == first + 1
+    kept = len(lrjax._engine.programs._entries)
     del task, make_optimizer
     gc.collect()
-    assert len(lrjax._engine._executors.programs._entries) == kept - 1
+    assert len(lrjax._engine.programs._entries) == kept - 1
 
 
 MEMORY = """

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from problems import quadratic, regression
 
 import lrjax
-from lrjax import LRFinderResult, LRNotFound, Outcome, RangeTest, SearchInterrupted, SearchProgress, find_lr
+from lrjax import LRFinderResult, LRNotFound, Outcome, Progress, RangeTest, SearchInterrupted, find_lr
 from lrjax._decode import MAX_BYTES, decode, parse
 
 KEY = jax.random.key(0)
@@ -313,7 +313,7 @@ def interrupt(stage, after=0):
     """A progress callback that presses Ctrl-C in a stage, once `after` updates of it are done."""
     start = []
 
-    def progress(event: SearchProgress) -> None:
+    def progress(event: Progress) -> None:
         if event.stage == stage:
             start.append(event.updates)
             if event.updates - start[0] >= after and len(start) > 1:
@@ -359,7 +359,7 @@ def test_ctrl_c_inside_the_users_function_leaves_none():
 def test_progress_rises_to_what_was_planned():
     events = []
     result = find(NOISY, optax.sgd, num_seeds=2, progress=events.append, max_lr=1.0)
-    assert all(isinstance(event, SearchProgress) for event in events)
+    assert all(isinstance(event, Progress) for event in events)
     assert events[0].stage == "preparing"
     assert {event.stage for event in events} >= {"preparing", "first grid", "refining"}
     for name in ("updates", "planned", "seconds"):

@@ -7,8 +7,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from .._checks import attribute, check_count, check_flag, check_key, check_signature, name_of, show
-from .._lrs import check_loss
+from .._checks import attribute, check_count, check_flag, check_key, check_loss, check_signature, name_of, show
 from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_choice, check_key, on_host
+from .._checks import check_choice, check_key
 from .._curve import first_grid
 from .._engine import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._find import REFINEMENTS, Refinement, lr_range
 from ._sample import check_horizons
@@ -140,7 +141,7 @@ def preview_lr(
 
 def _predict_bytes(runner: TrialRunner, num_steps: int) -> int:
     """The program's memory, with the batches of all the steps."""
-    program = runner.execution.predicted_bytes or runner.memory_model().predict(1)
+    program = runner.execution.bytes or runner.memory_model().predict(1)
     batches = jax.tree.leaves(runner.experiment.seeds[0].batches)
     per_step = sum(leaf.nbytes // leaf.shape[0] for leaf in batches)
     seeds = runner.num_seeds if runner.executor == "vmap" else 1

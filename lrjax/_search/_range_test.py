@@ -19,7 +19,6 @@ from .._checks import (
     check_signature,
     check_type,
     name_of,
-    on_host,
     show,
 )
 from .._decode import require
@@ -28,7 +27,7 @@ from .._failure import interruptible
 from .._json import JsonResult
 from .._lrs import check_lr_range, is_lr
 from .._repr import line_repr
-from .._settings import without_alarms
+from .._settings import on_host, without_alarms
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 

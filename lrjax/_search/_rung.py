@@ -6,10 +6,9 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_index
+from .._checks import check_index, check_loss
 from .._curve import CELL, LossCurve, Outcome, Window, find_window
 from .._decode import require, require_counts
-from .._lrs import check_loss
 from .._repr import line_repr
 from .._types import Float
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_key, check_signature, describe, name_of, on_host, show
+from .._checks import check_key, check_signature, describe, name_of, show
 from .._engine import (
     BatchStream,
     Task,
@@ -22,6 +22,7 @@ from .._engine import (
     with_weak_types,
 )
 from .._search import LRFinderResult, find_lr
+from .._settings import on_host
 from .._types import Array, Batch, Key, PyTree
 from ._template import PyTreeTemplate
 
