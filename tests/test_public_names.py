@@ -363,7 +363,6 @@ KNOWN: dict[str, set[str]] = {
         "_sweeps._sweep_setup.make_setup",
     },
     "long_files": {
-        "_checks.py",
         "_engine/_lane_engine.py",
         "_engine/_runner.py",
         "_engine/_task.py",

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .._checks import MAX_DECADES
+from .._lrs import MAX_DECADES
 from ._loss_curve import LossCurve
 from ._rules import METHODS
 from ._warnings import WarningName

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._checks import MAX_DECADES
+from .._lrs import MAX_DECADES
 from .._types import Array, Bool, Float, Int
 
 CELL = 0.025

@@ -11,11 +11,12 @@ from typing import Any
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from .._checks import check_flag, on_host
+from .._checks import check_flag
 from .._curve import Outcome
 from .._engine import Executor, Task, Unmoved, all_the_same, why_unmoved
 from .._failure import SearchInterrupted, interruptible
 from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._algorithm import Trainer, choose, interval_of, run_rungs
 from ._course import Course
