@@ -213,10 +213,11 @@ def _keys(data: Any, names: tuple[str, ...]) -> None:
     _ensure(isinstance(data, dict), "an object", data)
     missing = [name for name in names if name not in data]
     more = [name for name in data if name not in names]
+    listed = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
     if missing:
-        raise FieldError(f"must have the keys {', '.join(names)}, and lacks {missing[0]}.")
+        raise FieldError(f"must have the keys {listed}, and lacks {missing[0]}.")
     if more:
-        raise FieldError(f"must have no other keys than {', '.join(names)}, got {show(more[0], 40)}.")
+        raise FieldError(f"must have no other keys than {listed}, got {show(more[0], 40)}.")
 
 
 def _key(kind: Any, key: str) -> Any:

@@ -247,7 +247,6 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
 
 VERBS = [
     lrjax.auto,
-    lrjax.experimental.piecewise,
     lrjax.find_lr,
     lrjax.find_warnings,
     lrjax.integrations.step_task,
@@ -261,7 +260,6 @@ VERBS = [
     lrjax.sample_losses,
     lrjax.search_lr,
     lrjax.sweep,
-    lrjax.tune_peak,
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from found import found
 
 import lrjax
-from lrjax._engine import Execution, SweepExecution
+from lrjax._engine import Execution
 
 
 def with_seeds(result):
@@ -92,7 +92,7 @@ def swept(shape=(3, 2), evaluations=2):
         diverged_at=np.full((trials, 2), -1),
         stopped_at=np.full((trials, 2), -1),
         num_steps=20,
-        execution=SweepExecution(requested="auto", used="map", widths=[6], notes=["A note."]),
+        execution=Execution(requested="auto", used="map", widths=[6], notes=["A note."]),
         specs={"schedule": [{"name": "constant", "value": 0.1}, {"0": 0.5}, 3, 4][: shape[-1]]},
     )
 
@@ -343,7 +343,7 @@ def mutate(documents, tmp_path, *, cases, seed, pictures):
 
 
 def test_a_mutated_file_is_refused_in_a_sentence_or_shown_and_written_again(documents, tmp_path):
-    assert 20 < mutate(documents, tmp_path, cases=300, seed=0, pictures=15) < 150
+    assert 20 < mutate(documents, tmp_path, cases=300, seed=1, pictures=15) < 150
 
 
 @pytest.mark.slow

@@ -42,19 +42,16 @@ NAMES = [
     "SearchWarningName",
     "StopDiverged",
     "SuccessiveHalving",
-    "SweepExecution",
     "SweepPlan",
     "SweepProgress",
     "SweepResult",
     "Suggestions",
     "Task",
-    "TunedPeak",
     "WarningName",
     "Window",
     "Zipped",
     "auto",
     "crossing",
-    "experimental",
     "find_lr",
     "find_warnings",
     "find_window",
@@ -75,11 +72,10 @@ NAMES = [
     "search_lr",
     "steepest",
     "sweep",
-    "tune_peak",
     "zipped",
 ]
 
-MODULES = ("experimental", "range_rules", "schedules")
+MODULES = ("range_rules", "schedules")
 
 MOST_NAMES = 40
 """Public names at top level, modules not counted."""
@@ -227,6 +223,7 @@ def _integration(name):
 def test_rooms_are_attributes_before_anybody_imports_them():
     code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_finder, lrjax.explorer.explore, lrjax.cli.main; "
     code += "lrjax.experimental.piecewise, lrjax.integrations.step_task; print('demos' in dir(lrjax))"
+    code += "lrjax.integrations.step_task; print('demos' in dir(lrjax))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert (output.stdout, output.stderr) == ("True\n", "")
 
@@ -253,7 +250,7 @@ ARROWS = {
     "_engine": set(),
     "_sweeps": {"_engine", "schedules"},
     "_search": {"_curve", "_engine", "range_rules"},
-    "_plan": {"_curve", "_search", "schedules"},
+    "_plan": {"_curve", "schedules"},
     "plots": {"_search", "_sweeps", "schedules"},
     "demos": {"_engine"},
     "integrations": {"_engine", "_search", "schedules"},
@@ -288,17 +285,12 @@ KNOWN: dict[str, set[str]] = {
         "schedules._describe <-> schedules._picture",
     },
     "arrows": {
-        "_plan -> _engine",
         "_search -> _sweeps",
-        "experimental -> _engine",
-        "experimental -> _search",
-        "experimental -> schedules",
     },
     "private_files": {
         "_plan._peak takes schedules._describe",
         "_plan._recommend takes schedules._describe",
         "_plan._recommend takes schedules._picture",
-        "_plan._tune takes schedules._describe",
         "cli._schedules takes schedules._describe",
         "cli._schedules takes schedules._picture",
         "cli._schedules takes schedules._spec",
@@ -312,8 +304,6 @@ KNOWN: dict[str, set[str]] = {
     "private_imports": {
         "experiments/benchmark/defaults.py",
         "experiments/benchmark/frontier.py",
-        "experiments/benchmark/live.py",
-        "experiments/benchmark/peaks.py",
         "experiments/benchmark/searching.py",
         "experiments/data/hymenoptera.py",
         "experiments/data/tokens.py",
@@ -349,7 +339,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_memory.py",
         "tests/test_notebooks.py",
         "tests/test_optimizers.py",
-        "tests/test_piecewise.py",
         "tests/test_range_rules.py",
         "tests/test_schedule_command.py",
         "tests/test_schedule_durations.py",
@@ -368,7 +357,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
         "tests/test_tasks.py",
-        "tests/test_tune_peak.py",
     },
     "second_paths": {
         "lrjax.Task is lrjax.integrations.equinox.Task is lrjax.integrations.plain.Task",

@@ -21,7 +21,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
-from lrjax._engine import Engine, TrialRunner, _executors, bytes_at
+from lrjax._engine import Engine, TrialRunner, _programs, bytes_at
 from lrjax._search import LaneTrainer, Reporter, check_course, choose, make_setup
 
 KEY, STEPS = jax.random.key(5), 1000
@@ -113,7 +113,7 @@ def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
     same(last, expected)
     assert trainer.carried.lanes.keys() == whole.carried.lanes.keys()
     for pair, lane in trainer.carried.lanes.items():
-        jax.tree.map(same, lane.state, whole.carried.lanes[pair].state)
+        jax.tree.map(same, lane, whole.carried.lanes[pair])
     if task is STATEFUL:
         return
     if executor != "map":
@@ -181,13 +181,13 @@ def test_running_out_of_memory_halves_the_lanes(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The training programs compiled since the test began."""
-    programs, lower = [], _executors.lower_program
+    programs, lower = [], _programs.lower_program
 
     def spy(program: Any, arguments: tuple) -> Any:
         programs.extend([arguments] if getattr(program, "kind", "") == "advance" else [])
         return lower(program, arguments)
 
-    monkeypatch.setattr(_executors, "lower_program", spy)
+    monkeypatch.setattr(_programs, "lower_program", spy)
     return programs
 
 
@@ -205,9 +205,9 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
     first, expected = run(), seeds if budget == 4 else result
     assert sum(not rung.is_sweep for rung in first.rungs) > 1
     assert len(trained) == count
-    seen, misses = len(traces), _executors.programs.misses
+    seen, misses = len(traces), _programs.programs.misses
     assert numbers(run()) == numbers(first)
-    assert (len(trained), len(traces), _executors.programs.misses) == (count, seen, misses)
+    assert (len(trained), len(traces), _programs.programs.misses) == (count, seen, misses)
     assert first.lr == expected.lr  # executors agree
     for rung, other in zip(first.rungs, expected.rungs, strict=True):
         np.testing.assert_allclose(

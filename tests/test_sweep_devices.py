@@ -117,7 +117,7 @@ def on_eight_devices() -> dict[str, Any]:
     measured["three devices"] = numbers(sweep(few, "map"))
     three_axes = Mesh(devices.reshape(2, 2, 2), ("trial", "data", "model"))
     result = sweep(three_axes, "vmap", task=sharded_task())
-    measured["sharded"], measured["sharded on"] = numbers(result), result.execution.devices
+    measured["sharded"], measured["sharded on"] = numbers(result), result.execution.mesh
     measured["sharded program"] = [words for one in programs.values() for words in collectives(one)]
     measured["batch norm"] = batch_norm_losses(meshes["4 x 2"])
     measured["batch norm alone"] = batch_norm_losses(Mesh(devices[:1], ("trial",)))

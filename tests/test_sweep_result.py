@@ -17,7 +17,7 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax._engine import SweepExecution
+from lrjax._engine import Execution
 from lrjax._sweeps import _grid
 
 
@@ -190,7 +190,7 @@ def made(values: Any, *, diverged_at: Any = None, metric: str = "loss", stopped_
         diverged_at=nowhere if diverged_at is None else np.asarray(diverged_at),
         stopped_at=nowhere if stopped_at is None else np.asarray(stopped_at),
         num_steps=10 * values.shape[2],
-        execution=SweepExecution(requested="map", used="map"),
+        execution=Execution(requested="map", used="map"),
     )
 
 

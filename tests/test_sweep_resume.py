@@ -27,7 +27,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax._engine import Engine, _folder
+from lrjax._engine import Engine, _folder, _source
 from lrjax._sweeps import _run, _store
 
 pytestmark = pytest.mark.slow
@@ -115,8 +115,8 @@ def begin(folder: Path, evaluations: int, **options: Any) -> Path:
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is a call of its own with a checkpoint after it, written before the next one begins."""
     save = _store.SweepStore.save
-    monkeypatch.setattr(_run, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
     monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from .._checks import check_flag, on_host
 from .._curve import Outcome
-from .._engine import Executor, SeedData, Task, Unmoved, all_the_same, why_unmoved
+from .._engine import Executor, Task, Unmoved, all_the_same, why_unmoved
 from .._failure import SearchInterrupted, interruptible
 from .._types import Key, OptimizerFactory
 from ._algorithm import Trainer, choose, interval_of, run_rungs
@@ -190,7 +189,7 @@ class _Search:
         setup, batches = self.setup, self.setup.accumulation.batches(rung.num_steps)
         seed, spec = setup.seeds[0], dataclasses.replace(setup.spec, horizons=(batches,))
         read = setup.task.training_batches(0, seed.data_key, 0, batches)
-        data = SeedData(*seed[:3], read, jnp.asarray(np.int32(0)), seed.train_key)
+        data = seed._replace(batches=read)
         lr = jnp.asarray(10.0 ** rung.log10_lrs[-1], setup.dtype)
         return why_unmoved(spec, data, setup.evaluation, lr)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._engine import Engine, bucket
+from .._engine import Engine, narrowest
 from .._types import Bool, Float, Int
 from ._grid import Grid
 from ._stop import Stop, SuccessiveHalving
@@ -136,7 +136,7 @@ class Ledger:
             first_width = engine.width_for(_even(int((~self.given[family.trials]).sum()), most))
             size = _even(len(members), most)
             for start in range(0, len(members), size):
-                width = bucket(min(size, len(members)), first_width, engine.unit)
+                width = narrowest(min(size, len(members)), first_width, engine.unit)
                 waves.append(Wave(index, members[start : start + size], width))
         return waves
 

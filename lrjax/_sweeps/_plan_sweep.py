@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from .._checks import check_count, check_number, on_host
-from .._engine import SHARE_OF_FREE, Block, Executor, MemoryModel, Task, deal, make_lanes, memory_model, show_bytes
+from .._engine import SHARE_OF_FREE, Executor, MemoryModel, Task, assign_lanes, make_lanes, memory_model, show_bytes
 from .._types import Key, OptimizerFactory
 from ._sweep_setup import Setup, make_setup
 
@@ -148,7 +148,7 @@ def plan_sweep(
         update_seconds = measure_update(setup, held, model)
     elif update_seconds == 0:
         update_seconds = math.nan
-    shapes = engine.lane_shapes(jax.tree.map(lambda leaf: np.broadcast_to(leaf, (1, 1, *np.shape(leaf))), setting))
+    shapes = engine.state_shapes(jax.tree.map(lambda leaf: np.broadcast_to(leaf, (1, 1, *np.shape(leaf))), setting))
     state = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     return SweepPlan(
         trials=lanes,
@@ -175,21 +175,16 @@ PROBE_SECONDS = 0.5
 
 def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
     """Seconds of an update of one lane here, its share of the evaluations included."""
-    engine, source = setup.engine, setup.source
+    engine = setup.engine
     family = setup.grid.families[0]
     most = model.lanes_within(engine.budget())
     count = min(held, PROBE_LANES, len(family.trials), most)
     trials = np.tile(np.arange(count), (setup.num_seeds, 1))
-    lanes = make_lanes(engine, family.settings, deal(engine, trials, engine.width_for(count)), None)
-    read = source.read(1, engine.block)
-    axis = 0 if source.shared else 1
-
-    def fill(leaf: np.ndarray) -> np.ndarray:
-        return np.repeat(np.take(leaf, [0], axis=axis), engine.block, axis=axis)
-
-    batches = engine.place_batches(jax.tree.map(fill, read.batches))
+    rows = assign_lanes(trials, engine.width_for(count), engine.shards)
+    lanes = make_lanes(engine, family.settings, rows, None)
+    block = engine.example_block()
     steps = min(2, engine.block)
-    lanes.advance(Block(0, steps, batches, None))
+    lanes.advance(block._replace(count=steps))
     lanes.wait()
     lanes.evaluate()
     started = time.perf_counter()
@@ -198,7 +193,7 @@ def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
     seconds = 0.0
     while seconds < PROBE_SECONDS:
         started = time.perf_counter()
-        lanes.advance(Block(0, steps, batches, None))
+        lanes.advance(block._replace(count=steps))
         lanes.wait()
         seconds = time.perf_counter() - started
         if seconds >= PROBE_SECONDS or steps == engine.block:

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 
 from .._checks import Mode, check_count, check_mode, check_path, show
 from .._decode import FieldError, require, require_counts
-from .._engine import SweepExecution
+from .._engine import Execution
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
@@ -73,7 +73,7 @@ class SweepResult(JsonResult, Shown):
     diverged_at: Int[np.ndarray, "trials seeds"]
     stopped_at: Int[np.ndarray, "trials seeds"]
     num_steps: int
-    execution: SweepExecution
+    execution: Execution
     specs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._engine import CALL_SECONDS, FIRST_STEPS, Lanes, ReadAhead, agree_on_least, deal, make_lanes, out_of_memory
+from .._engine import Lanes, ReadAhead, agree_on_least, assign_lanes, make_lanes, out_of_memory
 from .._failure import interruptible
 from ._ledger import Wave
 from ._parked import LostLanes, ParkedLanes
@@ -113,7 +113,7 @@ class SweepRun:
             going_on[:, wave.members] = True
             live.keep(going_on)
             return _Running(segment, number, wave, live, step, step, position)
-        rows = deal(engine, np.tile(wave.members, (seeds, 1)), wave.width)
+        rows = assign_lanes(np.tile(wave.members, (seeds, 1)), wave.width, engine.shards)
         state = self.parked.get(segment - 1, wave, rows, self.ledger) if segment else None
         self.execution.widths.append(wave.width)
         return _Running(segment, number, wave, make_lanes(engine, family.settings, rows, state), step, step, position)
@@ -124,24 +124,18 @@ class SweepRun:
         boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
         self.setup.source.seek(first, running.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
-        length = self.engine.block
-        at_once = length if several else min(FIRST_STEPS, length)
-        reader = ReadAhead(self.setup.source, self.engine.place_batches, first, boundaries, length, at_once)
-        try:
+        source, length = self.setup.source, self.engine.block
+        with ReadAhead(source, self.engine.place_batches, first, boundaries, length, even=several) as reader:
             for boundary in boundaries:
                 while running.step < boundary:
-                    seconds = self._train_block(reader, running, running.step == first)
-                    if not several:  # other hosts must make the same calls
-                        reader.steps_at_once = max(1, min(length, int(CALL_SECONDS / max(seconds, 1e-9))))
-                        if running.step < boundary:
-                            self._save(running)
+                    reader.pace(self._train_block(reader, running, running.step == first))
+                    if not several and running.step < boundary:  # other hosts must make the same calls
+                        self._save(running)
                 self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
                 self._evaluate(running, boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
                     return
                 self._save(running)
-        finally:
-            reader.close()
 
     def _train_block(self, reader: ReadAhead, running: "_Running", first: bool) -> float:
         """Train on the next block; the seconds that a step takes."""

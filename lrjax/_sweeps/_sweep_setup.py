@@ -18,30 +18,27 @@ from .._engine import (
     Choice,
     Chunked,
     Engine,
-    EvalData,
+    Execution,
     Executor,
-    LaneMesh,
-    Seed,
-    SeedData,
-    SweepExecution,
     Task,
-    Trial,
     TrialSpec,
     check_directory,
     check_divides,
     check_evaluation_finite,
     check_executor,
     check_factory,
+    check_one_host,
     check_task,
     digest_of,
     draw_seeds,
     find_accumulation,
+    halved,
+    halved_note,
     hyperparameter_dtype,
     keep_shardings,
     lane_axis,
     lane_mesh,
     lanes_that_fit,
-    lead,
     loop_on_own_devices,
     make_evaluation,
     make_spec,
@@ -90,7 +87,7 @@ class Setup:
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    execution: SweepExecution
+    execution: Execution
     given: Given
     lanes_per_wave: list[int]
     store: SweepStore | None
@@ -128,7 +125,8 @@ class Setup:
                 for family, count in zip(families, lanes, strict=True)
             ]
         if engine.executor == "loop":
-            self._leave_other_devices()
+            check_one_host('sweep(executor="loop")', engine.mesh)
+            engine.leave_mesh()
         self.execution.used = str(engine.executor)
         self._settle(lanes_per_wave)
 
@@ -140,13 +138,13 @@ class Setup:
         """
         engine = self.engine
         before = engine.width_for(self.lanes_per_wave[family])
-        half = max(engine.unit, before // 2 // engine.unit * engine.unit)
-        if half >= before or engine.several_hosts:
+        half = halved(before, engine.unit)
+        if half is None or engine.several_hosts:
             raise MemoryError(
                 f"The sweep ran out of memory with {before} lanes and executor {engine.executor}: {cause} Use smaller "
                 "batches, jax.checkpoint in the model, or a machine with more memory."
             )
-        self.execution.notes.append(f"{before} lanes at once ran out of memory: went on with {half}.")
+        self.execution.notes.append(halved_note(before, half))
         if self.store is not None:
             self.store.drop("checkpoint")
             self.store.drop("waiting")
@@ -171,18 +169,6 @@ class Setup:
             if run != self.runs[-1]:
                 self.runs = [*self.runs[:-1], run]
                 self.store.settle(self.runs)
-
-    def _leave_other_devices(self) -> None:
-        """The loop on the host runs on one device."""
-        if self.engine.several_hosts:
-            raise ValueError(
-                '`sweep(executor="loop")` runs on one device, but the mesh spans several hosts. '
-                'Use "map", "vmap" or lrjax.Chunked(k).'
-            )
-        if self.engine.mesh is not None:
-            self.execution.notes.append(f"loop runs on one of {self.engine.mesh.size} devices.")
-            self.engine.leave_mesh()
-            self.execution.devices = "1"
 
 
 def make_setup(
@@ -234,27 +220,30 @@ def make_setup(
     timetable = make_timetable(num_steps, eval_every, stop)
     loop = loop_on_own_devices(
         "sweep",
-        _trial_of(spec, trials, seeds[0], source, evaluation),
+        spec,
+        jax.tree.map(lambda leaf: leaf[0], trials.families[0].settings),
+        seeds[0]._replace(batches=source.one_step()),
+        evaluation,
         executor="auto" if one_device else executor,
-        mesh=asked_mesh,
-        lanes=LaneMesh(mesh, () if mesh is None else (lane_axis(mesh),)),
+        asked_mesh=asked_mesh,
+        mesh=mesh,
+        axes=() if mesh is None else (lane_axis(mesh),),
     )
     if loop is not None and one_device:
         raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
     runs, reason = loop or Choice(executor, "")
     mesh = None if loop else mesh
-    execution = SweepExecution(requested=str(executor), reason=reason, devices=_show_mesh(mesh))
+    execution = Execution(requested=str(executor), reason=reason, **_shape_of(mesh))
     engine = Engine(
-        keep_shardings(spec, seeds[0].params, seeds[0].model_state) if loop else spec,
+        keep_shardings(spec, seeds[0]) if loop else spec,
         runs,
         mesh,
         seeds=seeds,
         evaluation=evaluation,
-        first_batches=source.first,
-        shared=source.shared,
-        batch_shardings=source.shardings if loop else (),
-        block=source.longest_block(int(np.diff((0, *timetable.evaluations)).max())),
+        source=source,
+        longest=int(np.diff((0, *timetable.evaluations)).max()),
         execution=execution,
+        own_shardings=loop is not None,
     )
     for family in trials.families:
         names = engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings))
@@ -300,19 +289,6 @@ def make_setup(
         )
         _open_store(setup, directory)
     return setup
-
-
-def _trial_of(spec: TrialSpec, grid: Grid, seed: Seed, source: BatchSource, evaluation: EvalData) -> Trial:
-    """The grid's first trial, with the batch of one step."""
-
-    def one_step(leaf: np.ndarray, sharding: Any) -> jax.ShapeDtypeStruct:
-        shape = leaf.shape if source.shared else leaf.shape[1:]
-        return jax.ShapeDtypeStruct((1, *shape), leaf.dtype, sharding=lead(sharding, 1))
-
-    leaves, treedef = jax.tree.flatten(source.first)
-    batches = treedef.unflatten(map(one_step, leaves, source.shardings))
-    data = SeedData(seed.params, seed.frozen, seed.model_state, batches, jnp.asarray(np.int32(0)), seed.train_key)
-    return Trial(spec, jax.tree.map(lambda leaf: leaf[0], grid.families[0].settings), data, evaluation)
 
 
 def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
@@ -410,8 +386,11 @@ def _check_lanes(trials: int, mesh: Mesh | None) -> None:
         )
 
 
-def _show_mesh(mesh: Mesh | None) -> str:
-    return "1" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+def _shape_of(mesh: Mesh | None) -> dict[str, Any]:
+    """What an `Execution` says of the devices."""
+    if mesh is None:
+        return {}
+    return {"devices": mesh.size, "mesh": " x ".join(f"{count} {name}" for name, count in mesh.shape.items())}
 
 
 def _read_executor(words: str) -> Executor:
