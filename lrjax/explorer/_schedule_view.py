@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._types import Float
+from ..schedules import _FACTORIES as FACTORIES
+from ..schedules import _values_at as evaluate
 from ..schedules import describe, to_spec, validate
-from ..schedules._describe import evaluate
-from ..schedules._spec import FACTORIES
 from ._controls import PAIRS
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused, read_schedule
