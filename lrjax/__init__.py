@@ -23,12 +23,13 @@ from ._engine import Execution as Execution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
+from ._preview import preview as preview
+from ._progress import Progress as Progress
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
 from ._search import Preview as Preview
 from ._search import RangeTest as RangeTest
 from ._search import RefindResult as RefindResult
-from ._search import SearchProgress as SearchProgress
 from ._search import Suggestions as Suggestions
 from ._search import auto as auto
 from ._search import find_lr as find_lr
@@ -41,16 +42,12 @@ from ._version import __version__ as __version__
 if _typing.TYPE_CHECKING:
     from . import cli as cli
     from . import demos as demos
-    from . import experimental as experimental
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
-    from ._plan import TunedPeak as TunedPeak
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
-    from ._plan import tune_peak as tune_peak
     from ._search import PlannedRung as PlannedRung
     from ._search import SearchPlan as SearchPlan
     from ._search import SearchResult as SearchResult
@@ -60,14 +57,10 @@ if _typing.TYPE_CHECKING:
     from ._search import plan_search as plan_search
     from ._search import search_lr as search_lr
     from ._sweeps import BestTrial as BestTrial
-    from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepPlan as SweepPlan
-    from ._sweeps import SweepProgress as SweepProgress
     from ._sweeps import SweepResult as SweepResult
     from ._sweeps import Zipped as Zipped
-    from ._sweeps import plan_sweep as plan_sweep
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
@@ -75,10 +68,8 @@ _LATER = {
     "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
-        "TunedPeak",
         "peak_for",
         "recommend",
-        "tune_peak",
     ),
     "._search": (
         "PlannedRung",
@@ -92,21 +83,17 @@ _LATER = {
     ),
     "._sweeps": (
         "BestTrial",
-        "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepPlan",
-        "SweepProgress",
         "SweepResult",
         "Zipped",
-        "plan_sweep",
         "sweep",
         "zipped",
     ),
 }
 """Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
 
-_ROOMS = ("cli", "demos", "experimental", "explorer", "integrations", "plots")
+_ROOMS = ("cli", "demos", "explorer", "integrations", "plots")
 
 
 if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type

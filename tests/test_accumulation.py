@@ -8,7 +8,6 @@ import pytest
 from tiny import check_message
 
 import lrjax
-from lrjax.experimental import piecewise
 from lrjax.integrations import find_lr_for_step
 
 KEY = jax.random.key(0)
@@ -63,15 +62,6 @@ def test_the_curve_is_that_of_larger_batches_and_counts_updates():
     wanted = lrjax.sample_losses(LARGE, optax.adam, [0.1, 0.3], num_steps=6, horizons=(2,), **how)
     np.testing.assert_allclose(got.losses, wanted.losses, rtol=1e-4)
     assert got.horizons.tolist() == wanted.horizons.tolist() == [2, 6]
-
-
-def test_a_compressed_run_has_all_updates_of_its_schedule():
-    how = {"key": KEY, "train_steps": 100, "peaks": [0.03, 0.3, 3.0], "executor": "map"}
-    family = lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps)  # noqa: E731
-    got = lrjax.tune_peak(SMALL, accumulated, family, **how)
-    wanted = lrjax.tune_peak(LARGE, optax.adam, family, **how)
-    np.testing.assert_allclose(got.curve.final, wanted.curve.final, rtol=1e-3)
-    assert got.num_steps == got.curve.horizons[-1] == 10
 
 
 def test_a_search_with_a_budget_is_that_of_larger_batches():
@@ -151,11 +141,11 @@ CASES = {
     "a k that changes": (sampled(rising, 6), ["6 batches make 2 updates", "Write 4 or 7."]),
     "within wrappers": (sampled(of_groups, 3), ["3 batches make 1 update,", "Write 2 or 4."]),
     "a sweep": (
-        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, num_steps=5),
-        ["`sweep(num_steps=...)`", "Write 4 or 7."],
+        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, train_steps=5),
+        ["`sweep(train_steps=...)`", "Write 4 or 7."],
     ),
     "a k that is swept": (
-        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, num_steps=4),
+        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, train_steps=4),
         ["4 batches make 0 updates", "Write 6,"],
     ),
     "a range test": (
@@ -167,21 +157,6 @@ CASES = {
         ["`find_lr(num_steps=...)`", "Write 8 or 12."],
     ),
     "a step of one's own": (lambda: own_step(10), ["`find_lr(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."]),
-    "piecewise": (
-        lambda: piecewise(SMALL, accumulated, key=KEY, lr=0.1, train_steps=200),
-        ["`piecewise(make_optimizer=...)`", "an update of every batch"],
-    ),
-    "a schedule that is asked at every batch": (
-        lambda: lrjax.tune_peak(
-            SMALL,
-            lambda lr: optax.chain(optax.sgd(lr), optax.apply_every(K)),
-            lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps),
-            key=KEY,
-            train_steps=100,
-            peaks=[0.1, 0.2, 0.3],
-        ),
-        ["optax.apply_every", "Use optax.MultiSteps"],
-    ),
 }
 
 

@@ -247,13 +247,11 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
 
 VERBS = [
     lrjax.auto,
-    lrjax.experimental.piecewise,
     lrjax.find_lr,
     lrjax.find_warnings,
     lrjax.integrations.find_lr_for_step,
     lrjax.peak_for,
     lrjax.plan_search,
-    lrjax.plan_sweep,
     lrjax.preview_lr,
     lrjax.range_test,
     lrjax.recommend,
@@ -261,7 +259,6 @@ VERBS = [
     lrjax.sample_losses,
     lrjax.search_lr,
     lrjax.sweep,
-    lrjax.tune_peak,
 ]
 
 

@@ -15,7 +15,6 @@ import pytest
 from marks import slow_but_for
 
 import lrjax
-import lrjax.experimental
 import lrjax.integrations
 from lrjax import Chunked
 
@@ -80,7 +79,7 @@ def two_stages(task, make_optimizer):
 
 def sweep(executor):
     def run(task, make_optimizer):
-        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor=executor)
+        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor=executor)
 
     return run
 
@@ -101,19 +100,12 @@ def refind(task, make_optimizer):
     lrjax.refind_lr(task, make_optimizer, key=KEY, params=params, opt_state=state, **options)
 
 
-def tune(task, make_optimizer):
-    options = {"train_steps": 10, "horizon": 1.0, "peaks": [0.01, 0.1, 0.2], "executor": "map"}
-    lrjax.tune_peak(task, make_optimizer, lrjax.schedules.cosine_decay, key=KEY, **options)
-
-
-def train_piecewise(task, make_optimizer):
-    lrjax.experimental.piecewise(task, make_optimizer, key=KEY, lr=0.1, train_steps=20, executor="map")
-
-
 def plan(task, make_optimizer):
     lrjax.preview_lr(task, make_optimizer, key=KEY, num_steps=2, executor="map")
     lrjax.plan_search(task, make_optimizer, key=KEY, train_steps=20, executor="map")
-    lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
+    lrjax.preview(
+        lrjax.sweep, task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor="map"
+    )
 
 
 def step_of_ones_own(task, make_optimizer):
@@ -145,8 +137,6 @@ VERBS = {
     "auto": two_stages,
     "range_test": range_test,
     "refind_lr": refind,
-    "tune_peak": tune,
-    "piecewise": train_piecewise,
     "plans": plan,
     "find_lr_for_step": step_of_ones_own,
     "scheduled": train_scheduled,
@@ -186,14 +176,14 @@ def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
     seen = []
     task, make_optimizer = make(seen)
-    first = lrjax._engine._executors.programs.misses
+    first = lrjax._engine.programs.misses
     for _ in range(2):
         find("map")(task, make_optimizer)
-    assert lrjax._engine._executors.programs.misses == first + 1
-    kept = len(lrjax._engine._executors.programs._entries)
+    assert lrjax._engine.programs.misses == first + 1
+    kept = len(lrjax._engine.programs._entries)
     del task, make_optimizer
     gc.collect()
-    assert len(lrjax._engine._executors.programs._entries) == kept - 1
+    assert len(lrjax._engine.programs._entries) == kept - 1
 
 
 MEMORY = """

@@ -239,10 +239,6 @@ def everything_else() -> dict[str, Any]:
     """The verbs, the conflicts, and what is spread as ever."""
     mesh = mesh_of()
     measured: dict[str, Any] = {"verbs": {name: verb(sharded(mesh)) for name, verb in VERBS.items()}}
-    measured["kept by piecewise"] = [
-        [list(shard.data.shape) for shard in leaf.addressable_shards]
-        for leaf in (piecewise(sharded(mesh)).params["w"], piecewise(sharded(mesh)).opt_state[0].mu["w"])
-    ]
     seen: set[str] = set()
     sweep(sharded(mesh), watched(seen))
     measured["seen by sweep"] = sorted(seen)
@@ -254,9 +250,9 @@ def everything_else() -> dict[str, Any]:
         "sweep": error_of(lambda: sweep(sharded(mesh), executor="vmap")),
         "sweep mesh": error_of(lambda: sweep(sharded(mesh), mesh=mesh_of(name="trial"))),
         "search": error_of(lambda: search(sharded(mesh), executor="map")),
-        "plan_sweep": error_of(
-            lambda: lrjax.plan_sweep(
-                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), num_steps=6
+        "preview": error_of(
+            lambda: lrjax.preview(
+                lrjax.sweep, sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
             )
         ),
     }
@@ -280,7 +276,7 @@ def everything_else() -> dict[str, Any]:
 
 
 def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> dict[str, Any]:
-    good = {"key": jax.random.key(KEY), "num_steps": 6, "eval_every": 2}
+    good = {"key": jax.random.key(KEY), "train_steps": 6, "eval_every": 2}
     result = lrjax.sweep(problem, make_optimizer, np.float32([1e-3, 1e-2]), **good | options)
     return {"losses": result.metrics["loss"].tolist(), "used": result.execution.used, "reason": result.execution.reason}
 
@@ -288,7 +284,7 @@ def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any)
 def resumed(problem: lrjax.Task) -> dict[str, Any]:
     """A sweep that is interrupted, and goes on from its folder."""
 
-    def interrupt(event: lrjax.SweepProgress) -> None:
+    def interrupt(event: lrjax.Progress) -> None:
         if event.step >= 4:
             raise KeyboardInterrupt
 
@@ -316,29 +312,6 @@ def auto(problem: lrjax.Task) -> dict[str, Any]:
     return {"losses": [float(np.log10(result.lr))]}
 
 
-def piecewise(problem: lrjax.Task) -> Any:
-    import lrjax.experimental
-
-    return lrjax.experimental.piecewise(problem, optax.adam, key=jax.random.key(KEY), lr=0.01, train_steps=20)
-
-
-def piecewise_loss(problem: lrjax.Task) -> dict[str, Any]:
-    result = piecewise(problem)
-    return {"losses": [result.loss], "used": result.execution.used, "reason": result.execution.reason}
-
-
-def tune_peak(problem: lrjax.Task) -> dict[str, Any]:
-    result = lrjax.tune_peak(
-        problem,
-        optax.adam,
-        lrjax.schedules.cosine_decay,
-        key=jax.random.key(KEY),
-        train_steps=200,
-        peaks=[1e-3, 1e-2, 0.1],
-    )
-    return {"losses": np.ravel(result.curve.losses).tolist(), "used": result.execution.used}
-
-
 def refind(problem: lrjax.Task) -> dict[str, Any]:
     make_optimizer = optax.inject_hyperparams(optax.adam)
     params = problem.init(jax.random.key(KEY))
@@ -361,8 +334,6 @@ VERBS = {
     "search_lr": search,
     "range_test": range_test,
     "auto": auto,
-    "piecewise": piecewise_loss,
-    "tune_peak": tune_peak,
     "refind_lr": refind,
 }
 
@@ -512,7 +483,6 @@ def test_every_verb_gives_the_numbers_of_one_device(name, slow):
 
 @pytest.mark.slow
 def test_results_and_sweeps_keep_the_sharding(slow):
-    assert slow["kept by piecewise"] == [[[2, 6]] * 4] * 2
     assert slow["seen by sweep"] == ["moment (2, 6)", "parameter (2, 6)"]
     assert slow["batches of sweep"] == ["(4, 6)"]
 
@@ -527,7 +497,7 @@ def test_results_and_sweeps_keep_the_sharding(slow):
         "sweep": ["`sweep(executor=...)`", "the parameters are sharded over 4 devices", "got vmap"],
         "sweep mesh": ["`sweep(mesh=...)`", "{'trial': 4}", "Leave mesh out"],
         "search": ["`search_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
-        "plan_sweep": ["`plan_sweep(task=...)`", "the parameters are sharded over 4 devices"],
+        "preview": ["`preview(lrjax.sweep, task=...)`", "the parameters are sharded over 4 devices"],
     }.items(),
 )
 def test_what_would_not_keep_the_devices_is_refused(name, parts, slow):

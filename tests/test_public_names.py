@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,6 @@ NAMES = [
     "AutoResult",
     "BestTrial",
     "Chunked",
-    "Evaluation",
     "Execution",
     "LRFinderResult",
     "LRNotFound",
@@ -35,26 +35,21 @@ NAMES = [
     "RefindResult",
     "SearchInterrupted",
     "SearchPlan",
-    "SearchProgress",
+    "Progress",
     "SearchResult",
     "SearchRung",
     "SearchWarning",
     "SearchWarningName",
     "StopDiverged",
     "SuccessiveHalving",
-    "SweepExecution",
-    "SweepPlan",
-    "SweepProgress",
     "SweepResult",
     "Suggestions",
     "Task",
-    "TunedPeak",
     "WarningName",
     "Window",
     "Zipped",
     "auto",
     "crossing",
-    "experimental",
     "find_lr",
     "find_warnings",
     "find_window",
@@ -64,7 +59,7 @@ NAMES = [
     "midpoint",
     "peak_for",
     "plan_search",
-    "plan_sweep",
+    "preview",
     "preview_lr",
     "range_rules",
     "range_test",
@@ -75,11 +70,10 @@ NAMES = [
     "search_lr",
     "steepest",
     "sweep",
-    "tune_peak",
     "zipped",
 ]
 
-MODULES = ("experimental", "range_rules", "schedules")
+MODULES = ("range_rules", "schedules")
 
 MOST_NAMES = 40
 """Public names at top level, modules not counted."""
@@ -226,7 +220,7 @@ def _integration(name):
 
 def test_rooms_are_attributes_before_anybody_imports_them():
     code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_finder, lrjax.explorer.explore, lrjax.cli.main; "
-    code += "lrjax.experimental.piecewise, lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
+    code += "lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert (output.stdout, output.stderr) == ("True\n", "")
 
@@ -253,7 +247,7 @@ ARROWS = {
     "_engine": set(),
     "_sweeps": {"_engine", "schedules"},
     "_search": {"_curve", "_engine", "range_rules"},
-    "_plan": {"_curve", "_search", "schedules"},
+    "_plan": {"_curve", "schedules"},
     "plots": {"_search", "_sweeps", "schedules"},
     "demos": {"_engine"},
     "integrations": {"_engine", "_search", "schedules"},
@@ -284,20 +278,13 @@ KNOWN: dict[str, set[str]] = {
         "_search._finder_result <-> _search._picture",
         "_search._range_test <-> _search._range_test_picture",
         "_search._result <-> _search._search_picture",
-        "_sweeps._picture <-> _sweeps._result",
     },
     "arrows": {
-        "_plan -> _engine",
         "_search -> _sweeps",
-        "experimental -> _engine",
-        "experimental -> _search",
-        "experimental -> schedules",
     },
     "private_imports": {
         "experiments/benchmark/defaults.py",
         "experiments/benchmark/frontier.py",
-        "experiments/benchmark/live.py",
-        "experiments/benchmark/peaks.py",
         "experiments/benchmark/searching.py",
         "experiments/data/hymenoptera.py",
         "experiments/data/tokens.py",
@@ -333,7 +320,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_memory.py",
         "tests/test_notebooks.py",
         "tests/test_optimizers.py",
-        "tests/test_piecewise.py",
         "tests/test_range_rules.py",
         "tests/test_schedule_command.py",
         "tests/test_schedule_durations.py",
@@ -352,7 +338,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
         "tests/test_tasks.py",
-        "tests/test_tune_peak.py",
     },
     "second_paths": {
         "lrjax.Task is lrjax.integrations.equinox.Task is lrjax.integrations.plain.Task",
@@ -380,7 +365,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "long_files": {
         "_checks.py",
-        "_curve/_window.py",
         "_engine/_lane_engine.py",
         "_engine/_runner.py",
         "_engine/_task.py",
@@ -524,3 +508,17 @@ def test_the_arrows_have_no_circle():
     while free := {room for room, below in left.items() if not below & left.keys()}:
         left = {room: below for room, below in left.items() if room not in free}
     assert not left
+
+
+def test_the_map_of_the_rooms_shows_the_arrows():
+    page = (house.ROOT / "docs/contributing.md").read_text()
+    lines = re.findall(r"^(\w+) +->(.*)$", page, flags=re.MULTILINE)
+    assert {room: set(below.split()) for room, below in lines} == ARROWS
+
+
+def test_the_places_to_change_things_exist():
+    page = (house.ROOT / "docs/contributing.md").read_text()
+    table = page.split("## Where do I change ...?")[1].split("## ")[0]
+    places = re.findall(r"`([\w/.]+)`", table)
+    assert len(places) > 20
+    assert not [place for place in places if not (house.ROOT / place).exists()]

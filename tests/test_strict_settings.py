@@ -10,7 +10,6 @@ import optax
 import pytest
 
 import lrjax
-import lrjax.experimental
 import lrjax.integrations
 from lrjax import Chunked, schedules
 
@@ -101,7 +100,7 @@ def searched_lr(task, executor):
 def swept_losses(task, executor):
     grid = {"learning_rate": [0.01, 0.1, 1e30], "momentum": [0.5, 0.9]}
     stop = lrjax.SuccessiveHalving(first=4)
-    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, num_steps=8, num_seeds=2, executor=executor, stop=stop)
+    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, train_steps=8, num_seeds=2, executor=executor, stop=stop)
     assert result.best().settings["learning_rate"] == pytest.approx(0.1)
     return [result.best().value]
 
@@ -135,25 +134,11 @@ def stepped_lr(task, executor):
     return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
 
 
-def tuned_peak(task, executor):
-    options = {"train_steps": 40, "horizon": 0.5, "peaks": [0.03, 0.1, 0.3], "executor": executor}
-    return [lrjax.tune_peak(task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, **options).peak]
-
-
-def piecewise_lr(task, executor):
-    options = {"lr": 0.1, "train_steps": 60, "executor": executor}
-    result = lrjax.experimental.piecewise(task, optax.sgd, key=KEY, **options)
-    return [window.lrs[window.chosen] for window in result.windows]
-
-
 def peak_of(schedule, total_steps):
-    return lrjax.peak_for(schedule, 0.1, total_steps=total_steps)
+    return lrjax.peak_for(0.1, schedule, total_steps)
 
 
-VERBS = (
-    *(found_lr, sampled_losses, auto_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),
-    *(tuned_peak, piecewise_lr),
-)
+VERBS = (*(found_lr, sampled_losses, auto_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),)
 
 
 def check_same(verb, names, executor="map", **kind):

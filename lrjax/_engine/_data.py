@@ -294,3 +294,17 @@ def as_list(where: str, batches: Iterable[Batch]) -> list[Batch]:
         raise TypeError(
             f"`{where}` must be an iterable of batches, got {show(batches)} ({type(batches).__name__})."
         ) from None
+
+
+def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
+    """Raise where a floating leaf of batches with a leading step axis, from `first_step` on, is not finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
+        if not finite.all():
+            step = first_step + int(np.flatnonzero(~finite)[0])
+            raise ValueError(
+                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
+                "Clean the data: every learning rate would diverge there."
+            )

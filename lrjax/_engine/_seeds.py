@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,37 +9,16 @@ import numpy as np
 
 from .._checks import describe, describe_tree, path_of, show
 from .._trees import first_difference
-from .._types import Batch, Key, ModelState, Params, PyTree
+from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
 from ._promotion import Types, promote_weak, strengthen, type_of, with_types
 from ._task import Task
 from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
 
 
-class Seed(NamedTuple):
-    """One draw of what is random.
-
-    Attributes:
-      params: initial parameters that train; None where a leaf is frozen.
-      frozen: the other leaves; None where a leaf trains.
-      model_state: initial model state; () for a task without one. Of weak types until `settle_model_state`.
-      data_key: key of the batches.
-      train_key: the dropout key of step t is fold_in(train_key, t).
-    """
-
-    params: Params
-    frozen: Params
-    model_state: ModelState
-    data_key: Key
-    train_key: Key
-
-
-AnySeed = TypeVar("AnySeed", Seed, SeedData)
-
-
 def draw_seeds(
-    task: Task, key: Key, num_seeds: int, first: tuple[Seed, ...] = ()
-) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
+    task: Task, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
+) -> tuple[tuple[SeedData, ...], tuple[bool, ...]]:
     """Draw the parameters of every seed and check them.
 
     Args:
@@ -50,7 +28,8 @@ def draw_seeds(
       first: those that were drawn before.
 
     Returns:
-      The seeds, and for every leaf of the parameters whether it trains.
+      The seeds, without batches, their model states of weak types until `settle_model_state`; and for every leaf of
+      the parameters whether it trains.
 
     Raises:
       TypeError, ValueError: parameters that cannot be trained.
@@ -63,7 +42,8 @@ def draw_seeds(
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
-        seeds.append(Seed(train, frozen, model_state, data_key, train_key))
+        start = jnp.asarray(np.int32(0))
+        seeds.append(SeedData(train, frozen, model_state, None, start, train_key, None, data_key))
         difference = first_difference(seeds[0][:3], seeds[-1][:3])
         if difference:
             raise ValueError(
@@ -96,7 +76,7 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
     return _checked_params(params), jax.tree.map(weak, model_state, arrays)
 
 
-def settle_model_state(spec: TrialSpec, seeds: Sequence[AnySeed], batch: Batch, key: Key) -> tuple[AnySeed, ...]:
+def settle_model_state(spec: TrialSpec, seeds: Sequence[SeedData], batch: Batch, key: Key) -> tuple[SeedData, ...]:
     """The seeds with model states of the types that training carries.
 
     Args:

@@ -16,9 +16,8 @@ from .._settings import current_settings, with_settings
 from .._trees import first_difference
 from .._types import Batch, Key, PyTree
 from ._batch_log import BatchLog, Sums, extend, is_sums
-from ._data import check_prefix
-from ._prepare import check_batches_finite
-from ._sharding import sharding_of
+from ._data import check_batches_finite, check_prefix
+from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
 from ._task import Task
 
@@ -101,6 +100,16 @@ class BatchSource:
     def longest_block(self, at_most: int) -> int:
         """Steps in a block."""
         return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
+
+    def one_step(self) -> Batch:
+        """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""
+
+        def shape(leaf: np.ndarray, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
+            shape = leaf.shape if self.shared else leaf.shape[1:]
+            return jax.ShapeDtypeStruct((1, *shape), leaf.dtype, sharding=lead(sharding, 1))
+
+        leaves, treedef = jax.tree.flatten(self.first)
+        return treedef.unflatten(map(shape, leaves, self.shardings))
 
     def seek(self, step: int, position: dict[str, Any] | None) -> None:
         """Read from `step` on; `position` is that of the block that ends there."""
@@ -262,15 +271,15 @@ def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 class ReadAhead:
-    """Reads blocks in a thread while the device works on earlier ones.
+    """Reads blocks in a thread while the device works on earlier ones; a context manager.
 
     Args:
-      source: where they come from; used by this thread alone until `close`.
+      source: where they come from; used by this thread alone until the context ends.
       place: puts a block's batches on the devices.
-      start, stop: steps to read.
-      boundaries: increasing steps at which a block must end; the last is `stop`.
+      start: the first step.
+      boundaries: increasing steps at which a block must end; the last is the end.
       length: steps of the padded block.
-      steps_at_once: steps in a block, until told otherwise.
+      even: whether every block has as many steps as there are: several hosts must make the same calls.
     """
 
     def __init__(
@@ -280,16 +289,33 @@ class ReadAhead:
         start: int,
         boundaries: Sequence[int],
         length: int,
-        steps_at_once: int,
+        *,
+        even: bool = False,
     ):
-        self.steps_at_once = steps_at_once
-        self._source, self._place, self._length = source, place, length
+        self.steps_at_once = length if even else min(FIRST_STEPS, length)
+        self._even, self._source, self._place, self._length = even, source, place, length
         self._start, self._boundaries = start, boundaries
         self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
         self._closed = threading.Event()
         self._settings = current_settings()
         self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> "ReadAhead":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._closed.set()
+        while self._thread.is_alive():
+            try:
+                self._blocks.get_nowait()
+            except queue.Empty:
+                self._thread.join(timeout=0.01)
+
+    def pace(self, seconds: float) -> None:
+        """Choose the steps of the next blocks, where a step takes so long."""
+        if not self._even:
+            self.steps_at_once = max(1, min(self._length, int(CALL_SECONDS / max(seconds, 1e-9))))
 
     def __call__(self) -> Block:
         """The next block.
@@ -301,15 +327,6 @@ class ReadAhead:
         if isinstance(block, BaseException):
             raise block
         return block
-
-    def close(self) -> None:
-        """Stop reading."""
-        self._closed.set()
-        while self._thread.is_alive():
-            try:
-                self._blocks.get_nowait()
-            except queue.Empty:
-                self._thread.join(timeout=0.01)
 
     def _work(self) -> None:
         step = self._start

@@ -57,6 +57,7 @@ class SeedData(NamedTuple):
       first_step: the step that batches[0] belongs to.
       key: the dropout key of step t is fold_in(key, t).
       opt_state: a checkpoint's, from which every trial starts; None: the optimizer's first state.
+      data_key: key of the batches; no program reads it.
     """
 
     params: Params
@@ -66,6 +67,7 @@ class SeedData(NamedTuple):
     first_step: Int[Array, ""]
     key: Key
     opt_state: PyTree = None
+    data_key: Key | None = None
 
 
 class EvalData(NamedTuple):
@@ -84,6 +86,7 @@ class TrialState(NamedTuple):
       opt_state: the optimizer's state.
       step: updates done.
       diverged_at: first step whose loss was not finite; -1 for none.
+      loss_sum: of the training losses since the last evaluation.
     """
 
     params: Params
@@ -91,6 +94,7 @@ class TrialState(NamedTuple):
     opt_state: optax.OptState
     step: Int[Array, ""]
     diverged_at: Int[Array, ""]
+    loss_sum: Float[Array, ""]
 
 
 class TrialRecord(NamedTuple):
@@ -124,7 +128,7 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     """The state before step 0."""
     if spec.step_fn is not None:
         put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
-        state = TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
+        state = TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1), jnp.float32(0))
         return constrain(state, spec.shardings)
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
@@ -132,7 +136,7 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
         own, treedef = jax.tree.flatten(opt_state)
         kept = enumerate(jax.tree.leaves(data.opt_state))
         opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
-    state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+    state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1), jnp.float32(0))
     return constrain(state, spec.shardings)
 
 
@@ -173,6 +177,7 @@ def update_with_loss(
         opt_state=_like(state.opt_state, opt_state),
         step=state.step + 1,
         diverged_at=jnp.where(diverged, state.step, state.diverged_at),
+        loss_sum=state.loss_sum + loss.astype(jnp.float32),
     )
     return constrain(new_state, spec.shardings), loss
 
@@ -288,27 +293,9 @@ def _is_schedule_free(node: object) -> bool:
     return isinstance(node, optax.contrib.ScheduleFreeState)
 
 
-def run_trial(
-    spec: TrialSpec,
-    hyperparameters: PyTree,
-    state: TrialState | None,
-    data: SeedData,
-    evaluation: EvalData,
-) -> tuple[TrialRecord, TrialState]:
-    """Train to the last horizon and evaluate at each of them.
-
-    Args:
-      spec: what is fixed at compile time.
-      hyperparameters: the trial's setting.
-      state: where to go on from, or None to start from step 0. Horizons count from this state on.
-      data: what all trials of the seed share.
-      evaluation: the evaluation set.
-
-    Returns:
-      The record and the state after the last step.
-    """
-    if state is None:
-        state = init_trial(spec, hyperparameters, data)
+def run_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData) -> TrialRecord:
+    """Train from step 0 to the last horizon and evaluate at each of them."""
+    state = init_trial(spec, hyperparameters, data)
     block = math.gcd(*spec.horizons)
     num_blocks = spec.horizons[-1] // block
     wanted = jnp.asarray([(index + 1) * block in spec.horizons for index in range(num_blocks)])
@@ -331,7 +318,7 @@ def run_trial(
         state, every = lax.scan(advance, state, wanted)
         rows = jnp.asarray([horizon // block - 1 for horizon in spec.horizons])
         metrics = {name: value[rows] for name, value in every.items()}
-    return finish_record(state, metrics), state
+    return finish_record(state, metrics)
 
 
 def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:

@@ -94,8 +94,8 @@ class LRFinderResult(JsonResult, Shown):
             f"Cost: {self.num_updates} updates in {self.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling "
             f"the training program), executor {run.used}"
         ]
-        if run.predicted_bytes:
-            parts.append(f", {show_bytes(run.predicted_bytes)}")
+        if run.bytes:
+            parts.append(f", {show_bytes(run.bytes)}")
         if run.devices > 1:
             parts.append(f" on each of {run.devices} devices")
         return "".join(parts) + "." + "".join(f" {note}" for note in run.notes)

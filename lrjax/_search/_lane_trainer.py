@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import optax
 
-from .._engine import BatchLog, Choice, Execution, Executor, SweepExecution, num_shards, out_of_memory
+from .._engine import BatchLog, Choice, Execution, Executor, num_shards, out_of_memory
+from .._progress import Reporter
 from .._types import Float
-from ._reporter import Reporter
 from ._search_setup import Setup
 from ._track import NOTHING, Carried, Pair, Track
 
@@ -43,7 +43,7 @@ class LaneTrainer:
         asked, reason = setup.loop or Choice(setup.executor, "")
         self.executor: Executor = asked if executor is None else executor
         self._shapes, self._longest, self._reporter = tuple(shapes), longest, reporter
-        self._sweep_execution = SweepExecution(requested=str(setup.executor), reason=reason)
+        self._sweep_execution = Execution(requested=str(setup.executor), reason=reason)
         self._padded_updates = 0
         self._tracks: dict[tuple[int, int], Track] = {}
         self._observer: LaneTrainer | None = None
@@ -104,7 +104,7 @@ class LaneTrainer:
             reason=told.reason,
             devices=1 if self.executor == "loop" else num_shards(self.setup.mesh),
             notes=list(told.notes),
-            predicted_bytes=told.bytes,
+            bytes=told.bytes,
             compile_seconds=told.compile_seconds,
             run_seconds=told.run_seconds,
             padded_updates=self._padded_updates,

@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 
 from .._checks import on_host
 from .._engine import Executor, Task, show_bytes
+from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
 from ._algorithm import run_rungs
 from ._budget import shapes_of
 from ._course import Course
 from ._lane_trainer import LaneTrainer
 from ._preview import preview_lr
-from ._reporter import Reporter
 from ._search_setup import check_course, make_setup
 from ._track import NOTHING, Track
 
@@ -136,14 +136,14 @@ def plan_search(
         speed = speeds[trainer.track(rung.seeds, rung.lanes)]
         shares = 1 if trainer.executor not in ("map", "loop") else rung.lanes * rung.seeds
         seconds += rung.updates / (rung.lanes * rung.seeds) * speed.step * shares + speed.evaluation
-    lane = next(iter(speeds)).engine.lane_shapes(np.ones((1, 1), setup.dtype))
+    lane = next(iter(speeds)).engine.state_shapes(np.ones((1, 1), setup.dtype))
     return SearchPlan(
         rungs=rungs,
         train_steps=course.train_steps,
         budget=course.budget,
         num_updates=sum(rung.updates for rung in rungs),
         seconds=seconds,
-        bytes=trainer.execution.predicted_bytes,
+        bytes=trainer.execution.bytes,
         lane_bytes=sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane)),
         executor=str(trainer.executor),
     )

@@ -140,7 +140,7 @@ def preview_lr(
 
 def _predict_bytes(runner: TrialRunner, num_steps: int) -> int:
     """The program's memory, with the batches of all the steps."""
-    program = runner.execution.predicted_bytes or runner.memory_model().predict(1)
+    program = runner.execution.bytes or runner.memory_model().predict(1)
     batches = jax.tree.leaves(runner.experiment.seeds[0].batches)
     per_step = sum(leaf.nbytes // leaf.shape[0] for leaf in batches)
     seeds = runner.num_seeds if runner.executor == "vmap" else 1

@@ -123,7 +123,7 @@ class SearchResult(JsonResult, Shown):
 
     def _cost(self) -> str:
         run = self.execution
-        memory = f", {show_bytes(run.predicted_bytes)}" if run.predicted_bytes else ""
+        memory = f", {show_bytes(run.bytes)}" if run.bytes else ""
         devices = f" on each of {run.devices} devices" if run.devices > 1 else ""
         return (
             f"Cost: {self.num_updates} updates, {self.cost:.2f} of the training, in {self.seconds:.1f} s "

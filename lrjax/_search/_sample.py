@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from .._checks import check_count, check_key, check_lrs, on_host, show
 from .._curve import LossCurve
-from .._engine import Executor, Round, Task, TrialRunner
+from .._engine import Executor, Task, TrialRound, TrialRunner
 from .._types import Array, Float, Key, OptimizerFactory
 
 
@@ -96,7 +96,7 @@ def sample_round(runner: TrialRunner, lrs: np.ndarray, *, number: int = 0) -> Lo
     return curve_of(runner, lrs, runner.run(lrs), number)
 
 
-def curve_of(runner: TrialRunner, lrs: np.ndarray, result: Round, number: int) -> LossCurve:
+def curve_of(runner: TrialRunner, lrs: np.ndarray, result: TrialRound, number: int) -> LossCurve:
     """The curve of a round; a loss that is not finite reads inf."""
     losses = result.metrics["loss"]
     dtype, done = runner.experiment.dtype, runner.experiment.accumulation.done(runner.num_steps)

@@ -14,10 +14,8 @@ from .._engine import (
     Choice,
     EvalData,
     Executor,
-    LaneMesh,
-    Seed,
+    SeedData,
     Task,
-    Trial,
     TrialSpec,
     check_executor,
     check_factory,
@@ -56,7 +54,7 @@ class Setup:
 
     task: Task
     spec: TrialSpec
-    seeds: tuple[Seed, ...]
+    seeds: tuple[SeedData, ...]
     evaluation: EvalData
     dtype: np.dtype
     key: Key
@@ -128,16 +126,15 @@ def make_setup(
     experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=seeds, in_updates=True)
     reference = measure_reference(experiment)
     lane, first = np.asarray(EXAMPLE_LR, experiment.dtype), experiment.seeds[0]
-    lanes = LaneMesh(mesh, () if mesh is None else mesh.axis_names)
-    trial = Trial(experiment.spec, lane, first, experiment.evaluation)
-    loop = loop_on_own_devices(where, trial, executor=executor, mesh=asked_mesh, lanes=lanes)
+    trial = (experiment.spec, lane, first, experiment.evaluation)
+    axes = () if mesh is None else mesh.axis_names
+    loop = loop_on_own_devices(where, *trial, executor=executor, asked_mesh=asked_mesh, mesh=mesh, axes=axes)
     if loop is not None:
         mesh, experiment = None, experiment.keep_shardings()
-    seeds = zip(experiment.seeds, experiment.data_keys, strict=True)
     return Setup(
         task=task,
         spec=experiment.spec,
-        seeds=tuple(Seed(one.params, one.frozen, one.model_state, data_key, one.key) for one, data_key in seeds),
+        seeds=experiment.seeds,
         evaluation=experiment.evaluation,
         dtype=experiment.dtype,
         key=key,

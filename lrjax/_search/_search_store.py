@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._engine import BatchSource, Chunked, Executor, Folder, Lane, check_directory, unread_note
+from .._engine import BatchSource, Chunked, Executor, Folder, TrialState, check_directory, unread_note
 from .._types import Float
 from ._lane_trainer import LaneTrainer
 from ._track import Carried, Pair
@@ -70,7 +70,7 @@ class SearchStore:
         self.stops.append(stop)
         self._folder.remove("lanes", lambda stored: stored.meta.get("num_steps") != stop["num_steps"])
 
-    def lanes(self, like: Lane) -> Carried:
+    def lanes(self, like: TrialState) -> Carried:
         """The lanes at the last stop's number of steps; those whose file is damaged or gone are missing.
 
         Args:
@@ -138,7 +138,7 @@ class Remembered:
     def _train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> dict[str, Any]:
         if not self._restored and self._store.stops:
             track = self._trainer.track(num_seeds, len(exponents))
-            shapes = track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype))
+            shapes = track.engine.state_shapes(np.ones((1, 1), self._trainer.setup.dtype))
             self._trainer.carried = self._store.lanes(shapes)
             self._trainer.note(*self._store.take_notes())
         self._restored = True

@@ -8,18 +8,16 @@ import jax
 import numpy as np
 
 from .._engine import (
-    CALL_SECONDS,
     EXAMPLE_LR,
-    FIRST_STEPS,
     BatchLog,
     BatchSource,
     Engine,
+    Execution,
     Executor,
-    Lane,
     Lanes,
     ReadAhead,
-    SweepExecution,
-    deal,
+    TrialState,
+    assign_lanes,
     lanes_that_fit,
     make_lanes,
     resolve,
@@ -41,7 +39,7 @@ class Carried(NamedTuple):
 
     step: int
     position: dict[str, Any] | None
-    lanes: dict[Pair, Lane]
+    lanes: dict[Pair, TrialState]
 
 
 NOTHING = Carried(0, None, {})
@@ -68,7 +66,7 @@ class Track:
         num_seeds: int,
         lanes: int,
         longest: int,
-        execution: SweepExecution,
+        execution: Execution,
         log: BatchLog,
     ):
         self.execution, self.dtype, self.accumulation = execution, setup.dtype, setup.accumulation
@@ -81,19 +79,16 @@ class Track:
             setup.mesh,
             seeds=seeds,
             evaluation=setup.evaluation,
-            first_batches=self.source.first,
-            shared=self.source.shared,
-            batch_shardings=self.source.shardings if setup.loop else (),
-            block=self.source.longest_block(longest),
+            source=self.source,
+            longest=longest,
             execution=execution,
+            own_shardings=setup.loop is not None,
         )
         settings = np.full(lanes, EXAMPLE_LR, self.dtype)
         resolve(self.engine, settings, lanes)
         self.executor: Executor = self.engine.executor
         self.engine.fit_chunk(lanes)
         if self.executor == "loop" and self.engine.mesh is not None:
-            note = f"loop runs on one of {self.engine.mesh.size} devices."
-            execution.notes += [note] if note not in execution.notes else []
             self.engine.leave_mesh()
         self.lanes = lanes_that_fit(self.engine, settings[0], lanes)
         if self.lanes < lanes:
@@ -123,7 +118,7 @@ class Track:
         trials = np.full((len(by_seed), max(map(len, by_seed))), -1)
         for seed, held in enumerate(by_seed):
             trials[seed, : len(held)] = [exponents.index(x) for x in held]
-        rows = deal(self.engine, trials, self.width)
+        rows = assign_lanes(trials, self.width, self.engine.shards)
         where = {(seed, exponents[rows[seed, row]]): (seed, row) for seed, row in np.argwhere(rows >= 0).tolist()}
         state = _stack(start.lanes, where, rows.shape) if start.step else None
         settings = np.asarray([10.0**x for x in exponents], self.dtype)
@@ -133,10 +128,8 @@ class Track:
         """Train from the start to update `stop`; where the reader of a stream is then."""
         step, stop, position = *map(self.accumulation.batches, (start.step, stop)), start.position
         self.source.seek(step, position)
-        length, done = self.engine.block, self.accumulation.done(stop)
-        at_once = min(FIRST_STEPS, length)
-        reader = ReadAhead(self.source, self.engine.place_batches, step, [stop], length, at_once)
-        try:
+        done = self.accumulation.done(stop)
+        with ReadAhead(self.source, self.engine.place_batches, step, [stop], self.engine.block) as reader:
             while step < stop:
                 block = reader()
                 started, compiled = time.perf_counter(), self.execution.compile_seconds
@@ -144,11 +137,9 @@ class Track:
                 crew.lanes.wait()
                 seconds = time.perf_counter() - started - (self.execution.compile_seconds - compiled)
                 self.execution.run_seconds += seconds
-                reader.steps_at_once = max(1, min(length, int(CALL_SECONDS * block.count / max(seconds, 1e-9))))
+                reader.pace(seconds / block.count)
                 tell(len(crew.where) * int(done[step + block.count] - done[step]))
                 step, position = step + block.count, block.position
-        finally:
-            reader.close()
         return position
 
 
@@ -170,7 +161,7 @@ class Crew(NamedTuple):
         losses = self.lanes.evaluate()[0]["loss"]
         return {(seed, x): float(losses[seed, self.exponents.index(x)]) for seed, x in self.where}
 
-    def states(self) -> dict[Pair, Lane]:
+    def states(self) -> dict[Pair, TrialState]:
         """The lanes on the host, each with arrays of its own."""
         state = self.lanes.state()
         return {
@@ -178,7 +169,7 @@ class Crew(NamedTuple):
         }
 
 
-def _stack(lanes: dict[Pair, Lane], where: dict[Pair, tuple[int, int]], shape: tuple[int, ...]) -> Lane:
+def _stack(lanes: dict[Pair, TrialState], where: dict[Pair, tuple[int, int]], shape: tuple[int, ...]) -> TrialState:
     """Lanes in their rows; rows without one repeat another."""
     pairs = {place: pair for pair, place in where.items()}
     some = next(iter(where))

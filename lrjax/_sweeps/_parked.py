@@ -3,13 +3,10 @@
 import jax
 import numpy as np
 
-from .._engine import Lane, Lanes
-from .._types import Int
+from .._engine import Lanes, Rows, TrialState
 from ._ledger import Ledger, Wave
 from ._resume import is_rows, lanes_like, wave_of
 from ._sweep_setup import Setup
-
-Rows = Int[np.ndarray, "seeds rows"]
 
 
 class LostLanes(Exception):
@@ -21,7 +18,7 @@ class ParkedLanes:
 
     def __init__(self, setup: Setup):
         self._setup = setup
-        self._held: dict[tuple[int, int], tuple[Rows, Lane]] = {}
+        self._held: dict[tuple[int, int], tuple[Rows, TrialState]] = {}
 
     def put(self, segment: int, number: int, lanes: Lanes) -> None:
         """Take a wave's lanes.
@@ -40,7 +37,7 @@ class ParkedLanes:
             meta = {"plan": self._setup.plan, **place, "rows": lanes.rows.tolist()}
             self._setup.store.save("waiting", meta, self._held[segment, number][1], wait=True)
 
-    def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> Lane:
+    def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> TrialState:
         """The lanes for some rows of a wave, from all waves of an earlier segment."""
         waves = ledger.waves(segment, self._setup.engine)
         numbers = [number for number, one in enumerate(waves) if one.family == wave.family]
@@ -65,12 +62,12 @@ class ParkedLanes:
         if self._setup.store is not None:
             self._setup.store.drop("waiting", lambda meta: (wave_of(meta) or (0, 0))[0] <= segment)
 
-    def _part(self, segment: int, number: int, wave: Wave) -> tuple[Rows, Lane]:
+    def _part(self, segment: int, number: int, wave: Wave) -> tuple[Rows, TrialState]:
         if (segment, number) not in self._held:
             self._held[segment, number] = self._load(segment, number, wave)
         return self._held[segment, number]
 
-    def _load(self, segment: int, number: int, wave: Wave) -> tuple[Rows, Lane]:
+    def _load(self, segment: int, number: int, wave: Wave) -> tuple[Rows, TrialState]:
         store = self._setup.store
         assert store is not None
         for stored in store.find("waiting", self._setup.plan):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._engine import Lane, Stored, unread_note
+from .._engine import Stored, TrialState, unread_note
 from .._types import Int
 from ._ledger import Ledger, Wave
 from ._sweep_setup import Setup
@@ -30,7 +30,7 @@ class Start(NamedTuple):
     step: int
     ledger: Ledger
     meta: dict[str, Any] | None = None
-    state: Lane | None = None
+    state: TrialState | None = None
 
 
 def find_start(setup: Setup) -> Start:
@@ -55,7 +55,7 @@ def find_start(setup: Setup) -> Start:
     frontier = _replay(setup, ledger, events, None)
     if frontier is None:
         _read_again(setup, max(ledger.positions))
-        return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
+        return Start(len(setup.timetable.rungs), 0, setup.train_steps, ledger)
     waiting = {wave for one in store.find("waiting", setup.plan) if (wave := wave_of(one.meta)) is not None}
     for checkpoint in store.find("checkpoint", setup.plan):
         start = _from_checkpoint(setup, events, frontier, checkpoint, waiting)
@@ -210,10 +210,10 @@ def is_rows(setup: Setup, wave: Wave, value: Any) -> bool:
     return bool(shaped and (rows >= -1).all() and (rows < trials).all())
 
 
-def lanes_like(setup: Setup, wave: Wave, rows: Int[np.ndarray, "seeds rows"]) -> Lane:
+def lanes_like(setup: Setup, wave: Wave, rows: Int[np.ndarray, "seeds rows"]) -> TrialState:
     """Shapes of what `Lanes.state` gives for these rows."""
     settings = setup.grid.families[wave.family].settings
-    return setup.engine.lane_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
+    return setup.engine.state_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
 
 def _replay(setup: Setup, ledger: Ledger, events: dict[Place, dict[str, Any]], until: Place | None) -> Place | None:

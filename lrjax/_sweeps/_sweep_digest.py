@@ -13,13 +13,13 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import describe, name_of
-from .._engine import EvalData, Seed, SeedData, TrialSpec, evaluate, hyperparameter_dtype, init_trial, train_step
+from .._engine import EvalData, SeedData, TrialSpec, evaluate, hyperparameter_dtype, init_trial, train_step
 from .._types import Batch, Key, PyTree
 from ._grid import Axis, Family, Grid
 from ._stop import Stop
 
 _WORDS = {
-    "num_steps": "num_steps",
+    "train_steps": "train_steps",
     "num_seeds": "num_seeds",
     "eval_every": "eval_every",
     "stop": "stop",
@@ -46,12 +46,12 @@ def describe_call(
     spec: TrialSpec,
     grid: Grid,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     eval_every: int | list[int],
     stop: Stop | None,
     executor: object,
     mesh: Mesh | None,
-    seeds: Sequence[Seed],
+    seeds: Sequence[SeedData],
     first_batches: Batch,
     arrays: PyTree,
     shared: bool,
@@ -62,7 +62,7 @@ def describe_call(
     shapes = {describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}
     mesh_axes = None if mesh is None else dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
     return {
-        "num_steps": num_steps,
+        "train_steps": train_steps,
         "num_seeds": len(seeds),
         "eval_every": eval_every,
         "stop": repr(stop),
@@ -178,12 +178,12 @@ def _digest(trees: PyTree) -> str:
 
 
 def _program_digest(
-    spec: TrialSpec, grid: Grid, seed: Seed, first_batches: Batch, shared: bool, evaluation: EvalData
+    spec: TrialSpec, grid: Grid, seed: SeedData, first_batches: Batch, shared: bool, evaluation: EvalData
 ) -> str:
     """Of the program text of a step and an evaluation, and of the constants in it."""
 
     def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
-        data = SeedData(params, seed.frozen, seed.model_state, batches, jnp.int32(0), seed.train_key)
+        data = seed._replace(params=params, batches=batches, first_step=jnp.int32(0), data_key=None)
         state = train_step(spec, setting, init_trial(spec, setting, data), data)
         return evaluate(spec, state, data, evaluation)
 

@@ -70,7 +70,7 @@ def schedule_for(name: str, result: SearchResult, total_steps: int) -> tuple[str
         recommendation = recommend(result, total_steps)
         return recommendation.code, recommendation.reason
     make = SCHEDULES[name](total_steps)
-    peak = peak_for(make(1.0), result, total_steps=total_steps)
+    peak = peak_for(result, make(1.0), total_steps)
     return code_of(make, peak), f"Its peak is {peak / result.lr:.2g} times the learning rate, by the area under it."
 
 

@@ -114,7 +114,7 @@ class Printer:
         execution = result.execution
         seconds = execution.run_seconds + execution.compile_seconds
         rate = execution.updates / execution.run_seconds if execution.run_seconds > 0 else 0.0
-        how = f"{execution.used} on {execution.devices} device{'s' * (execution.devices != '1')}"
+        how = f"{execution.used} on {execution.mesh or 1} device{'s' * (execution.mesh != '')}"
         self.say(f"{seconds:.0f} seconds, {rate:,.0f} updates a second, {how}, {show_bytes(execution.bytes)}.")
 
     def schedules(self, schedules: Mapping[str, tuple[str, str]]) -> None:

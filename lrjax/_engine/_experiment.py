@@ -13,12 +13,20 @@ from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._accumulation import Accumulation, find_accumulation
 from ._checkpoint import Checkpoint
-from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
-from ._executors import observe_on_host, run_on_host, untouched_loss
-from ._seeds import Seed, draw_seeds, settle_model_state
+from ._data import (
+    check_batches_finite,
+    check_prefix,
+    check_weights,
+    count_examples,
+    group_by_shape,
+    read_eval_batches,
+    weigh,
+)
+from ._host_loop import observe_on_host, run_on_host, untouched_loss
+from ._seeds import draw_seeds, settle_model_state
 from ._sharding import shardings_of
 from ._task import Task
-from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, TrialState, evaluate_batch, join_params
+from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
 
 _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
@@ -38,7 +46,6 @@ class Experiment(NamedTuple):
       evaluation: the evaluation set and key.
       dtype: of the hyperparameters: float32, or float64 where a parameter is.
       task: where further batches come from.
-      data_keys: the seeds' data keys.
       accumulation: when an update is complete.
     """
 
@@ -47,23 +54,11 @@ class Experiment(NamedTuple):
     evaluation: EvalData
     dtype: np.dtype
     task: Task
-    data_keys: tuple[Key, ...]
     accumulation: Accumulation
 
     def keep_shardings(self) -> "Experiment":
         """The same experiment, whose trials keep the user's own shardings."""
-        seed = self.seeds[0]
-        return self._replace(spec=keep_shardings(self.spec, seed.params, seed.model_state, seed.opt_state))
-
-    def from_step(self, start: int) -> "Experiment":
-        """The same experiment with the batches of the steps from `start` on."""
-        length = self.spec.horizons[-1]
-        seeds = []
-        for seed, (data, key) in enumerate(zip(self.seeds, self.data_keys, strict=True)):
-            batches = self.task.training_batches(seed, key, start, start + length)
-            check_batches_finite(batches, start)
-            seeds.append(data._replace(batches=batches, first_step=jnp.asarray(np.int32(start))))
-        return self._replace(seeds=tuple(seeds))
+        return self._replace(spec=keep_shardings(self.spec, self.seeds[0]))
 
 
 class Reference(NamedTuple):
@@ -140,9 +135,7 @@ def prepare(
         if index == 0 and task.stream is None:
             check_prefix(task.sample_batches, seed.data_key, batches, num_steps)
         check_batches_finite(batches)
-        first_step = jnp.asarray(np.int32(0))
-        start = (seed.params, seed.frozen, seed.model_state)
-        seeds.append(SeedData(*start, batches, first_step, seed.train_key, opt_state))
+        seeds.append(seed._replace(batches=batches, opt_state=opt_state))
         difference = first_difference(seeds[0].batches, batches)
         if difference:
             raise ValueError(
@@ -156,7 +149,6 @@ def prepare(
         evaluation=make_evaluation(task, spec, key, settled[0], settled[0].batches),
         dtype=dtype,
         task=task,
-        data_keys=tuple(seed.data_key for seed in drawn),
         accumulation=accumulation,
     )
 
@@ -177,13 +169,12 @@ def make_spec(
     )
 
 
-def keep_shardings(spec: TrialSpec, params: Params, model_state: ModelState, opt_state: PyTree = None) -> TrialSpec:
-    """The same trial, whose states lie on the devices as these arrays do."""
-    state = TrialState(params, model_state, () if opt_state is None else opt_state, jnp.int32(0), jnp.int32(-1))
-    return dataclasses.replace(spec, shardings=shardings_of(state))
+def keep_shardings(spec: TrialSpec, seed: SeedData) -> TrialSpec:
+    """The same trial, whose states lie on the devices as the seed's arrays do."""
+    return dataclasses.replace(spec, shardings=shardings_of(seed))
 
 
-def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData, train_batches: Batch) -> EvalData:
+def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: SeedData, train_batches: Batch) -> EvalData:
     """The evaluation set and key.
 
     Args:
@@ -212,7 +203,7 @@ def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData
     return EvalData(group_by_shape(batches, weights), eval_key)
 
 
-def _returned_weights(spec: TrialSpec, key: Key, seed: Seed | SeedData, batches: Sequence[Batch]) -> list[float] | None:
+def _returned_weights(spec: TrialSpec, key: Key, seed: SeedData, batches: Sequence[Batch]) -> list[float] | None:
     """The checked weights that `eval_fn` returns before any training; None if it returns none."""
     start = join_params(seed.params, seed.frozen), seed.model_state
 
@@ -281,7 +272,7 @@ _WITHOUT_LR = {
 def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """`observe_on_host` for a step of one's own, which may move more than its learning rate does."""
     zero = jnp.zeros((), hyperparameter_dtype(data.params))
-    return np.asarray(run_on_host(spec, zero, None, data, evaluation)[0].metrics["loss"])
+    return np.asarray(run_on_host(spec, zero, data, evaluation)[0].metrics["loss"])
 
 
 def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
@@ -304,20 +295,6 @@ def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -
             f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. {advice}, or fewer seeds."
         )
     return wanted
-
-
-def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
-    """Raise where a floating leaf of batches with a leading step axis, from `first_step` on, is not finite."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            continue
-        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
-        if not finite.all():
-            step = first_step + int(np.flatnonzero(~finite)[0])
-            raise ValueError(
-                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
-                "Clean the data: every learning rate would diverge there."
-            )
 
 
 def check_evaluation_finite(evaluation: EvalData) -> None:
