@@ -23,12 +23,13 @@ from ._engine import Execution as Execution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
+from ._preview import preview as preview
+from ._progress import Progress as Progress
 from ._search import AutoResult as AutoResult
 from ._search import LRFinderResult as LRFinderResult
 from ._search import Preview as Preview
 from ._search import RangeTest as RangeTest
 from ._search import RefindResult as RefindResult
-from ._search import SearchProgress as SearchProgress
 from ._search import Suggestions as Suggestions
 from ._search import auto as auto
 from ._search import find_lr as find_lr
@@ -44,7 +45,6 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
@@ -57,18 +57,15 @@ if _typing.TYPE_CHECKING:
     from ._search import plan_search as plan_search
     from ._search import search_lr as search_lr
     from ._sweeps import BestTrial as BestTrial
-    from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepPlan as SweepPlan
-    from ._sweeps import SweepProgress as SweepProgress
     from ._sweeps import SweepResult as SweepResult
     from ._sweeps import Zipped as Zipped
-    from ._sweeps import plan_sweep as plan_sweep
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
 _LATER = {
+    "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
         "peak_for",
@@ -86,14 +83,10 @@ _LATER = {
     ),
     "._sweeps": (
         "BestTrial",
-        "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepPlan",
-        "SweepProgress",
         "SweepResult",
         "Zipped",
-        "plan_sweep",
         "sweep",
         "zipped",
     ),

@@ -287,19 +287,7 @@ def check_callable(where: str, value: object, *, signature: str) -> None:
 
 
 def check_signature(where: str, function: object, wanted: str) -> inspect.Signature | None:
-    """Raise unless `function` can be called with the positional arguments that `wanted` shows.
-
-    Args:
-      where: the argument's name.
-      function: what was given.
-      wanted: a signature such as "rule(curve, window) -> lr".
-
-    Returns:
-      The function's signature where it cannot be called so, else None.
-
-    Raises:
-      TypeError: it is no function.
-    """
+    """The signature of a function that cannot be called as `wanted` shows ("rule(curve, window) -> lr"), else None."""
     check_callable(where, function, signature=wanted)
     if can_take(function, wanted.split(")")[0].count(",") + 1):
         return None
@@ -382,16 +370,7 @@ Mode = Literal["min", "max"]
 
 
 def check_mode(where: str, metric: str, mode: object) -> Mode:
-    """Return which end of a metric is good; None is accepted for "loss", which is minimised.
-
-    Args:
-      where: the caller, without the argument: the message names `where(mode=...)`.
-      metric: the metric's name.
-      mode: "min", "max" or None.
-
-    Raises:
-      ValueError: neither "min" nor "max" (no other name than "loss" says which), or "max" for "loss".
-    """
+    """Return which end of a metric is good; None does for "loss". `where` is the caller, without the argument."""
     if mode is None and metric == "loss":
         return "min"
     if not isinstance(mode, str) or mode not in ("min", "max"):

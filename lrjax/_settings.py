@@ -20,6 +20,13 @@ _NAMES = (
 )
 """What JAX reads while it traces, each also a context manager: with another value it is another program."""
 
+TRACER_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the value of a traced number."""
+
 
 @contextlib.contextmanager
 def without_alarms() -> Iterator[None]:

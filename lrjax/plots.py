@@ -9,4 +9,4 @@ from ._search import plot_finder as plot_finder
 from ._search import plot_range_test as plot_range_test
 from ._search import plot_search as plot_search
 from ._sweeps import plot_sweep as plot_sweep
-from .schedules._picture import plot_schedules as plot_schedules
+from .schedules import _plot_schedules as plot_schedules  # noqa: F401

@@ -85,7 +85,7 @@ def a_curve(result: Any, arguments: Mapping[str, Any]) -> bool:
 
 def a_sweep(result: Any, arguments: Mapping[str, Any]) -> bool:
     """As many seeds and updates as asked for."""
-    counts = (result.num_seeds, result.num_steps) == (int(arguments["num_seeds"]), int(arguments["num_steps"]))
+    counts = (result.num_seeds, result.train_steps) == (int(arguments["num_seeds"]), int(arguments["train_steps"]))
     return counts and anything(result, arguments)
 
 
@@ -117,7 +117,7 @@ RANGE = {"min_lr": 1e-3, "max_lr": 1.0}
 QUICK = {"executor": "loop", "mesh": None}
 SEARCH = {"task": TASK, **OPTIMIZER, "num_steps": 2, "num_seeds": 1, **RANGE, **QUICK}
 BUDGET = {"task": MANY, **OPTIMIZER, "train_steps": 20, "budget": 0.05, "num_seeds": 1, **RANGE, **QUICK}
-SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "num_steps": 2, "num_seeds": 1}
+SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "train_steps": 2, "num_seeds": 1}
 CHECKPOINT = {"params": ZEROS, "opt_state": optax.sgd(0.1).init(ZEROS), "step": 4, "train_steps": 10}
 TOLD = {"progress": None, "throw": False}
 HISTORY = {"lrs": np.geomspace(1e-4, 1, 30), "losses": np.r_[np.linspace(2, 1, 25), [1.2, 1.5, 2, 3, 4]]}
@@ -140,7 +140,7 @@ SWEPT = lrjax.SweepResult(
     metrics={"loss": np.ones((2, 1, 2)), "accuracy": np.ones((2, 1, 2))},
     diverged_at=np.full((2, 1), -1),
     stopped_at=np.full((2, 1), -1),
-    num_steps=2,
+    train_steps=2,
     execution=lrjax.Execution(requested="map", used="map"),
 )
 RUNG = SearchRung(
@@ -234,8 +234,8 @@ CALLS: dict[str, Call] = {
         a_sweep,
         slow=True,
     ),
-    "plan_sweep": Call(
-        lrjax.plan_sweep,
+    "preview": Call(
+        functools.partial(lrjax.preview, lrjax.sweep),
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
@@ -281,11 +281,11 @@ CALLS: dict[str, Call] = {
     "Task.host_batches": Call(TASK.host_batches, {"seed": 0, "key": KEY, "start": 0, "stop": 2}),
     "Task.seeds_available": Call(TASK.seeds_available, {"num_steps": 2, "at_most": 3}),
     "Chunked": Call(lrjax.Chunked, {"size": 2}),
-    "StopDiverged.rungs": Call(lrjax.StopDiverged().rungs, {"num_steps": 100}),
+    "StopDiverged.rungs": Call(lrjax.StopDiverged().rungs, {"train_steps": 100}),
     "SuccessiveHalving": Call(
         lrjax.SuccessiveHalving, {"first": 1, "factor": 2, "metric": "accuracy", "mode": "max"}, of_its_metric
     ),
-    "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"num_steps": 100}),
+    "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"train_steps": 100}),
     "zipped": Call(lrjax.zipped, {"learning_rate": [0.1, 0.2], "momentum": [0.1, 0.2]}),
     "Zipped": Call(lrjax.Zipped, {"values": {"learning_rate": [0.1, 0.2]}}),
     "find_window": Call(
@@ -384,7 +384,6 @@ CALLS: dict[str, Call] = {
 RESULTS = (
     "AutoResult",
     "BestTrial",
-    "Evaluation",
     "Execution",
     "LRFinderResult",
     "LRWarning",
@@ -395,13 +394,11 @@ RESULTS = (
     "Recommendation",
     "RefindResult",
     "SearchPlan",
-    "SearchProgress",
+    "Progress",
     "SearchResult",
     "SearchRung",
     "SearchWarning",
     "Suggestions",
-    "SweepPlan",
-    "SweepProgress",
     "SweepResult",
     "Window",
     "range_rules.SmithBounds",

@@ -141,11 +141,11 @@ CASES = {
     "a k that changes": (sampled(rising, 6), ["6 batches make 2 updates", "Write 4 or 7."]),
     "within wrappers": (sampled(of_groups, 3), ["3 batches make 1 update,", "Write 2 or 4."]),
     "a sweep": (
-        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, num_steps=5),
-        ["`sweep(num_steps=...)`", "Write 4 or 7."],
+        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, train_steps=5),
+        ["`sweep(train_steps=...)`", "Write 4 or 7."],
     ),
     "a k that is swept": (
-        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, num_steps=4),
+        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, train_steps=4),
         ["4 batches make 0 updates", "Write 6,"],
     ),
     "a range test": (

@@ -176,7 +176,7 @@ def test_progress_and_interrupts_in_both_stages():
     stages: list[str] = []
 
     def stop_in(stage: str):
-        def progress(event: lrjax.SearchProgress) -> None:
+        def progress(event: lrjax.Progress) -> None:
             stages.append(event.stage)
             if event.stage == stage and event.updates:
                 raise KeyboardInterrupt

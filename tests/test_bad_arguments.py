@@ -252,7 +252,6 @@ VERBS = [
     lrjax.integrations.find_lr_for_step,
     lrjax.peak_for,
     lrjax.plan_search,
-    lrjax.plan_sweep,
     lrjax.preview_lr,
     lrjax.range_test,
     lrjax.recommend,

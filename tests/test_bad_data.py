@@ -202,7 +202,7 @@ VERBS = {
     "sample_losses": lambda task: lrjax.sample_losses(task, optax.sgd, [0.1], key=KEY, num_steps=20),
     "range_test": lambda task: lrjax.range_test(task, optax.sgd, key=KEY),
     "search_lr": lambda task: lrjax.search_lr(task, optax.sgd, key=KEY, train_steps=100),
-    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, num_steps=20),
+    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, train_steps=20),
 }
 
 

@@ -79,7 +79,7 @@ def two_stages(task, make_optimizer):
 
 def sweep(executor):
     def run(task, make_optimizer):
-        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor=executor)
+        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor=executor)
 
     return run
 
@@ -103,7 +103,9 @@ def refind(task, make_optimizer):
 def plan(task, make_optimizer):
     lrjax.preview_lr(task, make_optimizer, key=KEY, num_steps=2, executor="map")
     lrjax.plan_search(task, make_optimizer, key=KEY, train_steps=20, executor="map")
-    lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
+    lrjax.preview(
+        lrjax.sweep, task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor="map"
+    )
 
 
 def step_of_ones_own(task, make_optimizer):

@@ -250,9 +250,9 @@ def everything_else() -> dict[str, Any]:
         "sweep": error_of(lambda: sweep(sharded(mesh), executor="vmap")),
         "sweep mesh": error_of(lambda: sweep(sharded(mesh), mesh=mesh_of(name="trial"))),
         "search": error_of(lambda: search(sharded(mesh), executor="map")),
-        "plan_sweep": error_of(
-            lambda: lrjax.plan_sweep(
-                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), num_steps=6
+        "preview": error_of(
+            lambda: lrjax.preview(
+                lrjax.sweep, sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
             )
         ),
     }
@@ -276,7 +276,7 @@ def everything_else() -> dict[str, Any]:
 
 
 def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> dict[str, Any]:
-    good = {"key": jax.random.key(KEY), "num_steps": 6, "eval_every": 2}
+    good = {"key": jax.random.key(KEY), "train_steps": 6, "eval_every": 2}
     result = lrjax.sweep(problem, make_optimizer, np.float32([1e-3, 1e-2]), **good | options)
     return {"losses": result.metrics["loss"].tolist(), "used": result.execution.used, "reason": result.execution.reason}
 
@@ -284,7 +284,7 @@ def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any)
 def resumed(problem: lrjax.Task) -> dict[str, Any]:
     """A sweep that is interrupted, and goes on from its folder."""
 
-    def interrupt(event: lrjax.SweepProgress) -> None:
+    def interrupt(event: lrjax.Progress) -> None:
         if event.step >= 4:
             raise KeyboardInterrupt
 
@@ -497,7 +497,7 @@ def test_results_and_sweeps_keep_the_sharding(slow):
         "sweep": ["`sweep(executor=...)`", "the parameters are sharded over 4 devices", "got vmap"],
         "sweep mesh": ["`sweep(mesh=...)`", "{'trial': 4}", "Leave mesh out"],
         "search": ["`search_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
-        "plan_sweep": ["`plan_sweep(task=...)`", "the parameters are sharded over 4 devices"],
+        "preview": ["`preview(lrjax.sweep, task=...)`", "the parameters are sharded over 4 devices"],
     }.items(),
 )
 def test_what_would_not_keep_the_devices_is_refused(name, parts, slow):

@@ -22,7 +22,8 @@ from tiny import check_message
 import lrjax
 from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
 from lrjax._engine import Engine, TrialRunner, _programs, bytes_at
-from lrjax._search import LaneTrainer, Reporter, check_course, choose, make_setup
+from lrjax._progress import Reporter
+from lrjax._search import LaneTrainer, check_course, choose, make_setup
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -72,7 +73,7 @@ def test_the_search_finds_what_full_trainings_find(result):
     assert result.correction == 0.0
     assert result.lr == 10.0 ** result.rungs[-1].best
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
-    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, num_steps=STEPS, executor="map")
+    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, train_steps=STEPS, executor="map")
     losses = grid.metrics["loss"][:, 0, -1]
     chosen = np.interp(math.log10(result.lr), exponents, losses)
     assert chosen < losses.min() + 0.1 * (float(result.rungs[0].initial_loss[0]) - losses.min())
@@ -129,7 +130,7 @@ def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
 def swept() -> np.ndarray:
     """The same lanes, trained by `lrjax.sweep`; axes trials, seeds, evaluations."""
     lrs = np.array([10.0**x for x in (-4.0, -3.5, -3.0, -2.75, -2.5, -2.25, -2.0, -1.5)])
-    options: dict[str, Any] = {"num_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
+    options: dict[str, Any] = {"train_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
     return lrjax.sweep(TASK, optax.adam, lrs, key=KEY, **options).metrics["loss"]
 
 
@@ -222,11 +223,11 @@ class Killed(Exception):
     """Raised where a test ends a search."""
 
 
-def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.SearchProgress], None]:
+def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.Progress], None]:
     """A progress function that raises when the n-th stage has begun to train."""
     seen: list[str] = []
 
-    def progress(event: lrjax.SearchProgress) -> None:
+    def progress(event: lrjax.Progress) -> None:
         if event.stage not in (*seen[-1:], "preparing"):
             seen.append(event.stage)
         elif len(seen) == stage:

@@ -100,7 +100,7 @@ def searched_lr(task, executor):
 def swept_losses(task, executor):
     grid = {"learning_rate": [0.01, 0.1, 1e30], "momentum": [0.5, 0.9]}
     stop = lrjax.SuccessiveHalving(first=4)
-    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, num_steps=8, num_seeds=2, executor=executor, stop=stop)
+    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, train_steps=8, num_seeds=2, executor=executor, stop=stop)
     assert result.best().settings["learning_rate"] == pytest.approx(0.1)
     return [result.best().value]
 

@@ -26,7 +26,7 @@ task = functools.cache(regression)
 
 
 def sweep(directory: Any, grid: Any = MANY, problem: lrjax.Task | None = None, **options: Any) -> lrjax.SweepResult:
-    good = {"key": KEY, "num_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
+    good = {"key": KEY, "train_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
     make_optimizer = options.pop("make_optimizer", optax.sgd)
     if isinstance(grid, list) and isinstance(grid[0], (int, float)):
         grid = {"learning_rate": grid}
@@ -193,7 +193,7 @@ def test_what_is_not_there_any_more_and_what_cannot_grow_is_said(tmp_path):
     check(["the kinds of the grid's values: learning_rate: float32 there, learning_rate: int32 now"], [1, 2], "done")
     twice = {"problem": regression(batch_size=8)}
     check(["the training batches changed"], MANY, "done", **twice)
-    check(["num_steps: 6 there, 8 now"], MANY, "done", num_steps=8)
+    check(["train_steps: 6 there, 8 now"], MANY, "done", train_steps=8)
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_the_first_call_is_short(monkeypatch):
     )
     monkeypatch.setattr(threading, "Thread", Eager)
     steps = []
-    options = {"key": KEY, "num_steps": 24, "eval_every": 24, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "eval_every": 24, "executor": "loop"}
     lrjax.sweep(task, momentum, [0.1], progress=lambda event: steps.append(event.step), **options)
     assert steps[1] == _source.FIRST_STEPS == 8
 
@@ -173,5 +173,5 @@ def test_a_loop_compiles_its_step_once():
         batch_size=4,
     )
     with compiled() as names:
-        lrjax.sweep(task, optax.sgd, THREE, key=KEY, num_steps=3, executor="loop")
+        lrjax.sweep(task, optax.sgd, THREE, key=KEY, train_steps=3, executor="loop")
     assert names.count("jit(update_with_loss)") == 1

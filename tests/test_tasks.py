@@ -87,9 +87,9 @@ def test_every_epoch_of_a_function_is_asked_for():
             eval_fn=lambda w, batch: w,
         )
 
-    options = {"key": KEY, "num_steps": 7, "num_seeds": 1, "executor": "loop"}
-    assert lrjax.sample_losses(task(), optax.sgd, [1.0], **options).final[0, 0] == 9
-    assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, **options).final()[0, 0] == 9
+    options = {"key": KEY, "num_seeds": 1, "executor": "loop"}
+    assert lrjax.sample_losses(task(), optax.sgd, [1.0], num_steps=7, **options).final[0, 0] == 9
+    assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, train_steps=7, **options).final()[0, 0] == 9
 
 
 @pytest.mark.parametrize("trainable", [None, "w", "all"])

@@ -225,7 +225,7 @@ def train_fully(plan: Plan, lrs: list[float], folder: Path, title: str) -> dict[
         plan.make_optimizer,
         {"lr": lrs},
         key=jax.random.key(GRID_KEY),
-        num_steps=plan.num_steps,
+        train_steps=plan.num_steps,
         num_seeds=plan.num_seeds,
         eval_every=plan.eval_every,
         executor=plan.executor,
@@ -347,7 +347,7 @@ def try_one_step(plan: Plan) -> str:
     start = time.perf_counter()
     small = dataclasses.replace(plan.task, eval_batches=plan.task.eval_batches[:1])
     swept = lrjax.sweep(
-        small, plan.make_optimizer, {"lr": [1e-4]}, key=jax.random.key(GRID_KEY), num_steps=1, executor="loop"
+        small, plan.make_optimizer, {"lr": [1e-4]}, key=jax.random.key(GRID_KEY), train_steps=1, executor="loop"
     )
     made = jax.eval_shape(plan.task.init, jax.random.key(0)) if callable(plan.task.init) else plan.task.init
     params = made[0] if plan.task.has_state else made
@@ -368,7 +368,7 @@ class Lines:
     def __init__(self, title: str):
         self._title, self._last = title, time.perf_counter()
 
-    def __call__(self, event: lrjax.SearchProgress | lrjax.SweepProgress) -> None:
+    def __call__(self, event: lrjax.Progress) -> None:
         now = time.perf_counter()
         if now - self._last < SECONDS_BETWEEN_LINES or not event.planned:
             return

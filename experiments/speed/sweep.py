@@ -84,7 +84,7 @@ def make_task(model: Model) -> lrjax.Task:
 def run(model: Model, lanes: int, steps: int, executor: Executor = "auto", **options: Any) -> lrjax.SweepResult:
     """The sweep, over learning rates at which nothing diverges."""
     grid = {"lr": model.lrs(lanes) if lanes > 1 else model.lrs(2)[:1]}
-    good = {"key": jax.random.key(KEY), "num_steps": steps, "eval_every": steps, "executor": executor}
+    good = {"key": jax.random.key(KEY), "train_steps": steps, "eval_every": steps, "executor": executor}
     return lrjax.sweep(make_task(model), model.make_optimizer(), grid, **good | options)
 
 
@@ -201,7 +201,7 @@ def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
         runner.run(lrs)
         bound.append(runner.execution.run_seconds - before)
         result = lrjax.sweep(
-            task, factory, grid, key=jax.random.key(KEY), num_steps=steps, eval_every=steps, executor=executor
+            task, factory, grid, key=jax.random.key(KEY), train_steps=steps, eval_every=steps, executor=executor
         )
         ours.append(result.execution.run_seconds)
         stalls.append(result.execution.stall_seconds / result.execution.run_seconds)
@@ -222,7 +222,7 @@ def measure_checkpoints(model: Model, options: argparse.Namespace) -> dict[str, 
     steps = steps_of(model, options)
     task, factory, grid = make_task(model), model.make_optimizer(), {"lr": model.lrs(TRIALS)}
     used = run(model, TRIALS, min(steps, 100)).execution.used
-    good = {"key": jax.random.key(KEY), "num_steps": steps, "executor": _executor(used)}
+    good = {"key": jax.random.key(KEY), "train_steps": steps, "executor": _executor(used)}
     without, with_folder, waited, written = [], [], [], []
     for _ in range(2 if options.quick else 4):
         started = time.perf_counter()
@@ -270,7 +270,7 @@ def measure_pruning(options: argparse.Namespace) -> dict[str, Any]:
                     factory,
                     grid,
                     key=jax.random.key(KEY),
-                    num_steps=steps,
+                    train_steps=steps,
                     eval_every=steps // 20,
                     executor=executor,
                     stop=stop,
@@ -326,7 +326,7 @@ def measure_lanes(model: Model, options: argparse.Namespace) -> dict[str, Any]:
             best, results = float("inf"), []
             for _ in range(2):
                 result = lrjax.sweep(
-                    task, factory, grid, key=jax.random.key(KEY), num_steps=steps, eval_every=steps, executor=executor
+                    task, factory, grid, key=jax.random.key(KEY), train_steps=steps, eval_every=steps, executor=executor
                 )
                 best = min(best, result.execution.run_seconds)
                 results.append(result.execution)

@@ -12,16 +12,11 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import brief, check_signature, describe, name_of, path_of, show
-from .._settings import broken_setting
+from .._settings import TRACER_ERRORS, broken_setting
 from .._trees import first_difference
 from .._types import Array, OptimizerFactory, Params
 from ._promotion import Types, carried_difference, promote_weak, type_of, with_types
 
-TRACER_ERRORS = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 _OPTAX = str(Path(optax.__file__).parent)
 _LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.parent))
 _HINTS = {  # what to do about the Optax function in which it failed

@@ -34,9 +34,6 @@ from ._range_test import range_test as range_test
 from ._range_test_picture import plot_range_test as plot_range_test
 from ._refind import RefindResult as RefindResult
 from ._refind import refind_lr as refind_lr
-from ._reporter import ProgressCallback as ProgressCallback
-from ._reporter import Reporter as Reporter
-from ._reporter import SearchProgress as SearchProgress
 from ._result import SearchResult as SearchResult
 from ._rung import SearchRung as SearchRung
 from ._sample import sample_losses as sample_losses

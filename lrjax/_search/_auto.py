@@ -16,11 +16,11 @@ from .._engine import Executor, Task
 from .._failure import interruptible
 from .._html import Shown
 from .._json import JsonResult
+from .._progress import ProgressLike, Reporter
 from .._settings import without_alarms
 from .._types import Key, OptimizerFactory
 from ._find import Search, lr_range, open_ends, so_far
 from ._finder_result import LRFinderResult, not_found
-from ._reporter import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def auto(
     max_lr: float | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
     throw: bool = True,
 ) -> "AutoResult":
     """Find a learning rate for a training of known length, with a second look where the first is doubtful.
@@ -87,7 +87,7 @@ def auto(
         for it.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       throw: False returns a result with `lr` nan where nothing was found.
 
     Returns:

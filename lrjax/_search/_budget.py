@@ -15,13 +15,13 @@ from .._checks import check_flag, on_host
 from .._curve import Outcome
 from .._engine import Executor, Task, Unmoved, all_the_same, why_unmoved
 from .._failure import SearchInterrupted, interruptible
+from .._progress import ProgressLike, Reporter
 from .._types import Key, OptimizerFactory
 from ._algorithm import Trainer, choose, interval_of, run_rungs
 from ._course import Course
 from ._find import check_lr_matters, find_lr
 from ._finder_result import LRFinderResult
 from ._lane_trainer import LaneTrainer
-from ._reporter import Reporter, SearchProgress
 from ._result import SearchResult, finished_rungs, no_lr_found
 from ._rung import SearchRung
 from ._search_digest import describe_search, difference, fingerprint
@@ -44,7 +44,7 @@ def search_lr(
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
-    progress: Callable[[SearchProgress], None] | bool | None = None,
+    progress: ProgressLike = None,
     throw: bool = True,
 ) -> SearchResult:
     """Find a good learning rate for a training of known length, at a cost of so many trainings.
@@ -70,7 +70,7 @@ def search_lr(
       mesh: devices of this host, with one axis "trial"; None: all of them.
       directory: in its folder lrjax-search every finished rung is kept, with its lanes. The same call goes on where it
         was interrupted, to the same answer; another call, and other batches than before, are refused.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       throw: False returns a result with `lr` nan where nothing was found.
 
     Returns:

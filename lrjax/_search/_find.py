@@ -44,10 +44,10 @@ from .._curve import (
 )
 from .._engine import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
 from .._failure import interruptible
+from .._progress import ProgressLike, Reporter
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ._finder_result import LRFinderResult, not_found
-from ._reporter import ProgressCallback, Reporter
 from ._sample import check_horizons, sample_round
 
 Refinement = Literal["fill", "paper"] | None
@@ -69,7 +69,7 @@ def find_lr(
     refine: Refinement = "fill",
     executor: Executor = "auto",
     mesh: Mesh | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
     throw: bool = True,
     horizons: Sequence[int] = (),
     extend_range: bool | None = None,
@@ -100,7 +100,7 @@ def find_lr(
         around the points of interest until each is known within `threshold`. None: the half-decade grid alone.
       executor: how the copies run; see `lrjax.sample_losses`. "auto" decides from the model and the machine.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       throw: False returns a result with `lr` nan where nothing was found.
       horizons: further numbers of batches at which to read the curve, for the drift of the optimum.
       extend_range: None: as `min_lr` and `max_lr` say. True: the ends that are given may be left too; False: none is.

@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from .._engine import BatchLog, Choice, Execution, Executor, num_shards, out_of_memory
+from .._progress import Reporter
 from .._types import Float
-from ._reporter import Reporter
 from ._search_setup import Setup
 from ._track import NOTHING, Carried, Pair, Track
 

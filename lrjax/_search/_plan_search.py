@@ -12,13 +12,13 @@ from jax.sharding import Mesh
 
 from .._checks import on_host
 from .._engine import Executor, Task, show_bytes
+from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
 from ._algorithm import run_rungs
 from ._budget import shapes_of
 from ._course import Course
 from ._lane_trainer import LaneTrainer
 from ._preview import preview_lr
-from ._reporter import Reporter
 from ._search_setup import check_course, make_setup
 from ._track import NOTHING, Track
 

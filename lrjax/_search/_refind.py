@@ -13,11 +13,11 @@ from .._engine import NO_GRADIENT, Executor, Task, check_checkpoint, check_facto
 from .._failure import interruptible
 from .._html import Shown
 from .._json import JsonResult
+from .._progress import ProgressLike, Reporter
 from .._settings import without_alarms
 from .._types import Array, Float, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._find import Search, lr_range, open_ends, so_far
 from ._finder_result import LRFinderResult, not_found
-from ._reporter import ProgressCallback, Reporter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def refind_lr(
     max_lr: float | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
     throw: bool = True,
 ) -> "RefindResult":
     """Find the learning rate to go on with, in the middle of a training.
@@ -85,7 +85,7 @@ def refind_lr(
         for it.
       executor: how the copies run; see `lrjax.sample_losses`.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       throw: False returns a result with `lr` nan where every learning rate diverged or none moved the loss.
 
     Returns:

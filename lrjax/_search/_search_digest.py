@@ -29,7 +29,7 @@ def describe_search(setup: Setup, course: Course) -> dict[str, Any]:
         spec=spec,
         grid=make_grid("search_lr", lrs, spec.make_optimizer, setup.dtype),
         key=setup.key,
-        num_steps=course.train_steps,
+        train_steps=course.train_steps,
         eval_every=course.longest,
         stop=None,
         executor=setup.executor,

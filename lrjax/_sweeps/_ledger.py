@@ -58,12 +58,12 @@ class Timetable(NamedTuple):
         return tuple(step for step in self.evaluations if start < step <= stop)
 
 
-def make_timetable(num_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
+def make_timetable(train_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
     """Evaluate every so many steps or at the steps given, at every rung and at the end."""
-    rungs = stop.rungs(num_steps) if stop is not None else ()
-    regular = range(eval_every, num_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
-    evaluations = {*regular, *rungs, num_steps}
-    return Timetable(tuple(sorted(evaluations)), (*rungs, num_steps))
+    rungs = stop.rungs(train_steps) if stop is not None else ()
+    regular = range(eval_every, train_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
+    evaluations = {*regular, *rungs, train_steps}
+    return Timetable(tuple(sorted(evaluations)), (*rungs, train_steps))
 
 
 class Ledger:

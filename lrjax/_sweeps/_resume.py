@@ -55,7 +55,7 @@ def find_start(setup: Setup) -> Start:
     frontier = _replay(setup, ledger, events, None)
     if frontier is None:
         _read_again(setup, max(ledger.positions))
-        return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
+        return Start(len(setup.timetable.rungs), 0, setup.train_steps, ledger)
     waiting = {wave for one in store.find("waiting", setup.plan) if (wave := wave_of(one.meta)) is not None}
     for checkpoint in store.find("checkpoint", setup.plan):
         start = _from_checkpoint(setup, events, frontier, checkpoint, waiting)

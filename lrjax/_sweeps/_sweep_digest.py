@@ -19,7 +19,7 @@ from ._grid import Axis, Family, Grid
 from ._stop import Stop
 
 _WORDS = {
-    "num_steps": "num_steps",
+    "train_steps": "train_steps",
     "num_seeds": "num_seeds",
     "eval_every": "eval_every",
     "stop": "stop",
@@ -46,7 +46,7 @@ def describe_call(
     spec: TrialSpec,
     grid: Grid,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     eval_every: int | list[int],
     stop: Stop | None,
     executor: object,
@@ -62,7 +62,7 @@ def describe_call(
     shapes = {describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}
     mesh_axes = None if mesh is None else dict(zip(mesh.axis_names, mesh.devices.shape, strict=True))
     return {
-        "num_steps": num_steps,
+        "train_steps": train_steps,
         "num_seeds": len(seeds),
         "eval_every": eval_every,
         "stop": repr(stop),

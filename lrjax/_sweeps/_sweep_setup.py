@@ -64,7 +64,7 @@ class Setup:
 
     Attributes:
       grid: the trials.
-      num_seeds, num_steps: as asked for.
+      num_seeds, train_steps: as asked for.
       timetable: when lanes are evaluated and cut.
       stop: who is stopped.
       source: the batches.
@@ -82,7 +82,7 @@ class Setup:
 
     grid: Grid
     num_seeds: int
-    num_steps: int
+    train_steps: int
     timetable: Timetable
     stop: Stop | None
     source: BatchSource
@@ -177,7 +177,7 @@ def make_setup(
     grid: Any,
     *,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     num_seeds: int,
     eval_every: int | Sequence[int] | None,
     executor: Executor,
@@ -196,17 +196,17 @@ def make_setup(
         check_factory("sweep(make_optimizer=...)", make_optimizer)
     executor = check_executor("sweep(executor=...)", executor)
     key = check_key("sweep(key=...)", key)
-    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    train_steps = check_count("sweep(train_steps=...)", train_steps, unit="optimizer updates")
     num_seeds = _check_seeds(task, num_seeds)
-    eval_every = _check_eval_every(eval_every, num_steps)
-    stop = check_stop("sweep(stop=...)", stop, num_steps)
-    asked_mesh, mesh = mesh, None if one_device else _check_mesh(mesh)
+    eval_every = _check_eval_every(eval_every, train_steps)
+    stop = check_stop("sweep(stop=...)", stop, train_steps)
+    asked_mesh, mesh = mesh, None if one_device else check_mesh(mesh)
     seeds, trainable = draw_seeds(task, key, num_seeds)
     trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
     _check_lanes(trials.num_trials, mesh)
     factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
-    spec = make_spec(task, factory, trainable, (num_steps,))
-    source = BatchSource(task, [seed.data_key for seed in seeds], num_steps)
+    spec = make_spec(task, factory, trainable, (train_steps,))
+    source = BatchSource(task, [seed.data_key for seed in seeds], train_steps)
     if directory is not None:
         _check_directory(directory, source)
     if mesh is not None and "data" in mesh.axis_names:
@@ -216,8 +216,8 @@ def make_setup(
     seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
-    _check_accumulation(spec, trials, seeds[0].params, num_steps)
-    timetable = make_timetable(num_steps, eval_every, stop)
+    _check_accumulation(spec, trials, seeds[0].params, train_steps)
+    timetable = make_timetable(train_steps, eval_every, stop)
     loop = loop_on_own_devices(
         "sweep",
         spec,
@@ -230,7 +230,9 @@ def make_setup(
         axes=() if mesh is None else (lane_axis(mesh),),
     )
     if loop is not None and one_device:
-        raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
+        raise ValueError(
+            f"`preview(lrjax.sweep, task=...)` is of programs that spread trials over devices, but {loop.reason}."
+        )
     runs, reason = loop or Choice(executor, "")
     mesh = None if loop else mesh
     execution = Execution(requested=str(executor), reason=reason, **_shape_of(mesh))
@@ -260,7 +262,7 @@ def make_setup(
     setup = Setup(
         grid=trials,
         num_seeds=num_seeds,
-        num_steps=num_steps,
+        train_steps=train_steps,
         timetable=timetable,
         stop=stop,
         source=source,
@@ -276,7 +278,7 @@ def make_setup(
             spec=spec,
             grid=trials,
             key=key,
-            num_steps=num_steps,
+            train_steps=train_steps,
             eval_every=eval_every,
             stop=stop,
             executor=executor,
@@ -317,33 +319,33 @@ def _check_directory(directory: object, source: BatchSource) -> None:
         )
 
 
-def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:
+def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, train_steps: int) -> None:
     """Raise unless every trial ends with an update."""
     for family in trials.families:
         settings = jax.tree.map(jnp.asarray, family.settings)
-        find_accumulation(spec, settings, params, stacked=True).check("sweep(num_steps=...)", num_steps)
+        find_accumulation(spec, settings, params, stacked=True).check("sweep(train_steps=...)", train_steps)
 
 
-def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:
+def _check_eval_every(eval_every: int | Sequence[int] | None, train_steps: int) -> int | list[int]:
     """The interval, or the steps themselves."""
     if eval_every is None:
-        return max(1, -(-num_steps // EVALUATIONS))
+        return max(1, -(-train_steps // EVALUATIONS))
     if isinstance(eval_every, Sequence) and not isinstance(eval_every, str):
         steps = [
             check_count(f"sweep(eval_every=...)[{index}]", step, unit="optimizer updates")
             for index, step in enumerate(eval_every)
         ]
-        if not steps or steps[-1] > num_steps or any(late <= early for early, late in itertools.pairwise(steps)):
+        if not steps or steps[-1] > train_steps or any(late <= early for early, late in itertools.pairwise(steps)):
             raise ValueError(
-                f"`sweep(eval_every=...)` given as a sequence must hold increasing steps up to num_steps={num_steps}, "
-                f"got {show(list(eval_every))}."
+                "`sweep(eval_every=...)` given as a sequence must hold increasing steps up to "
+                f"train_steps={train_steps}, got {show(list(eval_every))}."
             )
         return steps
     every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
-    if every > num_steps:
+    if every > train_steps:
         raise ValueError(
-            f"`sweep(eval_every=...)` must be at most num_steps={num_steps}, got {every}. "
-            "For one evaluation at the end give num_steps."
+            f"`sweep(eval_every=...)` must be at most train_steps={train_steps}, got {every}. "
+            "For one evaluation at the end give train_steps."
         )
     return every
 
@@ -363,7 +365,7 @@ def check_seconds(seconds: object) -> float:
     return check_number("sweep(checkpoint_seconds=...)", seconds, rule=rule, accept=lambda x: x >= 0)
 
 
-def _check_mesh(mesh: Mesh | None) -> Mesh | None:
+def check_mesh(mesh: Mesh | None) -> Mesh | None:
     """The mesh with auto axes, or None for one device."""
     made = lane_mesh("sweep(mesh=...)", mesh)
     if made is not None and mesh is not None and "trial" not in made.axis_names:

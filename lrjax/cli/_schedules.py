@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .. import schedules
 from .._checks import show
 from .._types import Schedule
+from ..schedules import _FACTORIES as FACTORIES
+from ..schedules import _GROUPS as GROUPS
 from ..schedules import Durations
-from ..schedules._describe import known_steps
-from ..schedules._picture import plot_schedules
-from ..schedules._spec import FACTORIES, make, signature_text
+from ..schedules import _known_steps as known_steps
+from ..schedules import _make as make
+from ..schedules import _plot_schedules as plot_schedules
+from ..schedules import _signature_text as signature_text
 from ._load import UsageError, make_folder
 
 if TYPE_CHECKING:
@@ -40,10 +43,11 @@ def show_schedules(options: "Schedules") -> int:
 def _list(as_json: bool) -> None:
     from ._report import Printer, print_json
 
+    made = {name: FACTORIES[name] for names in GROUPS.values() for name in names}
     if as_json:
-        print_json({name: signature_text(name) for name in FACTORIES})
+        print_json({name: signature_text(make) for name, make in made.items()})
         return
-    Printer().schedules({name: (signature_text(name), factory.__doc__ or "") for name, factory in FACTORIES.items()})
+    Printer().schedules({name: (signature_text(make), make.__doc__ or "") for name, make in made.items()})
     Printer().say(f"Draw one: {EXAMPLE}")
 
 

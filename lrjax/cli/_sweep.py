@@ -12,11 +12,11 @@ import numpy as np
 
 from .._checks import MAX_TRIALS, Mode, check_mode, show
 from .._failure import SearchInterrupted
+from .._progress import Progress
 from .._sweeps import (
     BestTrial,
     StopDiverged,
     SuccessiveHalving,
-    SweepProgress,
     SweepResult,
     plot_sweep,
     sweep,
@@ -43,9 +43,9 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
     folder = make_folder(options.out)
     interrupted = False
 
-    def check_metric(event: SweepProgress) -> None:
-        if event.evaluation is not None and options.metric not in event.evaluation.metrics:
-            names = ", ".join(event.evaluation.metrics)
+    def check_metric(event: Progress) -> None:
+        if event.rows and options.metric not in event.metrics:
+            names = ", ".join(event.metrics)
             raise UsageError(f"`--metric` must be one of {names}, got {show(options.metric)}.")
 
     try:
@@ -54,7 +54,7 @@ def run_sweep(options: "Sweep") -> Callable[[], int]:
             functools.partial(function, **fixed) if fixed else function,
             grid,
             key=key,
-            num_steps=options.steps,
+            train_steps=options.steps,
             num_seeds=options.seeds,
             eval_every=options.eval_every,
             executor=load_executor(options.executor),
@@ -261,7 +261,7 @@ def _document(
         "best": None if best is None else {**best._asdict(), "metric": options.metric, "optimizer": call},
         "trials": result.num_trials,
         "seeds": result.num_seeds,
-        "steps": result.num_steps,
+        "steps": result.train_steps,
         "diverged": int((result.diverged_at >= 0).sum()),
         "stopped": int((result.stopped_at >= 0).sum()),
         "updates": result.execution.updates,

@@ -96,7 +96,7 @@ def _contents() -> dict[str, Any]:
     names = sorted({*EXAMPLES, *PAIRS.values()})
     return {
         "version": __version__,
-        "groups": {title: words.split() for title, words in GROUPS.items()},
+        "groups": GROUPS,
         "controls": {name: controls(name) for name in names},
         "examples": {name: to_spec(read_schedule({"name": name, **spec})) for name, spec in EXAMPLES.items()},
         "example_steps": EXAMPLE_STEPS,

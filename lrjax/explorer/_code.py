@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ..schedules._spec import FACTORIES
+from ..schedules import _FACTORIES as FACTORIES
 
 
 def python_line(spec: Mapping[str, Any]) -> str:

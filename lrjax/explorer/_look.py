@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._types import Float
+from ..schedules import _FACTORIES as FACTORIES
+from ..schedules import _values_at as evaluate
 from ..schedules import describe, to_spec, validate
-from ..schedules._describe import evaluate
-from ..schedules._spec import FACTORIES
 from ._code import optimizer_line, python_line
 from ._controls import PAIRS
 from ._paths import MAX_STEPS
