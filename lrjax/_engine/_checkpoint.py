@@ -10,6 +10,7 @@ from .._checks import describe, name_of, path_of, show
 from .._trees import first_leaf_difference, leaves_by_path
 from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import to_arrays
+from ._experiment import Checkpoint
 from ._optimizer import build_optimizer
 from ._promotion import strengthen, type_of
 from ._seeds import draw_seeds
@@ -19,22 +20,6 @@ from ._weak import JittedFor
 
 _PROBES = (1e-4, 1e-2, 1.0)
 """Learning rates that show which leaves of an optimizer's state hold them."""
-
-
-class Checkpoint(NamedTuple):
-    """Where trials start, instead of from the task's own parameters.
-
-    Attributes:
-      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
-      opt_state: of the parameters that train.
-      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
-        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
-    """
-
-    params: Params
-    model_state: ModelState
-    opt_state: PyTree
-    lr_leaves: tuple[int, ...]
 
 
 def check_checkpoint(

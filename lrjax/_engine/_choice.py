@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from .._settings import current_settings
 from .._types import PyTree
 from ._devices import first_device
+from ._executor import Chunked, Executor
 from ._memory import memory_budget
-from ._programs import Chunked, Executor
 from ._trial import SeedData, TrialSpec, init_trial, train_step
 from ._weak import WeakCache
 

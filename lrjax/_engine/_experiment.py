@@ -12,7 +12,6 @@ from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._accumulation import Accumulation, find_accumulation
-from ._checkpoint import Checkpoint
 from ._data import (
     check_batches_finite,
     check_prefix,
@@ -35,6 +34,22 @@ DEFAULT_SEEDS = 3
 
 EXAMPLE_LR = 1e-3
 """Of a trial that is only looked at: small, so that its numbers stay ordinary."""
+
+
+class Checkpoint(NamedTuple):
+    """Where trials start, instead of from the task's own parameters.
+
+    Attributes:
+      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
+      opt_state: of the parameters that train.
+      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
+        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    lr_leaves: tuple[int, ...]
 
 
 class Experiment(NamedTuple):

@@ -14,8 +14,9 @@ from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
 from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution
+from ._executor import Chunked, Executor
 from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
-from ._programs import Chunked, Executor, Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
+from ._programs import Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
 from ._sharding import Shardings, lead, shardings_like, shardings_of
 from ._source import BatchSource, Block
 from ._trial import EvalData, SeedData, TrialSpec, TrialState
@@ -257,8 +258,8 @@ class Engine:
 
         settings = jax.tree.map(widen, setting)
         states = self._shard_shapes(self.state_shapes(settings))
-        if self.mesh is not None:
-            settings = jax.tree.map(lambda leaf: _sharded(self.mesh, leaf, lane_spec(self.mesh)), settings)
+        if (mesh := self.mesh) is not None:
+            settings = jax.tree.map(lambda leaf: _sharded(mesh, leaf, lane_spec(mesh)), settings)
         return self.arguments(kind, settings, states, 0, self.example_block() if kind == "advance" else None)
 
     def example_block(self) -> Block:

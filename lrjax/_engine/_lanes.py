@@ -9,7 +9,6 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._devices import Rows, lane_order, narrowest, to_host
 from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
-from ._lane_engine import Engine
 from ._programs import Kind, key_impl
 from ._sharding import place
 from ._source import Block
@@ -42,7 +41,7 @@ class Lanes(Protocol):
         ...
 
 
-def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
+def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
     """Lanes for some rows.
 
     Args:
@@ -60,7 +59,7 @@ def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState |
 class ProgramLanes:
     """Lanes in one compiled program; see `Lanes`."""
 
-    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
         self._first_width = rows.shape[1]
         self._settings = self._place_settings()
@@ -143,7 +142,7 @@ def _plain(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _typed(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
+def _typed(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
     """Numbers that were typed PRNG keys as such again."""
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
@@ -158,7 +157,7 @@ def _typed(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> T
 class HostLanes:
     """Lanes trained one after the other by a loop on the host; see `Lanes`."""
 
-    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
         self._states: dict[tuple[int, int], TrialState] = {}
         for seed, row in np.argwhere(rows >= 0).tolist():

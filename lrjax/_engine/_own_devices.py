@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 
 from .._types import PyTree
 from ._choice import Choice
-from ._programs import Executor
+from ._executor import Executor
 from ._sharding import sharding_of
 from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, update_with_loss
 

@@ -14,6 +14,7 @@ from ._choice import Probe, choose_executor, step_facts
 from ._data import stack_leaves
 from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
 from ._execution import Execution
+from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._host_loop import compile_step, run_on_host
 from ._memory import (
@@ -26,7 +27,7 @@ from ._memory import (
     program_bytes,
     show_bytes,
 )
-from ._programs import Chunked, Executor, Program, Shared, compile_program
+from ._programs import Program, Shared, compile_program
 from ._trial import SeedData, TrialRecord
 
 MAP_SECONDS = 0.5

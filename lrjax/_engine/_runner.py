@@ -15,14 +15,13 @@ from .._types import Float, Int, Key, OptimizerFactory, PyTree
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
 from ._carried import NO_LANES, LaneStates, ProgramSlot
-from ._checkpoint import Checkpoint
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
-from ._experiment import EXAMPLE_LR, Experiment, Reference, measure_reference, prepare
+from ._executor import Executor, check_executor
+from ._experiment import EXAMPLE_LR, Checkpoint, Experiment, Reference, measure_reference, prepare
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
-from ._programs import Executor, check_executor
 from ._rounds import Rounds
 from ._task import Task, check_task
 from ._unmoved import Unmoved, why_unmoved
@@ -99,7 +98,8 @@ class LaneRunner:
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
         self.where, self.task, self.key = where, task, check_key(f"{where}(key=...)", key)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
-        self._asked, self._asked_mesh = self.executor, mesh
+        self._asked: Executor = self.executor
+        self._asked_mesh = mesh
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.longest, self.log, self.states = longest, BatchLog(), NO_LANES
@@ -149,7 +149,7 @@ class LaneRunner:
         record = rounds.run(hyperparameters)
         self._last, self.executor = rounds.experiment, rounds.executor
         done = self._last.accumulation.done(self._last.spec.horizons[-1])
-        metrics = {name: np.moveaxis(values, -1, 0) for name, values in record.metrics.items()}
+        metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
         diverged = np.where(record.diverged_at < 0, record.diverged_at, done[record.diverged_at])
         return Round(metrics, diverged, done[list(self._last.spec.horizons)], reference)
 
@@ -161,9 +161,7 @@ class LaneRunner:
         if known not in self._sampled:
             experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches, example=example)
             reference = measure_reference(experiment)
-            executor, mesh = self._asked, self.mesh
-            if self._loop is not None:
-                executor, mesh = self._loop.executor, None
+            executor, mesh = self._placement(self._asked)
             rounds = Rounds(experiment, executor, mesh, self.execution, self._reporter.advance, self._loop is not None)
             self._sampled[known] = rounds, reference
         return self._sampled[known]
@@ -197,6 +195,10 @@ class LaneRunner:
             return experiment
         self.execution.reason, self.execution.devices = self._loop.reason, 1
         return experiment.keep_shardings()
+
+    def _placement(self, executor: Executor) -> tuple[Executor, Mesh | None]:
+        """How lanes run, and on which devices."""
+        return (executor, self.mesh) if self._loop is None else (self._loop.executor, None)
 
     # Lanes that are trained on.
 
@@ -288,7 +290,7 @@ class LaneRunner:
         seeds, width = shape = fitting[0]
         if shape not in self._slots:
             experiment = self.carried
-            executor, mesh = (self.executor, self.mesh) if self._loop is None else (self._loop.executor, None)
+            executor, mesh = self._placement(self.executor)
             self._slots[shape] = ProgramSlot(
                 experiment,
                 executor,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,11 @@ from .._trees import first_difference
 from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
 from ._promotion import Types, promote_weak, strengthen, type_of, with_types
-from ._task import Task
 from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
 
 
 def draw_seeds(
-    task: Task, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
+    task: Any, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
 ) -> tuple[tuple[SeedData, ...], tuple[bool, ...]]:
     """Draw the parameters of every seed and check them.
 
@@ -61,7 +61,7 @@ def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
     return init_key, data_key, train_key
 
 
-def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
+def _initialise(task: Any, key: Key) -> tuple[Params, PyTree]:
     made = task.init(key) if callable(task.init) else task.init
     if not task.has_state:
         return _checked_params(made), ()
@@ -130,7 +130,7 @@ def _checked_params(params: Params) -> Params:
     return params
 
 
-def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
+def _trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
     if task.step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))

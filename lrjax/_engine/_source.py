@@ -19,7 +19,6 @@ from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
-from ._task import Task
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -68,7 +67,7 @@ class BatchSource:
       ValueError: the task gives no batches from a later step on.
     """
 
-    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
+    def __init__(self, task: Any, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
         self.shared = task.stream is not None
         self.log = BatchLog() if log is None else log
@@ -234,7 +233,7 @@ CHECKED_STEPS = 8
 """Steps on which random access is compared with the batches in their order."""
 
 
-def _is_in_the_call(task: Task) -> bool:
+def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
     if task.stream is not None:
         return task.arrays is task.stream.source
@@ -242,7 +241,7 @@ def _is_in_the_call(task: Task) -> bool:
     return isinstance(sampler, EpochSampler) and task.arrays is sampler.arrays
 
 
-def _check_access(task: Task, key: Key, steps: int) -> None:
+def _check_access(task: Any, key: Key, steps: int) -> None:
     """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
     middle = steps // 2
     every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))

@@ -13,8 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import EvalSet
-from ._optimizer import TRACER_ERRORS, build_optimizer, extra_arguments, places
-from ._promotion import carried_difference
+from ._optimizer import TRACER_ERRORS, build_optimizer, carried_difference, extra_arguments, places
 from ._sharding import Shardings, constrain
 
 
@@ -67,7 +66,7 @@ class SeedData(NamedTuple):
     first_step: Int[Array, ""]
     key: Key
     opt_state: PyTree = None
-    data_key: Key | None = None
+    data_key: PyTree = None
 
 
 class EvalData(NamedTuple):
