@@ -56,11 +56,9 @@ if _typing.TYPE_CHECKING:
     from ._search import SearchWarningName as SearchWarningName
     from ._search import plan_search as plan_search
     from ._search import search_lr as search_lr
-    from ._sweeps import BestTrial as BestTrial
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
     from ._sweeps import SweepResult as SweepResult
-    from ._sweeps import Zipped as Zipped
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
@@ -82,11 +80,9 @@ _LATER = {
         "search_lr",
     ),
     "._sweeps": (
-        "BestTrial",
         "StopDiverged",
         "SuccessiveHalving",
         "SweepResult",
-        "Zipped",
         "sweep",
         "zipped",
     ),

@@ -239,12 +239,11 @@ CALLS: dict[str, Call] = {
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
-    "integrations.find_lr_for_step": Call(
-        lrjax.integrations.find_lr_for_step,
-        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY, "num_steps": 2}
-        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}}
-        | {**RANGE, "executor": "loop", "num_seeds": 1, "refine": None, "extend_range": False, "throw": False},
-        within_range,
+    "integrations.step_task": Call(
+        lrjax.integrations.step_task,
+        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES}
+        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}},
+        a_task,
         slow=True,
     ),
     # what searches are made of
@@ -287,7 +286,6 @@ CALLS: dict[str, Call] = {
     ),
     "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"train_steps": 100}),
     "zipped": Call(lrjax.zipped, {"learning_rate": [0.1, 0.2], "momentum": [0.1, 0.2]}),
-    "Zipped": Call(lrjax.Zipped, {"values": {"learning_rate": [0.1, 0.2]}}),
     "find_window": Call(
         lrjax.find_window,
         {"curve": FOUND.curve, "literal": False},
@@ -383,7 +381,6 @@ CALLS: dict[str, Call] = {
 
 RESULTS = (
     "AutoResult",
-    "BestTrial",
     "Execution",
     "LRFinderResult",
     "LRWarning",
