@@ -32,11 +32,7 @@ def check_checkpoint(
     opt_state: PyTree,
     model_state: ModelState | None,
 ) -> Checkpoint:
-    """The checkpoint as strong JAX arrays.
-
-    Raises:
-      TypeError, ValueError: it is not of this task and optimizer; the message names the first leaf that differs.
-    """
+    """The checkpoint as strong JAX arrays."""
     if not task.has_state and model_state is not None:
         raise ValueError(
             f"`{where}(model_state=...)` must be None for a task without a state, got {show(model_state)}. "
@@ -86,23 +82,7 @@ def _like(
     any_dtype: tuple[int, ...] = (),
     ignored: tuple[str, ...] = (),
 ) -> PyTree:
-    """The leaves of one tree in the structure of another, found by their paths.
-
-    Args:
-      where: the argument's name, for messages.
-      expected: arrays or their shapes.
-      given: the tree that must be like it.
-      what: for messages.
-      any_dtype: positions of leaves whose dtype does not matter.
-      ignored: ends of the paths of leaves that may be there in addition: an optimizer of all parameters has moments
-        of the frozen ones too.
-
-    Returns:
-      Strong arrays.
-
-    Raises:
-      ValueError: a leaf is missing, of another shape or dtype, or too many.
-    """
+    """The leaves of one tree in the structure of another, found by their paths."""
     given = strengthen(to_arrays(where, given))
     problem = first_leaf_difference(expected, given, any_dtype=any_dtype, ignored=ignored, unbox=True)
     if problem:

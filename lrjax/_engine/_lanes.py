@@ -1,6 +1,6 @@
 """The lanes of one wave: begun or loaded, advanced block by block, evaluated, and compacted when some stop."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,41 +15,8 @@ from ._source import Block
 from ._trial import TrialState
 
 
-class Lanes(Protocol):
-    """What a wave of lanes can do."""
-
-    rows: Rows
-
-    def advance(self, block: Block) -> None:
-        """Train on a block."""
-        ...
-
-    def evaluate(self) -> tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]:
-        """Metrics, and the first step that diverged (-1 none), for every trial of the family; nan for others."""
-        ...
-
-    def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
-        """Drop the lanes that are not alive."""
-        ...
-
-    def state(self) -> TrialState:
-        """Everything to go on from, with the axes of `rows`: arrays of the devices, or of the host."""
-        ...
-
-    def wait(self) -> None:
-        """Until all that was asked for is done."""
-        ...
-
-
-def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
-    """Lanes for some rows.
-
-    Args:
-      engine: what they share.
-      settings: of the family, leading trial axis.
-      rows: which trial each row holds.
-      state: what an earlier `state()` gave for the same rows; None begins at step 0.
-    """
+def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> "Lanes":
+    """Lanes for some rows."""
     if state is not None:
         state = _typed(engine, settings, rows, state)
     kind = HostLanes if engine.executor == "loop" else ProgramLanes
@@ -228,3 +195,7 @@ class HostLanes:
 
 def _seed_of(tree: PyTree, seed: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""

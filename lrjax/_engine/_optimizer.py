@@ -31,11 +31,7 @@ _HINTS = {  # what to do about the Optax function in which it failed
 
 
 def check_factory(where: str, make_optimizer: object) -> None:
-    """Raise unless `make_optimizer` looks like a function of a learning rate.
-
-    Raises:
-      TypeError: it is an optimizer already (`optax.adam(1e-3)`), not callable, or takes other arguments.
-    """
+    """Raise unless `make_optimizer` looks like a function of a learning rate."""
     if isinstance(make_optimizer, optax.GradientTransformation) or hasattr(make_optimizer, "update"):
         raise TypeError(
             f"`{where}` must be a function of the learning rate, got an optimizer that already has one. "
@@ -52,18 +48,7 @@ def check_factory(where: str, make_optimizer: object) -> None:
 
 
 def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> optax.GradientTransformationExtraArgs:
-    """Call the factory with traced numbers.
-
-    Args:
-      make_optimizer: function of one argument, a learning rate (or a pytree of hyperparameters).
-      hyperparameters: the traced argument, float32 leaves of shape ().
-
-    Returns:
-      The transformation, taking extra arguments (`value`, `grad`, `value_fn`).
-
-    Raises:
-      TypeError: the factory branches in Python on the traced number, or returns something else.
-    """
+    """Call the factory with traced numbers."""
     names = list(hyperparameters) if isinstance(hyperparameters, Mapping) else []
     what = "traced hyperparameters" if names not in ([], ["learning_rate"]) else "a traced learning rate"
     with _explained(make_optimizer, what):

@@ -28,13 +28,6 @@ def promote_weak(types: Types, step: Callable[[Types], Sequence[jax.ShapeDtypeSt
     """The types under which a loop carries its state.
 
     A weak type gives way to what the step makes of it, as in `jax.lax.scan`; a strong one stays as it is.
-
-    Args:
-      types: of the state before the first step.
-      step: from the state's types before a step to those after it.
-
-    Returns:
-      The types; the step may still return others for strong ones.
     """
     while True:
         after = tuple(_promoted(before, later) for before, later in zip(types, step(types), strict=True))

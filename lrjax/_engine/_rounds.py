@@ -96,14 +96,7 @@ class Rounds:
         self._placed: dict[Any, Any] = {}
 
     def run(self, settings: PyTree) -> TrialRecord:
-        """Train and evaluate one lane for each entry of every seed.
-
-        Args:
-          settings: arrays with a leading trial axis; for a search over lrs, one vector.
-
-        Returns:
-          Records with the axes (seeds, trials, ...), in the order given.
-        """
+        """Train and evaluate one lane for each entry of every seed."""
         settings = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), settings)
         count = _count(settings)
         self.width = self.width or count
@@ -212,11 +205,7 @@ class Rounds:
         return compiled
 
     def _executable(self, arguments: tuple) -> Any:
-        """The compiled program.
-
-        Raises:
-          MemoryError: it would not fit.
-        """
+        """The compiled program."""
         compiled = self._compile(arguments)
         if compiled in self._admitted:
             return compiled
@@ -246,13 +235,7 @@ class Rounds:
         self.execution.notes.append(f"{before} with {at_once} lanes at once {reason}: went on with {self.executor}.")
 
     def memory_model(self, *, chunked: bool = False) -> MemoryModel:
-        """Bytes on one device against lanes, from compiling programs of two and of four lanes.
-
-        Args:
-          chunked: of a chunk of one seed's lanes, whatever the executor; else of all seeds' lanes under `vmap`.
-
-        Of a task that uses several devices by itself: of one step, the only program that there is.
-        """
+        """Bytes on one device against lanes, from compiling programs of two and of four lanes."""
         spec, dtype, evaluation = self.experiment.spec, self.experiment.dtype, self.experiment.evaluation
         if self._own_devices:
             return MemoryModel(program_bytes(compile_step(spec, jnp.zeros((), dtype), self.experiment.seeds[0])), 0)

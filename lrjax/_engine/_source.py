@@ -150,14 +150,7 @@ class BatchSource:
         return Block(start, count, batches, position)
 
     def read_again(self, step: int) -> int:
-        """Compare the batches before `step` with those that were read, for a minute at most.
-
-        Returns:
-          The step until which that was done.
-
-        Raises:
-          ValueError: they are others.
-        """
+        """Compare the batches before `step` with those that were read, for a minute at most."""
         if self.log is None:
             return step
         deadline = time.monotonic() + REREAD_SECONDS
@@ -317,11 +310,7 @@ class ReadAhead:
             self.steps_at_once = max(1, min(self._length, int(CALL_SECONDS / max(seconds, 1e-9))))
 
     def __call__(self) -> Block:
-        """The next block.
-
-        Raises:
-          Whatever reading it raised.
-        """
+        """The next block."""
         block = self._blocks.get()
         if isinstance(block, BaseException):
             raise block
@@ -342,13 +331,7 @@ class ReadAhead:
 
 
 def check_divides(batches: Batch, axis: int, parts: int) -> None:
-    """Raise unless the examples of a batch can be spread over the mesh's "data" axis.
-
-    Args:
-      batches: of one step, or of one step of every seed.
-      axis: the axis of the examples.
-      parts: devices along "data".
-    """
+    """Raise unless the examples of a batch can be spread over the mesh's "data" axis."""
     for leaf in jax.tree.leaves(batches):
         if leaf.ndim > axis and leaf.shape[axis] % parts:
             raise ValueError(

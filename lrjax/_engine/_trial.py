@@ -223,12 +223,7 @@ def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: Eva
 def mean_over_batches(
     metrics: Sequence[dict[str, Array]], shares: Sequence[Array] | None
 ) -> dict[str, Float[Array, ""]]:
-    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none.
-
-    Args:
-      metrics: for each group of batches, name -> values of shape (batches,).
-      shares: for each group, the shares of its batches, 1 in all; None: as the metric "weight" says.
-    """
+    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none."""
     names = list(metrics[0])
     for other in metrics:
         if set(other) != set(names):
