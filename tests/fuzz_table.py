@@ -239,12 +239,11 @@ CALLS: dict[str, Call] = {
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
-    "integrations.find_lr_for_step": Call(
-        lrjax.integrations.find_lr_for_step,
-        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY, "num_steps": 2}
-        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}}
-        | {**RANGE, "executor": "loop", "num_seeds": 1, "refine": None, "extend_range": False, "throw": False},
-        within_range,
+    "integrations.step_task": Call(
+        lrjax.integrations.step_task,
+        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES}
+        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}},
+        a_task,
         slow=True,
     ),
     # what searches are made of

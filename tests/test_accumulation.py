@@ -8,7 +8,7 @@ import pytest
 from tiny import check_message
 
 import lrjax
-from lrjax.integrations import find_lr_for_step
+from lrjax.integrations import step_task
 
 KEY = jax.random.key(0)
 K = 4
@@ -122,9 +122,8 @@ def own_step(num_steps):
 
     state = {"w": jnp.zeros(2), "opt": optimizer.init(jnp.zeros(2))}
     batches, options = list(X.reshape(-1, 4, 2)), {"num_seeds": 1, "refine": None, "executor": "map"}
-    return find_lr_for_step(
-        step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, num_steps=num_steps, **options
-    )
+    task = step_task(step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr)
+    return lrjax.find_lr(task, task.set_lr, key=KEY, num_steps=num_steps, **options)
 
 
 CASES = {

@@ -249,7 +249,7 @@ VERBS = [
     lrjax.auto,
     lrjax.find_lr,
     lrjax.find_warnings,
-    lrjax.integrations.find_lr_for_step,
+    lrjax.integrations.step_task,
     lrjax.peak_for,
     lrjax.plan_search,
     lrjax.preview_lr,

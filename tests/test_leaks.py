@@ -117,7 +117,8 @@ def step_of_ones_own(task, make_optimizer):
     batches = list(task.sample_batches(KEY, 4))
     evaluate = lambda state: task.loss_fn(state["w"], X[:8], None)  # noqa: E731
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
-    lrjax.integrations.find_lr_for_step(step, state, batches, evaluate, put_lr, executor="map", **SMALL)
+    own = lrjax.integrations.step_task(step, state, batches, evaluate, put_lr)
+    lrjax.find_lr(own, own.set_lr, executor="map", **SMALL)
 
 
 def train_scheduled(task, make_optimizer):
@@ -138,7 +139,7 @@ VERBS = {
     "range_test": range_test,
     "refind_lr": refind,
     "plans": plan,
-    "find_lr_for_step": step_of_ones_own,
+    "step_task": step_of_ones_own,
     "scheduled": train_scheduled,
 }
 QUICK = ("find_lr map", "find_lr loop", "sweep map", "sweep loop", "refind_lr", "range_test")

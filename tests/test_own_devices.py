@@ -378,7 +378,7 @@ def nnx_losses(mesh: Mesh | None) -> dict[str, Any]:
 
 def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
     """A step on a state that is spread over devices, or one of `pmap`; else on one device."""
-    from lrjax.integrations import find_lr_for_step
+    from lrjax.integrations import step_task
 
     def step(state: Any, batch: Any) -> Any:
         grads = jax.grad(BASE().loss_fn)(state["params"], batch, None)
@@ -395,18 +395,15 @@ def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
 
     state = {"params": BASE().init(jax.random.key(0)), "lr": jnp.zeros(())}
     batches = BASE().sample_batches(jax.random.key(1), 8)
-    result = find_lr_for_step(
+    task = step_task(
         step_of_parts if by_pmap else step,
         state if mesh is None else put(state, mesh, 1) | {"lr": jnp.zeros(())},
         [jax.tree.map(lambda leaf, i=i: leaf[i], batches) for i in range(8)],
         lambda state: BASE().loss_fn(state["params"], BASE().eval_batches[0], None),
         lambda state, lr: state | {"lr": lr},
-        num_steps=4,
-        num_seeds=1,
-        refine=None,
-        throw=False,
     )
-    return told(result)
+    options = {"num_steps": 4, "num_seeds": 1, "refine": None, "throw": False}
+    return told(lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), **options))
 
 
 def run_example() -> dict[str, Any]:

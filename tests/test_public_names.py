@@ -186,13 +186,13 @@ def test_the_integrations_room_imports_no_ecosystem():
     code = "import sys, lrjax.integrations as i; print([m for m in ('flax', 'equinox', 'keras') if m in sys.modules], "
     code += "[n for n in vars(i) if n[0] != '_'])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
-    assert output.stdout.strip() == "[] ['find_lr_for_step']"
+    assert output.stdout.strip() == "[] ['StepTask', 'step_task']"
 
 
 INTEGRATIONS = {
     "flax": ["linen_task", "nnx_task", "optimizer_with_lr", "train_state_with_lr"],
     "equinox": ["task"],
-    "keras": ["LRSchedule", "find_lr", "optimizer_factory", "set_lr", "task"],
+    "keras": ["LRSchedule", "optimizer_factory", "set_lr", "task"],
     "plain": ["loss_task", "pair_task"],
     "data": ["epochs"],
 }
@@ -219,6 +219,7 @@ def _integration(name):
 def test_rooms_are_attributes_before_anybody_imports_them():
     code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_finder, lrjax.explorer.explore, lrjax.cli.main; "
     code += "lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
+    code += "lrjax.experimental.piecewise, lrjax.integrations.step_task; print('demos' in dir(lrjax))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert (output.stdout, output.stderr) == ("True\n", "")
 

@@ -131,7 +131,8 @@ def stepped_lr(task, executor):
     state = {"w": np.zeros(2, np.float32), "lr": np.float32(0)}
     options = {"executor": executor, "min_lr": 1e-3, "max_lr": 1.0, **SMALL}
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
-    return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
+    task = lrjax.integrations.step_task(step, state, list(x), evaluate, put_lr)
+    return [lrjax.find_lr(task, task.set_lr, **options).lr]
 
 
 def peak_of(schedule, total_steps):

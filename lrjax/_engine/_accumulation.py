@@ -189,7 +189,7 @@ def _optimizer_step(spec: TrialSpec, params: Params) -> tuple[Callable, Callable
 def _own_step(spec: TrialSpec) -> tuple[Callable, Callable]:
     """The arrays with a learning rate in them, and a step."""
     step_fn, put_lr = cast(Any, spec.step_fn), cast(Any, spec.make_optimizer)
-    return lambda lr, arrays: put_lr(lr)(arrays), lambda lr, arrays, batch: step_fn(arrays, batch)
+    return lambda lr, arrays: put_lr(lr)(arrays), lambda lr, arrays, batch: step_fn(arrays, batch)[0]
 
 
 def _accumulators(state: PyTree) -> list[Any]:

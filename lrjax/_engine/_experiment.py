@@ -132,7 +132,7 @@ def prepare(
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
-        if index == 0 and task.stream is None:
+        if index == 0 and task._stream is None:
             check_prefix(task.sample_batches, seed.data_key, batches, num_steps)
         check_batches_finite(batches)
         seeds.append(seed._replace(batches=batches, opt_state=opt_state))
@@ -165,7 +165,7 @@ def make_spec(
         has_state=task.has_state,
         trainable=trainable,
         horizons=horizons,
-        step_fn=task.step_fn,
+        step_fn=task._step_fn,
     )
 
 
@@ -281,16 +281,16 @@ def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -
     Raises:
       TypeError, ValueError: no number of seeds, or more than the data allow.
     """
-    if task.stream is not None:
-        task.stream.require(num_steps)
+    if task._stream is not None:
+        task._stream.require(num_steps)
     if num_seeds is None:
         return task.seeds_available(num_steps, DEFAULT_SEEDS)
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
     if allowed < wanted:
         reason, advice = "the task's max_seeds", "Leave num_seeds out"
-        if task.stream is not None:
-            reason, advice = f"each takes {num_steps} training batches of its own", task.stream.endless
+        if task._stream is not None:
+            reason, advice = f"each takes {num_steps} training batches of its own", task._stream.endless
         raise ValueError(
             f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. {advice}, or fewer seeds."
         )

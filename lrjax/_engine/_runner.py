@@ -330,13 +330,13 @@ def _first(hyperparameters: PyTree) -> PyTree:
 
 def _check_batches(where: str, task: Task) -> None:
     """A search reads the batches of any step, again for every rung."""
-    if task.stream is None and task.batches_between is None:
+    if task._stream is None and task.batches_between is None:
         raise ValueError(
             f"`{where}(task=...)` must give batches from any step on, since lanes are carried on from rung to rung. "
             "Use Task.from_arrays, or give Task(batches_between=...), a function of (key, start, stop); "
             "budget=0 does without."
         )
-    if task.stream is not None and not task.stream.resumes:
+    if task._stream is not None and not task._stream.resumes:
         raise ValueError(
             f"`{where}(task=...)` must be able to read the same batches again for every rung, and `Task.from_batches` "
             "was given an iterator, or a loader that may give others the next time. Give a list, a Grain iterator or a "

@@ -132,7 +132,7 @@ def _checked_params(params: Params) -> Params:
 
 def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
-    if task.step_fn is not None:
+    if task._step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))
     floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
     if not any(floating):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_signature, name_of, show
+from .._checks import attribute, check_signature, name_of, show
 from .._types import Batch, Key, PyTree
 from ._data import check_arrays, check_like_first, stack_batches
 
@@ -78,6 +78,16 @@ class BatchStream:
             if signature is not None:
                 raise TypeError(f"`{where}` must be an iterable or `{FACTORY}`, got `{name_of(source)}{signature}`.")
             first: Iterator[Batch] = itertools.chain.from_iterable(self._epoch(e) for e in itertools.count())
+        elif isinstance(source, dict) or attribute(source, "shape") is not None:
+            raise TypeError(
+                f"`{where}` must be an iterable of batches, got {type(source).__name__} (one batch?). Put batches into "
+                "a list (an array with a leading step axis: list(array)), or use Task.from_arrays for whole arrays."
+            )
+        elif not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
+            raise TypeError(
+                f"`{where}` must be an iterable of batches or a function of the epoch that returns one, got "
+                f"{show(source)} ({type(source).__name__})."
+            )
         else:
             first = iter(cast(Iterable[Batch], source))
         self.is_iterator = not self.by_epoch and first is source

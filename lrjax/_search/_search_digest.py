@@ -36,7 +36,7 @@ def describe_search(setup: Setup, course: Course) -> dict[str, Any]:
         mesh=setup.mesh,
         seeds=setup.seeds,
         first_batches=source.first,
-        arrays=task.arrays,
+        arrays=task._arrays,
         shared=source.shared,
         evaluation=setup.evaluation,
     )

@@ -285,7 +285,7 @@ def make_setup(
             mesh=mesh,
             seeds=seeds,
             first_batches=source.first,
-            arrays=task.arrays,
+            arrays=task._arrays,
             shared=source.shared,
             evaluation=evaluation,
         )
