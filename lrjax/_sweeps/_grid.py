@@ -64,7 +64,7 @@ def zipped(**values: Any) -> Zipped:
 
 
 class Family(NamedTuple):
-    """Trials whose settings have one structure, so that one program runs them; each leaf has a leading axis over them."""
+    """Trials whose settings have one structure, so that one program runs them; leaves have a leading axis over them."""
 
     trials: Int[np.ndarray, " family"]
     settings: PyTree
