@@ -293,7 +293,6 @@ KNOWN: dict[str, set[str]] = {
         "_search._result <-> _search._search_picture",
     },
     "arrows": {
-        "_search -> _sweeps",
     },
     "private_imports": {
         "experiments/benchmark/defaults.py",
