@@ -292,8 +292,7 @@ KNOWN: dict[str, set[str]] = {
         "_search._range_test <-> _search._range_test_picture",
         "_search._result <-> _search._search_picture",
     },
-    "arrows": {
-    },
+    "arrows": {},
     "private_imports": {
         "experiments/benchmark/defaults.py",
         "tests/fuzz_table.py",
