@@ -16,6 +16,7 @@ import pytest
 from batch_norm import BatchNorm, batch_norm
 from doors import budgeted
 from jax.sharding import Mesh
+from lanes import SampledRounds
 from marks import slow
 from problems import quadratic, regression
 from tiny import check_message
@@ -131,9 +132,8 @@ def test_a_stateful_task_is_measured_against_learning_rate_0():
     few = trainer.runner.initial_loss(1, 5)
     many = trainer.runner.initial_loss(2, 12)
     for losses, seeds, steps in ((few, 1, 5), (many, 2, 12)):
-        runner = LaneRunner("test", STATEFUL, optax.adam, key=KEY, num_seeds=seeds, executor="map")
-        _, reference = runner.rounds((steps,), seeds)
-        np.testing.assert_allclose(losses, reference.initial_loss, rtol=1e-6)
+        runner = SampledRounds(STATEFUL, optax.adam, key=KEY, horizons=[steps], num_seeds=seeds, executor="map")
+        np.testing.assert_allclose(losses, runner.reference.initial_loss, rtol=1e-6)
 
 
 def test_lanes_that_do_not_fit_run_in_groups(monkeypatch):

@@ -10,12 +10,11 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from found import found, result_of, stage
+from found import Cost, found, result_of, stage
 from problems import curve_from
 
 import lrjax
 from lrjax import Execution
-from lrjax._search import Cost
 
 
 def with_seeds(result):

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from doors import sampled
+from lanes import SampledRounds
 from marks import slow
 
 import lrjax
@@ -18,7 +19,6 @@ from lrjax._engine import (
     MemoryModel,
     Program,
     Shared,
-    TrialRunner,
     _memory,
     _rounds,
     compile_program,
@@ -47,11 +47,11 @@ TASK = lrjax.Task(
 )
 
 
-def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> TrialRunner:
-    return TrialRunner("test", TASK, factory, key=KEY, horizons=(3,), num_seeds=num_seeds, executor=executor)
+def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> SampledRounds:
+    return SampledRounds(TASK, factory, key=KEY, horizons=[3], num_seeds=num_seeds, executor=executor)
 
 
-def bytes_of(runner: TrialRunner, executor: Any, lanes: int) -> int:
+def bytes_of(runner: SampledRounds, executor: Any, lanes: int) -> int:
     seeds = runner.experiment.seeds if executor == "vmap" else runner.experiment.seeds[:1]
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
     shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_flag, check_key, on_host, show
+from .._checks import check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
 from .._failure import LRNotFound, interruptible
 from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._checks import check_key, on_host
+from .._checks import check_key
 from .._curve import LossCurve
 from .._engine import NO_LANES, Executor, LaneRunner, ProgramSlot, Task
 from .._preview import PlannedRound, Preview
 from .._progress import Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer
