@@ -324,7 +324,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_resume.py",
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
-        "tests/test_tasks.py",
     },
     "second_paths": {
         "lrjax.Task is lrjax.integrations.equinox.Task is lrjax.integrations.plain.Task",
@@ -351,8 +350,6 @@ KNOWN: dict[str, set[str]] = {
         "_sweeps._sweep_setup.make_setup",
     },
     "long_files": {
-        "_engine/_runner.py",
-        "_engine/_source.py",
         "_engine/_task.py",
         "_engine/_trial.py",
         "_search/_find.py",
@@ -360,7 +357,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "sizes": {
         "lines",
-        "median file",
         "public names",
     },
 }
