@@ -20,13 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted
 from marks import slow
 from problems import regression
 from processes import finish, start, tell
 
 import lrjax
-from lrjax._engine import _source
-from lrjax._sweeps import _store
+from lrjax._engine import _source, _store
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def sweep(directory: Any = None, problem: lrjax.Task | None = None, **options: A
 
 def search(directory: Any = None, problem: lrjax.Task | None = None, **options: Any) -> Any:
     good = {"key": KEY, "train_steps": 200, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
-    return lrjax.search_lr(problem or task(), optax.sgd, directory=directory, **good | options)
+    return budgeted(problem or task(), optax.sgd, directory=directory, **good | options)
 
 
 @functools.cache
@@ -61,7 +61,7 @@ def task() -> lrjax.Task:
 
 
 RUNS: dict[str, Callable[..., Any]] = {"sweep": sweep, "search": search}
-VERBS = {"sweep": "sweep", "search": "search_lr"}
+VERBS = {"sweep": "sweep", "search": "find_lr"}
 both = pytest.mark.parametrize("kind", RUNS)
 
 
@@ -69,7 +69,7 @@ def bits(result: Any) -> Any:
     """All numbers of a result."""
     if isinstance(result, lrjax.SweepResult):
         return {name: values.tobytes() for name, values in result.metrics.items()}
-    return [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes()) for r in result.rungs], result.lr
+    return [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes()) for r in result.stages], result.lr
 
 
 @functools.cache
@@ -96,11 +96,11 @@ def die_at(count: int) -> Callable[[Any], None]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
-    save = _store.SweepStore.save
+    save = _store.Store.save
     monkeypatch.setattr(_source, "FIRST_STEPS", 1)
     monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
-    monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
+    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 LATE = {"sweep": 8, "search": 40}

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,8 @@ from ._trial import (
     init_trial,
     mean_over_batches,
     observe_step,
+    set_hyperparameters,
+    training_loss,
     update_with_loss,
     weights_to_evaluate,
 )
@@ -42,6 +44,8 @@ def _evaluate_one(
 begin_on_host = JittedFor(_begin)
 step_on_host = JittedFor(update_with_loss, donate_argnums=1)
 _observe = JittedFor(observe_step)
+_set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
+_loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
 _evaluate_batch = JittedFor(_evaluate_one)
 _finish = jax.jit(finish_record)
@@ -76,21 +80,17 @@ def run_on_host(
 def follow_on_host(
     spec: TrialSpec, hyperparameters: Iterable[PyTree], data: SeedData
 ) -> Iterator[tuple[Array, TrialState]]:
-    """One trial whose hyperparameters change at every step.
-
-    Args:
-      spec: what is fixed at compile time.
-      hyperparameters: one setting for each step.
-      data: the seed.
-
-    Yields:
-      The training loss before the update and the state after it, which the next step consumes.
-    """
+    """One trial whose hyperparameters change at every step."""
     state = None
+    returned = spec.step_fn is None or cast(Any, spec.step_fn).returns_loss
     for setting in hyperparameters:
-        state = begin_on_host(spec, setting, data) if state is None else state
+        if state is None:
+            state = begin_on_host(spec, setting, data)
+        elif spec.step_fn is not None:
+            state = _set_hyperparameters(spec, setting, state)
+        before = None if returned else _loss_before(spec, state, data)
         state, loss = step_on_host(spec, setting, state, data)
-        yield loss, state
+        yield loss if before is None else before, state
 
 
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:

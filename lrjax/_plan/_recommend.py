@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from .._checks import on_host
 from .._html import block, preformatted, sentence
+from .._settings import on_host
 from .._types import Schedule, StepCount
 from ..schedules import _known_steps as known_steps
 from ..schedules import _plot_schedules as plot_schedules

@@ -38,7 +38,7 @@ def explore(
     Everything is computed on this machine, and nothing is asked of any other.
 
     Args:
-      file: a result that `LRFinderResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
+      file: a result that `LRResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
       host: address to listen at; with the default nobody else's machine can reach it. There is no password and no
         encryption.
       port: TCP port; 0 takes any that is free.
@@ -53,7 +53,7 @@ def explore(
     """
     answers = Answers()
     if file is not None:
-        answers.show(_open(answers, Path(file)))
+        answers.opened = _open(answers, Path(file))
     stopped = threading.Event()
     with _listen(host, port, answers, names) as server:
         compiling = threading.Thread(target=_compile, args=(stopped,), daemon=True)
@@ -84,7 +84,7 @@ def _open(answers: Answers, path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_BODY:
             raise Refused(f"it is larger than {MAX_BODY:,} bytes")
-        return answers.open_file(path.read_text("utf-8"), path.name)
+        return answers.open({"text": path.read_text("utf-8"), "name": path.name})
     except OSError as error:
         raise ValueError(f"`explore(file)` must be a file that can be read, got {path}: {error.strerror}.") from None
     except ValueError as error:
