@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
+from lanes import SampledRounds
 from marks import slow
 
 import lrjax
@@ -17,7 +19,6 @@ from lrjax._engine import (
     MemoryModel,
     Program,
     Shared,
-    TrialRunner,
     _memory,
     _rounds,
     compile_program,
@@ -46,11 +47,11 @@ TASK = lrjax.Task(
 )
 
 
-def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> TrialRunner:
-    return TrialRunner("test", TASK, factory, key=KEY, horizons=(3,), num_seeds=num_seeds, executor=executor)
+def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> SampledRounds:
+    return SampledRounds(TASK, factory, key=KEY, horizons=[3], num_seeds=num_seeds, executor=executor)
 
 
-def bytes_of(runner: TrialRunner, executor: Any, lanes: int) -> int:
+def bytes_of(runner: SampledRounds, executor: Any, lanes: int) -> int:
     seeds = runner.experiment.seeds if executor == "vmap" else runner.experiment.seeds[:1]
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
     shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)
@@ -160,7 +161,7 @@ def test_the_search_reports_what_memory_made_of_it(monkeypatch):
     allowed = runner_of("vmap").memory_model(chunked=True).predict(2) + 1
     monkeypatch.setattr(_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     options = {"key": KEY, "num_steps": 3, "num_seeds": 1, "refine": None, "extend_range": False, "throw": False}
-    result = lrjax.find_lr(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
+    result = sampled(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
     assert result.execution.used == "chunked(2)"
     assert "went on with chunked(2)" in result.execution.notes[0]
 

@@ -24,7 +24,6 @@ import optax
 import lrjax
 from experiments.paper.store import Store, to_document
 from experiments.speed.machine import describe_machine, today
-from lrjax._engine import Executor
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDER_KEY, GRID_KEY, RANGE_KEY = 1, 0, 2
@@ -65,7 +64,7 @@ class Plan:
     finder_seeds: int
     finder_batches: int | None
     eval_every: int
-    executor: Executor
+    executor: str | lrjax.Chunked
     finder_steps: int = HORIZONS[-1]
     finder_exponents: tuple[float, float] = WHOLE_RANGE
     range_steps: int = 100
@@ -187,20 +186,22 @@ def find(plan: Plan, *, literal: bool) -> dict[str, Any]:
     result = lrjax.find_lr(
         task,
         plan.make_optimizer,
+        lrjax.StepSampling(
+            num_steps=plan.finder_steps,
+            min_lr=10.0**low,
+            max_lr=10.0**high,
+            horizons=[steps for steps in HORIZONS if steps < plan.finder_steps],
+            **(papers if literal else ours),
+        ),
         key=jax.random.key(FINDER_KEY),
-        num_steps=plan.finder_steps,
-        horizons=[steps for steps in HORIZONS if steps < plan.finder_steps],
-        min_lr=10.0**low,
-        max_lr=10.0**high,
         executor=plan.executor,
         throw=False,
         progress=Lines(f"{plan.name}, {'paper' if literal else 'default'} search"),
-        **(papers if literal else ours),
     )
     say(result.summary())
     picks = {name: result.selections[name] for name in METHODS}
     picks |= {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)}
-    cost = {"trial_steps": result.num_updates, "seconds": result.seconds, "lrs": result.num_trials}
+    cost = {"trial_steps": result.cost.updates, "seconds": result.cost.seconds, "lrs": result.num_trials}
     return {"picks": picks, **cost, "result": to_document(result)}
 
 
@@ -210,8 +211,8 @@ def test_range(plan: Plan) -> dict[str, Any]:
     for seed in range(plan.range_seeds):
         key = jax.random.fold_in(jax.random.key(RANGE_KEY), seed)
         test = lrjax.range_test(plan.task, plan.make_optimizer, key=key, num_steps=plan.range_steps)
-        told = test.suggestions()
-        tests.append({"lrs": told.lrs, "refusals": told.refusals, "result": to_document(test)})
+        lrs, refusals = test.suggestions()
+        tests.append({"lrs": lrs, "refusals": refusals, "result": to_document(test)})
     steps = sum(len(test["result"]["losses"]["data"]) for test in tests)
     return {"tests": tests, "trial_steps": steps, "seconds": time.perf_counter() - start}
 

@@ -7,7 +7,6 @@ from ._carried import NO_LANES as NO_LANES
 from ._carried import LaneStates as LaneStates
 from ._carried import Pair as Pair
 from ._carried import ProgramSlot as ProgramSlot
-from ._checkpoint import Checkpoint as Checkpoint
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import step_facts as step_facts
@@ -27,7 +26,11 @@ from ._devices import narrowest as narrowest
 from ._devices import num_shards as num_shards
 from ._devices import spans_hosts as spans_hosts
 from ._execution import Execution as Execution
+from ._executor import Chunked as Chunked
+from ._executor import Executor as Executor
+from ._executor import check_executor as check_executor
 from ._experiment import EXAMPLE_LR as EXAMPLE_LR
+from ._experiment import Checkpoint as Checkpoint
 from ._experiment import Experiment as Experiment
 from ._experiment import Reference as Reference
 from ._experiment import check_evaluation_finite as check_evaluation_finite
@@ -58,11 +61,8 @@ from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
 from ._optimizer import check_factory as check_factory
 from ._own_devices import loop_on_own_devices as loop_on_own_devices
-from ._programs import Chunked as Chunked
-from ._programs import Executor as Executor
 from ._programs import Program as Program
 from ._programs import Shared as Shared
-from ._programs import check_executor as check_executor
 from ._programs import compile_program as compile_program
 from ._programs import lower_program as lower_program
 from ._programs import programs as programs

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_number, on_host
+from .._checks import check_count, check_number
 from .._engine import (
     SHARE_OF_FREE,
     Executor,
@@ -24,6 +24,7 @@ from .._engine import (
 )
 from .._preview import PlannedRound, Preview
 from .._progress import ProgressLike
+from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._stop import Stop
 from ._sweep_arguments import check_mesh
