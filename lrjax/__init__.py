@@ -63,7 +63,6 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
         "peak_for",

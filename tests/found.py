@@ -5,7 +5,6 @@ import numpy as np
 from problems import curve_from
 
 import lrjax
-from lrjax._engine import Execution
 
 X = np.arange(-6.0, 1.5, 0.5)
 
@@ -38,6 +37,6 @@ def found(*, min_lr=1e-3, max_lr=0.1, lr=0.01, num_steps=20, warnings=(), outcom
         num_trials=len(X),
         num_updates=len(X) * num_steps,
         seconds=0.0,
-        execution=Execution(requested="map"),
+        execution=lrjax.Execution(requested="map"),
         fingerprint={},
     )

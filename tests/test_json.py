@@ -13,7 +13,7 @@ import pytest
 from found import found
 
 import lrjax
-from lrjax._engine import Execution
+from lrjax import Execution
 
 
 def with_seeds(result):

@@ -24,7 +24,6 @@ import optax
 import lrjax
 from experiments.paper.store import Store, to_document
 from experiments.speed.machine import describe_machine, today
-from lrjax._engine import Executor
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDER_KEY, GRID_KEY, RANGE_KEY = 1, 0, 2
@@ -65,7 +64,7 @@ class Plan:
     finder_seeds: int
     finder_batches: int | None
     eval_every: int
-    executor: Executor
+    executor: str | lrjax.Chunked
     finder_steps: int = HORIZONS[-1]
     finder_exponents: tuple[float, float] = WHOLE_RANGE
     range_steps: int = 100

@@ -4,8 +4,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show_with_type
+from .._checks import attribute, check_choice, check_signature, name_of, show_with_type
 from .._curve import DRIFT, Outcome, Window
+from .._lrs import check_lr
+from .._settings import on_host
 from .._types import Float, Int, Schedule, StepCount
 from ..schedules import _known_steps as known_steps
 from ..schedules import _sample_steps as sample_steps

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_flag, check_key, on_host
+from .._checks import check_count, check_flag, check_key
 from .._curve import LossCurve, LRWarning, Outcome, WarningName, Window, half_loss, lowest_for, midpoint
 from .._decode import require_counts
 from .._engine import Executor, Task
@@ -17,7 +17,7 @@ from .._failure import interruptible
 from .._html import Shown
 from .._json import JsonResult
 from .._progress import ProgressLike, Reporter
-from .._settings import without_alarms
+from .._settings import on_host, without_alarms
 from .._types import Key, OptimizerFactory
 from ._find import Search, lr_range, open_ends, so_far
 from ._finder_result import LRFinderResult, not_found

@@ -11,18 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from .._checks import (
-    check_choice,
-    check_flag,
-    check_key,
-    check_lr_range,
-    check_number,
-    check_signature,
-    describe,
-    name_of,
-    on_host,
-    show,
-)
+from .._checks import check_choice, check_flag, check_key, check_number, check_signature, describe, name_of, show
 from .._curve import (
     FILL_ROUNDS,
     METHODS,
@@ -44,7 +33,9 @@ from .._curve import (
 )
 from .._engine import Checkpoint, Executor, Task, TrialRunner, Unmoved, all_the_same, why_unmoved
 from .._failure import interruptible
+from .._lrs import check_lr_range
 from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Float, Key, OptimizerFactory
 from .._version import __version__
 from ._finder_result import LRFinderResult, not_found

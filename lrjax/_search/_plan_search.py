@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import on_host
 from .._engine import Executor, Task, show_bytes
 from .._progress import Reporter
+from .._settings import on_host
 from .._types import Float, Key, OptimizerFactory
 from ._algorithm import run_rungs
 from ._budget import shapes_of

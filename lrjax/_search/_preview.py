@@ -8,9 +8,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_choice, check_key, on_host
+from .._checks import check_choice, check_key
 from .._curve import first_grid
 from .._engine import Executor, Task, TrialRunner, check_task, count_seeds, show_bytes
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._find import REFINEMENTS, Refinement, lr_range
 from ._sample import check_horizons

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lrs, on_host, show
+from .._checks import check_count, check_key, show
 from .._curve import LossCurve
 from .._engine import Executor, Task, TrialRound, TrialRunner
+from .._lrs import check_lrs
+from .._settings import on_host
 from .._types import Array, Float, Key, OptimizerFactory
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_SEEDS, check_count, check_key, check_lr_range, check_number
+from .._checks import MAX_SEEDS, check_count, check_key, check_number
 from .._engine import (
     EXAMPLE_LR,
     Accumulation,
@@ -26,6 +26,7 @@ from .._engine import (
     prepare,
     spans_hosts,
 )
+from .._lrs import check_lr_range
 from .._types import Float, Key, OptimizerFactory
 from ._course import Constants, Course, make_course
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from .._checks import on_host
 from .._engine import Executor, Task
 from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
 from ._growth import take_over

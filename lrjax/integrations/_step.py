@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._checks import check_callable, check_signature, describe, name_of, on_host, show
+from .._checks import check_callable, check_signature, describe, name_of, show
 from .._engine import (
     BatchStream,
     Task,
@@ -24,6 +24,7 @@ from .._engine import (
     type_of,
     with_weak_types,
 )
+from .._settings import on_host
 from .._types import Array, Batch, Key, PyTree
 from ._template import PyTreeTemplate, is_array
 
