@@ -88,8 +88,7 @@ class Task:
     batches_between: Callable[[Key, int, int], Batch] | None = None
     max_seeds: int | None = None
     has_state: bool = False
-    # What `from_batches` reads; the data themselves, so that a resumed run notices that they changed; and the update of
-    # `lrjax.integrations.step_task`, (state, batch) -> (state, loss), in place of gradient and optimizer.
+    # what `from_batches` reads; the data, so that a resumed run notices that they changed; the step of `step_task`
     _stream: BatchStream | None = dataclasses.field(default=None, repr=False)
     _arrays: PyTree = dataclasses.field(default=None, repr=False)
     _step_fn: Callable[[PyTree, Batch], tuple[PyTree, Any]] | None = dataclasses.field(default=None, repr=False)
@@ -206,7 +205,7 @@ class Task:
                 f"{num_train}. Lower batch_size."
             )
         if num_validation == 0:
-            raise ValueError("`Task.from_arrays(validation=...)` is empty. Hold back 64 examples from training.")
+            raise ValueError("`Task.from_arrays(validation=...)` is empty. Hold back at least 64 examples.")
         size = batch_size if eval_batch_size is None else eval_batch_size
         size = check_count("Task.from_arrays(eval_batch_size=...)", size, unit="examples")
         shuffle = check_flag("Task.from_arrays(shuffle=...)", shuffle)
@@ -309,8 +308,7 @@ class Task:
             return self._stream.between(seed * stop, (seed + 1) * stop)
         between = self.batches_between if start > 0 else None
         where = "sample_batches(key, num_steps)" if between is None else "batches_between(key, start, stop)"
-        batches = self.sample_batches(key, stop) if between is None else between(key, start, stop)
-        batches = check_arrays(where, batches)
+        batches = check_arrays(where, self.sample_batches(key, stop) if between is None else between(key, start, stop))
         if between is None and start > 0:
             batches = jax.tree.map(lambda leaf: leaf[start:], batches)
         length = leading_length(where, batches, axis="step")
