@@ -69,7 +69,7 @@ VERBS = {
     "find_lr": lambda task, make: lrjax.find_lr(task, make, **LONG, num_steps=5, min_lr=1e-4, refine=None).curve.final,
     "sample_losses": lambda task, make: lrjax.sample_losses(task, make, LRS, **LONG, num_steps=5).final,
     "search": lambda task, make: lrjax.search_lr(task, make, **LONG, train_steps=50).lr,
-    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, num_steps=20, eval_every=10).metrics["loss"],
+    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, train_steps=20, eval_every=10).metrics["loss"],
     "range_test": lambda task, make: lrjax.range_test(task, make, key=KEY, num_steps=20).losses,
 }
 
@@ -96,7 +96,7 @@ def test_a_sweep_names_what_set_lr_takes_and_shows_the_loss_that_step_returns():
     task = step_task(
         own, (state, momentum.init(state)), list(batches_of(KEY, 1, 10)), lambda s: evaluate_params(s[0]), put
     )
-    how = {"key": KEY, "num_steps": 10, "executor": "map"}
+    how = {"key": KEY, "train_steps": 10, "executor": "map"}
     grid = {"learning_rate": [0.01, 0.1], "momentum": [0.0, 0.9]}
     got, plain = lrjax.sweep(task, task.set_lr, grid, **how), lrjax.sweep(TASK, optax.sgd, grid, **how)
     for name in ("loss", "train_loss"):
