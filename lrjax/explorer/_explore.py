@@ -39,7 +39,7 @@ def explore(
     Everything is computed on this machine, and nothing is asked of any other.
 
     Args:
-      file: a result that `LRFinderResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
+      file: a result that `LRResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
       host: address to listen at; with the default nobody else's machine can reach it. There is no password and no
         encryption.
       port: TCP port; 0 takes any that is free.
@@ -66,6 +66,7 @@ def explore(
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever(poll_interval=0.1)
+            return
         stopped.set()
         say("Stopping after what is being computed.")
         compiling.join()
