@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from lanes import SampledRounds
 from marks import slow
 
 import lrjax
@@ -17,7 +18,6 @@ from lrjax._engine import (
     MemoryModel,
     Program,
     Shared,
-    TrialRunner,
     _memory,
     _rounds,
     compile_program,
@@ -46,11 +46,11 @@ TASK = lrjax.Task(
 )
 
 
-def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> TrialRunner:
-    return TrialRunner("test", TASK, factory, key=KEY, horizons=(3,), num_seeds=num_seeds, executor=executor)
+def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> SampledRounds:
+    return SampledRounds(TASK, factory, key=KEY, horizons=[3], num_seeds=num_seeds, executor=executor)
 
 
-def bytes_of(runner: TrialRunner, executor: Any, lanes: int) -> int:
+def bytes_of(runner: SampledRounds, executor: Any, lanes: int) -> int:
     seeds = runner.experiment.seeds if executor == "vmap" else runner.experiment.seeds[:1]
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
     shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)

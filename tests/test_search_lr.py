@@ -15,13 +15,14 @@ import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
 from jax.sharding import Mesh
+from lanes import SampledRounds
 from marks import slow
 from problems import quadratic, regression
 from tiny import check_message
 
 import lrjax
 from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
-from lrjax._engine import Engine, TrialRunner, _programs, bytes_at
+from lrjax._engine import Engine, _programs, bytes_at
 from lrjax._progress import Reporter
 from lrjax._search import LaneTrainer, check_course, choose, make_setup
 
@@ -139,7 +140,7 @@ def test_a_stateful_task_is_measured_against_learning_rate_0():
     few = trainer.initial_loss(1, 5)
     many = trainer.initial_loss(2, 12)
     for losses, seeds, steps in ((few, 1, 5), (many, 2, 12)):
-        runner = TrialRunner("test", STATEFUL, optax.adam, key=KEY, horizons=(steps,), num_seeds=seeds, executor="map")
+        runner = SampledRounds(STATEFUL, optax.adam, key=KEY, horizons=[steps], num_seeds=seeds, executor="map")
         np.testing.assert_allclose(losses, runner.reference.initial_loss, rtol=1e-6)
 
 

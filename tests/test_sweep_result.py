@@ -209,6 +209,14 @@ def test_the_best_trial_at_any_time_says_when():
     assert np.isnan(best.std)
 
 
+def test_a_result_with_many_long_names_prints_as_a_line():
+    result = dataclasses.replace(
+        made([[[1.0]]]), metrics={f"{place}{'x' * 500}": np.ones((1, 1, 1)) for place in range(99)}
+    )
+    assert len(repr(result)) < 400
+    assert "99 in all" in repr(result)
+
+
 def test_the_first_of_equal_trials_is_the_best():
     result = made([[[7, 7]], [[1, 1]], [[1, 1]]])
     assert (result.best().trial, result.best(at="any").step) == (1, 10)

@@ -8,12 +8,11 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, X, Y, batch_norm, train_batch_norm
-from lanes import train_lanes
+from lanes import SampledRounds, train_lanes
 from marks import slow
 from sequential import EVALUATION, seed_keys
 
 import lrjax
-from lrjax._engine import TrialRunner
 
 KEY = jax.random.key(21)
 LRS = np.array([0.01, 0.1, 0.3])
@@ -21,7 +20,7 @@ RNG = np.random.default_rng(3)
 
 
 def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 5, seeds: int = 1, factory: Any = optax.adam):
-    return TrialRunner("test", task, factory, key=KEY, horizons=(steps,), num_seeds=seeds, executor=executor)
+    return SampledRounds(task, factory, key=KEY, horizons=[steps], num_seeds=seeds, executor=executor)
 
 
 STATEFUL = batch_norm(eval_fn=BatchNorm.eval_fn)

@@ -28,7 +28,7 @@ from machine import describe_machine, matmul_peak, today
 from models import MODELS, Model
 
 import lrjax
-from lrjax._engine import Executor, SeedData, TrialRunner, draw_seeds, make_spec, step_facts
+from lrjax._engine import Executor, LaneRunner, draw_seeds, make_spec, step_facts
 from lrjax.demos import digits, load_digits
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -184,21 +184,14 @@ def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     steps = min(steps_of(model, options), 2000)
     chosen = run(model, TRIALS, steps).execution
     executor = _executor(chosen.used)
-    runner = TrialRunner(
-        "bound",
-        make_task(model),
-        model.make_optimizer(),
-        key=jax.random.key(KEY),
-        horizons=(steps,),
-        num_seeds=1,
-        executor=executor,
-    )
+    factory = model.make_optimizer()
+    runner = LaneRunner("bound", make_task(model), factory, key=jax.random.key(KEY), executor=executor)
     lrs, task = model.lrs(TRIALS), make_task(model)
-    grid, factory = {"lr": lrs}, model.make_optimizer()
+    grid = {"lr": lrs}
     bound, ours, stalls = [], [], []
     for _ in range(2 if options.quick else 5):
         before = runner.execution.run_seconds
-        runner.run(lrs)
+        runner.sample(lrs, (steps,), 1, in_batches=True)
         bound.append(runner.execution.run_seconds - before)
         result = lrjax.sweep(
             task, factory, grid, key=jax.random.key(KEY), train_steps=steps, eval_every=steps, executor=executor
@@ -346,8 +339,7 @@ def operations(model: Model) -> tuple[bool, float]:
     (seed,), trainable = draw_seeds(task, jax.random.key(KEY), 1)
     spec = make_spec(task, model.make_optimizer(), trainable, (1,))
     batches = task.training_batches(0, seed.data_key, 0, 1)
-    data = SeedData(seed.params, seed.frozen, seed.model_state, batches, np.int32(0), seed.train_key)
-    return step_facts(spec, jax.ShapeDtypeStruct((), np.float32), data)
+    return step_facts(spec, jax.ShapeDtypeStruct((), np.float32), seed._replace(batches=batches))
 
 
 def _executor(words: str) -> Executor:

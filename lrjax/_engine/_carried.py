@@ -11,12 +11,12 @@ from .._types import Int
 from ._batch_log import BatchLog
 from ._devices import assign_lanes, check_one_host
 from ._execution import Execution
+from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
 from ._fit import lanes_that_fit, resolve
 from ._lane_engine import Engine
 from ._lanes import Lanes, make_lanes
 from ._memory import halved, halved_note, out_of_memory
-from ._programs import Executor
 from ._source import BatchSource, ReadAhead
 from ._trial import TrialState
 

@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from .._settings import current_settings
 from .._types import PyTree
 from ._devices import first_device
+from ._executor import Chunked, Executor
 from ._memory import memory_budget
-from ._programs import Chunked, Executor
 from ._trial import SeedData, TrialSpec, init_trial, train_step
 from ._weak import WeakCache
 
@@ -42,13 +42,7 @@ class Choice(NamedTuple):
 
 
 def step_facts(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> tuple[bool, float]:
-    """Whether a training step holds a convolution, and the floating-point operations of its matrix products.
-
-    Args:
-      spec: the trial.
-      hyperparameters: of one trial, or their shapes.
-      data: of one seed, or its shapes.
-    """
+    """Whether a training step holds a convolution, and the floating-point operations of its matrix products."""
     state = jax.eval_shape(lambda h, d: init_trial(spec, h, d), hyperparameters, data)
     jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameters, state, data)
     return _count_operations(jaxpr.jaxpr)
@@ -103,15 +97,7 @@ def choose_executor(
     probe: Callable[[Executor], Probe],
     measure: bool,
 ) -> Choice:
-    """What `auto` takes, chosen once for a trial of these shapes in this process.
-
-    Args:
-      spec, arrays, mesh: what will run, and arrays of all shapes that matter.
-      width: lanes that run together.
-      facts: `step_facts` of what will run.
-      probe: the program of an executor, to be measured.
-      measure: whether that may be done: several hosts must come to the same answer.
-    """
+    """What `auto` takes, chosen once for a trial of these shapes in this process."""
     platform = first_device(mesh).platform
     shapes = str(jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), arrays))
     known = (spec, shapes, mesh, platform, width, current_settings())

@@ -14,11 +14,7 @@ Rows = Int[np.ndarray, "seeds rows"]
 
 
 def lane_mesh(where: str, mesh: object) -> Mesh | None:
-    """The mesh whose first axis carries the lanes: the user's, else all local devices, else None for one device.
-
-    Raises:
-      TypeError: `mesh` is no Mesh.
-    """
+    """The mesh whose first axis carries the lanes: the user's, else all local devices, else None for one device."""
     if mesh is None:
         devices = jax.local_devices()
         return Mesh(np.asarray(devices), ("trial",)) if len(devices) > 1 else None
@@ -126,13 +122,7 @@ def assign_lanes(trials: Int[np.ndarray, "seeds lanes"], width: int, shards: int
 
 
 def narrowest(alive: int, width: int, unit: int) -> int:
-    """The width that `alive` lanes are compacted to: the least of width, width / 2, width / 4, ... that holds them.
-
-    Args:
-      alive: lanes that go on, >= 1.
-      width: the first width, a multiple of `unit`.
-      unit: what a width must be a multiple of (shards times chunk).
-    """
+    """The width that `alive` lanes are compacted to: the least of width, width / 2, width / 4, ... that holds them."""
     best = width
     while width > unit:
         width = -(-width // (2 * unit)) * unit

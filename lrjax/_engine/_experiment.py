@@ -12,7 +12,6 @@ from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._accumulation import Accumulation, find_accumulation
-from ._checkpoint import Checkpoint
 from ._data import (
     check_batches_finite,
     check_prefix,
@@ -35,6 +34,22 @@ DEFAULT_SEEDS = 3
 
 EXAMPLE_LR = 1e-3
 """Of a trial that is only looked at: small, so that its numbers stay ordinary."""
+
+
+class Checkpoint(NamedTuple):
+    """Where trials start, instead of from the task's own parameters.
+
+    Attributes:
+      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
+      opt_state: of the parameters that train.
+      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
+        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    lr_leaves: tuple[int, ...]
 
 
 class Experiment(NamedTuple):
@@ -90,25 +105,7 @@ def prepare(
     in_updates: bool = False,
     example: PyTree = None,
 ) -> Experiment:
-    """Draw parameters and batches of every seed and check them.
-
-    Args:
-      where: the caller's name, for messages.
-      task: the problem.
-      make_optimizer: factory of the optimizer.
-      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      horizons: increasing numbers of training batches; the last is the training's length.
-      num_seeds: None: 3, or as many as the data allow.
-      checkpoint: where every trial of every seed starts, instead of from the task's own parameters.
-      in_updates: whether the horizons count updates, each of which may take several batches.
-      example: hyperparameters of a trial; None: a learning rate.
-
-    Returns:
-      The experiment.
-
-    Raises:
-      TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
-    """
+    """Draw parameters and batches of every seed and check them."""
     opt_state, lr_leaves = None, ()
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
@@ -175,15 +172,7 @@ def keep_shardings(spec: TrialSpec, seed: SeedData) -> TrialSpec:
 
 
 def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: SeedData, train_batches: Batch) -> EvalData:
-    """The evaluation set and key.
-
-    Args:
-      task: the problem.
-      spec: what is compiled of it.
-      key: of the experiment.
-      seed: the parameters at which a weight that `eval_fn` returns is checked.
-      train_batches: with a leading step axis: what `loss_fn` reads besides.
-    """
+    """The evaluation set and key."""
     batches = read_eval_batches("Task(eval_batches=...)", task.eval_batches)
     eval_key = jax.random.fold_in(key, _EVAL_KEY)
     if task.eval_fn is None:
@@ -230,11 +219,7 @@ def hyperparameter_dtype(params: Params) -> np.dtype:
 
 
 def measure_reference(experiment: Experiment) -> Reference:
-    """Evaluate what every trial starts from.
-
-    Raises:
-      ValueError: the loss of the untouched parameters is not finite.
-    """
+    """Evaluate what every trial starts from."""
     spec, evaluation = experiment.spec, experiment.evaluation
     untouched = np.asarray([untouched_loss(spec, data, evaluation) for data in experiment.seeds], np.float64)
     if not np.isfinite(untouched).all():
@@ -276,11 +261,7 @@ def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) ->
 
 
 def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
-    """How many seeds of so many steps are trained; None: 3, or as many as the data allow.
-
-    Raises:
-      TypeError, ValueError: no number of seeds, or more than the data allow.
-    """
+    """How many seeds of so many steps are trained; None: 3, or as many as the data allow."""
     if task._stream is not None:
         task._stream.require(num_steps)
     if num_seeds is None:

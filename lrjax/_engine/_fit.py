@@ -7,26 +7,25 @@ import numpy as np
 
 from .._types import Int, PyTree
 from ._choice import Probe, choose_executor, step_facts
-from ._lane_engine import Engine
+from ._executor import Executor
 from ._memory import MemoryModel, model_memory, program_bytes
-from ._programs import Executor, Kind
 
 _PROBE_STEPS = 4
 """Steps of the call that is measured: more than one, or XLA inlines the loop."""
 
 
-def bytes_at(engine: Engine, setting: PyTree, width: int, kinds: tuple[Kind, ...] = ("advance", "evaluate")) -> int:
+def bytes_at(engine: Any, setting: PyTree, width: int, kinds: tuple[str, ...] = ("advance", "evaluate")) -> int:
     """Memory per device of the largest of the programs at a width."""
     return max(program_bytes(engine.compile(kind, engine.example_arguments(kind, setting, width))) for kind in kinds)
 
 
-def memory_model(engine: Engine, setting: PyTree) -> MemoryModel:
+def memory_model(engine: Any, setting: PyTree) -> MemoryModel:
     """Bytes on a device against the lanes that it holds of every seed."""
     model = model_memory(lambda lanes: bytes_at(engine, setting, lanes * engine.unit))
     return MemoryModel(model.fixed, model.per_lane * engine.shards / engine.unit)
 
 
-def lanes_that_fit(engine: Engine, setting: PyTree, lanes: int) -> int:
+def lanes_that_fit(engine: Any, setting: PyTree, lanes: int) -> int:
     """How many of so many lanes of each seed one program can hold, from the compiler's bytes."""
     if engine.executor == "loop":
         return lanes
@@ -42,7 +41,7 @@ def lanes_that_fit(engine: Engine, setting: PyTree, lanes: int) -> int:
     return min(even, lanes)
 
 
-def resolve(engine: Engine, settings: PyTree, lanes: int) -> None:
+def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
     """Let `auto` choose, for trials like these; `settings` has a leading trial axis."""
     if engine.executor != "auto":
         return
@@ -59,7 +58,7 @@ def resolve(engine: Engine, settings: PyTree, lanes: int) -> None:
     engine.executor, engine.execution.reason = choice
 
 
-def _probe(engine: Engine, executor: Executor, settings: PyTree, lanes: int) -> Probe:
+def _probe(engine: Any, executor: Executor, settings: PyTree, lanes: int) -> Probe:
     """A call of a few steps, on all lanes, or on two for `map`, which runs them one by one."""
     before, engine.executor = engine.executor, executor
     engine.fit_chunk(lanes)

@@ -80,17 +80,7 @@ def run_on_host(
 def follow_on_host(
     spec: TrialSpec, hyperparameters: Iterable[PyTree], data: SeedData
 ) -> Iterator[tuple[Array, TrialState]]:
-    """One trial whose hyperparameters change at every step.
-
-    Args:
-      spec: what is fixed at compile time.
-      hyperparameters: one setting for each step.
-      data: the seed.
-
-    Yields:
-      The training loss before the update and the state after it, which the next step consumes. Of a step that returns
-      no loss it is what `spec.loss_fn` reads.
-    """
+    """One trial whose hyperparameters change at every step."""
     state = None
     returned = spec.step_fn is None or cast(Any, spec.step_fn).returns_loss
     for setting in hyperparameters:

@@ -14,8 +14,9 @@ from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
 from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution
+from ._executor import Chunked, Executor
 from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
-from ._programs import Chunked, Executor, Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
+from ._programs import Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
 from ._sharding import Shardings, lead, shardings_like, shardings_of
 from ._source import BatchSource, Block
 from ._trial import EvalData, SeedData, TrialSpec, TrialState
@@ -150,14 +151,7 @@ class Engine:
     # Programs.
 
     def arguments(self, kind: Kind, settings: PyTree, states: Any, rows: int, block: Block | None = None) -> tuple:
-        """What a program is called with: (settings, states, seeds, shared).
-
-        Args:
-          kind: of the program.
-          settings, states: with the axes (seeds, lanes, ...); None where the kind reads none.
-          rows: lanes of each seed that `map` runs on each shard, the first ones.
-          block: for `advance`, placed.
-        """
+        """What a program is called with: (settings, states, seeds, shared)."""
         seeds, bounds = self.seeds, (self.scalar(0), self.scalar(rows))
         if kind == "begin":
             return settings, None, seeds._replace(frozen=None, key=None), Shared(rows=bounds)
@@ -183,11 +177,7 @@ class Engine:
         return compiled
 
     def executable(self, kind: Kind, arguments: tuple) -> Any:
-        """The compiled program for these arguments.
-
-        Raises:
-          MemoryError: it does not fit.
-        """
+        """The compiled program for these arguments."""
         compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
             needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
@@ -257,8 +247,8 @@ class Engine:
 
         settings = jax.tree.map(widen, setting)
         states = self._shard_shapes(self.state_shapes(settings))
-        if self.mesh is not None:
-            settings = jax.tree.map(lambda leaf: _sharded(self.mesh, leaf, lane_spec(self.mesh)), settings)
+        if (mesh := self.mesh) is not None:
+            settings = jax.tree.map(lambda leaf: _sharded(mesh, leaf, lane_spec(mesh)), settings)
         return self.arguments(kind, settings, states, 0, self.example_block() if kind == "advance" else None)
 
     def example_block(self) -> Block:
@@ -268,11 +258,7 @@ class Engine:
         return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.first_batches)), None)
 
     def metric_names(self, setting: PyTree) -> tuple[str, ...]:
-        """What evaluations of such a setting give, before anything is compiled.
-
-        Raises:
-          TypeError, ValueError: the optimizer, the loss or the evaluation cannot be used.
-        """
+        """What evaluations of such a setting give, before anything is compiled."""
         settings = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, 1, *np.shape(leaf)), leaf.dtype), setting)
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), self.state_shapes(settings))
         evaluate = lambda state, seed, shared: evaluate_lane(self.spec, None, state, seed, shared)  # noqa: E731

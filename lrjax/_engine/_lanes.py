@@ -1,6 +1,6 @@
 """The lanes of one wave: begun or loaded, advanced block by block, evaluated, and compacted when some stop."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,48 +9,14 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._devices import Rows, lane_order, narrowest, to_host
 from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
-from ._lane_engine import Engine
 from ._programs import Kind, key_impl
 from ._sharding import place
 from ._source import Block
 from ._trial import TrialState
 
 
-class Lanes(Protocol):
-    """What a wave of lanes can do."""
-
-    rows: Rows
-
-    def advance(self, block: Block) -> None:
-        """Train on a block."""
-        ...
-
-    def evaluate(self) -> tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]:
-        """Metrics, and the first step that diverged (-1 none), for every trial of the family; nan for others."""
-        ...
-
-    def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
-        """Drop the lanes that are not alive."""
-        ...
-
-    def state(self) -> TrialState:
-        """Everything to go on from, with the axes of `rows`: arrays of the devices, or of the host."""
-        ...
-
-    def wait(self) -> None:
-        """Until all that was asked for is done."""
-        ...
-
-
-def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
-    """Lanes for some rows.
-
-    Args:
-      engine: what they share.
-      settings: of the family, leading trial axis.
-      rows: which trial each row holds.
-      state: what an earlier `state()` gave for the same rows; None begins at step 0.
-    """
+def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> "Lanes":
+    """Lanes for some rows."""
     if state is not None:
         state = _typed(engine, settings, rows, state)
     kind = HostLanes if engine.executor == "loop" else ProgramLanes
@@ -60,7 +26,7 @@ def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState |
 class ProgramLanes:
     """Lanes in one compiled program; see `Lanes`."""
 
-    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
         self._first_width = rows.shape[1]
         self._settings = self._place_settings()
@@ -143,7 +109,7 @@ def _plain(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _typed(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
+def _typed(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
     """Numbers that were typed PRNG keys as such again."""
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
@@ -158,7 +124,7 @@ def _typed(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> T
 class HostLanes:
     """Lanes trained one after the other by a loop on the host; see `Lanes`."""
 
-    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
         self._states: dict[tuple[int, int], TrialState] = {}
         for seed, row in np.argwhere(rows >= 0).tolist():
@@ -229,3 +195,7 @@ class HostLanes:
 
 def _seed_of(tree: PyTree, seed: int) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""

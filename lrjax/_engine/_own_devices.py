@@ -8,7 +8,7 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 
 from .._types import PyTree
 from ._choice import Choice
-from ._programs import Executor
+from ._executor import Executor
 from ._sharding import sharding_of
 from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, update_with_loss
 
@@ -37,21 +37,7 @@ def loop_on_own_devices(
     mesh: Mesh | None,
     axes: tuple[str, ...],
 ) -> Choice | None:
-    """The loop on the host for a task that uses several devices by itself; None for one that does not.
-
-    Args:
-      where: the caller's name, for messages.
-      spec, setting, seed, evaluation: a trial; the seed has the batches of a step at least.
-      executor, asked_mesh: as asked for.
-      mesh, axes: over which the programs of the other executors spread lanes, and the axes that they use by hand; what
-        is sharded over the others alone they keep.
-
-    Returns:
-      The executor, and the reason if it was not asked for.
-
-    Raises:
-      ValueError: the task does, and a mesh or another executor was asked for.
-    """
+    """The loop on the host for a task that uses several devices by itself; None for one that does not."""
     trial = _Trial(spec, setting, seed._replace(data_key=None), evaluation)
     devices = _own_devices(trial, _LaneMesh(None, ()) if executor == "loop" else _LaneMesh(mesh, axes))
     if not devices:

@@ -14,6 +14,7 @@ from ._choice import Probe, choose_executor, step_facts
 from ._data import stack_leaves
 from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
 from ._execution import Execution
+from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._host_loop import compile_step, run_on_host
 from ._memory import (
@@ -26,7 +27,7 @@ from ._memory import (
     program_bytes,
     show_bytes,
 )
-from ._programs import Chunked, Executor, Program, Shared, compile_program
+from ._programs import Program, Shared, compile_program
 from ._trial import SeedData, TrialRecord
 
 MAP_SECONDS = 0.5
@@ -95,14 +96,7 @@ class Rounds:
         self._placed: dict[Any, Any] = {}
 
     def run(self, settings: PyTree) -> TrialRecord:
-        """Train and evaluate one lane for each entry of every seed.
-
-        Args:
-          settings: arrays with a leading trial axis; for a search over lrs, one vector.
-
-        Returns:
-          Records with the axes (seeds, trials, ...), in the order given.
-        """
+        """Train and evaluate one lane for each entry of every seed."""
         settings = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), settings)
         count = _count(settings)
         self.width = self.width or count
@@ -211,11 +205,7 @@ class Rounds:
         return compiled
 
     def _executable(self, arguments: tuple) -> Any:
-        """The compiled program.
-
-        Raises:
-          MemoryError: it would not fit.
-        """
+        """The compiled program."""
         compiled = self._compile(arguments)
         if compiled in self._admitted:
             return compiled
@@ -245,13 +235,7 @@ class Rounds:
         self.execution.notes.append(f"{before} with {at_once} lanes at once {reason}: went on with {self.executor}.")
 
     def memory_model(self, *, chunked: bool = False) -> MemoryModel:
-        """Bytes on one device against lanes, from compiling programs of two and of four lanes.
-
-        Args:
-          chunked: of a chunk of one seed's lanes, whatever the executor; else of all seeds' lanes under `vmap`.
-
-        Of a task that uses several devices by itself: of one step, the only program that there is.
-        """
+        """Bytes on one device against lanes, from compiling programs of two and of four lanes."""
         spec, dtype, evaluation = self.experiment.spec, self.experiment.dtype, self.experiment.evaluation
         if self._own_devices:
             return MemoryModel(program_bytes(compile_step(spec, jnp.zeros((), dtype), self.experiment.seeds[0])), 0)

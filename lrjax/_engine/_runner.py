@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,39 +11,21 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key
+from .._progress import Reporter
 from .._types import Float, Int, Key, OptimizerFactory, PyTree
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
 from ._carried import NO_LANES, LaneStates, ProgramSlot
-from ._checkpoint import Checkpoint
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
-from ._experiment import EXAMPLE_LR, Experiment, Reference, measure_reference, prepare
+from ._executor import Executor, check_executor
+from ._experiment import EXAMPLE_LR, Checkpoint, Experiment, Reference, measure_reference, prepare
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
-from ._programs import Executor, check_executor
 from ._rounds import Rounds
 from ._task import Task, check_task
 from ._unmoved import Unmoved, why_unmoved
-
-
-class Reporter(Protocol):
-    """Who is told of what is trained."""
-
-    def stage(self, name: str, updates: int = 0) -> None:
-        """So many updates follow."""
-        ...
-
-    def advance(self, updates: int) -> None:
-        """So many updates were done since the last call."""
-        ...
-
-
-class _Silent:
-    def stage(self, name: str, updates: int = 0) -> None: ...
-
-    def advance(self, updates: int) -> None: ...
 
 
 class Round(NamedTuple):
@@ -99,12 +81,13 @@ class LaneRunner:
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
         self.where, self.task, self.key = where, task, check_key(f"{where}(key=...)", key)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
-        self._asked, self._asked_mesh = self.executor, mesh
+        self._asked: Executor = self.executor
+        self._asked_mesh = mesh
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
         self.longest, self.log, self.states = longest, BatchLog(), NO_LANES
         self._make_optimizer, self._checkpoint, self._num_seeds = make_optimizer, checkpoint, num_seeds
-        self._shapes, self._reporter = tuple(shapes), reporter or _Silent()
+        self._shapes, self._reporter = tuple(shapes), reporter or Reporter(None)
         self._loop: Choice | None = None
         self._sampled: dict[Any, tuple[Rounds, Reference]] = {}
         self._slots: dict[tuple[int, int], ProgramSlot] = {}
@@ -132,24 +115,14 @@ class LaneRunner:
         *,
         in_batches: bool = False,
     ) -> Round:
-        """Train one lane for each entry from step 0, in one program; nothing is kept of them.
-
-        Args:
-          hyperparameters: pytree of arrays with a leading trial axis; for a search over lrs, one vector.
-          horizons: increasing numbers of updates after which to evaluate.
-          num_seeds: None: as for the runner.
-          in_batches: whether the horizons count training batches.
-
-        Returns:
-          The round, in the order given.
-        """
+        """Train one lane for each entry from step 0, in one program; nothing is kept of them."""
         num_seeds = self._num_seeds if num_seeds is None else num_seeds
         rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches, _first(hyperparameters))
         self._last = rounds.experiment
         record = rounds.run(hyperparameters)
         self._last, self.executor = rounds.experiment, rounds.executor
         done = self._last.accumulation.done(self._last.spec.horizons[-1])
-        metrics = {name: np.moveaxis(values, -1, 0) for name, values in record.metrics.items()}
+        metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
         diverged = np.where(record.diverged_at < 0, record.diverged_at, done[record.diverged_at])
         return Round(metrics, diverged, done[list(self._last.spec.horizons)], reference)
 
@@ -161,9 +134,7 @@ class LaneRunner:
         if known not in self._sampled:
             experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches, example=example)
             reference = measure_reference(experiment)
-            executor, mesh = self._asked, self.mesh
-            if self._loop is not None:
-                executor, mesh = self._loop.executor, None
+            executor, mesh = self._placement(self._asked)
             rounds = Rounds(experiment, executor, mesh, self.execution, self._reporter.advance, self._loop is not None)
             self._sampled[known] = rounds, reference
         return self._sampled[known]
@@ -197,6 +168,10 @@ class LaneRunner:
             return experiment
         self.execution.reason, self.execution.devices = self._loop.reason, 1
         return experiment.keep_shardings()
+
+    def _placement(self, executor: Executor) -> tuple[Executor, Mesh | None]:
+        """How lanes run, and on which devices."""
+        return (executor, self.mesh) if self._loop is None else (self._loop.executor, None)
 
     # Lanes that are trained on.
 
@@ -242,11 +217,7 @@ class LaneRunner:
         return np.asarray([[losses[seed, lr] for lr in map(float, lrs)] for seed in range(num_seeds)])
 
     def initial_loss(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
-        """Of the untouched parameters; else after `num_steps` steps at learning rate 0 of a stateful task or own step.
-
-        Raises:
-          ValueError: it is not finite.
-        """
+        """Of the untouched parameters; of a stateful task or an own step after steps at learning rate 0."""
         spec = self.carried.spec
         if not spec.has_state and spec.step_fn is None:
             return self.reference.untouched_loss[:num_seeds]
@@ -288,7 +259,7 @@ class LaneRunner:
         seeds, width = shape = fitting[0]
         if shape not in self._slots:
             experiment = self.carried
-            executor, mesh = (self.executor, self.mesh) if self._loop is None else (self._loop.executor, None)
+            executor, mesh = self._placement(self.executor)
             self._slots[shape] = ProgramSlot(
                 experiment,
                 executor,
@@ -334,13 +305,13 @@ def _check_batches(where: str, task: Task) -> None:
         raise ValueError(
             f"`{where}(task=...)` must give batches from any step on, since lanes are carried on from rung to rung. "
             "Use Task.from_arrays, or give Task(batches_between=...), a function of (key, start, stop); "
-            "budget=0 does without."
+            "lrjax.StepSampling does without."
         )
     if task._stream is not None and not task._stream.resumes:
         raise ValueError(
             f"`{where}(task=...)` must be able to read the same batches again for every rung, and `Task.from_batches` "
             "was given an iterator, or a loader that may give others the next time. Give a list, a Grain iterator or a "
-            "function of the epoch: train_batches=lambda epoch: loader; budget=0 does without."
+            "function of the epoch: train_batches=lambda epoch: loader; lrjax.StepSampling does without."
         )
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +13,13 @@ from .._trees import first_difference
 from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
 from ._promotion import Types, promote_weak, strengthen, type_of, with_types
-from ._task import Task
 from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
 
 
 def draw_seeds(
-    task: Task, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
+    task: Any, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
 ) -> tuple[tuple[SeedData, ...], tuple[bool, ...]]:
-    """Draw the parameters of every seed and check them.
-
-    Args:
-      task: the problem.
-      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      num_seeds: how many.
-      first: those that were drawn before.
-
-    Returns:
-      The seeds, without batches, their model states of weak types until `settle_model_state`; and for every leaf of
-      the parameters whether it trains.
-
-    Raises:
-      TypeError, ValueError: parameters that cannot be trained.
-    """
+    """Draw the parameters of every seed and check them."""
     seeds, trainable = list(first), None
     if first:
         trainable = _trainable_leaves(task, join_params(first[0].params, first[0].frozen))
@@ -61,7 +47,7 @@ def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
     return init_key, data_key, train_key
 
 
-def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
+def _initialise(task: Any, key: Key) -> tuple[Params, PyTree]:
     made = task.init(key) if callable(task.init) else task.init
     if not task.has_state:
         return _checked_params(made), ()
@@ -77,17 +63,7 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
 
 
 def settle_model_state(spec: TrialSpec, seeds: Sequence[SeedData], batch: Batch, key: Key) -> tuple[SeedData, ...]:
-    """The seeds with model states of the types that training carries.
-
-    Args:
-      spec: with the loss function.
-      seeds: their model states may have weak types, as Python's numbers have.
-      batch: a training batch, or its shapes.
-      key: any.
-
-    Returns:
-      The seeds, without weak types: what begins at 0 and becomes a float is one from the beginning.
-    """
+    """The seeds with model states of the types that training carries."""
     leaves, treedef = jax.tree.flatten(seeds[0].model_state)
     types = tuple(map(type_of, leaves))
     if not any(one.weak_type for one in types):
@@ -130,7 +106,7 @@ def _checked_params(params: Params) -> Params:
     return params
 
 
-def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
+def _trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
     if task._step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))

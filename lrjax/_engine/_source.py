@@ -19,7 +19,6 @@ from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
-from ._task import Task
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -68,7 +67,7 @@ class BatchSource:
       ValueError: the task gives no batches from a later step on.
     """
 
-    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
+    def __init__(self, task: Any, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
         self.shared = task._stream is not None
         self.log = BatchLog() if log is None else log
@@ -151,14 +150,7 @@ class BatchSource:
         return Block(start, count, batches, position)
 
     def read_again(self, step: int) -> int:
-        """Compare the batches before `step` with those that were read, for a minute at most.
-
-        Returns:
-          The step until which that was done.
-
-        Raises:
-          ValueError: they are others.
-        """
+        """Compare the batches before `step` with those that were read, for a minute at most."""
         if self.log is None:
             return step
         deadline = time.monotonic() + REREAD_SECONDS
@@ -234,7 +226,7 @@ CHECKED_STEPS = 8
 """Steps on which random access is compared with the batches in their order."""
 
 
-def _is_in_the_call(task: Task) -> bool:
+def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
     if task._stream is not None:
         return task._arrays is task._stream.source
@@ -242,7 +234,7 @@ def _is_in_the_call(task: Task) -> bool:
     return isinstance(sampler, EpochSampler) and task._arrays is sampler.arrays
 
 
-def _check_access(task: Task, key: Key, steps: int) -> None:
+def _check_access(task: Any, key: Key, steps: int) -> None:
     """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
     middle = steps // 2
     every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))
@@ -318,11 +310,7 @@ class ReadAhead:
             self.steps_at_once = max(1, min(self._length, int(CALL_SECONDS / max(seconds, 1e-9))))
 
     def __call__(self) -> Block:
-        """The next block.
-
-        Raises:
-          Whatever reading it raised.
-        """
+        """The next block."""
         block = self._blocks.get()
         if isinstance(block, BaseException):
             raise block
@@ -343,13 +331,7 @@ class ReadAhead:
 
 
 def check_divides(batches: Batch, axis: int, parts: int) -> None:
-    """Raise unless the examples of a batch can be spread over the mesh's "data" axis.
-
-    Args:
-      batches: of one step, or of one step of every seed.
-      axis: the axis of the examples.
-      parts: devices along "data".
-    """
+    """Raise unless the examples of a batch can be spread over the mesh's "data" axis."""
     for leaf in jax.tree.leaves(batches):
         if leaf.ndim > axis and leaf.shape[axis] % parts:
             raise ValueError(

@@ -142,20 +142,12 @@ class BatchStream:
             )
 
     def between(self, start: int, stop: int) -> Batch:
-        """Batches start..stop-1, stacked.
-
-        Raises:
-          ValueError: the iterable ends before `stop`.
-        """
+        """Batches start..stop-1, stacked."""
         self.require(stop)
         return stack_batches(self.where, self._kept[start:stop])
 
     def open(self) -> "StreamReader":
-        """A reader from the first batch on.
-
-        Raises:
-          ValueError: it is an iterator that another reader has read.
-        """
+        """A reader from the first batch on."""
         if self.rewinds:
             return StreamReader(self)
         if self._used_up:
@@ -209,12 +201,7 @@ class StreamReader:
         stream.rewind(self._batches)
 
     def read(self, count: int, needed: int) -> list[Batch]:
-        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all.
-
-        Raises:
-          TypeError: a batch is not made of arrays.
-          ValueError: the iterable ends, or a batch has another shape.
-        """
+        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all."""
         return [jax.tree.map(_own, self._next(needed)) for _ in range(count)]
 
     def position(self) -> dict[str, Any]:

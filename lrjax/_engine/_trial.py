@@ -13,8 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import EvalSet
-from ._optimizer import TRACER_ERRORS, build_optimizer, extra_arguments, places
-from ._promotion import carried_difference
+from ._optimizer import TRACER_ERRORS, build_optimizer, carried_difference, extra_arguments, places
 from ._sharding import Shardings, constrain
 
 
@@ -67,7 +66,7 @@ class SeedData(NamedTuple):
     first_step: Int[Array, ""]
     key: Key
     opt_state: PyTree = None
-    data_key: Key | None = None
+    data_key: PyTree = None
 
 
 class EvalData(NamedTuple):
@@ -224,12 +223,7 @@ def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: Eva
 def mean_over_batches(
     metrics: Sequence[dict[str, Array]], shares: Sequence[Array] | None
 ) -> dict[str, Float[Array, ""]]:
-    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none.
-
-    Args:
-      metrics: for each group of batches, name -> values of shape (batches,).
-      shares: for each group, the shares of its batches, 1 in all; None: as the metric "weight" says.
-    """
+    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none."""
     names = list(metrics[0])
     for other in metrics:
         if set(other) != set(names):

@@ -19,8 +19,9 @@ class TrialRound(NamedTuple):
     diverged_at: Int[np.ndarray, "seeds trials"]
 
 
-class _Advance(NamedTuple):
-    advance: Callable[[int], None]
+class _Advance:
+    def __init__(self, advance: Callable[[int], None]):
+        self.advance = advance
 
     def stage(self, name: str, updates: int = 0) -> None:
         """Nothing."""
@@ -90,5 +91,5 @@ class TrialRunner:
     def run(self, hyperparameters: PyTree) -> TrialRound:
         """Train and evaluate one lane for each entry."""
         record = self.rounds.run(hyperparameters)
-        metrics = {name: np.moveaxis(values, -1, 0) for name, values in record.metrics.items()}
-        return TrialRound(metrics, record.diverged_at)
+        metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
+        return TrialRound(metrics, np.asarray(record.diverged_at))

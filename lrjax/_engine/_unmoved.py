@@ -55,15 +55,7 @@ def all_the_same(losses: Float[np.ndarray, "seeds trials"], initial_loss: Float[
 
 
 def why_unmoved(spec: TrialSpec, data: SeedData, evaluation: EvalData, lr: Any) -> Unmoved | None:
-    """Train once more and look at the parameters.
-
-    Args:
-      spec, data, evaluation: what is trained; `data` is of one seed.
-      lr: a high learning rate.
-
-    Returns:
-      Why nothing moves, or None where something does: the parameters change, and the loss reads them.
-    """
+    """Train once more and look at the parameters."""
     _, state = run_on_host(spec, lr, data, evaluation)
     if spec.step_fn is None:
         before: PyTree = data.params

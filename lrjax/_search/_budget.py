@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from .._checks import check_flag
 from .._curve import Outcome
-from .._engine import Executor, Task, Unmoved, all_the_same, why_unmoved
+from .._engine import Executor, Task, Unmoved, all_the_same, fingerprint, why_unmoved
 from .._failure import SearchInterrupted, interruptible
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
@@ -25,9 +25,9 @@ from ._finder_result import LRFinderResult
 from ._lane_trainer import LaneTrainer
 from ._result import SearchResult, finished_rungs, no_lr_found
 from ._rung import SearchRung
-from ._search_digest import describe_search, difference, fingerprint
+from ._search_digest import describe_search
 from ._search_setup import Setup, check_course, make_setup
-from ._search_store import Remembered, SearchStore
+from ._search_store import RememberedRounds
 from ._search_warnings import SearchWarning, SearchWarningName, search_warnings
 
 
@@ -122,12 +122,11 @@ class _Search:
         self, setup: Setup, course: Course, reporter: Reporter, directory: str | os.PathLike[str] | None, start: float
     ):
         self.setup, self.course, self.start = setup, course, start
-        self.store = executor = None
+        self.lanes = LaneTrainer(setup, shapes_of(course), course.longest, reporter)
+        self.store = None
         if directory is not None:
-            self.store = SearchStore(directory, describe_search(setup, course), difference)
-            executor = self.store.executor
-        self.lanes = LaneTrainer(setup, shapes_of(course), course.longest, reporter, executor=executor)
-        self.trainer: Trainer = self.lanes if self.store is None else Remembered(self.lanes, self.store)
+            self.store = RememberedRounds(self.lanes, "search_lr", directory, describe_search(setup, course))
+        self.trainer: Trainer = self.lanes if self.store is None else self.store
         self.unmoved: Unmoved | None = None
 
     def close(self) -> None:
@@ -182,7 +181,7 @@ class _Search:
             num_updates=rungs[-1].spent,
             seconds=time.perf_counter() - self.start,
             execution=self.lanes.execution,
-            fingerprint=fingerprint(self.setup, course, str(self.lanes.executor)),
+            fingerprint=fingerprint(self.setup.spec, self.setup.seeds, self.setup.key, self.lanes.executor),
         )
 
     def _why_unmoved(self, rung: SearchRung) -> Unmoved | None:

@@ -1,7 +1,6 @@
 """Grids of settings, each trained to its end."""
 
 from ._grid import Zipped as Zipped
-from ._grid import make_grid as make_grid
 from ._grid import zipped as zipped
 from ._picture import plot_sweep as plot_sweep
 from ._result import BestTrial as BestTrial
@@ -10,5 +9,3 @@ from ._scores import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep
-from ._sweep_digest import describe_call as describe_call
-from ._sweep_digest import difference as difference

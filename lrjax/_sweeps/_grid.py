@@ -20,11 +20,7 @@ RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
 
 @dataclasses.dataclass(frozen=True)
 class Zipped:
-    """Hyperparameters that change together; made by `zipped`.
-
-    Attributes:
-      values: name -> one value for each setting, all of one length.
-    """
+    """Hyperparameters that change together, by name, all of one length; made by `zipped`."""
 
     values: Mapping[str, Any]
 
@@ -68,12 +64,7 @@ def zipped(**values: Any) -> Zipped:
 
 
 class Family(NamedTuple):
-    """Trials whose settings have one structure, so that one program runs them all.
-
-    Attributes:
-      trials: their indices in the sweep, increasing.
-      settings: what the optimizer factory gets, leaves with a leading axis over `trials`.
-    """
+    """Trials whose settings have one structure, so that one program runs them; leaves have a leading axis over them."""
 
     trials: Int[np.ndarray, " family"]
     settings: PyTree
@@ -97,17 +88,9 @@ class Axis(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The trials of a sweep.
+    """The trials of a sweep, of which the last axis changes fastest; `columns` and `specs` as in `SweepResult`."""
 
-    Attributes:
-      by_name: whether the optimizer factory is called with keywords, rather than with one value.
-      axes: the axes of the product; the last one changes fastest from trial to trial.
-      columns: name -> one value for each trial, for tables; a schedule has one for each of its numbers.
-      specs: for settings that are no plain numbers, what the index in their column stands for; see `SweepResult`.
-      families: the trials by structure.
-    """
-
-    by_name: bool
+    by_name: bool  # the optimizer factory takes keywords, rather than one value
     axes: tuple[Axis, ...]
     columns: dict[str, np.ndarray]
     specs: dict[str, list[Any]]
@@ -120,20 +103,7 @@ class Grid(NamedTuple):
 
 
 def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtype: np.dtype) -> Grid:
-    """The trials of a sweep.
-
-    Args:
-      where: the caller's name, for messages.
-      grid: mapping of names to values, a `Zipped`, a list of these, or stacked values for a factory of one argument.
-      make_optimizer: whose arguments the names must be.
-      dtype: of floating hyperparameters.
-
-    Returns:
-      The grid.
-
-    Raises:
-      TypeError, ValueError: values that cannot be swept, or names that the factory does not take.
-    """
+    """The trials of a mapping, a `Zipped`, a list of these, or stacked values; `dtype` is that of hyperparameters."""
     where = f"{where}(grid=...)"
     by_name = is_named(grid)
     axes = list(_read_axes(where, grid)) if by_name else [_only_axis(where, grid, make_optimizer)]

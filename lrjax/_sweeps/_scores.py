@@ -32,11 +32,7 @@ class Swept(Protocol):
 
 
 def metric_values(result: Swept, name: Any) -> Float[np.ndarray, "trials seeds evaluations"]:
-    """A metric by its name.
-
-    Raises:
-      ValueError: it was not measured.
-    """
+    """A metric by its name."""
     if not result.metrics:
         raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
     if not isinstance(name, str) or name not in result.metrics:

@@ -50,28 +50,7 @@ def preview_sweep(
     device_bytes: float | None = None,
     update_seconds: float | None = None,
 ) -> Preview:
-    """What `lrjax.sweep` with the same arguments would take, also on devices that are not here.
-
-    The memory comes from compiling the sweep's programs for two and for four lanes, without running them; the time
-    from `update_seconds`, or from a short run here.
-
-    Args:
-      task, make_optimizer, grid, key, train_steps, num_seeds, eval_every, stop: as for `lrjax.sweep`.
-      executor: how lanes run, not "auto" or "loop".
-      mesh: as for `lrjax.sweep`; its devices, unless `devices` is given.
-      directory, progress, checkpoint_seconds: those of `lrjax.sweep`, which change nothing here.
-      devices: over how many devices the lanes would be spread; None: those of the mesh, or one.
-      device_bytes: memory of each; None: what is free on this one.
-      update_seconds: of one update of one lane there, when a device runs as many lanes as it holds. None: measured
-        here on a few lanes, evaluation included; 0: unknown, and so is the time.
-
-    Returns:
-      The preview. On CPU its bytes were within 20 % of those of the compiled programs and of the process; see
-      docs/scale.md.
-
-    Raises:
-      TypeError, ValueError: as `lrjax.sweep`.
-    """
+    """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
     if isinstance(executor, str) and executor in ("auto", "loop"):
         raise ValueError(
             f'`preview(lrjax.sweep, executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what '
@@ -89,7 +68,7 @@ def preview_sweep(
     device_bytes = _check_size("device_bytes", "bytes of memory of a device, > 0", device_bytes, math.ulp(0.0))
     engine = setup.engine
     engine.fit_chunk(setup.grid.num_trials)
-    setting = jax.tree.map(lambda leaf: leaf[0], setup.grid.families[0].settings)
+    setting = setup.grid.families[0].example
     model = memory_model(engine, setting)
     held = model.lanes_within(engine.budget() if device_bytes is None else SHARE_OF_FREE * device_bytes)
     trials, rounds, waves, widths = setup.grid.num_trials, [], [], []

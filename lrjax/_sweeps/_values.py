@@ -19,11 +19,7 @@ _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float3
 
 
 def read_values(where: str, value: object) -> list[PyTree]:
-    """The settings along an axis, with leaves of NumPy: floating, or integers of 32 bits.
-
-    Raises:
-      TypeError, ValueError: it holds no settings, or what no program can take.
-    """
+    """The settings along an axis, with leaves of NumPy: floating, or integers of 32 bits."""
     items = _items(where, value)
     if not items:
         raise ValueError(f"`{where}` is empty. Give at least one value.")

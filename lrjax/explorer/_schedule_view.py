@@ -119,4 +119,6 @@ def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
     scale = 10.0 ** (4 - np.floor(np.log10(size)))
     with np.errstate(invalid="ignore"):
         short = np.round(values * scale) / scale
-    return np.where(np.isfinite(short), short.astype(object), None).tolist()
+    shown = np.asarray(short, object)
+    shown[~np.isfinite(short)] = None
+    return shown.tolist()

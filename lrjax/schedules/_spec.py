@@ -97,7 +97,7 @@ def from_spec(spec: Mapping[str, Any] | str | Path) -> Schedule:
 def _made(spec: Any, depth: int) -> Schedule:
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise TypeError(f'`from_spec(spec)` must be a dict with the key "name", got {show(spec)}.')
-    return make(spec["name"], {key: _from_json(value, depth) for key, value in spec.items() if key != "name"})
+    return make(spec["name"], {str(key): _from_json(value, depth) for key, value in spec.items() if key != "name"})
 
 
 def make(name: str, arguments: dict[str, Any]) -> Schedule:
