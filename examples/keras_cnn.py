@@ -19,6 +19,6 @@ model = keras.Sequential(
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 task, adam = lrjax_keras.task(model, images, labels), lrjax_keras.optimizer_factory(model.optimizer)  # lrjax
-result = lrjax.find_lr(task, adam, key=jax.random.key(0), num_seeds=1)  # lrjax
+result = lrjax.find_lr(task, adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 lrjax_keras.set_lr(model, result.lr)  # lrjax
 model.fit(images, labels, epochs=1, validation_split=0.2, verbose=0)

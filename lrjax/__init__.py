@@ -23,19 +23,19 @@ from ._engine import Execution as Execution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
+from ._preview import Preview as Preview
 from ._preview import preview as preview
 from ._progress import Progress as Progress
-from ._search import AutoResult as AutoResult
-from ._search import LRFinderResult as LRFinderResult
-from ._search import Preview as Preview
+from ._search import Budget as Budget
+from ._search import Checkpoint as Checkpoint
+from ._search import LRResult as LRResult
 from ._search import RangeTest as RangeTest
-from ._search import RefindResult as RefindResult
-from ._search import Suggestions as Suggestions
-from ._search import auto as auto
+from ._search import Request as Request
+from ._search import Stage as Stage
+from ._search import StepSampling as StepSampling
+from ._search import Strategy as Strategy
 from ._search import find_lr as find_lr
-from ._search import preview_lr as preview_lr
 from ._search import range_test as range_test
-from ._search import refind_lr as refind_lr
 from ._search import sample_losses as sample_losses
 from ._version import __version__ as __version__
 
@@ -48,14 +48,6 @@ if _typing.TYPE_CHECKING:
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
-    from ._search import PlannedRung as PlannedRung
-    from ._search import SearchPlan as SearchPlan
-    from ._search import SearchResult as SearchResult
-    from ._search import SearchRung as SearchRung
-    from ._search import SearchWarning as SearchWarning
-    from ._search import SearchWarningName as SearchWarningName
-    from ._search import plan_search as plan_search
-    from ._search import search_lr as search_lr
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
     from ._sweeps import SweepResult as SweepResult
@@ -67,16 +59,6 @@ _LATER = {
         "Recommendation",
         "peak_for",
         "recommend",
-    ),
-    "._search": (
-        "PlannedRung",
-        "SearchPlan",
-        "SearchResult",
-        "SearchRung",
-        "SearchWarning",
-        "SearchWarningName",
-        "plan_search",
-        "search_lr",
     ),
     "._sweeps": (
         "StopDiverged",

@@ -113,8 +113,8 @@ def test_a_page_has_every_option_once_with_its_default(name, run):
     assert out.rstrip().splitlines()[-1].endswith(("interrupted.", "use."))
 
 
-NAMES = {"steps": "num_steps", "seeds": "num_seeds"}
-UNSAID = {"min_lr": (None, 1e-7), "max_lr": (None, 10.0), "extend_range": (True, None)}
+NAMES = {"steps": "num_steps", "seeds": "num_seeds", "budget": "trainings"}
+UNSAID = {"rule": ("midpoint", None), "min_lr": (None, 1e-7), "max_lr": (None, 10.0), "extend_range": (True, None)}
 """Options whose default is not passed on, and what it then is in the library, where that is not None."""
 CLI_ALONE = {"optimizer", "seed", "task", "optimizer_arg", "out", "plot", "json", "quiet", "debug", "dry_run"}
 
@@ -122,8 +122,8 @@ CLI_ALONE = {"optimizer", "seed", "task", "optimizer_arg", "out", "plot", "json"
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        (Find, lrjax.find_lr),
-        (Budgeted, lrjax.search_lr),
+        (Find, lrjax.StepSampling),
+        (Budgeted, lrjax.Budget),
         (RangeTest, lrjax.range_test),
         (Sweep, lrjax.sweep),
     ],
@@ -143,10 +143,11 @@ def test_defaults_are_those_of_the_library(command, function):
 
 
 def test_steps_of_find_and_the_range_test_are_the_librarys():
-    for command, function in ((Find, lrjax.find_lr), (RangeTest, lrjax.range_test)):
-        assert (
-            command.__dataclass_fields__["steps"].default == inspect.signature(function).parameters["num_steps"].default
-        )
+    for command, steps in (
+        (Find, 20),
+        (RangeTest, inspect.signature(lrjax.range_test).parameters["num_steps"].default),
+    ):
+        assert command.__dataclass_fields__["steps"].default == steps
 
 
 # Completion.
@@ -292,8 +293,8 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
 
 
 HOOKS = {
-    "find": "import lrjax._search._find as place; name, when = 'sample_round', 2",
-    "search": "from lrjax._search._lane_trainer import LaneTrainer as place; name, when = 'train', 2",
+    "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
+    "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",
     "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
     "range-test": "import lrjax._search._range_test as place; name, when = '_why_stop', 9",
 }
@@ -317,8 +318,8 @@ setattr(place, name, wait)
 
 CHEAP = ("--optimizer", "sgd", "--executor", "map", "--no-plot")
 RUNS = {
-    "find": ((*CHEAP, "--seeds", "1", "--steps", "3"), "lr_finder.json", lrjax.LRFinderResult),
-    "search": ((*CHEAP, "--train-steps", "200", "--budget", "1"), "lr_search.json", lrjax.SearchResult),
+    "find": ((*CHEAP, "--seeds", "1", "--steps", "3"), "lr_finder.json", lrjax.LRResult),
+    "search": ((*CHEAP, "--train-steps", "200", "--budget", "1"), "lr_search.json", lrjax.LRResult),
     "sweep": (
         (*CHEAP, "--grid", "learning_rate=0.01,0.1", "--steps", "20", "--eval-every", "5"),
         "sweep.json",

@@ -126,8 +126,8 @@ def test_several_outputs_and_losses_are_those_of_compile():
 
 def untouched(**changed):
     arguments = {"model": net(), "x": X, "y": Y} | changed
-    task = lrjax_keras.task(**arguments)
-    return lrjax.find_lr(task, lrjax_keras.optimizer_factory(arguments["model"].optimizer), key=KEY, num_steps=1)
+    task, factory = lrjax_keras.task(**arguments), lrjax_keras.optimizer_factory(arguments["model"].optimizer)
+    return lrjax.find_lr(task, factory, lrjax.StepSampling(num_steps=1), key=KEY)
 
 
 def excluding():
@@ -206,7 +206,7 @@ def test_another_backend_is_refused():
 
 
 def test_an_optax_optimizer_takes_the_place_of_the_models_optimizer():
-    task, how = lrjax_keras.task(net(K.Nadam()), X, Y), {"num_steps": 3, "num_seeds": 1, "executor": "map"}
-    result = lrjax.find_lr(task, optax.nadam, key=KEY, refine=None, **how)
+    task, strategy = lrjax_keras.task(net(K.Nadam()), X, Y), lrjax.StepSampling(num_steps=3, num_seeds=1, refine=None)
+    result = lrjax.find_lr(task, optax.nadam, strategy, key=KEY, executor="map")
     assert result.fingerprint["optimizer"] == "adam"  # optax.nadam is a partial of it
     assert jax.tree.leaves(result.curve)[0].dtype == jnp.float32

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted, sampled
 from marks import slow
 from problems import regression
 from tiny import check_message
@@ -66,10 +67,10 @@ def test_the_curve_is_that_of_the_same_problem_as_a_task(executor):
 LONG = {"key": KEY, "num_seeds": 1, "executor": "map"}
 LRS = [1e-3, 0.03, 0.1]
 VERBS = {
-    "find_lr": lambda task, make: lrjax.find_lr(task, make, **LONG, num_steps=5, min_lr=1e-4, refine=None).curve.final,
+    "find_lr": lambda task, make: sampled(task, make, num_steps=5, refine=None, min_lr=1e-4, **LONG).curve.final,
     "sample_losses": lambda task, make: lrjax.sample_losses(task, make, LRS, **LONG, num_steps=5).final,
-    "search": lambda task, make: lrjax.search_lr(task, make, **LONG, train_steps=50).lr,
-    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, num_steps=20, eval_every=10).metrics["loss"],
+    "search": lambda task, make: budgeted(task, make, **LONG, train_steps=50).lr,
+    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, train_steps=20, eval_every=10).metrics["loss"],
     "range_test": lambda task, make: lrjax.range_test(task, make, key=KEY, num_steps=20).losses,
 }
 

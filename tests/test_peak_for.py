@@ -1,5 +1,6 @@
 """The area rule: against its own formula in NumPy, against the study it was fitted in, and on anybody's schedules."""
 
+import dataclasses
 import math
 import types
 from typing import NamedTuple
@@ -258,7 +259,7 @@ def test_the_formula_for_max_lr(num_steps, total):
 
 def test_the_last_stage_of_two_is_read():
     last = found(max_lr=0.1, num_steps=100)
-    both = types.SimpleNamespace(first=found(max_lr=3.0), last=last, lr=last.lr)
+    both = dataclasses.replace(last, stages=(*found(max_lr=3.0).stages, *last.stages), stage=1)
     assert peak_for(both, ONE_CYCLE, 1000, anchor="max_lr") == peak_for(last, ONE_CYCLE, 1000, anchor="max_lr")
 
 
@@ -366,7 +367,7 @@ CASES = {
     "max_lr of a number": (
         lambda: peak_for(0.1, LINE, 9, anchor="max_lr"),
         TypeError,
-        ["`peak_for(result_or_lr, anchor='max_lr')`", "which have a window", "got 0.1 (float)", "not its lr"],
+        ["`peak_for(result_or_lr, anchor='max_lr')`", "which has a window", "got 0.1 (float)", "not its lr"],
     ),
     "another anchor": (
         lambda: peak_for(0.1, LINE, 9, anchor="min_lr"),

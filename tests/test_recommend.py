@@ -92,19 +92,12 @@ def test_after_100_updates_1cycle_goes_above_max_lr():
 def test_two_stages():
     """The last one's window; the doubts of the first count although the second may have none."""
     last = found(max_lr=0.05, num_steps=100)
-    stages = {"first": SURE, "last": last, "lr": last.lr, "warnings": ()}
-    doubtful = recommend(types.SimpleNamespace(**stages, doubts=(WarningName.flat_basin,)), 1000)
+    both = dataclasses.replace(last, stages=(*SURE.stages, *last.stages), stage=1)
+    doubtful = recommend(dataclasses.replace(both, doubts=(WarningName.flat_basin,)), 1000)
     assert kind(doubtful) == "one_cycle"
     assert "warned of flat_basin." in doubtful.reason
     assert doubtful.peak == recommend(dataclasses.replace(last, warnings=DOUBTFUL.warnings), 1000).peak
-    assert kind(recommend(types.SimpleNamespace(**stages, doubts=()), 1000)) == "warmup_cosine"
-
-
-def test_a_search_inside_the_result():
-    inside = types.SimpleNamespace(finder=DOUBTFUL, lr=0.01, warnings=())
-    assert recommend(inside, 1000).summary() == recommend(DOUBTFUL, 1000).summary()
-    alone = types.SimpleNamespace(finder=None, lr=0.01, warnings=())
-    assert (kind(recommend(alone, 1000)), recommend(alone, 1000).anchor) == ("warmup_cosine", "lr")
+    assert kind(recommend(both, 1000)) == "warmup_cosine"
 
 
 def test_far_beyond_what_was_measured_it_says_so():

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from found import stage
 from problems import curve_from
 
 import lrjax
@@ -50,15 +51,7 @@ VALUES = {
         mode="linear",
         stopped=None,
     ),
-    "rung": lrjax.SearchRung(
-        num_steps=5,
-        log10_lrs=ROWS * 1.0,
-        losses=np.ones((4, MANY)),
-        initial_loss=np.ones(4),
-        is_sweep=True,
-        edges=0,
-        spent=9,
-    ),
+    "stage": stage(curve_from(np.linspace(-4, 0, MANY), np.ones((4, MANY)))),
     "progress of a sweep": lrjax.Progress(
         stage="training", rows=({f"name_{i}": 0.1 for i in range(90)},) * MANY, metrics=("loss",) * MANY
     ),

@@ -175,7 +175,7 @@ def search(**changed):
 
     def find():
         task = step_task(*(good | changed).values())
-        return lrjax.find_lr(task, task.set_lr, key=KEY, num_steps=2)
+        return lrjax.find_lr(task, task.set_lr, lrjax.StepSampling(num_steps=2), key=KEY)
 
     return find
 

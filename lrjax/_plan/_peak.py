@@ -145,9 +145,9 @@ def lr_of(where: str, result_or_lr: Any) -> float:
 
 
 def search_of(result: Any) -> Any:
-    """The search whose window can be read: the last of two, what a search with a budget began with, or the result."""
-    inner = (attribute(result, "last"), attribute(result, "finder"), result)
-    return next((one for one in inner if isinstance(attribute(one, "window"), Window)), None)
+    """The result, if it is a search whose window can be read: one over the whole range, from the start of training."""
+    whole = attribute(result, "strategy", "StepSampling") == "StepSampling" and attribute(result, "start") is None
+    return result if whole and isinstance(attribute(result, "window"), Window) else None
 
 
 def _with_window(where: str, result: Any) -> Any:
@@ -155,7 +155,7 @@ def _with_window(where: str, result: Any) -> Any:
     search = search_of(result)
     if search is None:
         raise TypeError(
-            f"`{where}` needs a result of lrjax.find_lr and the like, which have a window, got "
+            f"`{where}` needs a result of lrjax.find_lr with lrjax.StepSampling, which has a window, got "
             f"{show_with_type(result)}. Give the result itself, not its lr."
         )
     if search.window.outcome is not Outcome.found:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .._curve import Outcome
 from .._failure import SearchInterrupted
 from .._plan import code_of, peak_for, recommend
-from .._search import SearchResult, plan_search, plot_finder, plot_search, search_lr
+from .._preview import preview
+from .._search import Budget, LRResult, StepSampling, find_lr, plot_lr
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ._load import load_executor, load_key, load_optimizer, load_task, make_folder
 from ._status import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain, interruption, write_result
@@ -35,34 +36,38 @@ def run_search(options: "Budgeted") -> Callable[[], int]:
 
     make_optimizer, call = load_optimizer(options.optimizer, options.optimizer_arg)
     arguments: dict[str, Any] = {
+        "strategy": _strategy(options),
         "key": load_key(options.seed),
         "train_steps": options.train_steps,
-        "budget": options.budget,
-        "num_seeds": options.seeds,
-        **options.limits(),
         "executor": load_executor(options.executor),
     }
     folder, task, interrupted = make_folder(options.out), load_task(options.task), False
     speaks = not (options.json or options.quiet)
     if options.dry_run or speaks:
-        plan = plan_search(task, make_optimizer, **arguments)
+        plan = preview(find_lr, task, make_optimizer, **arguments)
         if speaks:
             Printer().say(f"Plan\n{plan.summary()}\n")
         if options.dry_run:
             return lambda: _tell_plan(options, plan)
     bar = sys.stderr.isatty() and not options.quiet
     try:
-        result = search_lr(task, make_optimizer, **arguments, directory=options.directory, progress=bar, throw=False)
+        result = find_lr(task, make_optimizer, **arguments, directory=options.directory, progress=bar, throw=False)
     except SearchInterrupted as stop:
-        if not isinstance(stop.result, SearchResult):
+        if not isinstance(stop.result, LRResult):
             raise
         result, interrupted = stop.result, True
-    pictures = {"lr_search.png": lambda: plot_search(result) if result.finder is None else plot_finder(result.finder)}
+    pictures = {"lr_search.png": lambda: plot_lr(result)}
     files, trouble = write_result(folder / "lr_search.json", result, pictures if options.plot else {})
     return lambda: _tell(options, result, call, files, trouble, interrupted)
 
 
-def schedule_for(name: str, result: SearchResult, total_steps: int) -> tuple[str, str]:
+def _strategy(options: "Budgeted") -> Budget | StepSampling:
+    """A budget of 0 is step sampling."""
+    given: dict[str, Any] = {"num_seeds": options.seeds, **options.limits()}
+    return Budget(trainings=options.budget, **given) if options.budget else StepSampling(**given)
+
+
+def schedule_for(name: str, result: LRResult, total_steps: int) -> tuple[str, str]:
     """What goes where the optimizer takes a learning rate, and why; for a result that has found one."""
     if name == "constant":
         return f"{result.lr:.2e}", ""
@@ -80,12 +85,12 @@ def _tell_plan(options: "Budgeted", plan: Any) -> int:
     if options.json:
         print_json(plan_document(plan))
     elif options.quiet:
-        print(plan.num_updates)
+        print(plan.updates)
     return FOUND
 
 
 def _tell(
-    options: "Budgeted", result: SearchResult, call: str, files: dict[str, Path], trouble: str, interrupted: bool
+    options: "Budgeted", result: LRResult, call: str, files: dict[str, Path], trouble: str, interrupted: bool
 ) -> int:
     """Print it."""
     from ._report import Printer, print_json, search_document

@@ -20,13 +20,11 @@ def in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return _not_ours(error, words)
-    argument = (
-        r"`(?:find_lr|preview_lr|search_lr|plan_search|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
-    )
-    words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
+    argument = r"`(?:find_lr|StepSampling|Budget|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
+    words = re.sub(r"`(?:find_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     words = re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words)
-    return as_options(words.replace("`--task`", "`MODULE:TASK`"))
+    return as_options(words.replace("`--task`", "`MODULE:TASK`").replace("`--trainings`", "`--budget`"))
 
 
 def in_words_of_schedules(error: Exception) -> str:

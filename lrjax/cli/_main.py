@@ -12,15 +12,8 @@ from .. import _curve
 from .._curve import Outcome
 from .._engine import Task
 from .._failure import SearchInterrupted
-from .._search import (
-    LRFinderResult,
-    find_lr,
-    plot_curvature,
-    plot_finder,
-    plot_range_test,
-    preview_lr,
-    range_test,
-)
+from .._preview import preview
+from .._search import LRResult, StepSampling, find_lr, plot_curvature, plot_lr, plot_range_test, range_test
 from .._version import __version__
 from ._errors import in_words, in_words_of_schedules
 from ._load import UsageError, load_executor, load_key, load_optimizer, load_task, make_folder, read_horizons
@@ -135,7 +128,7 @@ def _find(options: "Find") -> int:
     with _standard_output_kept(options):
         result, interrupted = _search(options, load_task(options.task), make_optimizer, arguments)
     found = result.outcome is Outcome.found
-    pictures = {"lr_finder.png": lambda: plot_finder(result), "lr_curvature.png": lambda: plot_curvature(result)}
+    pictures = {"lr_finder.png": lambda: plot_lr(result), "lr_curvature.png": lambda: plot_curvature(result)}
     files, trouble = write_result(folder / "lr_finder.json", result, pictures if options.plot else {})
     notice = interruption("what the finished rounds tell", files, resumable=False) if interrupted else ""
     if notice and (options.json or options.quiet):
@@ -158,30 +151,30 @@ def _find(options: "Find") -> int:
 
 
 def _arguments(options: "Find") -> dict[str, Any]:
-    """What `find_lr` and `preview_lr` both take."""
-    return {
-        "key": load_key(options.seed),
-        "num_steps": options.steps,
-        "num_seeds": options.seeds,
+    """What `find_lr` and its preview both take."""
+    strategy = StepSampling(
+        num_steps=options.steps,
+        num_seeds=options.seeds,
         **options.limits(),
-        "refine": None if options.refine == "none" else options.refine,
-        "executor": load_executor(options.executor),
-        "horizons": read_horizons(options.horizons),
-    }
+        rule=getattr(_curve, options.rule),
+        refine=None if options.refine == "none" else options.refine,
+        horizons=read_horizons(options.horizons),
+        extend_range=None if options.extend_range else False,
+        literal=options.literal,
+    )
+    executor = load_executor(options.executor)
+    return {"strategy": strategy, "key": load_key(options.seed), "executor": executor}
 
 
 def _search(
     options: "Find", task: Task, make_optimizer: Callable[[Any], Any], arguments: dict[str, Any]
-) -> tuple[LRFinderResult, bool]:
+) -> tuple[LRResult, bool]:
     """The result, and whether the search was interrupted."""
     return _or_what_there_is(
         lambda: find_lr(
             task,
             make_optimizer,
             **arguments,
-            rule=getattr(_curve, options.rule),
-            extend_range=None if options.extend_range else False,
-            literal=options.literal,
             progress=sys.stderr.isatty() and not options.quiet,
             throw=False,
         )
@@ -199,13 +192,13 @@ def _or_what_there_is(search: Callable[[], Any]) -> tuple[Any, bool]:
 
 
 def _preview(options: "Find") -> int:
-    from ._report import Printer, preview_document, print_json
+    from ._report import Printer, plan_document, print_json
 
     make_optimizer, _ = load_optimizer(options.optimizer, options.optimizer_arg)
     arguments = _arguments(options)
     with _standard_output_kept(options):
-        preview = preview_lr(load_task(options.task), make_optimizer, **arguments)
-    print_json(preview_document(preview)) if options.json else Printer().say(preview.summary())
+        plan = preview(find_lr, load_task(options.task), make_optimizer, **arguments)
+    print_json(plan_document(plan)) if options.json else Printer().say(plan.summary())
     return FOUND
 
 
@@ -220,7 +213,7 @@ def _range_test(options: "RangeTest") -> int:
         test, interrupted = _ramp(options, load_task(options.task), make_optimizer)
     pictures = {"range_test.png": lambda: plot_range_test(test)}
     files, trouble = write_result(folder / "range_test.json", test, pictures if options.plot else {})
-    lrs = test.suggestions().lrs
+    lrs = test.suggestions()[0]
     lr = lrs.get("steepest_log" if options.suggest == "all" else options.suggest)
     notice = interruption("the history until then", files, resumable=False) if interrupted else ""
     if notice and (options.json or options.quiet):

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from .._curve import Outcome
 from .._engine import show_bytes
-from .._search import LRFinderResult, Preview, RangeTest, SearchPlan, SearchResult
+from .._preview import Preview
+from .._search import LRResult, RangeTest
 from .._sweeps import SweepResult
 from ._load import as_options
 from ._screen import Screen
@@ -58,7 +59,7 @@ class Printer:
         if text:
             self.say(text, "bold yellow")
 
-    def result(self, result: LRFinderResult, title: str) -> None:
+    def result(self, result: LRResult, title: str) -> None:
         """The table of a search, and its reasons."""
         self.say(title, "bold")
         table = _table("learning rate")
@@ -96,7 +97,7 @@ class Printer:
             self.say(test.stopped)
         self.say("One model sees all of these rates in turn, so they depend on the range. `lrjax find` does not.")
 
-    def search(self, result: SearchResult) -> None:
+    def search(self, result: LRResult) -> None:
         """The rungs and reasons of a search with a budget."""
         for line in result.summary().splitlines():
             style = "bold yellow" if line.startswith("Warning, ") else ""
@@ -153,7 +154,7 @@ def _table(second: str) -> Table:
     return table
 
 
-def result_document(result: LRFinderResult, call: str, files: Mapping[str, Path]) -> dict[str, Any]:
+def result_document(result: LRResult, call: str, files: Mapping[str, Path]) -> dict[str, Any]:
     """The result for machines; the JSON file has everything."""
     curve = result.curve
     return {
@@ -164,7 +165,7 @@ def result_document(result: LRFinderResult, call: str, files: Mapping[str, Path]
         "window": {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)},
         "selections": dict(result.selections),
         "interval": result.interval,
-        "horizon_lrs": {str(steps): lr for steps, lr in result.horizon_lrs.items()},
+        "drift": {str(steps): lr for steps, lr in result.drift.items()},
         "warnings": [dataclasses.asdict(warning) for warning in result.warnings],
         "curve": {
             "lrs": np.asarray(curve.lrs).tolist(),
@@ -172,8 +173,8 @@ def result_document(result: LRFinderResult, call: str, files: Mapping[str, Path]
             "initial_loss": float(np.mean(np.asarray(curve.initial_loss))),
         },
         "num_trials": result.num_trials,
-        "num_updates": result.num_updates,
-        "seconds": result.seconds,
+        "num_updates": result.cost.updates,
+        "seconds": result.cost.seconds,
         "executor": result.execution.used,
         "files": {name: str(path) for name, path in files.items()},
     }
@@ -191,7 +192,7 @@ def range_test_document(test: RangeTest, files: Mapping[str, Path]) -> dict[str,
     }
 
 
-def search_document(result: SearchResult, optimizer: str | None, files: Mapping[str, Path]) -> dict[str, Any]:
+def search_document(result: LRResult, optimizer: str | None, files: Mapping[str, Path]) -> dict[str, Any]:
     """A search with a budget for machines; the JSON file has everything."""
     return {
         "lr": result.lr,
@@ -199,34 +200,29 @@ def search_document(result: SearchResult, optimizer: str | None, files: Mapping[
         "optimizer": optimizer,
         "interval": result.interval,
         "train_steps": result.train_steps,
-        "budget": result.budget,
-        "cost": result.cost,
-        "num_steps": result.num_steps,
-        "rungs": [
+        "cost": result.cost.trainings,
+        "num_steps": result.stages[result.stage].num_steps,
+        "stages": [
             {
-                "num_steps": rung.num_steps,
-                "lrs": (10.0**rung.log10_lrs).tolist(),
-                "losses": rung.losses.mean(axis=0).tolist(),
-                "seeds": len(rung.losses),
+                "name": stage.name,
+                "num_steps": stage.num_steps,
+                "lrs": (10.0**stage.log10_lrs).tolist(),
+                "losses": stage.losses.mean(axis=0).tolist(),
+                "seeds": stage.num_seeds,
             }
-            for rung in result.rungs
+            for stage in result.stages
         ],
         "warnings": [dataclasses.asdict(warning) for warning in result.warnings],
-        "num_updates": result.num_updates,
-        "seconds": result.seconds,
+        "num_updates": result.cost.updates,
+        "seconds": result.cost.seconds,
         "executor": result.execution.used,
         "files": {name: str(path) for name, path in files.items()},
     }
 
 
-def plan_document(plan: SearchPlan) -> dict[str, Any]:
+def plan_document(plan: Preview) -> dict[str, Any]:
     """The course of a search for machines."""
-    return {**dataclasses.asdict(plan), "rungs": [rung._asdict() for rung in plan.rungs]}
-
-
-def preview_document(preview: Preview) -> dict[str, Any]:
-    """The predicted cost for machines."""
-    return dataclasses.asdict(preview)
+    return {**dataclasses.asdict(plan), "rounds": [one._asdict() for one in plan.rounds]}
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,0 +1,183 @@
+"""The losses of a live search: the one place where strategies meet the engine."""
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from .._curve import LossCurve, LRWarning, WarningName
+from .._engine import (
+    NO_GRADIENT,
+    Execution,
+    Executor,
+    LaneRunner,
+    Task,
+    all_the_same,
+    check_checkpoint,
+    count_seeds,
+    fingerprint,
+)
+from .._progress import Reporter
+from .._types import Float, Key, OptimizerFactory
+from ._sample import curve_of
+from ._search_digest import describe_search
+from ._search_store import RememberedRounds
+from ._stage import Stage
+from ._start import Checkpoint
+from ._strategy import Context, Request, Strategy, curve_of_losses
+
+
+class LiveTrainer:
+    """Trains what a strategy asks for; see `Trainer`.
+
+    Args:
+      task, make_optimizer, key, executor, mesh, directory: as for `lrjax.find_lr`.
+      strategy: who asks.
+      context: what is known before anything is trained.
+      start: the checkpoint that every learning rate starts from, if any.
+      reporter: who is told.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        make_optimizer: OptimizerFactory,
+        strategy: Strategy,
+        context: Context,
+        *,
+        key: Key,
+        start: Checkpoint | None,
+        executor: Executor,
+        mesh: Mesh | None,
+        directory: str | os.PathLike[str] | None,
+        reporter: Reporter,
+    ):
+        self.task, self.strategy, self.context, self.directory = task, strategy, context, directory
+        self.key, self.reporter, self._start, self._make_optimizer = key, reporter, start, make_optimizer
+        self._run: dict[str, Any] = {"executor": executor, "mesh": mesh}
+        self._runner: LaneRunner | None = None
+        self._store: RememberedRounds | None = None
+        self._request: Request | None = None
+
+    def train(self, request: Request) -> LossCurve:
+        """The curve of a request's learning rates."""
+        self._request = request
+        runner = self.runner_for(request)
+        return self._carry(runner, request) if request.carry else self._sample(runner, request)
+
+    def inspect(self, stages: tuple[Stage, ...]) -> LRWarning | None:
+        """Why no loss of the last stage moved, if none did.
+
+        Raises:
+          ValueError: the learning rate does not matter.
+        """
+        stage, request = stages[-1], self._request
+        losses, initial = np.asarray(stage.curve.final), np.asarray(stage.curve.initial_loss)
+        if all_the_same(losses, initial):
+            assert self._runner is not None
+            assert request is not None
+            lr = max(float(stage.curve.lrs[-1]), 1.0 if request.may_grow else 0.0)
+            found = self._runner.why_unmoved(lr, request.num_steps, in_batches=request.in_batches)
+            if found is not None and (found is not NO_GRADIENT or self.context.start is None):
+                return LRWarning(name=WarningName.nothing_moved, **found._asdict())
+        elif len(stages) == 1:
+            check_lr_matters(np.asarray(stage.curve.lrs), losses, initial)
+        return None
+
+    @property
+    def execution(self) -> Execution:
+        """How the lanes were run."""
+        assert self._runner is not None
+        return self._runner.execution
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What another run must share to give the same numbers."""
+        assert self._runner is not None
+        made = self._runner.experiment
+        return fingerprint(made.spec, made.seeds, self.key, self._runner.executor)
+
+    def how_to_resume(self) -> str:
+        """What an interrupted search is told about its folder."""
+        return "" if self._store is None else f"The same call with directory={self._store.directory!r} goes on."
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._store is not None:
+            self._store.close()
+
+    def runner_for(self, request: Request) -> LaneRunner:
+        """The runner of all requests, made for the first one."""
+        if self.directory is not None and not request.carry:
+            raise ValueError(
+                f"`find_lr(directory=...)` keeps lanes that are carried on, and {type(self.strategy).__name__} "
+                "carries none: it trains anew from step 0. Leave directory out, or search with lrjax.Budget."
+            )
+        if self._runner is None:
+            self.reporter.stage("preparing")
+            checkpoint = None
+            if self._start is not None:
+                given = {name: getattr(self._start, name) for name in ("params", "opt_state", "model_state")}
+                checkpoint = check_checkpoint("Checkpoint", self.task, self._make_optimizer, key=self.key, **given)
+            self._runner = LaneRunner(
+                "find_lr",
+                self.task,
+                self._make_optimizer,
+                key=self.key,
+                num_seeds=request.num_seeds,
+                checkpoint=checkpoint,
+                longest=request.longest or self.context.train_steps or request.num_steps,
+                shapes=request.programs,
+                reporter=self.reporter,
+                **self._run,
+            )
+            if self.directory is not None:
+                call = describe_search(self._runner, self.strategy, self.context)
+                self._store = RememberedRounds(self._runner, "find_lr", self.directory, call)
+        return self._runner
+
+    def _sample(self, runner: LaneRunner, request: Request) -> LossCurve:
+        """One fused program, from step 0 or from the checkpoint."""
+        lrs, horizons = np.sort([10.0**x for x in request.log10_lrs]), (*request.horizons, request.num_steps)
+        seeds, in_batches = request.num_seeds, request.in_batches
+        if seeds is not None and in_batches:
+            count_seeds(type(self.strategy).__name__, self.task, request.num_steps, seeds)
+        rounds, reference = runner.rounds(horizons, seeds, in_batches)
+        made = rounds.experiment
+        updates = made.accumulation.updates(made.spec.horizons[-1])
+        self.reporter.stage(request.round or _in_words(request), len(lrs) * len(made.seeds) * updates)
+        self.context = dataclasses.replace(
+            self.context,
+            untouched_loss=reference.untouched_loss if self.task.has_state else None,
+            stochastic=reference.stochastic,
+            horizon_losses=reference.horizon_losses,
+        )
+        return curve_of(lrs, runner.sample(lrs, horizons, seeds, in_batches=in_batches), made.dtype)
+
+    def _carry(self, runner: LaneRunner, request: Request) -> LossCurve:
+        """Lanes that are trained on from where they are."""
+        trainer, seeds, lrs = self._store or runner, request.num_seeds or 1, [10.0**x for x in request.log10_lrs]
+        losses = trainer.train(lrs, request.num_steps, seeds)
+        initial = trainer.initial_loss(seeds, request.num_steps)
+        self.context = dataclasses.replace(self.context, stochastic=runner.reference.stochastic)
+        return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)
+
+
+def check_lr_matters(
+    lrs: Float[np.ndarray, " trials"],
+    losses: Float[np.ndarray, "seeds trials"],
+    initial_loss: Float[np.ndarray, " seeds"],
+) -> None:
+    """Raise if the learning rates learned something, but all of them the same; `lrs` in increasing order."""
+    moved = np.abs(losses - initial_loss[:, None]) > 1e-3 * np.abs(initial_loss[:, None])
+    if len(lrs) > 2 and moved.all() and (losses == losses[:, :1]).all() and np.isfinite(losses).all():
+        raise ValueError(
+            f"`find_lr(make_optimizer=...)` must use its argument, but all {len(lrs)} learning rates from "
+            f"{lrs[0]:.1e} to {lrs[-1]:.1e} gave the same loss, {losses[0, 0]:.4g}. "
+            "Pass it on: lambda lr: optax.sgd(lr, momentum=0.9)."
+        )
+
+
+def _in_words(request: Request) -> str:
+    return f"{len(request.log10_lrs)} learning rates to step {request.num_steps}"
