@@ -331,12 +331,10 @@ KNOWN: dict[str, set[str]] = {
     },
     "long_bodies": {
         "_search._range_test.range_test",
-        "_sweeps._sweep_setup.make_setup",
     },
     "long_files": {
         "_engine/_task.py",
         "_engine/_trial.py",
-        "_sweeps/_sweep_setup.py",
     },
     "sizes": {
         "lines",
