@@ -97,7 +97,7 @@ def test_a_sweep_names_what_set_lr_takes_and_shows_the_loss_that_step_returns():
     task = step_task(
         own, (state, momentum.init(state)), list(batches_of(KEY, 1, 10)), lambda s: evaluate_params(s[0]), put
     )
-    how = {"key": KEY, "num_steps": 10, "executor": "map"}
+    how = {"key": KEY, "train_steps": 10, "executor": "map"}
     grid = {"learning_rate": [0.01, 0.1], "momentum": [0.0, 0.9]}
     got, plain = lrjax.sweep(task, task.set_lr, grid, **how), lrjax.sweep(TASK, optax.sgd, grid, **how)
     for name in ("loss", "train_loss"):

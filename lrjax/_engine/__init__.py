@@ -1,11 +1,8 @@
 """The engine: one trial as pure functions, programs over lanes, executors, devices, memory, batches, folders."""
 
-from ._accumulation import Accumulation as Accumulation
 from ._accumulation import find_accumulation as find_accumulation
-from ._batch_log import BatchLog as BatchLog
 from ._carried import NO_LANES as NO_LANES
 from ._carried import LaneStates as LaneStates
-from ._carried import Pair as Pair
 from ._carried import ProgramSlot as ProgramSlot
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
@@ -23,23 +20,18 @@ from ._devices import check_one_host as check_one_host
 from ._devices import lane_axis as lane_axis
 from ._devices import lane_mesh as lane_mesh
 from ._devices import narrowest as narrowest
-from ._devices import num_shards as num_shards
 from ._devices import spans_hosts as spans_hosts
 from ._execution import Execution as Execution
 from ._executor import Chunked as Chunked
 from ._executor import Executor as Executor
 from ._executor import check_executor as check_executor
 from ._experiment import EXAMPLE_LR as EXAMPLE_LR
-from ._experiment import Checkpoint as Checkpoint
-from ._experiment import Experiment as Experiment
-from ._experiment import Reference as Reference
 from ._experiment import check_evaluation_finite as check_evaluation_finite
 from ._experiment import count_seeds as count_seeds
 from ._experiment import hyperparameter_dtype as hyperparameter_dtype
 from ._experiment import keep_shardings as keep_shardings
 from ._experiment import make_evaluation as make_evaluation
 from ._experiment import make_spec as make_spec
-from ._experiment import measure_reference as measure_reference
 from ._experiment import prepare as prepare
 from ._fit import bytes_at as bytes_at
 from ._fit import lanes_that_fit as lanes_that_fit
@@ -79,9 +71,7 @@ from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds
 from ._seeds import settle_model_state as settle_model_state
-from ._sharding import lead as lead
 from ._source import BatchSource as BatchSource
-from ._source import Block as Block
 from ._source import ReadAhead as ReadAhead
 from ._source import check_divides as check_divides
 from ._source import unread_note as unread_note
@@ -90,20 +80,10 @@ from ._store import Store as Store
 from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task
-from ._trial import EvalData as EvalData
-from ._trial import SeedData as SeedData
 from ._trial import TrialSpec as TrialSpec
 from ._trial import TrialState as TrialState
 from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
-from ._trial import evaluate as evaluate
-from ._trial import init_trial as init_trial
-from ._trial import join_params as join_params
-from ._trial import train_step as train_step
-from ._trial_runner import TrialRound as TrialRound
-from ._trial_runner import TrialRunner as TrialRunner
 from ._unmoved import NO_GRADIENT as NO_GRADIENT
-from ._unmoved import Unmoved as Unmoved
 from ._unmoved import all_the_same as all_the_same
 from ._unmoved import why_no_update as why_no_update
-from ._unmoved import why_unmoved as why_unmoved
