@@ -145,7 +145,9 @@ def decode(kind: Any, data: Any, name: str = "", axes: Axes | None = None) -> An
     if origin in (list, tuple):
         return origin(_items(origin, arguments, data, axes))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        _ensure(isinstance(data, str) and data in kind.__members__, f"one of {', '.join(kind.__members__)}", data)
+        names = list(kind.__members__)
+        listed = names if len(names) < 12 else [*names[:5], "...", names[-1]]
+        _ensure(isinstance(data, str) and data in names, f"one of {', '.join(listed)}", data)
         return kind[data]
     if field_names(kind) is not None:
         return _instance(kind, data)
