@@ -16,7 +16,7 @@ import pytest
 from processes import start_lrjax
 
 import lrjax
-from lrjax.cli import _load, _main, main
+from lrjax.cli import _find_command, _load, main
 
 ROOT = Path(lrjax.__file__).parent.parent
 CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map", "--optimizer", "sgd")
@@ -152,7 +152,7 @@ def test_without_a_task_the_digits(run):
 @pytest.mark.parametrize("task", ["my_tasks.py:task", "my_tasks:task", "./my_tasks.py:make", "my_tasks:space.task"])
 def test_tasks_are_found_by_path_or_module_as_value_or_function(task, folder):
     before = list(sys.path)
-    assert isinstance(_load.load_task(task), lrjax.Task)
+    assert isinstance(_load.load_task(Path(task)), lrjax.Task)
     sys.path[:] = before
 
 
@@ -274,15 +274,18 @@ def test_executors_by_name(words, executor):
 # Wrong use. Every message says what was wrong, what was got and what to do.
 
 BAD = {
-    "no subcommand": ((), "`lrjax` needs a command: find, search, range-test, sweep"),
-    "unknown subcommand": (("fnd",), "`lrjax` has no command 'fnd'. Did you mean find?"),
-    "unknown option": (("find", "--mn-lr", "1"), "`lrjax find` has no option --mn-lr. Did you mean --min-lr LR?"),
+    "no subcommand": ((), "`lrjax` needs a command: find, range-test, sweep"),
+    "unknown subcommand": (("fnd",), 'Unknown command "fnd". Did you mean "find"?'),
+    "unknown option": (("find", "--mn-lr", "1"), "Unknown option: --mn-lr. Did you mean --min-lr?"),
     "number expected": (("find", "--min-lr", "small"), "`--min-lr` must be a number, got 'small'."),
     "unknown rule": (
         ("find", "--rule", "best"),
-        "`--rule` must be midpoint, half_loss, steepest or lowest_loss, got 'best'.",
+        'Invalid value "best" for --rule. Choose from: "midpoint", "half_loss", "steepest", "lowest_loss".',
     ),
-    "unknown refinement": (("find", "--refine", "more"), "`--refine` must be fill, paper or none, got 'more'."),
+    "unknown refinement": (
+        ("find", "--refine", "more"),
+        'Invalid value "more" for --refine. Choose from: "fill", "paper", "none".',
+    ),
     "no colon": (
         ("find", "my_tasks.py"),
         "`MODULE:TASK` must be a module or a .py file, a colon and a name, got 'my_tasks.py'. "
@@ -343,7 +346,10 @@ BAD = {
     "range test, smoothing": (("range-test", "my_tasks.py:task", "--smoothing", "1"), "`--smoothing` must be a weight"),
     "range test, stop": (("range-test", "my_tasks.py:task", "--stop-factor", "0"), "`--stop-factor` must be a factor"),
     "range test, rule": (("range-test", "--suggest", "valley"), "must be all or one of steepest_log, fastai_valley"),
-    "range test, mode": (("range-test", "--mode", "cosine"), "`--mode` must be exponential or linear, got 'cosine'."),
+    "range test, mode": (
+        ("range-test", "--mode", "cosine"),
+        'Invalid value "cosine" for --mode. Choose from: "exponential", "linear".',
+    ),
 }
 
 
@@ -383,7 +389,7 @@ def test_debug_shows_the_traceback(run):
 
 
 def test_the_folder_is_checked_before_the_search(run, monkeypatch):
-    monkeypatch.setattr(_main, "find_lr", lambda *_, **__: pytest.fail("the search began"))
+    monkeypatch.setattr(_find_command, "find_lr", lambda *_, **__: pytest.fail("the search began"))
     assert run("find", "my_tasks.py:task", "--out", "my_tasks.py")[0] == 2
 
 
@@ -510,7 +516,7 @@ def test_the_entry_point_is_declared():
 
 
 def test_importing_the_command_imports_no_parser():
-    code = "import sys, lrjax.cli; print([m for m in ('tyro', 'rich', 'matplotlib') if m in sys.modules])"
+    code = "import sys, lrjax.cli; print([m for m in ('cyclopts', 'rich', 'matplotlib') if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert output.stdout == "[]\n"
 

@@ -1,4 +1,4 @@
-"""`lrjax search`: what it prints, writes and returns."""
+"""`lrjax find --train-steps`: what it prints, writes and returns."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from marks import slow_but_for
 
 import lrjax
 from lrjax.cli import main
-from lrjax.cli._budget import SCHEDULES
+from lrjax.cli._find_command import SCHEDULES
 
 CHEAP = (
     "--train-steps",
@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_tasks.py").write_text(textwrap.dedent(TASKS))
 
     def run(*words, task="task"):
-        status = main([str(word) for word in ("search", f"my_tasks.py:{task}", *CHEAP, *words)])
+        status = main([str(word) for word in ("find", f"my_tasks.py:{task}", *CHEAP, *words)])
         return status, *capsys.readouterr()
 
     yield run

@@ -1,16 +1,23 @@
 """An error in words: what went wrong, in which line of the user's, with the options named as they are here."""
 
+import difflib
 import re
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-
-from ._load import UsageError, as_options
 
 LINES = 8
 """Lines of an error's words that are shown; XLA's can be hundreds."""
 
+VERBS = "find_lr|StepSampling|Budget|preview|preview_lr|search_lr|plan_search|range_test|sweep|Durations|explore"
+"""What an error of the library names with the argument that is an option here."""
+
 OURS = Path(__file__).resolve().parents[1]
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be done; the message is for its user."""
 
 
 def in_words(error: Exception) -> str:
@@ -20,19 +27,21 @@ def in_words(error: Exception) -> str:
         return words
     if not words.startswith("`"):
         return _not_ours(error, words)
-    argument = (
-        r"`(?:find_lr|preview_lr|search_lr|plan_search|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
-    )
-    words = re.sub(r"`(?:search_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
+    words = re.sub(r"`(?:\w+)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
-    words = re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words)
+    words = re.sub(rf"`(?:{VERBS})\((?:num_)?(\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", words)
     return as_options(words.replace("`--task`", "`MODULE:TASK`"))
 
 
-def in_words_of_schedules(error: Exception) -> str:
-    """The same for `lrjax schedules`, whose arguments are those of Python; its options are those of `Durations`."""
-    words = re.sub(r"`Durations\((\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", str(error))
-    return words or in_words(error)
+def as_options(words: str) -> str:
+    """Arguments of `find_lr` as the options they are here: `num_steps=100` is `--steps 100`."""
+    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence with what is spelt alike, after a space; empty if nothing is."""
+    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
+    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _not_ours(error: Exception, words: str) -> str:

@@ -1,14 +1,12 @@
 """From the words on the command line to objects: a task, an optimizer factory, an executor, a folder."""
 
 import ast
-import difflib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import os
-import re
 import sys
 import tempfile
 import traceback
@@ -24,23 +22,15 @@ import optax.contrib
 from .._checks import show
 from .._engine import Chunked, Executor, Task
 from .._types import Key
+from ..demos import digits
+from ._errors import UsageError, did_you_mean
 
 
-class UsageError(Exception):
-    """The command line asks for something that cannot be done; the message is for its user."""
-
-
-def as_options(words: str) -> str:
-    """Arguments of `find_lr` as the options they are here: `num_steps=100` is `--steps 100`."""
-    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
-
-
-def load_task(words: str | None) -> Task:
+def load_task(place: Path | None) -> Task:
     """The task that MODULE:TASK names; None is the handwritten digits."""
-    if words is None:
-        from ..demos import digits
-
+    if place is None:
         return digits()
+    words = str(place)
     module, value = _load_object(words, "MODULE:TASK")
     if isinstance(value, Task):
         return value
@@ -111,16 +101,15 @@ def read_horizons(words: str) -> tuple[int, ...]:
         ) from None
 
 
-def make_folder(words: str) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, made if there is none, in which a file can be written."""
-    folder = Path(words)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise UsageError(
-            f"`--out` must be a folder in which files can be written, got {show(words)[1:-1]}: "
+            f"`--out` must be a folder in which files can be written, got {show(str(folder))[1:-1]}: "
             f"{getattr(error, 'strerror', None) or error}. "
             "Name another one."
         ) from error
@@ -240,12 +229,6 @@ def _needed_arguments(function: Callable[..., Any]) -> list[str]:
     except (TypeError, ValueError):  # C functions show none
         return []
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A sentence with what is spelt alike, after a space; empty if nothing is."""
-    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
-    return f" Did you mean {' or '.join(close)}?" if close else ""
 
 
 def _names_in(module: ModuleType) -> str:
