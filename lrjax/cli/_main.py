@@ -5,19 +5,9 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ._errors import UsageError, in_words
-from ._standard_streams import (
-    FOUND,
-    INTERRUPTED,
-    WRONG_USE,
-    complain,
-    files_since,
-    give_up_output,
-    how_to_go_on,
-    usable_streams,
-)
+from ._standard_streams import INTERRUPTED, WRONG_USE, complain, files_since, give_up_output, usable_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,29 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run a command; the exit status, whatever happens."""
-    from ._app import parse
+    from ._app import Command, parse
 
-    command, bound = parse(words)
-    start, options = time.time(), bound.arguments
+    start, command = time.time(), Command()
     try:
-        status: Any = command(*bound.args, **bound.kwargs)
-        status = status() if callable(status) else status  # most commands are dataclasses
+        command = parse(words)
+        status = command()
         sys.stdout.flush()
-        return status or FOUND
+        return status
     except KeyboardInterrupt:
-        how = how_to_go_on(
-            options.get("directory"), resumable=options.get("train_steps", 0) is not None and "directory" in options
-        )
-        complain(f"Interrupted before there was a result. {how}")
+        complain(f"Interrupted before there was a result. {command.how_to_go_on()}")
         return INTERRUPTED
     except BrokenPipeError:
         raise
     except Exception as error:
         if why := give_up_output():
-            files = files_since(options["out"], start) if "out" in options else []
+            files = files_since(getattr(command, "out", None), start)
             kept = f" What was found is in {', '.join(files)}." if files else ""
             complain(f"Standard output could not be written: {why}.{kept}")
-        elif options.get("debug"):
+        elif command.debug:
             traceback.print_exc()
         else:
             complain(in_words(error))

@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter, Token
 from .._checks import show
 from ._errors import UsageError, as_options
 from ._load import load_executor
+from ._standard_streams import FOUND
 
 NUMBERS = {int: "a whole number", float: "a number"}
 
@@ -23,16 +24,9 @@ def _read_number(kind: type, tokens: Sequence[Token]) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"`{tokens[0].keyword}` must be {NUMBERS[kind]}, got {show(text)}.{_whole(text)}") from None
-
-
-def _whole(text: str) -> str:
-    """For 1e4 where a whole number is due."""
-    try:
-        number = float(text)
-    except ValueError:
-        return ""
-    return f" Write {int(number)}." if number.is_integer() and abs(number) < 1e15 else ""
+        whole = re.fullmatch(r"(\d+)e(\d)", text)  # 1e4 where a whole number is due
+        hint = f" Write {int(float(text))}." if whole else ""
+        raise UsageError(f"`{tokens[0].keyword}` must be {NUMBERS[kind]}, got {show(text)}.{hint}") from None
 
 
 def _read_place(kind: type, tokens: Sequence[Token]) -> Any:
@@ -40,27 +34,28 @@ def _read_place(kind: type, tokens: Sequence[Token]) -> Any:
     return kind(os.path.expanduser(tokens[0].value))
 
 
+def _read_executor(_: object, tokens: Sequence[Token]) -> Any:
+    return load_executor(tokens[0].value)
+
+
 Count = Annotated[int, Parameter(converter=_read_number, metavar="N")]
 Number = Annotated[float, Parameter(converter=_read_number)]
-LR = Annotated[float, Parameter(converter=_read_number, metavar="LR")]
 Place = Annotated[Path, Parameter(converter=_read_place)]
 Folder = Annotated[Path, Parameter(converter=_read_place, metavar="FOLDER")]
 Flag = Annotated[bool, Parameter(show_default=False)]
-Words = Annotated[str, Parameter(converter=_read_place)]
 Many = Annotated[tuple[str, ...], Parameter(show_default=False)]
+Kind = Annotated[Any, Parameter(converter=_read_executor, metavar="auto|vmap|map|loop|chunked:K", show_default="auto")]
 
 
-def of(
-    verb: Callable[..., Any], argument: str, name: str | None = None, *, help: str = "", default: str = ""
-) -> Parameter:
+def of(verb: Callable[..., Any], argument: str, name: str | None = None, **others: Any) -> Parameter:
     """An option that is an argument of a verb: the help is the first sentence of its docstring about it.
 
     The default of such an option here is None: it is not passed on, so the verb's own counts, and is shown.
     """
-    own = inspect.signature(verb).parameters[argument].default
-    if not default and not (own is None or own is inspect.Parameter.empty or isinstance(own, bool)):
-        default = f"{own:g}" if isinstance(own, float) else str(own)
-    return Parameter(name=name, help=help or sentence(verb, argument), show_default=default or False)
+    default = inspect.signature(verb).parameters[argument].default
+    if not (default is None or default is inspect.Parameter.empty or isinstance(default, bool)):
+        others = {"show_default": f"{default:g}" if isinstance(default, float) else str(default), **others}
+    return Parameter(name=name, **{"help": sentence(verb, argument), "show_default": False, **others})
 
 
 def sentence(verb: Callable[..., Any], argument: str) -> str:
@@ -72,32 +67,42 @@ def sentence(verb: Callable[..., Any], argument: str) -> str:
     return f"{words[0].upper()}{words[1:]}."
 
 
-HOW = Parameter(
-    converter=lambda _, tokens: load_executor(tokens[0].value),
-    metavar="auto|vmap|map|loop|chunked:K",
-    help="How the copies run: side by side, one after another, in chunks of K, or by what suits the device.",
-    show_default="auto",
-)
-DIRECTORY = Parameter(
-    converter=_read_place,
-    metavar="FOLDER",
-    help="Folder for checkpoints: the same command goes on where it was interrupted.",
-)
-TASK = Parameter(  # of a Path, so that shells complete the names of files
-    converter=_read_place,
-    metavar="MODULE:TASK",
-    show_default="the handwritten digits",
-)
-How = Annotated[Any, HOW]
-Directory = Annotated[Path | None, DIRECTORY]
-
 TRAINED = Parameter(group=Group("What is trained", sort_key=1))
 TRIED = Parameter(group=Group("Which learning rates are tried", sort_key=2))
 WRITTEN = Parameter(group=Group("What is printed and written", sort_key=9))
+TASK = Parameter(metavar="MODULE:TASK", show_default="the handwritten digits")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Output:
+class Command:
+    """What every command has."""
+
+    debug: Annotated[Flag, WRITTEN] = False
+    """Show the traceback of an error."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether --directory would let it go on where it was interrupted."""
+        return False
+
+    def __call__(self) -> int:
+        """Do what it is for; the exit status."""
+        return FOUND
+
+    def given(self, *names: str) -> dict[str, Any]:
+        """The options of these names that were given."""
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def how_to_go_on(self) -> str:
+        """What the same command does after Ctrl-C."""
+        directory = getattr(self, "directory", None)
+        if directory is not None:
+            return f"The same command goes on with what is in {directory}."
+        return "The same command begins anew" + ("; with --directory FOLDER it would go on." if self.resumes else ".")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Output(Command):
     """Where the answer goes, and in which form."""
 
     out: Annotated[Folder, WRITTEN] = Path("lrjax-out")
@@ -108,21 +113,15 @@ class Output:
     """Print the result as JSON, and nothing else, on standard output."""
     quiet: Annotated[Flag, WRITTEN] = False
     """Print the answer alone, in one line."""
-    debug: Annotated[Flag, WRITTEN] = False
-    """Show the traceback of an error."""
-
-    def given(self, *names: str) -> dict[str, Any]:
-        """The options of these names that were given."""
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model(Output):
+class Training(Output):
     """What is trained."""
 
-    task: Annotated[Path | None, TRAINED, TASK] = dataclasses.field(default=None, kw_only=False)
+    task: Annotated[Place | None, TRAINED, TASK] = dataclasses.field(default=None, kw_only=False)
     """A module or a .py file, and in it a lrjax.Task or a function without arguments that returns one."""
-    optimizer: Annotated[Words, TRAINED, Parameter(metavar="NAME")] = "adam"
+    optimizer: Annotated[str, TRAINED, Parameter(converter=_read_place, metavar="NAME")] = "adam"
     """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one that
     returns an optimizer."""
     optimizer_arg: Annotated[Many, TRAINED, Parameter(metavar="KEY=VALUE")] = ()
@@ -137,10 +136,10 @@ class Model(Output):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Range(Model):
+class Range(Training):
     """Which learning rates are tried."""
 
-    min_lr: Annotated[LR | None, TRIED, Parameter(show_default="1e-7")] = None
+    min_lr: Annotated[Number | None, TRIED, Parameter(metavar="LR", show_default="1e-7")] = None
     """Lowest learning rate, > 0."""
-    max_lr: Annotated[LR | None, TRIED, Parameter(show_default="10")] = None
+    max_lr: Annotated[Number | None, TRIED, Parameter(metavar="LR", show_default="10")] = None
     """Highest learning rate."""

@@ -12,7 +12,6 @@ from ._errors import UsageError
 from ._load import load_key, load_optimizer, load_task, make_folder
 from ._options import Count, Number, Range, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
-from ._standard_streams import how_to_go_on
 
 RULES = {
     "steepest_log": "lrjax: steepest per decade",
@@ -64,8 +63,7 @@ class RangeTestCommand(Range):
             line="" if lr is None else f"{lr:.6g}",
             why="No learning rate was found.",
             optimizer="" if lr is None else call.format(f"{lr:.2e}"),
-            kept="the history until then" if interrupted else "",
-            how=how_to_go_on(None, resumable=False),
+            kept="The history until then" if interrupted else "",
         )
         writers = {"range_test.json": test.to_json, "range_test.png": picture(lambda: plot_range_test(test))}
         return deliver(answer, self, writers)

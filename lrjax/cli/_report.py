@@ -75,8 +75,7 @@ class Answer:
       why: why nothing was found.
       show: prints it for people.
       optimizer: the optimizer in Python, to paste; empty where nothing was found.
-      kept: after Ctrl-C what there is, as in "the history until then"; empty without.
-      how: how to go on after Ctrl-C.
+      kept: after Ctrl-C what there is, as in "The history until then"; empty without.
     """
 
     document: Mapping[str, Any]
@@ -85,7 +84,6 @@ class Answer:
     why: str = ""
     optimizer: str = ""
     kept: str = ""
-    how: str = ""
 
 
 def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path], Any]]) -> int:
@@ -94,8 +92,8 @@ def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path
     files, trouble = _write(output.out, wanted)
     screen = Screen()
     if answer.kept:
-        where = f"{answer.kept[0].upper()}{answer.kept[1:]} is in {next(iter(files.values()))}. " if files else ""
-        notice = f"Interrupted. {where}{answer.how}"
+        where = f"{answer.kept} is in {next(iter(files.values()))}. " if files else ""
+        notice = f"Interrupted. {where}{output.how_to_go_on()}"
         complain(notice) if output.json or output.quiet else screen.say(notice, "bold yellow")
     if output.json:
         print_json({**answer.document, "files": {name: str(path) for name, path in files.items()}})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from ..schedules._picture import plot_schedules
 from ..schedules._spec import FACTORIES, make, signature_text
 from ._errors import UsageError
 from ._load import make_folder
-from ._options import Count, Flag, Many, Output, Place
+from ._options import Command, Count, Flag, Many, Output, Place
 from ._report import Answer, Screen, deliver, picture, print_json
 from ._standard_streams import FOUND, NOT_FOUND
 
@@ -25,28 +26,30 @@ LENGTHS = ("transition_begin", "transition_steps", "decay_steps", "warmup_steps"
 CYCLES = ("first_cycle_steps", "cycle_steps", "up_steps", "down_steps", "every", "timescale", "new_steps", "steps")
 
 
-def list_schedules(
-    *words: Annotated[str, Parameter(show=False)],
-    as_json: Annotated[Flag, Parameter(name="--json")] = False,
-) -> None:
-    """List the learning-rate schedules with their arguments; `plot` draws and describes one.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ListCommand(Command):
+    """List the learning-rate schedules with their arguments; `plot` draws and describes one."""
 
-    Args:
-      words: a misspelt `plot`, to say so.
-      as_json: Print the list as JSON.
-    """
-    if words:
-        raise UsageError(f"`lrjax schedules` takes nothing, or plot and a schedule's name: {EXAMPLE}")
-    if as_json:
-        print_json({name: signature_text(name) for name in FACTORIES})
-        return
-    screen, rows = Screen(), []
-    for name, factory in FACTORIES.items():
-        what = (factory.__doc__ or "").splitlines()[0].replace("`", "").replace("$", "").replace("\\", "")
-        rows.append((name, f"{what}\n{signature_text(name)[1:-1]}"))
-    screen.say("lrjax.schedules", "bold")
-    screen.table(("", ""), rows, whole=0)
-    screen.say(f"Draw one: {EXAMPLE}")
+    words: Annotated[Many, Parameter(show=False)] = dataclasses.field(default=(), kw_only=False)
+    """A misspelt `plot`, to say so."""
+    json: Flag = False
+    """Print the list as JSON."""
+
+    def __call__(self) -> int:
+        """Print it."""
+        if self.words:
+            raise UsageError(f"`lrjax schedules` takes nothing, or plot and a schedule's name: {EXAMPLE}")
+        if self.json:
+            print_json({name: signature_text(name) for name in FACTORIES})
+            return FOUND
+        screen, rows = Screen(), []
+        for name, factory in FACTORIES.items():
+            what = re.sub(r"[`$\\]", "", (factory.__doc__ or "").splitlines()[0])
+            rows.append((name, f"{what}\n{signature_text(name)[1:-1]}"))
+        screen.say("lrjax.schedules", "bold")
+        screen.table(("", ""), rows, whole=0)
+        screen.say(f"Draw one: {EXAMPLE}")
+        return FOUND
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -19,13 +19,6 @@ def complain(words: str) -> None:
         print(f"lrjax: {words}", file=sys.stderr, flush=True)
 
 
-def how_to_go_on(directory: Path | None, *, resumable: bool) -> str:
-    """What the same command does after Ctrl-C; `resumable`: whether it has an option for a folder of checkpoints."""
-    if directory is not None:
-        return f"The same command goes on with what is in {directory}."
-    return "The same command begins anew" + ("; with --directory FOLDER it would go on." if resumable else ".")
-
-
 @contextlib.contextmanager
 def usable_streams() -> Iterator[None]:
     """Around a command: what an encoding lacks is escaped instead of raised, and a closed standard error is silent.
@@ -90,7 +83,7 @@ def give_up_output() -> str:
     return why
 
 
-def files_since(folder: Path, start: float) -> list[str]:
+def files_since(folder: Path | None, start: float) -> list[str]:
     """The files in a folder that were written since a time."""
-    recent = [path for path in folder.glob("*") if path.is_file() and path.stat().st_mtime >= start]
-    return [str(path) for path in sorted(recent)]
+    files = folder.glob("*") if folder is not None else ()
+    return sorted(str(path) for path in files if path.is_file() and path.stat().st_mtime >= start)

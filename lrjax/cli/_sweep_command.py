@@ -16,9 +16,9 @@ from .._sweeps import SweepProgress, SweepResult, plot_sweep, sweep, trial_score
 from ._errors import UsageError
 from ._grid_words import read_grid, read_stop
 from ._load import load_factory, load_key, load_task, make_folder
-from ._options import Count, Directory, Flag, How, Many, Model, of
+from ._options import Count, Directory, Flag, How, Many, Training, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
-from ._standard_streams import FOUND, how_to_go_on
+from ._standard_streams import FOUND
 
 SHOWN = 5
 """Trials in the printed table."""
@@ -27,7 +27,7 @@ VALUES = Parameter(metavar="NAME=VALUES")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepCommand(Model):
+class SweepCommand(Training):
     """Train the model to the end with every setting of a grid, many settings at once.
 
     Values are written as a list, 0,0.01,0.1, or as a range with a number of points: 1e-5:1:25log, evenly spaced in
@@ -83,8 +83,7 @@ class SweepCommand(Model):
             return FOUND
         answer = self._answer(result, path, fixed)
         if interrupted:
-            how = how_to_go_on(self.directory, resumable=True)
-            answer = dataclasses.replace(answer, kept="what was measured until then", how=how)
+            answer = dataclasses.replace(answer, kept="What was measured until then")
         writers = {"sweep.json": result.to_json, "sweep.csv": lambda place: _write_csv(place, result)}
         if self.metric in result.metrics:
             draw = functools.partial(plot_sweep, result, metric=self.metric, mode=self.mode)
