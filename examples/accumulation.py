@@ -25,5 +25,5 @@ def make_optimizer(lr):
 
 
 task = lrjax.Task.from_arrays(init, loss_fn, **data)
-result = lrjax.find_lr(task, make_optimizer, key=jax.random.key(0), num_seeds=1, num_steps=4 * 10)
+result = lrjax.find_lr(task, make_optimizer, lrjax.StepSampling(num_steps=4 * 10, num_seeds=1), key=jax.random.key(0))
 print(result.summary())

@@ -18,6 +18,6 @@ def loss(model, batch):
 
 
 task = lrjax_equinox.task(model, loss, **data)  # lrjax
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=1)  # lrjax
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 optimizer = optax.adam(result.lr)  # lrjax
 opt_state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))

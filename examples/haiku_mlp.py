@@ -21,5 +21,5 @@ def loss(logits, batch):
 images, labels = load_digits()
 data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
 task = pair_task(hk.transform(forward), loss, **data)  # lrjax
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=1)  # lrjax
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 optimizer = optax.adam(result.lr)  # lrjax

@@ -22,5 +22,5 @@ def loss_fn(params, batch, key):
 columns = {"columns": ("image", "label"), "batch_size": 32}
 held_out = list(epochs(validation, shuffle=False, **columns)(0))
 task = lrjax.Task.from_batches(params, loss_fn, train_batches=epochs(train, **columns), eval_batches=held_out)
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=2)
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=2), key=jax.random.key(0))
 print(result.summary())

@@ -16,6 +16,6 @@ model = keras.Sequential(
     ]
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-result = lrjax_keras.find_lr(model, images, labels, num_seeds=1)  # lrjax
+result = lrjax_keras.find_lr(model, images, labels, strategy=lrjax.StepSampling(num_seeds=1))  # lrjax
 lrjax_keras.set_lr(model, result.lr)  # lrjax
 model.fit(images, labels, epochs=1, validation_split=0.2, verbose=0)

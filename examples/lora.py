@@ -22,5 +22,5 @@ def loss_fn(params, batch, key):
 
 trainable = {"base": False, "down": True, "up": True}
 task = lrjax.Task.from_arrays(init, loss_fn, trainable=trainable, **data)
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=1)
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))
 print(result.summary())

@@ -26,5 +26,7 @@ images, labels = load_digits()[0].reshape(-1, 8, 8, 1), load_digits()[1]
 data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
 model = CNN(rngs=nnx.Rngs(0))
 optimizer = nnx.Optimizer(model, optax.adamw(1e-3), wrt=nnx.Param)
-result = lrjax.find_lr(nnx_task(model, loss_fn, **data), optax.adamw, key=jax.random.key(0), num_seeds=1)  # lrjax
+result = lrjax.find_lr(
+    nnx_task(model, loss_fn, **data), optax.adamw, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0)
+)  # lrjax
 optimizer = optimizer_with_lr(optimizer, model, optax.adamw, result.lr)  # lrjax

@@ -19,5 +19,5 @@ def loss(params, batch):
 
 
 task = loss_task(params, loss, **data)  # lrjax
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=1)  # lrjax
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 optimizer = optax.adam(result.lr)  # lrjax

@@ -26,5 +26,5 @@ def loss_fn(params, batch, key):
 
 
 task = lrjax.Task.from_arrays(init, loss_fn, **data)
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=1)
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))
 print(result.summary())

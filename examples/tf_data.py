@@ -21,5 +21,5 @@ def loss_fn(params, batch, key):
 
 batches = epochs(train, columns=("image", "label"))
 task = lrjax.Task.from_batches(params, loss_fn, train_batches=batches, eval_batches=[(images[:256], labels[:256])])
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=2)
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=2), key=jax.random.key(0))
 print(result.summary())

@@ -21,5 +21,5 @@ def loss_fn(params, batch, key):
 
 validation = [(images[:256], labels[:256])]
 task = lrjax.Task.from_batches(params, loss_fn, train_batches=epochs(loader), eval_batches=validation)
-result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0), num_seeds=2)
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=2), key=jax.random.key(0))
 print(result.summary())

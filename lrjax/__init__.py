@@ -23,18 +23,19 @@ from ._engine import Execution as Execution
 from ._engine import Task as Task
 from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
-from ._search import AutoResult as AutoResult
-from ._search import LRFinderResult as LRFinderResult
-from ._search import Preview as Preview
+from ._preview import Preview as Preview
+from ._preview import preview as preview
+from ._search import Budget as Budget
+from ._search import Checkpoint as Checkpoint
+from ._search import LRResult as LRResult
 from ._search import RangeTest as RangeTest
-from ._search import RefindResult as RefindResult
+from ._search import Request as Request
 from ._search import SearchProgress as SearchProgress
-from ._search import Suggestions as Suggestions
-from ._search import auto as auto
+from ._search import Stage as Stage
+from ._search import StepSampling as StepSampling
+from ._search import Strategy as Strategy
 from ._search import find_lr as find_lr
-from ._search import preview_lr as preview_lr
 from ._search import range_test as range_test
-from ._search import refind_lr as refind_lr
 from ._search import sample_losses as sample_losses
 from ._version import __version__ as __version__
 
@@ -51,14 +52,6 @@ if _typing.TYPE_CHECKING:
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
     from ._plan import tune_peak as tune_peak
-    from ._search import PlannedRung as PlannedRung
-    from ._search import SearchPlan as SearchPlan
-    from ._search import SearchResult as SearchResult
-    from ._search import SearchRung as SearchRung
-    from ._search import SearchWarning as SearchWarning
-    from ._search import SearchWarningName as SearchWarningName
-    from ._search import plan_search as plan_search
-    from ._search import search_lr as search_lr
     from ._sweeps import BestTrial as BestTrial
     from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
@@ -79,16 +72,6 @@ _LATER = {
         "peak_for",
         "recommend",
         "tune_peak",
-    ),
-    "._search": (
-        "PlannedRung",
-        "SearchPlan",
-        "SearchResult",
-        "SearchRung",
-        "SearchWarning",
-        "SearchWarningName",
-        "plan_search",
-        "search_lr",
     ),
     "._sweeps": (
         "BestTrial",

@@ -5,8 +5,7 @@ the picture, and a notebook shows `axes.figure`. Nothing depends on colour alone
 """
 
 from ._search import plot_curvature as plot_curvature
-from ._search import plot_finder as plot_finder
+from ._search import plot_lr as plot_lr
 from ._search import plot_range_test as plot_range_test
-from ._search import plot_search as plot_search
 from ._sweeps import plot_sweep as plot_sweep
 from .schedules._picture import plot_schedules as plot_schedules

@@ -17,7 +17,7 @@ def initial_loss(curve: lrjax.LossCurve) -> float:
     return float(np.mean(np.asarray(curve.initial_loss, np.float64)))
 
 
-def draw_curve(ax: Axes, result: lrjax.LRFinderResult, *, label: str, label_lrs: bool = True) -> None:
+def draw_curve(ax: Axes, result: lrjax.LRResult, *, label: str, label_lrs: bool = True) -> None:
     """The trials of a search, joined, on axes that end half the effect above the untouched loss."""
     curve = result.curve
     lrs, losses, initial = np.asarray(curve.lrs, np.float64), mean_losses(curve), initial_loss(curve)

@@ -34,8 +34,8 @@ def spread(plan: PlanResults) -> dict[str, Any]:
     mean over the keys.
     """
     told = [test.suggestions() for test in plan.range_tests]
-    rules = sorted({rule for one in told for rule in (*one.lrs, *one.refusals)})
-    lrs = {rule: [one.lrs.get(rule) for one in told] for rule in rules}
+    rules = sorted({rule for one in told for part in one for rule in part})
+    lrs = {rule: [one.get(rule) for one, _ in told] for rule in rules}
     answered = {rule: [lr for lr in values if lr is not None] for rule, values in lrs.items()}
     between_keys = {rule: _decades(values) for rule, values in answered.items() if len(values) > 1}
     noise = []
@@ -74,9 +74,9 @@ def draw(results: Results) -> Figure:
         gained = start - np.nanmin(values)
         ax.set_ylim(np.nanmin(values) - 0.1 * gained, start + max(gained, 0.05 * abs(start)))
         ax.set_ylabel("training loss (nats)")
-    rules = list(plan.range_tests[0].suggestions().lrs | plan.range_tests[0].suggestions().refusals)
+    rules = list(dict.fromkeys(name for part in plan.range_tests[0].suggestions() for name in part))
     for index, test in enumerate(tests):
-        told = test.suggestions().lrs
+        told, _ = test.suggestions()
         rows = [row for row, rule in enumerate(rules) if rule in told]
         style = {"color": KEYS[index]["color"], "marker": KEYS[index]["marker"], "linestyle": "none"}
         filled = {"markerfacecolor": KEYS[index]["color"] if index == 0 else "none"}

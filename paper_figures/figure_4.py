@@ -53,7 +53,7 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def _draw_panel(ax: Axes, result: lrjax.LRFinderResult, name: str) -> dict[str, Any]:
+def _draw_panel(ax: Axes, result: lrjax.LRResult, name: str) -> dict[str, Any]:
     """`plot_curvature` without its title and legend; what belongs into a legend, by label."""
     plot_curvature(result, ax)
     twin = ax.figure.axes[-1]

@@ -22,7 +22,7 @@ def draw(results: Results) -> Figure:
     return draw_method(results, "midpoint", explain)
 
 
-def explain(ax: Axes, result: lrjax.LRFinderResult, lr: float) -> None:
+def explain(ax: Axes, result: lrjax.LRResult, lr: float) -> None:
     """Two arrows of equal length."""
     height = loss_at(result, 1.3)
     for end in (float(result.window.min_lr), float(result.window.max_lr)):

@@ -23,7 +23,7 @@ def draw(results: Results) -> Figure:
     return draw_method(results, "half_loss", explain)
 
 
-def explain(ax: Axes, result: lrjax.LRFinderResult, lr: float) -> None:
+def explain(ax: Axes, result: lrjax.LRResult, lr: float) -> None:
     """The lowest loss, and half the way down to it."""
     lowest, half = loss_at(result, 0.0), loss_at(result, 0.5)
     ax.axhline(lowest, color=GREY, linewidth=0.8, linestyle=(0, (1, 1, 4, 1)), label=f"lowest {lowest:.2f}", zorder=1)

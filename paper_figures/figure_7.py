@@ -24,7 +24,7 @@ def compute(results: Results) -> dict[str, Any]:
     return numbers
 
 
-def slope_at(result: lrjax.LRFinderResult, lr: float) -> float:
+def slope_at(result: lrjax.LRResult, lr: float) -> float:
     """The paper's finite difference at the trial that was picked, in units of the loss per decade."""
     x = np.asarray(result.window.log10_lr, np.float64)
     return float(result.window.slope[int(np.argmin(np.abs(x - np.log10(lr))))])
@@ -34,7 +34,7 @@ def draw(results: Results) -> Figure:
     return draw_method(results, "steepest", explain)
 
 
-def explain(ax: Axes, result: lrjax.LRFinderResult, lr: float) -> None:
+def explain(ax: Axes, result: lrjax.LRResult, lr: float) -> None:
     """The tangent."""
     slope, height = slope_at(result, lr), value_at(result, lr)
     if slope < 0:

@@ -68,7 +68,7 @@ def draw_copies() -> None:
     save(figure, "copies")
 
 
-def draw_reading(result: lrjax.LRFinderResult) -> None:
+def draw_reading(result: lrjax.LRResult) -> None:
     """From the losses to the window and the rules, in four pictures."""
     curve, window = result.curve, result.window
     lrs, losses = np.asarray(curve.lrs), np.asarray(curve.final)[0]
@@ -123,7 +123,7 @@ def main() -> None:
     with rc_context(SETTINGS):
         draw_one_run()
         draw_copies()
-        draw_reading(lrjax.find_lr(digits(), optax.adam, key=KEY, num_seeds=1, executor="vmap"))
+        draw_reading(lrjax.find_lr(digits(), optax.adam, lrjax.StepSampling(num_seeds=1), key=KEY, executor="vmap"))
 
 
 if __name__ == "__main__":

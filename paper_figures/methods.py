@@ -26,7 +26,7 @@ def compute_method(results: Results, method: str) -> dict[str, Any]:
     return numbers
 
 
-def draw_method(results: Results, method: str, explain: Callable[[Axes, lrjax.LRFinderResult, float], None]) -> Figure:
+def draw_method(results: Results, method: str, explain: Callable[[Axes, lrjax.LRResult, float], None]) -> Figure:
     """The curve, the window, what the method picks, and how.
 
     Args:
@@ -54,12 +54,12 @@ def draw_method(results: Results, method: str, explain: Callable[[Axes, lrjax.LR
     return figure
 
 
-def loss_at(result: lrjax.LRFinderResult, level: float) -> float:
+def loss_at(result: lrjax.LRResult, level: float) -> float:
     """The loss where a share `level` of the reduction is still to come: 1 is the untouched loss, 0 the lowest."""
     return initial_loss(result.curve) + (level - 1.0) * float(result.window.effect)
 
 
-def value_at(result: lrjax.LRFinderResult, lr: float) -> float:
+def value_at(result: lrjax.LRResult, lr: float) -> float:
     """The mean loss of the trials, interpolated in log10 lr."""
     curve = result.curve
     losses = np.asarray(curve.final, np.float64).mean(axis=0)

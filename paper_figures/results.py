@@ -101,7 +101,7 @@ class PlanResults:
     """Everything measured for one model on one data set."""
 
     title: str
-    searches: Mapping[str, lrjax.LRFinderResult]
+    searches: Mapping[str, lrjax.LRResult]
     range_tests: tuple[lrjax.RangeTest, ...]
     grid: Grid
     best_lr: float
@@ -205,7 +205,7 @@ def _decode(title: str, parts: Mapping[str, Any], summary: Mapping[str, Any]) ->
         picks.append(Pick(**names, lr=float(pick["lr"]), accuracy=accuracy, regret=best_accuracy - accuracy))
     return PlanResults(
         title=title,
-        searches={name: from_document(lrjax.LRFinderResult, parts[name]["result"]) for name in SEARCHES},
+        searches={name: from_document(lrjax.LRResult, parts[name]["result"]) for name in SEARCHES},
         range_tests=tuple(from_document(lrjax.RangeTest, test["result"]) for test in parts["range_test"]["tests"]),
         grid=Grid(
             lrs=np.asarray(grid["lrs"], float),
@@ -231,7 +231,7 @@ def search_numbers(plan: PlanResults, search: str) -> dict[str, Any]:
         "trials": result.num_trials,
         "seeds": result.curve.final.shape[0],
         "updates_of_a_trial": int(result.curve.horizons[-1]),
-        "trial_steps": result.num_updates,
+        "trial_steps": result.cost.updates,
     }
 
 

@@ -17,7 +17,7 @@ import optax
 
 import lrjax
 from experiments.blocks import fill
-from lrjax._search import plot_finder
+from lrjax._search import plot_lr
 from lrjax.demos import digits
 from paper_figures.style import new_figure
 
@@ -30,13 +30,19 @@ class Shape(NamedTuple):
     """A run, and the first warning that it gives; None for none."""
 
     warning: lrjax.WarningName | None
-    run: Callable[[], lrjax.LRFinderResult]
+    run: Callable[[], lrjax.LRResult]
 
 
-def find(task: lrjax.Task, **options: Any) -> lrjax.LRFinderResult:
+RUN = ("key", "executor", "throw")
+"""Options of `find_lr` itself; the others are its strategy's."""
+
+
+def find(task: lrjax.Task, **options: Any) -> lrjax.LRResult:
     """A search with one seed, plain gradient descent, nothing raised."""
     good: dict[str, Any] = {"key": KEY, "num_seeds": 1, "executor": "vmap", "throw": False}
-    return lrjax.find_lr(task, options.pop("optimizer", optax.sgd), **good | options)
+    optimizer, fields = options.pop("optimizer", optax.sgd), good | options
+    run = {name: fields.pop(name) for name in RUN if name in fields}
+    return lrjax.find_lr(task, optimizer, lrjax.StepSampling(**fields), **run)
 
 
 def task_of(start: Any, loss: Callable[..., Any], batch: Any = (0.0,), **options: Any) -> lrjax.Task:
@@ -106,12 +112,12 @@ def main() -> None:
     results = {name: shape.run() for name, shape in SHAPES.items()}
     for name, result in results.items():
         figure, ax = new_figure(6.6, 3.9)
-        plot_finder(result, ax=ax)
+        plot_lr(result, ax=ax)
         figure.savefig(IMAGES / f"{name}.png", dpi=110)
     PAGE.write_text(fill(PAGE.read_text(), {name: partial(block, name, found) for name, found in results.items()}))
 
 
-def block(name: str, result: lrjax.LRFinderResult) -> str:
+def block(name: str, result: lrjax.LRResult) -> str:
     """The picture and the warnings of a run, as the page shows them."""
     picture = f"![The curve of this run](images/shapes/{name}.png)"
     said = [f"> **{warning.name}**: {warning.message} {warning.remedy}" for warning in result.warnings]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from doors import budgeted, resumed, sampled
 from found import found
 from tiny import BATCHES, KEY, ONES, ZEROS, X, Y, loss, stateful, task
 
@@ -23,7 +24,6 @@ import lrjax.integrations.data
 import lrjax.integrations.plain
 import lrjax.plots
 from lrjax import range_rules, schedules
-from lrjax._search import SearchResult, SearchRung
 
 TASK, STATEFUL = task(), stateful()
 MANY = task(batches_between=lambda key, start, stop: jnp.ones((stop - start, 4, 2)))
@@ -74,8 +74,8 @@ def a_float(result: Any, arguments: Mapping[str, Any]) -> bool:
 
 def within_range(result: Any, arguments: Mapping[str, Any]) -> bool:
     """The learning rate lies within the widest range that a search may try; its counts fit."""
-    inside = math.isnan(result.lr) or 1e-12 <= result.lr <= max(1e3, float(arguments["max_lr"]))
-    return anything(result, arguments) and inside and result.num_updates >= 1 and bool(result.summary())
+    inside = math.isnan(result.lr) or 1e-12 <= result.lr <= max(1e3, float(arguments.get("max_lr", 1.0)))
+    return anything(result, arguments) and inside and result.cost.updates >= 1 and bool(result.summary())
 
 
 def a_curve(result: Any, arguments: Mapping[str, Any]) -> bool:
@@ -116,10 +116,11 @@ def axes(result: Any, arguments: Mapping[str, Any]) -> bool:
 OPTIMIZER = {"make_optimizer": optax.sgd, "key": KEY}
 RANGE = {"min_lr": 1e-3, "max_lr": 1.0}
 QUICK = {"executor": "loop", "mesh": None}
-SEARCH = {"task": TASK, **OPTIMIZER, "num_steps": 2, "num_seeds": 1, **RANGE, **QUICK}
-BUDGET = {"task": MANY, **OPTIMIZER, "train_steps": 20, "budget": 0.05, "num_seeds": 1, **RANGE, **QUICK}
+SEARCH = {"task": TASK, **OPTIMIZER, "train_steps": None, "start": None, **QUICK, "directory": None}
+SEARCH |= {"strategy": lrjax.StepSampling(num_steps=2, num_seeds=1, refine=None, **RANGE)}
+PREVIEWED = {name: value for name, value in SEARCH.items() if name != "directory"}
 SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "num_steps": 2, "num_seeds": 1}
-CHECKPOINT = {"params": ZEROS, "opt_state": optax.sgd(0.1).init(ZEROS), "step": 4, "train_steps": 10}
+CHECKPOINT = {"params": ZEROS, "opt_state": optax.sgd(0.1).init(ZEROS), "step": 4, "model_state": None}
 TOLD = {"progress": None, "throw": False}
 HISTORY = {"lrs": np.geomspace(1e-4, 1, 30), "losses": np.r_[np.linspace(2, 1, 25), [1.2, 1.5, 2, 3, 4]]}
 TESTED = lrjax.RangeTest(
@@ -144,36 +145,7 @@ SWEPT = lrjax.SweepResult(
     num_steps=2,
     execution=lrjax.SweepExecution(requested="map", used="map"),
 )
-RUNG = SearchRung(
-    num_steps=5,
-    log10_lrs=np.linspace(-3, 0, 7),
-    losses=np.array([[1.0, 0.9, 0.6, 0.3, 0.2, 0.5, 1.5]]),
-    initial_loss=np.ones(1),
-    is_sweep=True,
-    edges=0,
-    spent=35,
-)
-SEARCHED = SearchResult(
-    lr=0.01,
-    interval=None,
-    outcome=lrjax.Outcome.found,
-    rungs=(RUNG,),
-    rung=0,
-    by_midpoint=False,
-    correction=0.0,
-    drift={},
-    train_steps=100,
-    budget=2.0,
-    finder=None,
-    warnings=(),
-    num_trials=7,
-    num_updates=35,
-    seconds=0.0,
-    execution=lrjax.Execution(requested="map"),
-    fingerprint={},
-)
-REFOUND = lrjax.RefindResult(step=4, train_steps=100, search=FOUND)
-TWICE = lrjax.AutoResult(train_steps=100, first=FOUND, second=None, doubts=(), unjudged=(), seconds=0.0)
+RUNG = FOUND.stages[0]
 SCHEDULED = lrjax.schedules.scheduled(optax.sgd, learning_rate=FLAT)
 PLATEAU = lrjax.schedules.reduce_on_plateau()
 DURATIONS = schedules.Durations(batch_size=4, dataset_size=40, sequence_length=8, total_steps=100)
@@ -195,29 +167,35 @@ def step(state: Any, batch: Any) -> Any:
 
 CALLS: dict[str, Call] = {
     # searches
-    "find_lr": Call(
-        lrjax.find_lr,
-        {**SEARCH, **TOLD, "rule": lrjax.midpoint, "refine": None, "horizons": ()}
+    "find_lr": Call(lrjax.find_lr, {**SEARCH, **TOLD}, within_range, slow=True),
+    "preview": Call(
+        functools.partial(lrjax.preview, lrjax.find_lr),
+        {name: value for name, value in SEARCH.items() if name != "directory"},
+        slow=True,
+    ),
+    "StepSampling": Call(
+        functools.partial(sampled, TASK, **OPTIMIZER, executor="loop", throw=False),
+        {"num_steps": 2, "num_seeds": 1, **RANGE, "rule": lrjax.midpoint, "refine": None, "horizons": ()}
         | {"extend_range": False, "literal": False, "threshold": 0.125},
         within_range,
         slow=True,
     ),
-    "preview_lr": Call(lrjax.preview_lr, {**SEARCH, "refine": None, "horizons": ()}, slow=True),
+    "Budget": Call(
+        functools.partial(budgeted, MANY, **OPTIMIZER, train_steps=20, executor="loop", throw=False),
+        {"trainings": 0.05, "num_seeds": 1, **RANGE, "constants": lrjax.Budget().constants},
+        within_range,
+        slow=True,
+    ),
+    "Checkpoint": Call(
+        functools.partial(resumed, TASK, **OPTIMIZER, train_steps=10, **RANGE, executor="loop", throw=False),
+        CHECKPOINT,
+        slow=True,
+    ),
+    "Request": Call(lrjax.Request, {"log10_lrs": [-3.0, -2.0], "num_steps": 2, "num_seeds": 1, "carry": False}),
     "sample_losses": Call(
         lrjax.sample_losses,
         {"task": TASK, **OPTIMIZER, "lrs": [0.1, 0.2], "num_steps": 2, "num_seeds": 1, "horizons": (), **QUICK},
         a_curve,
-        slow=True,
-    ),
-    "auto": Call(
-        lrjax.auto,
-        {"task": TASK, **OPTIMIZER, "train_steps": 20, "always": False, "num_seeds": 1, **RANGE, **QUICK, **TOLD},
-        within_range,
-        slow=True,
-    ),
-    "refind_lr": Call(
-        lrjax.refind_lr,
-        {"task": TASK, **OPTIMIZER, **CHECKPOINT, "model_state": None, "num_seeds": 1, **RANGE, **QUICK, **TOLD},
         slow=True,
     ),
     "range_test": Call(
@@ -226,8 +204,6 @@ CALLS: dict[str, Call] = {
         | {"smoothing": 0.5, "stop_factor": None, "eval_every": None},
         slow=True,
     ),
-    "search_lr": Call(lrjax.search_lr, {**BUDGET, "directory": None, **TOLD}, within_range, slow=True),
-    "plan_search": Call(lrjax.plan_search, BUDGET, slow=True),
     "sweep": Call(
         lrjax.sweep,
         {**SWEEP, "eval_every": 1, **QUICK, "directory": None, "progress": None, "stop": None}
@@ -253,9 +229,9 @@ CALLS: dict[str, Call] = {
     ),
     "integrations.find_lr_for_step": Call(
         lrjax.integrations.find_lr_for_step,
-        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY, "num_steps": 2}
+        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY}
         | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}}
-        | {**RANGE, "executor": "loop", "num_seeds": 1, "refine": None, "extend_range": False, "throw": False},
+        | {"strategy": SEARCH["strategy"], "executor": "loop", "throw": False},
         within_range,
         slow=True,
     ),
@@ -324,34 +300,30 @@ CALLS: dict[str, Call] = {
         TESTED.bounds, {"metric": "accuracy", "mode": "max", "start": 0.1, "stop": 0.9, "setback": 0.1, "window": 5}
     ),
     "RangeTest.suggest": Call(TESTED.suggest, {"rule": range_rules.steepest_log}),
-    "SearchRung.progress": Call(RUNG.progress, {"baseline_loss": 1.0}),
-    "SearchRung.seed": Call(RUNG.seed, {"index": 0}),
+    "Stage.progress": Call(RUNG.progress, {"baseline_loss": 1.0}),
+    "Stage.seed": Call(RUNG.seed, {"index": 0}),
     "SweepResult.best": Call(SWEPT.best, {"metric": "accuracy", "mode": "max", "at": "last"}),
     "SweepResult.final": Call(SWEPT.final, {"metric": "loss"}),
     "SweepResult.settings": Call(SWEPT.settings, {"trial": 0}),
     "SweepResult.to_parquet": Call(SWEPT.to_parquet, {"path": "a.parquet"}),
     "SweepResult.plot": Call(SWEPT.plot, {"kind": "curves", "metric": "loss", "mode": "min", "ax": None}, axes),
-    **{
-        f"{type(result).__name__}.plot": Call(result.plot, {"ax": None}, axes)
-        for result in (FOUND, TESTED, SEARCHED, REFOUND, TWICE)
-    },
+    **{f"{type(result).__name__}.plot": Call(result.plot, {"ax": None}, axes) for result in (FOUND, TESTED)},
     **{
         f"{type(result).__name__}.to_json": Call(result.to_json, {"path": "a.json"})
-        for result in (FOUND, TESTED, SEARCHED, REFOUND, TWICE, SWEPT)
+        for result in (FOUND, TESTED, SWEPT)
     },
     **{
         f"{type(result).__name__}.from_json": Call(type(result).from_json, {"path": "a.json"})
-        for result in (FOUND, TESTED, SEARCHED, REFOUND, TWICE, SWEPT)
+        for result in (FOUND, TESTED, SWEPT)
     },
     "plots.plot_curvature": Call(lrjax.plots.plot_curvature, {"result": FOUND, "ax": None}, axes),
-    "plots.plot_finder": Call(lrjax.plots.plot_finder, {"result": FOUND, "ax": None}, axes),
+    "plots.plot_lr": Call(lrjax.plots.plot_lr, {"result": FOUND, "ax": None}, axes),
     "plots.plot_range_test": Call(lrjax.plots.plot_range_test, {"test": TESTED, "ax": None}, axes),
     "plots.plot_schedules": Call(
         lrjax.plots.plot_schedules,
         {"schedules": FLAT, "total_steps": 10, "momentum": None, "log": False, "ax": None},
         axes,
     ),
-    "plots.plot_search": Call(lrjax.plots.plot_search, {"result": SEARCHED, "ax": None}, axes),
     "plots.plot_sweep": Call(
         lrjax.plots.plot_sweep, {"result": SWEPT, "kind": "curves", "metric": "loss", "mode": "min", "ax": None}, axes
     ),
@@ -394,24 +366,18 @@ CALLS: dict[str, Call] = {
 }
 
 RESULTS = (
-    "AutoResult",
     "BestTrial",
     "Evaluation",
     "Execution",
-    "LRFinderResult",
+    "LRResult",
     "LRWarning",
     "LossCurve",
-    "PlannedRung",
     "Preview",
     "RangeTest",
     "Recommendation",
-    "RefindResult",
-    "SearchPlan",
     "SearchProgress",
-    "SearchResult",
-    "SearchRung",
-    "SearchWarning",
-    "Suggestions",
+    "Stage",
+    "Strategy",
     "SweepExecution",
     "SweepPlan",
     "SweepProgress",
@@ -431,8 +397,11 @@ RESULTS = (
 )
 """Classes whose objects the package makes, not its users."""
 
-OF_THE_ENGINE = ("SuccessiveHalving.keep",)
-"""What a sweep calls with its own arrays."""
+OF_THE_ENGINE = (
+    "SuccessiveHalving.keep",
+    *(f"{one}.{method}" for one in ("Budget", "StepSampling", "Strategy") for method in ("choose", "propose")),
+)
+"""What a sweep or a search calls with its own values."""
 
 STEPS = {"decay_steps": 10, "transition_steps": 10, "total_steps": 20, "transition_begin": 0, "warmup_steps": 2}
 """Arguments of schedules that mean the same everywhere."""

@@ -1,5 +1,6 @@
 """One update is as many batches as the optimizer accumulates, in every verb."""
 
+import doors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,23 +77,23 @@ def test_a_compressed_run_has_all_updates_of_its_schedule():
 
 def test_a_search_with_a_budget_is_that_of_larger_batches():
     how = {"key": KEY, "train_steps": 40, "min_lr": 1e-3, "executor": "map"}
-    got = lrjax.search_lr(SMALL, accumulated, **how)
-    wanted = lrjax.search_lr(LARGE, optax.adam, **how)
-    assert got.num_updates == wanted.num_updates <= 2 * 40
-    for one, other in zip(got.rungs, wanted.rungs, strict=True):
+    got = doors.budgeted(SMALL, accumulated, **how)
+    wanted = doors.budgeted(LARGE, optax.adam, **how)
+    assert got.cost.updates == wanted.cost.updates <= 2 * 40
+    for one, other in zip(got.stages, wanted.stages, strict=True):
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-3)
 
 
 @pytest.mark.slow
 def test_two_stages_and_a_search_in_mid_training_are_those_of_larger_batches():
     how = {"key": KEY, "train_steps": 1000, "num_seeds": 1, "executor": "map"}
-    got, wanted = lrjax.auto(SMALL, accumulated, **how), lrjax.auto(LARGE, optax.adam, **how)
+    got, wanted = doors.sampled(SMALL, accumulated, **how), doors.sampled(LARGE, optax.adam, **how)
     np.testing.assert_allclose(got.lr, wanted.lr, rtol=1e-3)
-    assert got.num_updates == wanted.num_updates
+    assert got.cost.updates == wanted.cost.updates
     start, params = {"step": 0} | how, jnp.zeros(2)
     opt_states = accumulated(0.1).init(params), optax.adam(0.1).init(params)
-    got = lrjax.refind_lr(SMALL, accumulated, params=params, opt_state=opt_states[0], **start)
-    wanted = lrjax.refind_lr(LARGE, optax.adam, params=params, opt_state=opt_states[1], **start)
+    got = doors.resumed(SMALL, accumulated, params=params, opt_state=opt_states[0], **start)
+    wanted = doors.resumed(LARGE, optax.adam, params=params, opt_state=opt_states[1], **start)
     np.testing.assert_allclose(got.lr, wanted.lr, rtol=1e-3)
 
 
@@ -163,7 +164,9 @@ CASES = {
         ["at least 2 updates", "got 1"],
     ),
     "a preview": (
-        lambda: lrjax.preview_lr(SMALL, accumulated, key=KEY, num_steps=10, num_seeds=1, executor="map"),
+        lambda: lrjax.preview(
+            lrjax.find_lr, SMALL, accumulated, lrjax.StepSampling(num_steps=10, num_seeds=1), key=KEY, executor="map"
+        ),
         ["`find_lr(num_steps=...)`", "Write 8 or 12."],
     ),
     "a step of one's own": (lambda: own_step(10), ["`find_lr(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."]),

@@ -110,7 +110,7 @@ CASES = {
     "min_lr above max_lr": (
         lambda: find(TASK, min_lr=1.0, max_lr=0.1),
         ValueError,
-        ["`find_lr(min_lr=...)` must be below max_lr=0.1", "got 1", "not exponents"],
+        ["`StepSampling(min_lr=...)` must be below max_lr=0.1", "got 1", "not exponents"],
     ),
     "min_lr equal to max_lr": (lambda: find(TASK, min_lr=1.0), ValueError, ["must be below max_lr=1", "got 1"]),
     "exponents": (lambda: find(TASK, min_lr=-7, max_lr=1), ValueError, ["> 0", "got -7", "write 1e-7, not -7"]),
@@ -118,7 +118,7 @@ CASES = {
     "min_lr 0": (lambda: find(TASK, min_lr=0), ValueError, ["a learning rate, > 0 and finite", "got 0"]),
     "min_lr -inf": (lambda: find(TASK, min_lr=-np.inf), ValueError, ["> 0 and finite", "got -inf"]),
     "min_lr nan": (lambda: find(TASK, min_lr=np.nan), ValueError, ["> 0 and finite", "got nan"]),
-    "max_lr inf": (lambda: find(TASK, max_lr=np.inf), ValueError, ["`find_lr(max_lr=...)`", "got inf"]),
+    "max_lr inf": (lambda: find(TASK, max_lr=np.inf), ValueError, ["`StepSampling(max_lr=...)`", "got inf"]),
     "min_lr a string": (lambda: find(TASK, min_lr="1e-7"), TypeError, ["a learning rate", "got '1e-7' (str)"]),
     "min_lr a bool": (lambda: find(TASK, min_lr=True), TypeError, ["a learning rate", "got True (bool)"]),
     "a range of 33 decades": (
@@ -143,14 +143,14 @@ CASES = {
     "num_steps 0": (lambda: find(TASK, num_steps=0), ValueError, ["whole number >= 1 (optimizer updates)", "got 0"]),
     "num_steps a float": (lambda: find(TASK, num_steps=20.0), TypeError, ["got 20.0 (float)", "Write 20."]),
     "num_steps a bool": (lambda: find(TASK, num_steps=True), TypeError, ["got the bool True", "Pass a number"]),
-    "num_seeds 0": (lambda: find(TASK, num_seeds=0), ValueError, ["`find_lr(num_seeds=...)`", "(seeds)", "got 0"]),
+    "num_seeds 0": (lambda: find(TASK, num_seeds=0), ValueError, ["`StepSampling(num_seeds=...)`", "(seeds)", "got 0"]),
     "horizons beyond num_steps": (
         lambda: find(TASK, horizons=(2, 10)),
         ValueError,
         ["must not exceed num_steps=4", "got 10", "Raise num_steps"],
     ),
     "horizons a number": (lambda: find(TASK, horizons=2), TypeError, ["a sequence of step counts", "got 2"]),
-    "horizon 0": (lambda: find(TASK, horizons=(0,)), ValueError, ["`find_lr(horizons=...)`", ">= 1", "got 0"]),
+    "horizon 0": (lambda: find(TASK, horizons=(0,)), ValueError, ["`StepSampling(horizons=...)`", ">= 1", "got 0"]),
     # rule, refinement, executor, progress
     "rule a name": (lambda: find(TASK, rule="midpoint"), TypeError, ["`rule(curve, window) -> lr`", "got 'midpoint'"]),
     "rule of one argument": (
@@ -246,20 +246,15 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
 
 
 VERBS = [
-    lrjax.auto,
     lrjax.experimental.piecewise,
     lrjax.find_lr,
     lrjax.find_warnings,
     lrjax.integrations.find_lr_for_step,
     lrjax.peak_for,
-    lrjax.plan_search,
     lrjax.plan_sweep,
-    lrjax.preview_lr,
     lrjax.range_test,
     lrjax.recommend,
-    lrjax.refind_lr,
     lrjax.sample_losses,
-    lrjax.search_lr,
     lrjax.sweep,
     lrjax.tune_peak,
 ]

@@ -140,7 +140,7 @@ CASES = {
     "more seeds than batches": (
         lambda: find(batches(), num_seeds=5),
         ValueError,
-        ["`find_lr(num_seeds=...)` must be at most 3", "got 5", "`train_batches=lambda epoch: loader`"],
+        ["`StepSampling(num_seeds=...)` must be at most 3", "got 5", "`train_batches=lambda epoch: loader`"],
     ),
     "batches of several lengths": (
         lambda: find(batches(train_batches=[*BATCHES[:3], np.ones((4, 5), np.float32)])),
@@ -196,12 +196,12 @@ class Loader:
 ADVICE = "Give a function of the epoch, which is called again when an epoch ends, `train_batches=lambda epoch: loader`"
 VERBS = {
     "find_lr": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY),
-    "seeds": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY, num_steps=5, num_seeds=3),
-    "auto": lambda task: lrjax.auto(task, optax.sgd, key=KEY, train_steps=100),
-    "preview_lr": lambda task: lrjax.preview_lr(task, optax.sgd, key=KEY),
+    "seeds": lambda task: lrjax.find_lr(task, optax.sgd, lrjax.StepSampling(num_steps=5, num_seeds=3), key=KEY),
+    "second stage": lambda task: lrjax.find_lr(task, optax.sgd, lrjax.StepSampling(), key=KEY, train_steps=100),
+    "preview": lambda task: lrjax.preview(lrjax.find_lr, task, optax.sgd, key=KEY),
     "sample_losses": lambda task: lrjax.sample_losses(task, optax.sgd, [0.1], key=KEY, num_steps=20),
     "range_test": lambda task: lrjax.range_test(task, optax.sgd, key=KEY),
-    "search_lr": lambda task: lrjax.search_lr(task, optax.sgd, key=KEY, train_steps=100),
+    "budget": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY, train_steps=100),
     "tune_peak": lambda task: lrjax.tune_peak(
         task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, train_steps=1000, peaks=[0.1, 0.3, 1.0]
     ),
@@ -211,7 +211,7 @@ VERBS = {
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_loader_that_ends_is_told_how_not_to(verb):
-    parts = ["train_batches=lambda epoch: loader"] if verb == "search_lr" else [ADVICE]
+    parts = ["train_batches=lambda epoch: loader"] if verb == "budget" else [ADVICE]
     check_message(lambda: VERBS[verb](batches(train_batches=Loader())), ValueError, parts)
 
 

@@ -61,10 +61,9 @@ def test_the_replayed_finder_is_the_finder(seeds, problem, recording):
     found = lrjax.find_lr(
         problem.task,
         problem.make_optimizer,
+        lrjax.StepSampling(num_seeds=seeds, extend_range=False),
         key=jax.random.key(0),
-        num_seeds=seeds,
         executor="map",
-        extend_range=False,
     )
     replayed = search(recording, range(seeds))
     assert (replayed.trials, replayed.updates) == (found.num_trials, found.num_updates)

@@ -104,7 +104,7 @@ def test_find_prints_the_reason_the_files_and_the_line_to_paste(find, folder):
     status, out, err = find()
     assert status == 0
     assert err == ""
-    result = lrjax.LRFinderResult.from_json(folder / "lrjax-out" / "lr_finder.json")
+    result = lrjax.LRResult.from_json(folder / "lrjax-out" / "lr_finder.json")
     assert f"midpoint (chosen) | {result.lr:.2e}" in out.replace("│", "|")
     for words in ("half_loss", "steepest", "window", "outcome", "training works", "Cost: ", "Written: "):
         assert words in out
@@ -126,17 +126,13 @@ def test_find_is_find_lr(find, folder):
     want = lrjax.find_lr(
         my_tasks.task,
         optax.sgd,
+        lrjax.StepSampling(
+            num_steps=3, num_seeds=1, rule=lrjax.steepest, refine=None, min_lr=1e-3, max_lr=10.0, extend_range=False
+        ),
         key=jax.random.key(7),
-        num_steps=3,
-        num_seeds=1,
-        min_lr=1e-3,
-        max_lr=10.0,
-        rule=lrjax.steepest,
-        refine=None,
-        extend_range=False,
         executor="map",
     )
-    got = lrjax.LRFinderResult.from_json(folder / "lrjax-out" / "lr_finder.json")
+    got = lrjax.LRResult.from_json(folder / "lrjax-out" / "lr_finder.json")
     assert got.lr == want.lr
     assert got.rule == "steepest"
     np.testing.assert_array_equal(got.curve.losses, want.curve.losses)
@@ -191,7 +187,7 @@ def test_not_found_is_status_1_and_still_written(find, folder):
     assert "nothing_moved" in out
     assert "more steps (--steps)" in re.sub(r"\s+", " ", out)
     assert "optimizer =" not in out
-    result = lrjax.LRFinderResult.from_json(folder / "lrjax-out" / "lr_finder.json")
+    result = lrjax.LRResult.from_json(folder / "lrjax-out" / "lr_finder.json")
     assert result.outcome is lrjax.Outcome.nothing_moved
     assert (folder / "lrjax-out" / "lr_finder.png").exists()
     status, out, err = find("--quiet", "--no-plot", task="my_tasks.py:trained")
@@ -209,11 +205,11 @@ def test_dry_run_predicts_and_writes_nothing(run, folder):
     words = ("find", "my_tasks.py:task", *CHEAP, "--dry-run")
     status, out, _ = run(*words)
     assert status == 0
-    assert "17 on the first grid" in out
+    assert "17 trials x 1 seed to step 3" in out
     assert not (folder / "lrjax-out").exists()
     status, out, _ = run(*words, "--json")
     document = json.loads(out)
-    assert document["trials_first"] == 17
+    assert document["rounds"][0]["lanes"] == 17
     assert document["seconds"] > 0
 
 
@@ -397,7 +393,7 @@ def test_a_folder_lost_during_the_search_does_not_lose_the_answer(find, folder, 
     def lose(self, path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lrjax.LRFinderResult, "to_json", lose)
+    monkeypatch.setattr(lrjax.LRResult, "to_json", lose)
     status, out, err = find()
     assert status == 2
     assert "optimizer = optax.sgd(" in out
@@ -414,7 +410,7 @@ def test_the_search_path_is_left_as_it_was(find):
 
 
 def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypatch):
-    sample, calls = lrjax._search._find.sample_round, []
+    sample, calls = lrjax._search._live.sample_round, []
 
     def interrupt_second(*arguments, **options):
         calls.append(1)
@@ -422,20 +418,20 @@ def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypa
             raise KeyboardInterrupt
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(lrjax._search._find, "sample_round", interrupt_second)
+    monkeypatch.setattr(lrjax._search._live, "sample_round", interrupt_second)
     words = ("--seeds", 1, "--steps", 3, "--executor", "map", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run("find", "my_tasks.py:task", *words)
     assert status == 130
     kept = Path("lrjax-out", "lr_finder.json")
     assert out.startswith(f"Interrupted. What the finished rounds tell is in {kept}. The same command begins anew.\n")
-    assert lrjax.LRFinderResult.from_json(folder / "lrjax-out" / "lr_finder.json").num_trials == 17
+    assert lrjax.LRResult.from_json(folder / "lrjax-out" / "lr_finder.json").num_trials == 17
 
 
 def test_interrupted_before_the_first_round(find, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lrjax._search._find, "sample_round", interrupt)
+    monkeypatch.setattr(lrjax._search._live, "sample_round", interrupt)
     status, out, err = find()
     assert (status, out, err) == (
         130,
@@ -452,7 +448,7 @@ def test_range_test_prints_every_rule_with_its_peer(run, folder):
     words = ("range-test", "my_tasks.py:task", "--optimizer", "sgd", "--min-lr", 1e-4, "--steps", 40)
     status, out, _ = run(*words)
     test = lrjax.RangeTest.from_json(folder / "lrjax-out" / "range_test.json")
-    lrs = test.suggestions().lrs
+    lrs = test.suggestions()[0]
     assert status == 0
     for words in ("fastai: valley", "Lightning from 2.5.3", "torch-lr-finder", "ignite", "`lrjax find` does not."):
         assert words in out

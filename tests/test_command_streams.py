@@ -119,7 +119,7 @@ def test_an_output_that_fails_after_the_search_does_not_lose_the_result(how, mon
     assert err.startswith("lrjax: Standard output could not be written: No space left on device. What was found is in ")
     assert "lrjax-out/lr_finder.json" in err
     assert "Traceback" not in err
-    assert lrjax.LRFinderResult.from_json("lrjax-out/lr_finder.json").lr > 0
+    assert lrjax.LRResult.from_json("lrjax-out/lr_finder.json").lr > 0
 
 
 @pytest.mark.parametrize("words", [("find", *CHEAP), ("schedules",), ("find", "--help")])
@@ -143,7 +143,7 @@ def test_a_picture_that_fails_does_not_lose_the_result(monkeypatch, capsys):
     def fail(result):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr(_find_command, "plot_finder", fail)
+    monkeypatch.setattr(_find_command, "plot_lr", fail)
     assert main(["find", *CHEAP[:-1], "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert float(out) > 0

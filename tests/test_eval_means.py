@@ -151,8 +151,10 @@ def test_means_are_those_in_a_range_test():
 
 def test_means_are_those_in_a_search_with_a_budget():
     problem = task(CASES["padding to several lengths"][0], masked_and_weight)
-    result = lrjax.search_lr(problem, optax.sgd, key=KEY, train_steps=40, budget=1, executor="map", throw=False)
-    for rung in result.rungs:
+    result = lrjax.find_lr(
+        problem, optax.sgd, lrjax.Budget(trainings=1), key=KEY, train_steps=40, executor="map", throw=False
+    )
+    for rung in result.stages:
         sane = rung.log10_lrs < 0
         got = np.asarray(rung.losses)[:, sane]
         np.testing.assert_allclose(

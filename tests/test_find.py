@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from definition import close, expected
+from doors import budgeted, sampled
 from problems import CURVATURES, START, quadratic, quadratic_loss, regression
 
 import lrjax
@@ -16,8 +17,8 @@ from lrjax import LRNotFound, Outcome, find_lr, find_window, midpoint, sample_lo
 
 KEY = jax.random.key(0)
 TASK, NOISY = quadratic(), regression()
-find = functools.partial(find_lr, TASK, optax.sgd, key=KEY, num_seeds=1, executor="map")
-find_noisy = functools.partial(find_lr, NOISY, optax.adam, key=KEY, executor="map")
+find = functools.partial(sampled, TASK, optax.sgd, key=KEY, num_seeds=1, executor="map")
+find_noisy = functools.partial(sampled, NOISY, optax.adam, key=KEY, executor="map")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_the_window_is_that_of_the_closed_form(result):
 
 def test_a_default_search_takes_about_24_trials_and_records_the_rounds(result):
     assert result.num_trials == result.curve.num_trials == 24
-    assert result.num_updates == 24 * 20
+    assert result.cost.updates == 24 * 20
     x, rounds = np.asarray(result.curve.log10_lrs), np.asarray(result.curve.rounds)
     np.testing.assert_allclose(x[rounds == 0], np.arange(-14, 3) / 2, atol=1e-6)
     np.testing.assert_allclose(x[rounds == 1], np.arange(-2.75, 0.3, 0.5), atol=1e-5)  # around 1e-2.05 to 1e-0.05
@@ -115,20 +116,20 @@ def noise():
 
 def test_a_minimum_that_is_noise_is_not_found(tmp_path):
     options = {"num_steps": 2, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}
-    result = lrjax.find_lr(noise(), optax.sgd, key=jax.random.key(2), throw=False, **options)
+    result = sampled(noise(), optax.sgd, key=jax.random.key(2), throw=False, **options)
     assert result.outcome is Outcome.lost_in_noise
     assert np.isnan(result.lr)
     assert result.interval is None
     result.to_json(tmp_path / "result.json")
-    assert lrjax.LRFinderResult.from_json(tmp_path / "result.json").outcome is Outcome.lost_in_noise
+    assert lrjax.LRResult.from_json(tmp_path / "result.json").outcome is Outcome.lost_in_noise
     assert result.summary().startswith("The best learning rate lowers the validation loss by no more than the losses")
     with pytest.raises(lrjax.LRNotFound, match=r"no more than the losses scatter\. Use more validation examples"):
-        lrjax.find_lr(noise(), optax.sgd, key=jax.random.key(2), **options)
-    limits = {"train_steps": 100, "budget": 0.1, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}  # the sweep alone
-    short = lrjax.search_lr(noise(), optax.sgd, key=jax.random.key(7), throw=False, **limits)
-    assert short.by_midpoint
+        sampled(noise(), optax.sgd, key=jax.random.key(2), **options)
+    limits = {"train_steps": 100, "trainings": 0.1, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}  # the sweep alone
+    short = budgeted(noise(), optax.sgd, key=jax.random.key(7), throw=False, **limits)
+    assert short.rule == "midpoint"
     assert (short.outcome, np.isnan(short.lr)) == (Outcome.lost_in_noise, True)
-    assert repr(short) == f"SearchResult(outcome=lost_in_noise, num_trials={short.num_trials})"
+    assert repr(short) == f"LRResult(outcome=lost_in_noise, num_trials={short.num_trials})"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +170,7 @@ FATAL = useless(lambda w, batch, key: jnp.sum(w**2) / jnp.where(batch[0] > 0, 0.
 
 def test_no_learning_grows_both_ways_and_fills_the_grid_to_quarter_decades_once():
     with pytest.raises(LRNotFound, match=r"No learning rate lowered .* Check that") as caught:
-        find_lr(CONTRARY, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map")
+        find_lr(CONTRARY, optax.sgd, lrjax.StepSampling(num_steps=3, num_seeds=1), key=KEY, executor="map")
     result = caught.value.result
     assert result.outcome is Outcome.no_learning
     assert [warning.name for warning in result.warnings] == ["no_learning"]
@@ -183,18 +184,32 @@ def test_no_learning_grows_both_ways_and_fills_the_grid_to_quarter_decades_once(
 
 
 def test_all_diverged_grows_down_only_and_fills_once():
-    result = find_lr(FATAL, optax.sgd, key=KEY, num_steps=3, num_seeds=2, executor="map", max_lr=1e-3, throw=False)
+    result = find_lr(
+        FATAL,
+        optax.sgd,
+        lrjax.StepSampling(num_steps=3, num_seeds=2, max_lr=1e-3),
+        key=KEY,
+        executor="map",
+        throw=False,
+    )
     assert result.outcome is Outcome.all_diverged
     assert [warning.name for warning in result.warnings] == ["all_diverged"]
     np.testing.assert_allclose(result.curve.log10_lrs, np.arange(-48, -11) / 4, atol=1e-5)
     assert np.isinf(result.curve.losses).all()
     assert (np.asarray(result.curve.diverged_at) == 0).all()
-    assert np.isnan(list(result.horizon_lrs.values())).all()
+    assert np.isnan(list(result.drift.values())).all()
 
 
 @pytest.mark.parametrize("refine", [None, "paper"])
 def test_only_fill_fills_where_nothing_was_found(refine):
-    result = find_lr(CONTRARY, optax.sgd, key=KEY, num_steps=3, num_seeds=1, executor="map", refine=refine, throw=False)
+    result = find_lr(
+        CONTRARY,
+        optax.sgd,
+        lrjax.StepSampling(num_steps=3, num_seeds=1, refine=refine),
+        key=KEY,
+        executor="map",
+        throw=False,
+    )
     np.testing.assert_allclose(result.curve.log10_lrs, np.arange(-24, 7) / 2, atol=1e-5)
 
 
@@ -203,16 +218,16 @@ def test_the_interval_is_that_of_the_seeds_picks(noisy):
     assert noisy.interval == (min(picks), max(picks))
     assert noisy.interval[0] < noisy.interval[1]
     assert noisy.curve.final.shape == (3, noisy.num_trials)
-    assert noisy.num_updates == 3 * 20 * noisy.num_trials
+    assert noisy.cost.updates == 3 * 20 * noisy.num_trials
 
 
 def test_horizons_show_the_drift_of_the_optimum(noisy):
-    assert list(noisy.horizon_lrs) == [5, 10, 20]
-    assert noisy.horizon_lrs[20] == noisy.lr
-    assert noisy.horizon_lrs[5] > noisy.horizon_lrs[10] > noisy.horizon_lrs[20]
-    for index, steps in enumerate(noisy.horizon_lrs):
+    assert list(noisy.drift) == [5, 10, 20]
+    assert noisy.drift[20] == noisy.lr
+    assert noisy.drift[5] > noisy.drift[10] > noisy.drift[20]
+    for index, steps in enumerate(noisy.drift):
         curve = noisy.curve.at(index)
-        assert noisy.horizon_lrs[steps] == float(midpoint(curve, find_window(curve)))
+        assert noisy.drift[steps] == float(midpoint(curve, find_window(curve)))
     lrs = list(np.asarray(noisy.curve.lrs[:3], np.float64))
     shorter = sample_losses(NOISY, optax.adam, lrs, key=KEY, num_steps=5, num_seeds=3, executor="map")
     np.testing.assert_array_equal(shorter.final, noisy.curve.losses[0, :, :3])
@@ -230,8 +245,8 @@ def test_a_stateful_task_is_measured_against_learning_rate_0_at_each_horizon():
         sample_batches=lambda key, num_steps: jnp.ones((num_steps, 8, 2)),
         eval_batches=[jnp.ones((8, 2))],
     )
-    search = functools.partial(find_lr, task, optax.sgd, key=KEY, num_seeds=1, executor="map", refine=None)
-    drift = search(horizons=(5, 10)).horizon_lrs
+    search = functools.partial(sampled, task, optax.sgd, key=KEY, num_seeds=1, executor="map", refine=None)
+    drift = search(horizons=(5, 10)).drift
     for steps in (5, 10):
         assert close(drift[steps], math.log10(search(num_steps=steps).lr), 1e-3)
 
@@ -247,6 +262,10 @@ def test_a_schedule_inside_the_factory_is_run_as_it_is():
 
 def test_the_lr_is_the_peak_of_a_schedule_inside_the_factory(result):
     decayed = find_lr(
-        TASK, lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)), key=KEY, num_seeds=1, executor="map"
+        TASK,
+        lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)),
+        lrjax.StepSampling(num_seeds=1),
+        key=KEY,
+        executor="map",
     )
     assert 1.5 < decayed.lr / result.lr < 3  # half the area under the schedule, so about twice the peak

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 from problems import regression
 
 import lrjax
@@ -14,7 +15,7 @@ from lrjax import find_lr, sample_losses
 
 KEY = jax.random.key(0)
 NOISY = regression()
-find_noisy = functools.partial(find_lr, NOISY, optax.adam, key=KEY, executor="map")
+find_noisy = functools.partial(sampled, NOISY, optax.adam, key=KEY, executor="map")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def batches(count):
         train_batches=(np.full((8, 2), 1.0 + i / count, np.float32) for i in range(count)),
         eval_batches=[np.ones((8, 2), np.float32)],
     )
-    return functools.partial(find_lr, task, optax.sgd, key=KEY, num_steps=4, executor="map", refine=None, min_lr=1e-3)
+    return functools.partial(sampled, task, optax.sgd, key=KEY, num_steps=4, executor="map", refine=None, min_lr=1e-3)
 
 
 @pytest.mark.parametrize(("count", "seeds"), [(4, 1), (11, 2), (12, 3), (40, 3)])
@@ -44,7 +45,7 @@ def test_more_seeds_may_be_asked_for_where_there_are_batches():
 
 
 def same(one, other):
-    for name in ("lr", "interval", "selections", "horizon_lrs", "warnings", "outcome", "num_trials", "fingerprint"):
+    for name in ("lr", "interval", "selections", "drift", "warnings", "outcome", "num_trials", "fingerprint"):
         assert getattr(one, name) == getattr(other, name)
     jax.tree.map(np.testing.assert_array_equal, (one.curve, one.window), (other.curve, other.window))
 
@@ -77,7 +78,14 @@ def test_inputs_are_unchanged(executor):
         eval_batches=evaluation,
     )
     key = jax.random.key(7)
-    find_lr(task, optax.adam, key=key, num_steps=4, executor=executor, refine=None, throw=False, extend_range=False)
+    find_lr(
+        task,
+        optax.adam,
+        lrjax.StepSampling(num_steps=4, refine=None, extend_range=False),
+        key=key,
+        executor=executor,
+        throw=False,
+    )
     assert params["w"].tolist() == [1, -2]
     assert params["table"].tolist() == [0, 1, 2]
     assert jax.random.key_data(key).tolist() == jax.random.key_data(jax.random.key(7)).tolist()

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted
 from marks import slow
 from problems import regression
 from processes import finish, start, tell
@@ -53,7 +54,7 @@ def sweep(directory: Any = None, problem: lrjax.Task | None = None, **options: A
 
 def search(directory: Any = None, problem: lrjax.Task | None = None, **options: Any) -> Any:
     good = {"key": KEY, "train_steps": 200, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
-    return lrjax.search_lr(problem or task(), optax.sgd, directory=directory, **good | options)
+    return budgeted(problem or task(), optax.sgd, directory=directory, **good | options)
 
 
 @functools.cache
@@ -62,7 +63,7 @@ def task() -> lrjax.Task:
 
 
 RUNS: dict[str, Callable[..., Any]] = {"sweep": sweep, "search": search}
-VERBS = {"sweep": "sweep", "search": "search_lr"}
+VERBS = {"sweep": "sweep", "search": "find_lr"}
 both = pytest.mark.parametrize("kind", RUNS)
 
 
@@ -70,7 +71,7 @@ def bits(result: Any) -> Any:
     """All numbers of a result."""
     if isinstance(result, lrjax.SweepResult):
         return {name: values.tobytes() for name, values in result.metrics.items()}
-    return [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes()) for r in result.rungs], result.lr
+    return [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes()) for r in result.stages], result.lr
 
 
 @functools.cache

@@ -143,7 +143,7 @@ def test_odd_arguments_are_answered_or_explained(tmp_path, monkeypatch):
     check(drawn(400, 0, slow=False), tmp_path, monkeypatch)
 
 
-PLANS = {"preview_lr": "find_lr", "plan_search": "search_lr", "plan_sweep": "sweep"}
+PLANS = {"preview": "find_lr", "plan_sweep": "sweep"}
 MISTAKES = ("no", "nan", "-1", "np.ones(3)", "keys", "Refusing", "2**63")
 
 

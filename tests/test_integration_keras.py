@@ -125,7 +125,7 @@ def test_several_outputs_and_losses_are_those_of_compile():
 
 def untouched(**changed):
     arguments = {"model": net(), "x": X, "y": Y} | changed
-    return lrjax_keras.find_lr(**arguments, num_steps=1, executor="map")
+    return lrjax_keras.find_lr(strategy=lrjax.StepSampling(num_steps=1), **arguments, executor="map")
 
 
 def excluding():
@@ -207,7 +207,13 @@ def test_another_backend_is_refused():
 def test_make_optimizer_takes_the_place_of_the_models_optimizer():
     model = net(K.Nadam())
     result = lrjax_keras.find_lr(
-        model, X, Y, key=KEY, make_optimizer=optax.nadam, num_steps=3, num_seeds=1, executor="map", refine=None
+        model,
+        X,
+        Y,
+        strategy=lrjax.StepSampling(num_steps=3, num_seeds=1, refine=None),
+        key=KEY,
+        make_optimizer=optax.nadam,
+        executor="map",
     )
     assert result.fingerprint["optimizer"] == "adam"  # optax.nadam is a partial of it
     assert jax.tree.leaves(result.curve)[0].dtype == jnp.float32

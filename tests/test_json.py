@@ -10,10 +10,12 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from found import found
+from found import found, result_of, stage
+from problems import curve_from
 
 import lrjax
 from lrjax._engine import Execution, SweepExecution
+from lrjax._search import Cost
 
 
 def with_seeds(result):
@@ -27,51 +29,36 @@ def with_seeds(result):
         diverged_at=jnp.full(losses.shape[1:], -1).at[0, -1].set(3),
         metrics={"accuracy": losses},
     )
-    vars(result).update(
-        curve=curve,
+    (before,) = result.stages
+    return dataclasses.replace(
+        result,
+        stages=(dataclasses.replace(before, curve=curve),),
         interval=(0.008, 0.02),
         selections={"midpoint": 0.01, "half_loss": 0.02, "steepest": float("nan")},
-        horizon_lrs={10: 0.02, 20: 0.01},
+        drift={10: 0.02, 20: 0.01},
         fingerprint={"jax": "0.10", "key": [0, 1], "devices": 1, "share": 0.5, "mesh": None, "deep": {"a": [True]}},
     )
-    return result
 
 
-def rung(steps, seeds, *, sweep=False):
-    exponents = np.arange(-4.0, 1.5, 0.5)
-    return lrjax.SearchRung(
-        num_steps=steps,
-        log10_lrs=exponents,
-        losses=np.tile(1.0 - np.exp(-((exponents + 1) ** 2)), (seeds, 1)),
-        initial_loss=np.ones(seeds),
-        is_sweep=sweep,
-        edges=0,
-        spent=steps * seeds,
-    )
+def rung(steps, seeds, *, name="rung"):
+    x = np.arange(-4.0, 1.5, 0.5)
+    curve = curve_from(x, np.tile(1.0 - np.exp(-((x + 1) ** 2)), (seeds, 1)))
+    return stage(curve._replace(horizons=jnp.asarray([steps])), name=name, spent=steps * seeds)
 
 
 def searched(**changes):
-    warning = lrjax.SearchWarning(name=lrjax.SearchWarningName.noisy, message="Seen.", remedy="Cure.")
     fields = dict(
         lr=0.08,
+        strategy="Budget",
+        rule="lowest_smoothed",
         interval=(0.05, 0.1),
-        outcome=lrjax.Outcome.found,
-        rungs=(rung(10, 1, sweep=True), rung(40, 2)),
-        rung=1,
-        by_midpoint=False,
         correction=0.1,
         drift={10: 0.1, 40: 0.09},
         train_steps=200,
-        budget=2.0,
-        finder=None,
-        warnings=(warning,),
-        num_trials=22,
-        num_updates=500,
-        seconds=1.5,
+        cost=Cost(500, 2.5, 1.5),
         execution=Execution(requested="map", used="map", notes=["A note."]),
-        fingerprint={},
     )
-    return lrjax.SearchResult(**fields | changes)
+    return result_of(rung(10, 1, name="sweep"), rung(40, 2), warnings=["noisy"], **fields | changes)
 
 
 def swept(shape=(3, 2), evaluations=2):
@@ -114,9 +101,8 @@ def ramped(mode="exponential"):
 
 
 def twice(**changes):
-    fields = dict(train_steps=500, first=found(warnings=["noisy"]), second=found(num_steps=100))
-    doubts = (lrjax.WarningName.noisy,)
-    return lrjax.AutoResult(**fields | dict(doubts=doubts, unjudged=doubts, seconds=1.0) | changes)
+    stages = (*found().stages, *found(num_steps=100).stages)
+    return result_of(*stages, **dict(rule="lowest_for", train_steps=500, warnings=["noisy"]) | changes)
 
 
 MAKE = {
@@ -126,12 +112,12 @@ MAKE = {
         found(outcome="no_learning", warnings=["nothing_moved"]), outcome=lrjax.Outcome.nothing_moved
     ),
     "all diverged": lambda: found(outcome="all_diverged"),
-    "auto": twice,
-    "auto, one stage": lambda: twice(second=None),
-    "refind": lambda: lrjax.RefindResult(step=50, train_steps=100, search=found()),
-    "refind, nothing": lambda: lrjax.RefindResult(step=50, train_steps=100, search=found(warnings=["tiny_effect"])),
-    "search": searched,
-    "search, budget 0": lambda: searched(rungs=(), rung=-1, finder=found(), budget=0.0, interval=None),
+    "two stages": twice,
+    "from a checkpoint": lambda: dataclasses.replace(found(), start=50, train_steps=100),
+    "nothing to gain": lambda: dataclasses.replace(
+        found(), lr=float("nan"), start=50, train_steps=100, outcome=lrjax.Outcome.nothing_to_gain
+    ),
+    "budget": searched,
     "sweep": swept,
     "sweep, one axis": lambda: swept((4,)),
     "sweep, heat": lambda: swept((3, 3)),
@@ -154,9 +140,8 @@ def shown(result, tmp_path, *, picture):
             assert ("No picture" in result._repr_html_()) == empty, result._repr_html_()
         elif picture:
             result.plot().figure.savefig(tmp_path / "picture.png", dpi=50)
-        curve = result.search if isinstance(result, lrjax.RefindResult) else result
-        if picture and isinstance(curve, lrjax.LRFinderResult):
-            lrjax.plots.plot_curvature(curve).figure.savefig(tmp_path / "picture.png", dpi=50)
+        if picture and isinstance(result, lrjax.LRResult):
+            lrjax.plots.plot_curvature(result).figure.savefig(tmp_path / "picture.png", dpi=50)
         result.to_json(tmp_path / "again.json")
     return json.loads((tmp_path / "again.json").read_text())
 
@@ -343,7 +328,7 @@ def mutate(documents, tmp_path, *, cases, seed, pictures):
 
 
 def test_a_mutated_file_is_refused_in_a_sentence_or_shown_and_written_again(documents, tmp_path):
-    assert 20 < mutate(documents, tmp_path, cases=300, seed=0, pictures=15) < 150
+    assert 20 < mutate(documents, tmp_path, cases=400, seed=0, pictures=15) < 150
 
 
 @pytest.mark.slow
@@ -354,8 +339,8 @@ def test_many_mutated_files(documents, tmp_path, seed):
 
 def test_an_initial_loss_that_no_float32_holds_is_refused_in_a_sentence(tmp_path):
     """And not by NumPy's warning of an overflow, which `pytest` makes an error."""
-    large = rung(10, 1, sweep=True)
-    large.initial_loss[0] = 1e308
-    searched(rungs=(large, rung(40, 2))).to_json(tmp_path / "large.json")
-    with pytest.raises(ValueError, match=r"is damaged: `rungs\[0\].initial_loss` must be finite losses"):
-        lrjax.SearchResult.from_json(tmp_path / "large.json")
+    large = rung(10, 1, name="sweep")
+    large = dataclasses.replace(large, curve=large.curve._replace(initial_loss=np.asarray([1e308])))
+    dataclasses.replace(searched(), stages=(large, rung(40, 2))).to_json(tmp_path / "large.json")
+    with pytest.raises(ValueError, match=r"is damaged: `stages\[0\].curve.initial_loss` must be finite losses"):
+        lrjax.LRResult.from_json(tmp_path / "large.json")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted, of_step, resumed, sampled
 from marks import slow_but_for
 
 import lrjax
@@ -65,7 +66,7 @@ def make(seen):
 
 
 def find(executor):
-    return lambda task, make_optimizer: lrjax.find_lr(task, make_optimizer, executor=executor, **SMALL)
+    return lambda task, make_optimizer: sampled(task, make_optimizer, executor=executor, **SMALL)
 
 
 def sample(task, make_optimizer):
@@ -73,9 +74,8 @@ def sample(task, make_optimizer):
 
 
 def two_stages(task, make_optimizer):
-    lrjax.auto(
-        task, make_optimizer, key=KEY, train_steps=20, always=True, num_seeds=1, min_lr=1e-2, max_lr=1.0, throw=False
-    )
+    options = {"train_steps": 20, "num_seeds": 1, "min_lr": 1e-2, "max_lr": 1.0, "throw": False}
+    sampled(dataclasses.replace(task, baseline_loss=1e-9), make_optimizer, key=KEY, **options)  # little progress
 
 
 def sweep(executor):
@@ -86,8 +86,8 @@ def sweep(executor):
 
 
 def search(executor):
-    options = {"train_steps": 20, "budget": 1.0, "min_lr": 1e-2, "max_lr": 1.0, "throw": False}
-    return lambda task, make_optimizer: lrjax.search_lr(task, make_optimizer, key=KEY, executor=executor, **options)
+    options = {"train_steps": 20, "trainings": 1.0, "min_lr": 1e-2, "max_lr": 1.0, "throw": False}
+    return lambda task, make_optimizer: budgeted(task, make_optimizer, key=KEY, executor=executor, **options)
 
 
 def range_test(task, make_optimizer):
@@ -98,7 +98,7 @@ def refind(task, make_optimizer):
     params = task.init(KEY)
     state = make_optimizer(0.1).init(params)
     options = {"step": 1, "train_steps": 20, "min_lr": 1e-2, "max_lr": 1.0, "throw": False, "executor": "map"}
-    lrjax.refind_lr(task, make_optimizer, key=KEY, params=params, opt_state=state, **options)
+    resumed(task, make_optimizer, params=params, opt_state=state, key=KEY, **options)
 
 
 def tune(task, make_optimizer):
@@ -111,8 +111,8 @@ def train_piecewise(task, make_optimizer):
 
 
 def plan(task, make_optimizer):
-    lrjax.preview_lr(task, make_optimizer, key=KEY, num_steps=2, executor="map")
-    lrjax.plan_search(task, make_optimizer, key=KEY, train_steps=20, executor="map")
+    lrjax.preview(lrjax.find_lr, task, make_optimizer, lrjax.StepSampling(num_steps=2), key=KEY, executor="map")
+    lrjax.preview(lrjax.find_lr, task, make_optimizer, key=KEY, train_steps=20, executor="map")
     lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
 
 
@@ -125,7 +125,7 @@ def step_of_ones_own(task, make_optimizer):
     batches = list(task.sample_batches(KEY, 4))
     evaluate = lambda state: task.loss_fn(state["w"], X[:8], None)  # noqa: E731
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
-    lrjax.integrations.find_lr_for_step(step, state, batches, evaluate, put_lr, executor="map", **SMALL)
+    lrjax.integrations.find_lr_for_step(step, state, batches, evaluate, put_lr, executor="map", **of_step(SMALL))
 
 
 def train_scheduled(task, make_optimizer):
@@ -140,18 +140,18 @@ def train_scheduled(task, make_optimizer):
 VERBS = {
     **{f"find_lr {executor}": find(executor) for executor in ("map", "vmap", "loop", "auto", Chunked(2))},
     **{f"sweep {executor}": sweep(executor) for executor in ("map", "vmap", "loop", "auto")},
-    **{f"search_lr {executor}": search(executor) for executor in ("map", "loop")},
+    **{f"budget {executor}": search(executor) for executor in ("map", "loop")},
     "sample_losses": sample,
     "auto": two_stages,
     "range_test": range_test,
-    "refind_lr": refind,
+    "checkpoint": refind,
     "tune_peak": tune,
     "piecewise": train_piecewise,
     "plans": plan,
     "find_lr_for_step": step_of_ones_own,
     "scheduled": train_scheduled,
 }
-QUICK = ("find_lr map", "find_lr loop", "sweep map", "sweep loop", "refind_lr", "range_test")
+QUICK = ("find_lr map", "find_lr loop", "sweep map", "sweep loop", "checkpoint", "range_test")
 
 
 @pytest.mark.parametrize("name", slow_but_for(VERBS, QUICK))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 from marks import slow
 
 import lrjax
@@ -158,7 +159,7 @@ def test_the_search_reports_what_memory_made_of_it(monkeypatch):
     allowed = runner_of("vmap").memory_model(chunked=True).predict(2) + 1
     monkeypatch.setattr(_runner, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     options = {"key": KEY, "num_steps": 3, "num_seeds": 1, "refine": None, "extend_range": False, "throw": False}
-    result = lrjax.find_lr(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
+    result = sampled(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
     assert result.execution.used == "chunked(2)"
     assert "went on with chunked(2)" in result.execution.notes[0]
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from doors import budgeted
 from found import found
 from rich.console import Console
 
@@ -62,8 +63,8 @@ def swept():
 
 @pytest.fixture(scope="module")
 def searched():
-    options = {"train_steps": 200, "budget": 1.0, "min_lr": 1e-3, "max_lr": 1.0, "executor": "map"}
-    return lrjax.search_lr(digits(), optax.sgd, key=jax.random.key(0), **options)
+    options = {"train_steps": 200, "trainings": 1.0, "min_lr": 1e-3, "max_lr": 1.0, "executor": "map"}
+    return budgeted(digits(), optax.sgd, key=jax.random.key(0), **options)
 
 
 def check(value, *words):
@@ -117,7 +118,7 @@ def test_the_course_of_a_description_has_its_edges():
 
 
 def test_text_is_escaped(result):
-    nasty = lrjax.LRFinderResult(**{**vars(result), "rule": "<script>alert(1)</script>"})
+    nasty = lrjax.LRResult(**{**vars(result), "rule": "<script>alert(1)</script>"})
     assert "<script>" not in nasty._repr_html_()
     assert "<script>" in Page(nasty._repr_html_()).text
 
@@ -126,7 +127,7 @@ def test_without_a_picture_there_are_words(result, swept, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no <canvas>")
 
-    monkeypatch.setattr(_picture, "plot_finder", fail)
+    monkeypatch.setattr(_picture, "plot_lr", fail)
     page = Page(result._repr_html_())
     assert page.pictures == []
     assert f"Learning rate {result.lr:.2e}" in page.text

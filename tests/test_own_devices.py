@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from problems import regression
@@ -166,9 +167,9 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], lrjax.Task]]]:
     }
 
 
-def find(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> lrjax.LRFinderResult:
+def find(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> lrjax.LRResult:
     good = {"num_steps": 4, "num_seeds": 1, "refine": None, "throw": False, "min_lr": 1e-4, "max_lr": 1.0}
-    return lrjax.find_lr(problem, make_optimizer, key=jax.random.key(KEY), **good | options)
+    return sampled(problem, make_optimizer, key=jax.random.key(KEY), **good | options)
 
 
 def told(result: Any) -> dict[str, Any]:
@@ -268,8 +269,8 @@ def everything_else() -> dict[str, Any]:
         with jax.set_mesh(both):
             losses["set"] = sweep(task(), executor=executor, mesh=both)["losses"]
         measured["same mesh"][executor] = losses
-    measured["preview"] = lrjax.preview_lr(
-        sharded(mesh), optax.adam, key=jax.random.key(KEY), num_steps=4, num_seeds=1
+    measured["preview"] = lrjax.preview(
+        lrjax.find_lr, sharded(mesh), optax.adam, lrjax.StepSampling(num_steps=4, num_seeds=1), key=jax.random.key(KEY)
     ).executor
     measured["nnx"] = nnx_losses(mesh)
     measured["a step of one's own"] = own_step(mesh)
@@ -300,10 +301,16 @@ def resumed(problem: lrjax.Task) -> dict[str, Any]:
 
 
 def search(problem: lrjax.Task, **options: Any) -> dict[str, Any]:
-    result = lrjax.search_lr(
-        problem, optax.adam, key=jax.random.key(KEY), train_steps=20, budget=4.0, throw=False, **options
+    result = lrjax.find_lr(
+        problem,
+        optax.adam,
+        lrjax.Budget(trainings=4.0),
+        key=jax.random.key(KEY),
+        train_steps=20,
+        throw=False,
+        **options,
     )
-    losses = [value for rung in result.rungs for value in np.ravel(rung.losses).tolist()]
+    losses = [value for rung in result.stages for value in np.ravel(rung.losses).tolist()]
     return {"losses": losses, "used": result.execution.used, "reason": result.execution.reason}
 
 
@@ -311,8 +318,8 @@ def range_test(problem: lrjax.Task) -> dict[str, Any]:
     return {"losses": lrjax.range_test(problem, optax.adam, key=jax.random.key(KEY), num_steps=8).losses.tolist()}
 
 
-def auto(problem: lrjax.Task) -> dict[str, Any]:
-    result = lrjax.auto(problem, optax.adam, key=jax.random.key(KEY), train_steps=200, num_seeds=1, throw=False)
+def second_stage(problem: lrjax.Task) -> dict[str, Any]:
+    result = sampled(problem, optax.adam, key=jax.random.key(KEY), train_steps=200, num_seeds=1, throw=False)
     return {"losses": [float(np.log10(result.lr))]}
 
 
@@ -342,28 +349,26 @@ def tune_peak(problem: lrjax.Task) -> dict[str, Any]:
 def refind(problem: lrjax.Task) -> dict[str, Any]:
     make_optimizer = optax.inject_hyperparams(optax.adam)
     params = problem.init(jax.random.key(KEY))
-    result = lrjax.refind_lr(
+    result = lrjax.find_lr(
         problem,
         make_optimizer,
+        start=lrjax.Checkpoint(params=params, opt_state=make_optimizer(1e-3).init(params), step=0),
         key=jax.random.key(KEY),
-        params=params,
-        opt_state=make_optimizer(1e-3).init(params),
-        step=0,
         train_steps=80,
         throw=False,
     )
-    return {"losses": result.search.curve.losses.tolist(), "used": result.search.execution.used}
+    return {"losses": result.curve.losses.tolist(), "used": result.execution.used}
 
 
 VERBS = {
     "sweep": sweep,
     "resumed": resumed,
-    "search_lr": search,
+    "budget": search,
     "range_test": range_test,
-    "auto": auto,
+    "second stage": second_stage,
     "piecewise": piecewise_loss,
     "tune_peak": tune_peak,
-    "refind_lr": refind,
+    "checkpoint": refind,
 }
 
 
@@ -526,7 +531,7 @@ def test_results_and_sweeps_keep_the_sharding(slow):
         "mesh": ["`find_lr(mesh=...)`", "{'trial': 4}", "the parameters are sharded over 4 devices. Leave mesh out"],
         "sweep": ["`sweep(executor=...)`", "the parameters are sharded over 4 devices", "got vmap"],
         "sweep mesh": ["`sweep(mesh=...)`", "{'trial': 4}", "Leave mesh out"],
-        "search": ["`search_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
+        "search": ["`find_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
         "plan_sweep": ["`plan_sweep(task=...)`", "the parameters are sharded over 4 devices"],
     }.items(),
 )

@@ -312,12 +312,12 @@ def test_a_run_has_every_part_and_another_one_does_none_of_them_again(plan, tmp_
     assert "under 1 % from T = " in capsys.readouterr().err
     assert not (tmp_path / "work").exists()
 
-    paper = from_document(lrjax.LRFinderResult, parts["finder_paper"]["result"])
+    paper = from_document(lrjax.LRResult, parts["finder_paper"]["result"])
     assert paper.curve.horizons.tolist() == [5, 10, 20]
     assert paper.curve.losses.shape[1] == 1
     assert parts["finder_paper"]["trial_steps"] == 20 * paper.num_trials
     assert parts["finder_paper"]["picks"]["midpoint"] == paper.selections["midpoint"]
-    default = from_document(lrjax.LRFinderResult, parts["finder_default"]["result"])
+    default = from_document(lrjax.LRResult, parts["finder_default"]["result"])
     assert len(default.window.log10_lr) > len(paper.window.log10_lr)  # smoothed, not the trials themselves
     assert len(parts["range_test"]["tests"]) == 1
     assert len(from_document(lrjax.RangeTest, parts["range_test"]["tests"][0]["result"]).losses) <= 12

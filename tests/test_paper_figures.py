@@ -85,14 +85,16 @@ def search(plan, *, literal):
     result = lrjax.find_lr(
         plan.task,
         plan.make_optimizer,
+        lrjax.StepSampling(
+            num_steps=6,
+            num_seeds=1 if literal else plan.finder_seeds,
+            refine=None,
+            min_lr=10.0 ** plan.finder_exponents[0],
+            max_lr=10.0 ** plan.finder_exponents[1],
+            extend_range=False,
+            literal=literal,
+        ),
         key=jax.random.key(1),
-        num_steps=6,
-        min_lr=10.0 ** plan.finder_exponents[0],
-        max_lr=10.0 ** plan.finder_exponents[1],
-        num_seeds=1 if literal else plan.finder_seeds,
-        refine=None,
-        extend_range=False,
-        literal=literal,
         executor="loop",
         throw=False,
     )
@@ -373,7 +375,7 @@ def test_the_committed_page_is_up_to_date():
 
 def test_results_read_back_are_the_searches(made, parts):
     plan = Results(made).shown()
-    assert isinstance(plan.searches["finder_paper"], lrjax.LRFinderResult)
+    assert isinstance(plan.searches["finder_paper"], lrjax.LRResult)
     assert plan.searches["finder_paper"].lr == parts["three"]["finder_paper"]["result"]["lr"]
     assert len(plan.range_tests) == 2
 

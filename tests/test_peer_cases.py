@@ -68,7 +68,7 @@ def test_torch_lr_finder_extra_items_in_a_batch():
         return jnp.mean((jnp.tanh(batch["x"] @ params[0]) @ params[1] - batch["y"]) ** 2)
 
     task = lrjax.Task.from_arrays(init, loss_fn, train=batch, validation=batch, batch_size=64)
-    result = lrjax.find_lr(task, optax.sgd, key=KEY, num_seeds=1, executor="map", refine=None)
+    result = lrjax.find_lr(task, optax.sgd, lrjax.StepSampling(num_seeds=1, refine=None), key=KEY, executor="map")
     assert 1e-3 < result.lr < 1
 
 
@@ -164,7 +164,9 @@ def test_ignite_a_curve_that_never_diverges_is_told():
 @pytest.mark.parametrize("make_optimizer", [optax.sgd, optax.adam])
 def test_ignite_bounds_on_handwritten_digits(make_optimizer):
     """ignite, test_integration_on_mnist: the pick lies in 1e-4..2."""
-    result = lrjax.find_lr(digits(), make_optimizer, key=KEY, num_seeds=1, executor="vmap", refine=None)
+    result = lrjax.find_lr(
+        digits(), make_optimizer, lrjax.StepSampling(num_seeds=1, refine=None), key=KEY, executor="vmap"
+    )
     assert 1e-4 <= result.lr <= 2
     assert not {"no_plateau", "edge_high", "noisy"} & {warning.name for warning in result.warnings}
 

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import problems
 import pytest
+from found import result_of, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -35,21 +36,13 @@ def make_result(x, losses, *, initial_loss=1.0, rule="midpoint", literal=False, 
     selections = {method.__name__: float(method(curve, window)) for method in methods}
     found = window.outcome is lrjax.Outcome.found
     lr = float(getattr(lrjax, rule)(curve, window))
-    return lrjax.LRFinderResult(
+    return result_of(
+        stage(curve, window),
         lr=lr,
         interval=(lr / 1.5, lr * 1.5) if found and curve.final.shape[0] > 1 else None,
         rule=rule,
-        window=window,
         selections=selections,
-        horizon_lrs={20: lr},
-        curve=curve,
-        warnings=lrjax.find_warnings(curve, window),
-        outcome=window.outcome,
-        num_trials=curve.num_trials,
-        num_updates=20 * curve.num_trials,
-        seconds=1.0,
-        execution=lrjax.Execution(requested="map", used="map"),
-        fingerprint={},
+        drift={20: lr},
     )
 
 
@@ -90,7 +83,7 @@ def line(ax, label):
 
 @every_result
 def test_every_trial_is_a_dot_at_its_mean(result):
-    ax = plots.plot_finder(result)
+    ax = plots.plot_lr(result)
     means = np.asarray(result.curve.final, np.float64).mean(axis=0)
     drawn = [tuple(point) for collection in dots(ax).values() for point in collection.get_offsets()]
     finite = np.isfinite(means)
@@ -101,7 +94,7 @@ def test_every_trial_is_a_dot_at_its_mean(result):
 @pytest.mark.parametrize("name", ["three seeds, three rounds", "eight rounds"])
 def test_rounds_differ_by_their_marker(name):
     result = RESULTS[name]
-    collections = dots(plots.plot_finder(result))
+    collections = dots(plots.plot_lr(result))
     assert len(collections) == min(len(np.unique(result.curve.rounds)), 5)
     for one, other in itertools.combinations(collections.values(), 2):
         assert not np.array_equal(one.get_paths()[0].vertices, other.get_paths()[0].vertices)
@@ -109,7 +102,7 @@ def test_rounds_differ_by_their_marker(name):
 
 def test_dots_of_a_round_are_its_trials():
     result = RESULTS["three seeds, three rounds"]
-    collections = dots(plots.plot_finder(result))
+    collections = dots(plots.plot_lr(result))
     assert list(collections) == ["first grid", "round 2", "round 3"]
     for number, collection in enumerate(collections.values()):
         lrs = np.asarray(result.curve.lrs)[np.asarray(result.curve.rounds) == number]
@@ -118,7 +111,7 @@ def test_dots_of_a_round_are_its_trials():
 
 @every_result
 def test_diverged_trials_are_crosses_at_the_top(result):
-    ax = plots.plot_finder(result)
+    ax = plots.plot_lr(result)
     diverged = ~np.isfinite(np.asarray(result.curve.final)).all(axis=0)
     crosses = [artist for artist in ax.get_lines() if artist.get_marker() == "x"]
     assert len(crosses) == bool(diverged.any())
@@ -132,7 +125,7 @@ def test_diverged_trials_are_crosses_at_the_top(result):
 def test_the_axis_ends_at_the_estimators_ceiling(explosion):
     losses = np.where(X > 0, explosion, basin(X))
     result = make_result(X, 100 + losses, initial_loss=101.0)
-    ax = plots.plot_finder(result)
+    ax = plots.plot_lr(result)
     low, high = ax.get_ylim()
     effect = float(result.window.effect)
     np.testing.assert_allclose(high, 101 + 0.5 * effect, rtol=1e-6)
@@ -144,7 +137,7 @@ def test_the_axis_ends_at_the_estimators_ceiling(explosion):
 
 @every_found
 def test_window_and_methods(result):
-    ax = plots.plot_finder(result)
+    ax = plots.plot_lr(result)
     (shade,) = ax.patches
     ends = [shade.get_x(), shade.get_x() + shade.get_width()]
     np.testing.assert_allclose(ends, [float(result.window.min_lr), float(result.window.max_lr)], rtol=1e-6)
@@ -164,16 +157,16 @@ def test_window_and_methods(result):
 
 def test_the_band_spans_the_seeds():
     result = RESULTS["three seeds, three rounds"]
-    (band,) = [c for c in plots.plot_finder(result).collections if "3 seeds" in c.get_label()]
+    (band,) = [c for c in plots.plot_lr(result).collections if "3 seeds" in c.get_label()]
     vertices = band.get_paths()[0].vertices
     for lr, column in zip(np.asarray(result.curve.lrs, np.float64), np.asarray(result.curve.final).T, strict=True):
         heights = vertices[np.isclose(vertices[:, 0], lr, rtol=1e-9), 1]
         np.testing.assert_allclose([heights.min(), heights.max()], [column.min(), column.max()], rtol=1e-6)
-    assert not [c for c in plots.plot_finder(RESULTS["one seed"]).collections if "seeds" in c.get_label()]
+    assert not [c for c in plots.plot_lr(RESULTS["one seed"]).collections if "seeds" in c.get_label()]
 
 
 def test_initial_loss_is_a_dotted_line():
-    artist = line(plots.plot_finder(RESULTS["three seeds, three rounds"]), "initial loss")
+    artist = line(plots.plot_lr(RESULTS["three seeds, three rounds"]), "initial loss")
     assert set(artist.get_ydata()) == {1.0}
     assert artist.get_linestyle() == ":"
 
@@ -182,15 +175,15 @@ def test_earlier_horizons_are_fainter_lines():
     losses = jnp.asarray(np.stack([0.5 + 0.5 * basin(X), 0.2 + 0.8 * basin(X), basin(X)])[:, None], jnp.float32)
     result = RESULTS["one seed"]
     curve = result.curve._replace(losses=losses, horizons=jnp.asarray([5, 10, 20]))
-    result = dataclasses.replace(result, curve=curve)
-    ax = plots.plot_finder(result)
+    result = dataclasses.replace(result, stages=(dataclasses.replace(result.stages[0], curve=curve),))
+    ax = plots.plot_lr(result)
     five, ten = line(ax, "after 5 updates"), line(ax, "after 10 updates")
     np.testing.assert_allclose(five.get_ydata(), losses[0, 0], rtol=1e-6)
     assert float(five.get_color()) > float(ten.get_color())
 
 
 @pytest.mark.parametrize(("name", "words"), [("no learning", "no_learning"), ("all diverged", "all_diverged")])
-@pytest.mark.parametrize("plot", [plots.plot_finder, plots.plot_curvature])
+@pytest.mark.parametrize("plot", [plots.plot_lr, plots.plot_curvature])
 def test_without_a_learning_rate_the_title_says_so(plot, name, words):
     result = RESULTS[name]
     ax = plot(result)
@@ -253,7 +246,7 @@ def test_range_test_draws_the_history_and_every_suggestion(test):
     np.testing.assert_array_equal(np.asarray(line(ax, "smoothed").get_ydata())[known], test.smoothed[known])
     assert ax.get_xscale() == ("linear" if test.mode == "linear" else "log")
     marks = {c.get_label(): c.get_offsets()[0] for c in ax.collections}
-    lrs = test.suggestions().lrs
+    lrs, _ = test.suggestions()
     assert list(marks) == [f"{name} {lr:.1e}" for name, lr in lrs.items()]
     np.testing.assert_allclose([mark[0] for mark in marks.values()], list(lrs.values()))
     assert bool([a for a in ax.get_lines() if a.get_label().startswith("stopped")]) == (test.stopped is not None)
@@ -269,7 +262,7 @@ def test_range_test_markers_all_differ():
 # What holds for all of them.
 
 PICTURES = {
-    **{f"finder, {name}": (plots.plot_finder, result) for name, result in RESULTS.items()},
+    **{f"finder, {name}": (plots.plot_lr, result) for name, result in RESULTS.items()},
     **{f"curvature, {name}": (plots.plot_curvature, result) for name, result in RESULTS.items()},
     **{f"range test, {name}": (plots.plot_range_test, test) for name, test in RANGE_TESTS.items()},
 }
@@ -329,8 +322,8 @@ def test_pyplot_is_never_imported(tmp_path):
         "import sys, lrjax.plots as p\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import lrjax\n"
-        "result = lrjax.LRFinderResult.from_json('result.json')\n"
-        "p.plot_finder(result).figure.savefig('a.png')\n"
+        "result = lrjax.LRResult.from_json('result.json')\n"
+        "p.plot_lr(result).figure.savefig('a.png')\n"
         "p.plot_curvature(result).figure.savefig('b.png')\n"
         "p.plot_range_test(lrjax.RangeTest.from_json('range.json')).figure.savefig('c.png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
@@ -346,14 +339,14 @@ def test_pyplot_is_never_imported(tmp_path):
 def test_any_curve_can_be_drawn(losses, count):
     x = np.linspace(-6, 1, len(losses))
     result = make_result(x, seeds(losses, count))
-    assert plots.plot_finder(result).get_xlabel() == "learning rate"
+    assert plots.plot_lr(result).get_xlabel() == "learning rate"
     assert plots.plot_curvature(result).get_ylabel() == "normalised loss"
 
 
 def test_many_warnings_fit():
     result = RESULTS["three seeds, three rounds"]
     doubts = tuple(lrjax.LRWarning(name=name, message="m", remedy="r") for name in lrjax.WarningName)
-    figure = plots.plot_finder(dataclasses.replace(result, warnings=doubts)).figure
+    figure = plots.plot_lr(dataclasses.replace(result, warnings=doubts)).figure
     figure.canvas.draw()
     ax = figure.axes[0]
     boxes = [text.get_window_extent() for text in (ax._left_title, *ax.texts)]

@@ -6,11 +6,12 @@ import numpy as np
 import optax
 import pytest
 from definition import HALVES
+from doors import sampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import curve_from
 
-from lrjax import Outcome, Task, WarningName, find_lr, find_window
+from lrjax import Outcome, Task, WarningName, find_window
 from lrjax._curve import extend, fill_window, first_grid, new_ones, paper_points
 
 NONE = frozenset()
@@ -212,7 +213,7 @@ def search(table, **options):
         eval_batches=[jnp.asarray(table, jnp.float32)],
         eval_fn=read,
     )
-    return find_lr(task, optax.sgd, key=jax.random.key(0), num_steps=1, num_seeds=1, executor="map", **options)
+    return sampled(task, optax.sgd, num_steps=1, num_seeds=1, key=jax.random.key(0), executor="map", **options)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from found import stage
 from problems import curve_from
 
 import lrjax
@@ -53,15 +54,7 @@ VALUES = {
         mode="linear",
         stopped=None,
     ),
-    "rung": lrjax.SearchRung(
-        num_steps=5,
-        log10_lrs=ROWS * 1.0,
-        losses=np.ones((4, MANY)),
-        initial_loss=np.ones(4),
-        is_sweep=True,
-        edges=0,
-        spent=9,
-    ),
+    "stage": stage(curve_from(np.linspace(-4, 0, MANY), np.ones((4, MANY)))),
     "evaluation": EVALUATION,
     "progress of a sweep": lrjax.SweepProgress("training", 1, 2, 3, 4, 5, 6, 7.0, 8.0, EVALUATION),
     "zipped": lrjax.zipped(learning_rate=np.linspace(1, 2, MANY), weight_decay=np.linspace(1, 2, MANY)),

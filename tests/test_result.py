@@ -16,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 from jaxtyping import Float
 from problems import quadratic, regression
 
 import lrjax
-from lrjax import LRFinderResult, LRNotFound, Outcome, RangeTest, SearchInterrupted, SearchProgress, find_lr
+from lrjax import LRNotFound, LRResult, Outcome, RangeTest, SearchInterrupted, SearchProgress
 from lrjax._decode import MAX_BYTES, decode, parse
 
 KEY = jax.random.key(0)
@@ -31,7 +32,7 @@ NOTHING = lrjax.Task(
     sample_batches=lambda key, num_steps: jnp.ones((num_steps, 4)),
     eval_batches=[jnp.zeros(4)],
 )
-find = functools.partial(find_lr, key=KEY, executor="map", num_steps=4)
+find = functools.partial(sampled, key=KEY, executor="map", num_steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +87,8 @@ def test_a_file_is_lossless_and_strict_json(name, request, tmp_path):
     assert not np.isfinite(result.curve.losses).all()  # inf in both; nan in the windows
     result.to_json(tmp_path / "result.json")
     document = json.loads((tmp_path / "result.json").read_text(), parse_constant=refuse)
-    assert (document["format"], document["version"]) == ("lrjax.LRFinderResult", 1)
-    identical(LRFinderResult.from_json(str(tmp_path / "result.json")), result)
+    assert (document["format"], document["version"]) == ("lrjax.LRResult", 1)
+    identical(LRResult.from_json(str(tmp_path / "result.json")), result)
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0, 0o666)])
@@ -113,10 +114,12 @@ def test_every_kind_of_number_survives(found, tmp_path):
         metrics={"accuracy": jnp.asarray(odd)},
     )
     warning = lrjax.LRWarning(name=lrjax.WarningName.noisy, message='Quotes " and ü.', remedy="Neue Zeile\n")
-    odd = {"lr": 5e-324, "interval": (math.nan, math.inf), "horizon_lrs": {4: -math.inf}}
-    result = dataclasses.replace(found, curve=curve, num_trials=5, warnings=(warning,), **odd)
+    odd = {"lr": 5e-324, "interval": (math.nan, math.inf), "drift": {4: -math.inf}}
+    (stage,) = found.stages
+    stage = dataclasses.replace(stage, curve=curve, log10_lrs=stage.log10_lrs[:5])
+    result = dataclasses.replace(found, stages=(stage,), warnings=(warning,), **odd)
     result.to_json(tmp_path / "result.json")
-    identical(LRFinderResult.from_json(tmp_path / "result.json"), result)
+    identical(LRResult.from_json(tmp_path / "result.json"), result)
 
 
 @pytest.fixture
@@ -131,27 +134,37 @@ def test_a_file_that_is_no_json(tmp_path, found):
     text = path.read_text()
     for broken in (text[: len(text) // 2], "", "lr = 0.1", "\x00\xff"):
         path.write_text(broken, encoding="latin-1")
-        with pytest.raises(ValueError, match=r"`LRFinderResult.from_json\('.*result.json'\)` must be a JSON file, but"):
-            LRFinderResult.from_json(path)
+        with pytest.raises(ValueError, match=r"`LRResult.from_json\('.*result.json'\)` must be a JSON file, but"):
+            LRResult.from_json(path)
+
+
+def curve_in(document):
+    return document["stages"][0]["curve"]
+
+
+PLACE = r"is damaged: `stages\[0\]\.curve\."
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda d: d.update(version=2), r"has version 2, and this lrjax reads version 1. Upgrade lrjax."),
-        (lambda d: d.update(format="lrjax.RangeTest"), r"of format 'lrjax.LRFinderResult', got 'lrjax.RangeTest'"),
-        (lambda d: d.pop("format"), r"of format 'lrjax.LRFinderResult', got None"),
-        (lambda d: d.pop("curve"), r"is damaged: it must have the keys .* and lacks curve\."),
+        (lambda d: d.update(format="lrjax.RangeTest"), r"of format 'lrjax.LRResult', got 'lrjax.RangeTest'"),
+        (lambda d: d.pop("format"), r"of format 'lrjax.LRResult', got None"),
+        (lambda d: d.pop("stages"), r"is damaged: it must have the keys .* and lacks stages\."),
         (lambda d: d.update(more=1), r"is damaged: it must have no other keys than .*, got 'more'\."),
-        (lambda d: d["curve"].pop("rounds"), r"is damaged: `curve` must have the keys .* and lacks rounds\."),
+        (
+            lambda d: curve_in(d).pop("rounds"),
+            r"`stages\[0\].curve` must have the keys .* and lacks rounds\.",
+        ),
         (lambda d: d.update(lr="much"), r"""is damaged: `lr` must be a number, "inf", "-inf" or "nan", got 'much'\."""),
         (lambda d: d.update(lr=None), r"is damaged: `lr` must be a number, .*, got None\."),
         (lambda d: d.update(lr=True), r"is damaged: `lr` must be a number, .*, got True\."),
         (lambda d: d.update(lr="nan"), r"is damaged: `lr` must be a learning rate, got nan\."),
         (lambda d: d.update(rule=["x"]), r"is damaged: `rule` must be a string, got a list of 1\."),
         (
-            lambda d: d.update(num_updates=1.0),
-            r"is damaged: `num_updates` must be a whole number below 2\*\*63, got 1.0",
+            lambda d: d["cost"].update(updates=1.0),
+            r"is damaged: `cost.updates` must be a whole number below 2\*\*63, got 1.0",
         ),
         (lambda d: d.update(outcome="lucky"), r"is damaged: `outcome` must be one of found, .*, got 'lucky'\."),
         (lambda d: d.update(outcome="all_diverged"), r"is damaged: `outcome` must be found, as the window has it"),
@@ -163,22 +176,49 @@ def test_a_file_that_is_no_json(tmp_path, found):
         ),
         (lambda d: d.update(interval=[1.0, 2.0, 3.0]), r"is damaged: `interval` must be a list of 2, got a list of 3"),
         (lambda d: d.update(selections=[]), r"is damaged: `selections` must be an object, got a list of 0\."),
-        (lambda d: d.update(horizon_lrs={"08": 1.0}), r"is damaged: `horizon_lrs` must be .* numbers such as 8"),
-        (lambda d: d["curve"]["lrs"].update(dtype="float33"), r"is damaged: `curve.lrs` must be of dtype .*'float33'"),
-        (lambda d: d["curve"]["lrs"].update(dtype="complex64"), r"`curve.lrs` must be of dtype .*, got 'complex64'\."),
-        (lambda d: d["curve"]["rounds"].update(dtype="float32"), r"`curve.rounds` must be of dtype int8, .*'float32'"),
-        (lambda d: d["curve"]["lrs"].update(data=[1, "x"]), r"`curve.lrs` must be a number, .*, got 'x'\."),
+        (lambda d: d.update(drift={"08": 1.0}), r"is damaged: `drift` must be .* numbers such as 8"),
         (
-            lambda d: d["curve"]["lrs"].update(dtype="float16"),
-            r"`curve.lrs` must be numbers that float16 holds exactly",
+            lambda d: curve_in(d)["lrs"].update(dtype="float33"),
+            PLACE + r"lrs` must be of dtype .*'float33'",
         ),
-        (lambda d: d["curve"]["lrs"]["data"].reverse(), r"`curve.lrs` must be learning rates that rise"),
-        (lambda d: d["curve"]["lrs"]["data"].pop(), r"`curve.losses` must have 20 trials, as `lrs` has, got 21\."),
-        (lambda d: d["curve"]["rounds"]["data"].pop(), r"`curve.rounds` must have 21 trials, as `lrs` has, got 20\."),
-        (lambda d: d["curve"]["losses"]["data"].pop(), r"`curve.horizons` must have 1 horizons, as `losses` has"),
-        (lambda d: d["curve"]["losses"]["data"][0].pop(), r"`curve.losses` must have equally many seeds everywhere"),
         (
-            lambda d: d["curve"].update(losses={"dtype": "float32", "data": [[1.0]]}),
+            lambda d: curve_in(d)["lrs"].update(dtype="complex64"),
+            PLACE + r"lrs` must be of dtype .*, got 'complex64'\.",
+        ),
+        (
+            lambda d: curve_in(d)["rounds"].update(dtype="float32"),
+            PLACE + r"rounds` must be of dtype int8, .*'float32'",
+        ),
+        (
+            lambda d: curve_in(d)["lrs"].update(data=[1, "x"]),
+            PLACE + r"lrs` must be a number, .*, got 'x'\.",
+        ),
+        (
+            lambda d: curve_in(d)["lrs"].update(dtype="float16"),
+            PLACE + r"lrs` must be numbers that float16 holds exactly",
+        ),
+        (
+            lambda d: curve_in(d)["lrs"]["data"].reverse(),
+            PLACE + r"lrs` must be learning rates that rise",
+        ),
+        (
+            lambda d: curve_in(d)["lrs"]["data"].pop(),
+            PLACE + r"losses` must have 20 trials, as `lrs` has, got 21\.",
+        ),
+        (
+            lambda d: curve_in(d)["rounds"]["data"].pop(),
+            PLACE + r"rounds` must have 21 trials, as `lrs` has, got 20\.",
+        ),
+        (
+            lambda d: curve_in(d)["losses"]["data"].pop(),
+            PLACE + r"horizons` must have 1 horizons, as `losses` has",
+        ),
+        (
+            lambda d: curve_in(d)["losses"]["data"][0].pop(),
+            PLACE + r"losses` must have equally many seeds everywhere",
+        ),
+        (
+            lambda d: curve_in(d).update(losses={"dtype": "float32", "data": [[1.0]]}),
             r"must be of shape \(horizons, seeds",
         ),
     ],
@@ -187,8 +227,8 @@ def test_a_file_damaged_by_hand_or_of_another_kind(document, tmp_path, change, m
     document = copy.deepcopy(document)
     change(document)
     (tmp_path / "other.json").write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=r"`LRFinderResult.from_json\('.*other.json'\)`.*" + message):
-        LRFinderResult.from_json(tmp_path / "other.json")
+    with pytest.raises(ValueError, match=r"`LRResult.from_json\('.*other.json'\)`.*" + message):
+        LRResult.from_json(tmp_path / "other.json")
 
 
 TEXTS = {
@@ -212,19 +252,19 @@ def test_a_text_that_is_not_strict_json_or_too_much_of_it(found, tmp_path, old, 
     assert old in text
     path.write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        LRFinderResult.from_json(path)
+        LRResult.from_json(path)
     assert len(str(caught.value).replace(str(path), "")) <= 300
 
 
 def test_a_file_that_never_ends_is_read_up_to_the_limit(monkeypatch):
     monkeypatch.setattr("lrjax._json.MAX_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"from_json\('/dev/zero'\)` reads at most 1,048,576 bytes"):
-        LRFinderResult.from_json("/dev/zero")
+        LRResult.from_json("/dev/zero")
 
 
 def test_a_result_that_could_not_be_read_again_is_not_written(found, tmp_path, monkeypatch):
     monkeypatch.setattr("lrjax._json.MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"`LRFinderResult.to_json\(path\)` writes at most 1,000 bytes, got"):
+    with pytest.raises(ValueError, match=r"`LRResult.to_json\(path\)` writes at most 1,000 bytes, got"):
         found.to_json(tmp_path / "result.json")
     assert list(tmp_path.iterdir()) == []
 
@@ -260,7 +300,7 @@ def test_a_list_is_no_result(tmp_path):
 
 def test_files_that_cannot_be_read_or_written(found, tmp_path):
     with pytest.raises(FileNotFoundError):
-        LRFinderResult.from_json(tmp_path / "none.json")
+        LRResult.from_json(tmp_path / "none.json")
     with pytest.raises(FileNotFoundError):
         found.to_json(tmp_path / "no folder" / "result.json")
     assert list(tmp_path.iterdir()) == []
@@ -283,7 +323,7 @@ def test_the_summary_says_what_and_why_and_at_what_cost(found):
     assert "midpoint: the middle of the window" in text
     assert f"{found.num_trials} learning rates" in text
     assert "8 updates each, 2 seeds" in text
-    assert f"Cost: {found.num_updates} updates in" in text
+    assert f"Cost: {found.cost.updates} updates in" in text
     assert "executor map" in text
     assert "Seed by seed" in text
     assert "after 2, " in text
@@ -293,13 +333,11 @@ def test_the_summary_says_what_and_why_and_at_what_cost(found):
 def test_the_summary_and_the_repr_of_nothing(lost):
     assert lost.summary().startswith(Outcome.all_diverged.value)
     assert "Warning, all_diverged" in lost.summary()
-    assert repr(lost) == f"LRFinderResult(outcome=all_diverged, num_trials={lost.num_trials})"
+    assert repr(lost) == f"LRResult(outcome=all_diverged, num_trials={lost.num_trials})"
 
 
 def test_the_repr_fits_in_a_line(found):
-    assert re.fullmatch(
-        r"LRFinderResult\(lr=\S+, min_lr=\S+, max_lr=\S+, rule=midpoint, warnings=\[.*\]\)", repr(found)
-    )
+    assert re.fullmatch(r"LRResult\(lr=\S+, min_lr=\S+, max_lr=\S+, rule=midpoint, warnings=\[.*\]\)", repr(found))
 
 
 def test_not_found_carries_the_result():
@@ -333,7 +371,7 @@ def test_ctrl_c_after_the_first_round_leaves_what_it_told(executor, tmp_path):
     assert 1e-3 < result.lr < 10
     assert "17 learning rates" in result.summary()
     result.to_json(tmp_path / "partial.json")
-    identical(LRFinderResult.from_json(tmp_path / "partial.json"), result)
+    identical(LRResult.from_json(tmp_path / "partial.json"), result)
 
 
 @pytest.mark.parametrize("stage", ["preparing", "first grid"])
@@ -366,7 +404,7 @@ def test_progress_rises_to_what_was_planned():
         values = [getattr(event, name) for event in events]
         assert values == sorted(values)
     assert all(event.updates <= event.planned for event in events)
-    assert events[-1].updates == events[-1].planned == result.num_updates
+    assert events[-1].updates == events[-1].planned == result.cost.updates
 
 
 def test_the_bar_writes_to_the_terminal_and_not_to_the_output(capsys):

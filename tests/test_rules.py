@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 from definition import CELL, HALVES, SIGMA, close
+from doors import sampled
 from problems import curve_from, quadratic
 
-import lrjax
 from lrjax import crossing, find_window, half_loss, lowest_loss, midpoint, steepest
 
 RULES = [midpoint, half_loss, steepest, lowest_loss]
@@ -98,7 +98,7 @@ def test_crossing_refuses_a_level_that_is_no_share(level):
 
 TASK = quadratic()
 find = functools.partial(
-    lrjax.find_lr, TASK, optax.sgd, key=jax.random.key(0), num_seeds=1, executor="map", min_lr=1e-4, refine=None
+    sampled, TASK, optax.sgd, key=jax.random.key(0), num_seeds=1, executor="map", min_lr=1e-4, refine=None
 )
 
 
@@ -113,7 +113,7 @@ def test_a_plain_numpy_function_is_a_rule():
     assert result.lr == pytest.approx(0.1 * float(result.window.best_lr), rel=1e-6)
     assert result.rule == "safe"
     assert "safe: a rule of your own" in result.summary()
-    assert result.horizon_lrs == {20: result.lr}
+    assert result.drift == {20: result.lr}
 
 
 @pytest.mark.parametrize(

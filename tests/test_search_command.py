@@ -67,14 +67,14 @@ def run(tmp_path, monkeypatch, capsys):
 def test_it_prints_the_plan_the_rungs_and_the_line_to_paste(run, tmp_path):
     status, out, err = run()
     assert (status, err) == (0, "")
-    result = lrjax.SearchResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert out.startswith("Plan\n")
     for words in ("In all ", "Sweep: ", "Rung: ", "Cost: ", "Written: ", result.summary().splitlines()[0]):
         assert words in out
     assert out.index("In all ") < out.index("Sweep: ")
     assert out.rstrip().endswith(f"optimizer = optax.sgd({result.lr:.2e})")
-    assert (tmp_path / "lrjax-out" / "lr_search.png").read_bytes().startswith(b"\x89PNG")
-    assert result.cost <= 1
+    assert (tmp_path / "lrjax-out" / "lr_finder.png").read_bytes().startswith(b"\x89PNG")
+    assert result.cost.trainings <= 1
 
 
 @pytest.mark.parametrize("schedule", slow_but_for(["recommended", *SCHEDULES], ["recommended"]))
@@ -87,7 +87,7 @@ def test_the_line_to_paste_is_the_optimizer_with_the_schedule_at_its_peak(schedu
     assert isinstance(eval(line, names), optax.GradientTransformation)
     made = eval(line.removeprefix("optax.sgd(").removesuffix(")"), names)
     values = np.asarray([made(step) for step in range(200)])
-    result = lrjax.SearchResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert values.max() == pytest.approx(lrjax.peak_for(made, result, total_steps=200), rel=0.02)
 
 
@@ -95,14 +95,14 @@ def test_a_dry_run_trains_nothing_and_json_is_for_machines(run, tmp_path):
     status, out, err = run("--dry-run", "--json")
     assert (status, err) == (0, "")
     plan = json.loads(out)
-    assert plan["num_updates"] <= 200 == plan["train_steps"]
-    assert next(rung["lanes"] for rung in plan["rungs"]) == 9
-    assert not (tmp_path / "lrjax-out" / "lr_search.json").exists()
+    assert plan["updates"] <= 200
+    assert next(rung["lanes"] for rung in plan["rounds"]) == 9
+    assert not (tmp_path / "lrjax-out" / "lr_finder.json").exists()
     status, out, _ = run("--json", "--schedule", "cosine")
     document = json.loads(out)
     assert document["cost"] <= 1
     assert document["optimizer"].startswith("optax.sgd(lrjax.schedules.cosine_decay(")
-    assert [rung["num_steps"] for rung in document["rungs"]] == sorted(r["num_steps"] for r in document["rungs"])
+    assert [one["num_steps"] for one in document["stages"]] == sorted(r["num_steps"] for r in document["stages"])
     status, out, _ = run("--quiet")
     assert float(out) == pytest.approx(document["lr"], rel=1e-5)
 
@@ -110,8 +110,8 @@ def test_a_dry_run_trains_nothing_and_json_is_for_machines(run, tmp_path):
 def test_budget_0_is_find(run, tmp_path):
     status, out, _ = run("--budget", 0, "--seeds", 1)
     assert status == 0
-    result = lrjax.SearchResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
-    assert result.finder is not None
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
+    assert result.strategy == "StepSampling"
     assert f"Learning rate {result.lr:.2e} (midpoint" in out
 
 
@@ -163,4 +163,4 @@ def test_interrupted_it_tells_the_best_so_far(run, monkeypatch):
     monkeypatch.setattr(LaneTrainer, "train", train)
     status, out, _ = run("--json")
     assert status == 130
-    assert len(json.loads(out)["rungs"]) == 1
+    assert len(json.loads(out)["stages"]) == 1

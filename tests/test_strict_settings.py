@@ -1,6 +1,7 @@
 """JAX's strict settings: whatever makes a user's own program raise must not make lrjax raise, nor change a number."""
 
 import contextlib
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
+from doors import budgeted, of_step, resumed, sampled
 
 import lrjax
 import lrjax.experimental
@@ -74,7 +76,7 @@ def regression(dtype=np.float32, *, stateful=False):
 
 
 def found_lr(task, executor):
-    result = lrjax.find_lr(task, optax.sgd, executor=executor, min_lr=1e-3, max_lr=1.0, horizons=(2,), **SMALL)
+    result = sampled(task, optax.sgd, executor=executor, min_lr=1e-3, max_lr=1.0, horizons=(2,), **SMALL)
     assert "Learning rate" in result.summary()
     assert repr(result)
     return [result.lr, float(result.window.min_lr), np.asarray(result.curve.final).min()]
@@ -85,15 +87,17 @@ def sampled_losses(task, executor):
     return np.asarray(curve.losses).ravel()
 
 
-def auto_lr(task, executor):
-    options = {"always": True, "num_seeds": 1, "min_lr": 1e-3, "max_lr": 1.0, "executor": executor}
-    result = lrjax.auto(task, optax.sgd, key=KEY, train_steps=40, **options)
-    return [result.lr, result.first.lr]
+def second_stage_lr(task, executor):
+    options = {"num_seeds": 1, "min_lr": 1e-3, "max_lr": 1.0, "executor": executor}
+    doubtful = dataclasses.replace(task, baseline_loss=1e-9)  # little progress
+    result = sampled(doubtful, optax.sgd, key=KEY, train_steps=40, **options)
+    assert len(result.stages) == 2
+    return [result.lr, float(result.stages[0].window.max_lr)]
 
 
 def searched_lr(task, executor):
-    options = {"train_steps": 60, "budget": 4.0, "min_lr": 1e-3, "max_lr": 1.0, "executor": executor}
-    result = lrjax.search_lr(task, optax.sgd, key=KEY, **options)
+    options = {"train_steps": 60, "trainings": 4.0, "min_lr": 1e-3, "max_lr": 1.0, "executor": executor}
+    result = budgeted(task, optax.sgd, key=KEY, **options)
     assert "Learning rate" in result.summary()
     return [result.lr]
 
@@ -110,7 +114,7 @@ def refound_lr(task, executor):
     start, state = task.init if task.has_state else (np.zeros(4, np.float32), None)
     checkpoint = {"params": start, "model_state": state, "opt_state": optax.EmptyState(), "step": 3}
     options = {"train_steps": 100, "executor": executor, "min_lr": 1e-3, "max_lr": 1.0}
-    return [lrjax.refind_lr(task, optax.sgd, key=KEY, **checkpoint, **options).lr]
+    return [resumed(task, optax.sgd, key=KEY, **checkpoint, **options).lr]
 
 
 def ranged_losses(task, executor):
@@ -130,7 +134,7 @@ def stepped_lr(task, executor):
         return jnp.mean(jnp.square(x[0] @ state["w"] - np.ones(8, np.float32)))
 
     state = {"w": np.zeros(2, np.float32), "lr": np.float32(0)}
-    options = {"executor": executor, "min_lr": 1e-3, "max_lr": 1.0, **SMALL}
+    options = of_step({"executor": executor, "min_lr": 1e-3, "max_lr": 1.0, **SMALL})
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
     return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
 
@@ -151,7 +155,7 @@ def peak_of(schedule, total_steps):
 
 
 VERBS = (
-    *(found_lr, sampled_losses, auto_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),
+    *(found_lr, sampled_losses, second_stage_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),
     *(tuned_peak, piecewise_lr),
 )
 
@@ -201,7 +205,7 @@ def test_every_setting_by_itself_changes_nothing(name, verb):
 def result():
     """A search in which learning rates diverged."""
     options = {"min_lr": 1e-3, "max_lr": 1e10, "refine": None, "executor": "map"}
-    return lrjax.find_lr(regression(), optax.sgd, **SMALL, **options)
+    return sampled(regression(), optax.sgd, **SMALL, **options)
 
 
 def read(result, path):

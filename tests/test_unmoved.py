@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted, resumed, sampled
 from toy_data import KEY
 
 import lrjax
@@ -45,7 +46,7 @@ def from_zero(lr):
     ids=["set_to_zero", "warmup", "evaluation"],
 )
 def test_a_search_stops_after_the_first_round(task, optimizer, words):
-    result = lrjax.find_lr(task, optimizer, num_steps=2, **HOW)
+    result = sampled(task, optimizer, num_steps=2, **HOW)
     assert (result.outcome, result.num_trials) == (Outcome.nothing_moved, 17)
     (warning,) = result.warnings
     assert warning.name is WarningName.nothing_moved
@@ -57,36 +58,35 @@ def test_a_search_stops_after_the_first_round(task, optimizer, words):
 
 def test_it_is_an_error_with_the_remedy(tmp_path):
     with pytest.raises(lrjax.LRNotFound, match=r"No learning rate moved .* set_to_zero") as caught:
-        lrjax.find_lr(TASK, nothing, num_steps=2, **HOW | {"throw": True})
+        sampled(TASK, nothing, num_steps=2, **HOW | {"throw": True})
     caught.value.result.to_json(tmp_path / "it.json")
-    again = lrjax.LRFinderResult.from_json(tmp_path / "it.json")
+    again = lrjax.LRResult.from_json(tmp_path / "it.json")
     assert again.outcome is Outcome.nothing_moved
 
 
 def test_a_flat_loss_that_the_parameters_move_is_no_learning():
     rough = task_of(eval_fn=lambda w, batch: jnp.float32(2**24) + jnp.sum(jnp.abs(w)))  # its steps are of 2
-    result = lrjax.find_lr(rough, optax.sgd, num_steps=1, extend_range=False, max_lr=0.1, refine=None, **HOW)
+    result = sampled(rough, optax.sgd, num_steps=1, extend_range=False, max_lr=0.1, refine=None, **HOW)
     assert np.ptp(np.asarray(result.curve.final)) == 0
     assert result.outcome is Outcome.no_learning
 
 
 def test_a_range_that_is_too_low_grows():
-    result = lrjax.find_lr(
-        TASK, optax.sgd, num_steps=2, min_lr=1e-35, max_lr=1e-33, refine=None, extend_range=True, **HOW
-    )
+    limits = {"min_lr": 1e-35, "max_lr": 1e-33, "extend_range": True}
+    result = sampled(TASK, optax.sgd, num_steps=2, refine=None, **limits, **HOW)
     assert result.curve.num_trials > 5
 
 
 def test_the_other_verbs_say_it_too():
     start = {"params": jnp.zeros(2), "step": 10, "train_steps": 40}
-    again = lrjax.refind_lr(TASK, nothing, opt_state=nothing(0.1).init(jnp.zeros(2)), **start, **HOW)
+    again = resumed(TASK, nothing, opt_state=nothing(0.1).init(jnp.zeros(2)), **start, **HOW)
     assert again.outcome is Outcome.nothing_moved
     assert "No parameter changed" in again.summary()
-    two = lrjax.auto(TASK, nothing, train_steps=20, **HOW)
-    assert [stage.num_trials for stage in (two.first, two.second)] == [17, 17]
+    two = sampled(TASK, nothing, train_steps=20, **HOW)
+    assert [len(stage.log10_lrs) for stage in two.stages] == [17, 17]
     assert two.outcome is Outcome.nothing_moved
-    rungs = lrjax.search_lr(TASK, nothing, train_steps=40, **HOW)
-    assert (rungs.outcome, len(rungs.rungs)) == (Outcome.nothing_moved, 1)
+    rungs = budgeted(TASK, nothing, train_steps=40, **HOW)
+    assert (rungs.outcome, len(rungs.stages)) == (Outcome.nothing_moved, 1)
     assert "No parameter changed" in rungs.summary()
     ramp = lrjax.range_test(TASK, nothing, key=KEY, num_steps=8)
     assert "No parameter changed" in (ramp.stopped or "")
@@ -103,8 +103,7 @@ def test_a_step_that_does_not_read_the_learning_rate():
             list(X.reshape(-1, 8, 2)),
             lambda state: jnp.sum(state["w"] ** 2),
             lambda state, lr: state | {"lr": lr},
-            num_steps=2,
-            num_seeds=1,
+            strategy=lrjax.StepSampling(num_steps=2, num_seeds=1),
             executor="map",
         )
     assert "makes no difference" in caught.value.result.warnings[0].message
@@ -118,5 +117,5 @@ def test_a_stateful_task_is_compared_with_learning_rate_0():
     task = lrjax.Task.from_arrays(
         (jnp.zeros(2), jnp.zeros(2)), moving, **data, eval_fn=lambda w, mean, batch: loss_fn(w, batch - mean, None)
     )
-    result = lrjax.find_lr(task, nothing, num_steps=2, **HOW | {"num_seeds": 2})
+    result = sampled(task, nothing, num_steps=2, **HOW | {"num_seeds": 2})
     assert result.outcome is Outcome.nothing_moved

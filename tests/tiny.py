@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 
-import lrjax
 from lrjax import Task
 
 KEY = jax.random.key(0)
@@ -50,7 +50,7 @@ def batches(**fields):
 
 def find(task, make_optimizer=optax.sgd, **options):
     good = {"key": KEY, "num_steps": 4, "num_seeds": 1, "executor": "vmap", "min_lr": 1e-3, "max_lr": 1.0}
-    return lrjax.find_lr(task, make_optimizer, **(good | options))
+    return sampled(task, make_optimizer, **(good | options))
 
 
 def check_message(call, error, parts):

@@ -1,10 +1,10 @@
-"""What a search with a budget finds: regret against cost, for `lrjax.search_lr` and for what else a budget buys.
+"""What a search with a budget finds: regret against cost, for `lrjax.Budget` and for what else a budget buys.
 
     python -m experiments.benchmark.frontier               # minutes; no data and no training
     python -m experiments.benchmark.frontier --constants   # and the constants, changed one at a time: longer
 
 Reads experiments/results/benchmark/*.npz; writes experiments/results/frontier.json. The search is the library's own
-driver on a trainer that reads the recorded losses; between recorded steps they are interpolated in log(steps). A
+strategy on a trainer that reads the recorded losses; between recorded steps they are interpolated in log(steps). A
 budget is a multiple of the cost of one full training.
 """
 
@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+import lrjax
 from experiments.blocks import markdown_table
-from lrjax._search import Constants, choose, make_course, run_rungs
+from lrjax._search import Constants, Context, curve_of_losses, run_stages
 
 from .judging import CAP, LOG_LRS, Truth, mean_and_error, truth_of
 from .methods import RULES, full_loss, random_search, seeds_of, tpe_search
@@ -32,7 +33,7 @@ HALF_DECADES = tuple(float(x) for x in LOG_LRS[::2])
 
 
 class Table:
-    """A trainer that looks losses up.
+    """Recorded losses of any learning rates, after any number of steps.
 
     Args:
       recording: of the task.
@@ -61,13 +62,30 @@ class Table:
         return np.where(np.isfinite(mixed), mixed, np.inf)
 
 
+class Replay:
+    """The trainer of a strategy, which looks losses up instead of training."""
+
+    def __init__(self, recording: Recording, seeds: Sequence[int]):
+        baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
+        self.context = Context(train_steps=recording.steps, baseline_loss=baseline)
+        self._table = Table(recording, seeds)
+
+    def train(self, request: lrjax.Request) -> lrjax.LossCurve:
+        """The curve of a request's learning rates."""
+        lanes, seeds, steps = list(request.log10_lrs), request.num_seeds or 1, request.num_steps
+        losses, initial = self._table.train(lanes, seeds, steps), self._table.initial_loss(seeds, steps)
+        return curve_of_losses(lanes, losses, initial, steps)
+
+    def inspect(self, stages: tuple[lrjax.Stage, ...]) -> None:
+        """Nothing: a recorded loss moves."""
+
+
 def budgeted(recording: Recording, run: int, budget: float, constants: Constants | None = None) -> Choice:
-    """`lrjax.search_lr`."""
-    course = make_course(train_steps=recording.steps, budget=budget, constants=constants)
-    baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
-    table = Table(recording, seeds_of(recording, run, CURVE_SEEDS))
-    rungs = list(run_rungs(table, course, baseline_loss=baseline))
-    return Choice(10.0 ** choose(rungs, course).log10_lr, rungs[-1].spent)
+    """`lrjax.find_lr` with a `lrjax.Budget`."""
+    strategy = lrjax.Budget(trainings=budget, **({} if constants is None else {"constants": constants}))
+    replay = Replay(recording, seeds_of(recording, run, CURVE_SEEDS))
+    *_, stages = run_stages(strategy, replay)
+    return Choice(strategy.choose(stages, replay.context).lr, stages[-1].spent)
 
 
 def halving(recording: Recording, run: int, budget: float) -> Choice:

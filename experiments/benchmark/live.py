@@ -1,4 +1,4 @@
-"""What cannot be replayed: `tune_peak`, `refind_lr` and `experimental.piecewise`, run on the tasks with many schedules.
+"""What cannot be replayed: `tune_peak`, `experimental.piecewise` and searches from a checkpoint.
 
     LRJAX_DATA=... taskset -c 0 python -m experiments.benchmark.live     # minutes a task; goes on where it stopped
     python -m experiments.benchmark.live --print                         # the tables again
@@ -8,8 +8,9 @@ experiments/results/live.json.
 - tune_peak: 1cycle, cosine, and warmup, stable, decay; nine peaks, three a decade, around the paper's method 1, in a
   tenth of the updates; two keys. Its regret is that of the schedule at the peak it chose, against the schedule's best;
   the results hold the peak of the compressed runs, before it is divided for the whole training.
-- refind_lr: at 10, 50 and 95 % of a training at the best constant learning rate, and at 25 % of one at a tenth of it.
-  The training then goes on twice, with what was found and as before: the gain is the difference of their scores.
+- from a checkpoint: at 10, 50 and 95 % of a training at the best constant learning rate, and at 25 % of one at a
+  tenth of it. The training then goes on twice, with what was found and as before: the gain is the difference of their
+  scores.
 - piecewise: whole runs, started at the paper's method 1; two keys. All regrets of its table are against the best score
   that any schedule reached at any peak.
 """
@@ -136,13 +137,11 @@ def refind(problem: Problem, case: Case) -> list[dict[str, Any]]:
         lr, step = best * multiple, int(share * problem.steps)
         begun = Checkpoint(params, problem.make_optimizer(lr).init(params))
         there = go_on(problem, begun, lr, 0, step, key)
-        found = lrjax.refind_lr(
+        found = lrjax.find_lr(
             problem.task,
             problem.make_optimizer,
+            start=lrjax.Checkpoint(params=there.params, opt_state=there.opt_state, step=step),
             key=jax.random.key(8),
-            params=there.params,
-            opt_state=there.opt_state,
-            step=step,
             train_steps=problem.steps,
             throw=False,
         )
@@ -152,7 +151,14 @@ def refind(problem: Problem, case: Case) -> list[dict[str, Any]]:
             if np.isfinite(rate)
         }
         told.append(
-            {"share": share, "multiple": multiple, "found": found.found, "lr": found.lr, "best": best, "score": ends}
+            {
+                "share": share,
+                "multiple": multiple,
+                "found": found.outcome is lrjax.Outcome.found,
+                "lr": found.lr,
+                "best": best,
+                "score": ends,
+            }
         )
     return told
 
@@ -199,7 +205,7 @@ def tuned_table(cases: Sequence[Case], told: Sequence[dict[str, Any]], found: di
 
 
 def refound_table(told: Sequence[dict[str, Any]]) -> str:
-    """`refind_lr` by place in the training."""
+    """Searches from a checkpoint by place in the training."""
     rows = []
     for place, (share, multiple) in enumerate(PLACES):
         ones = [one["refind"][place] for one in told]

@@ -197,7 +197,7 @@ class Benchmark:
         return self._live["tune_peak"]
 
     def refound(self) -> str:
-        """`refind_lr`."""
+        """Searches from a checkpoint."""
         return self._live["refind"]
 
     def piecewise(self) -> str:

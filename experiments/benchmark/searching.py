@@ -125,7 +125,7 @@ class Choice(NamedTuple):
 
 @functools.cache
 def stages(recording: Recording, seeds: tuple[int, ...]) -> tuple[Search, Search]:
-    """Both stages of `lrjax.auto`; the second costs its own updates only."""
+    """Both stages of step sampling with a training's length; the second costs its own updates only."""
     first = search(recording, seeds)
     tried = [round(4 * x) / 4 for x in np.log10(np.asarray(first.curve.lrs, np.float64))]
     kept: list[float] = []
@@ -139,7 +139,7 @@ def stages(recording: Recording, seeds: tuple[int, ...]) -> tuple[Search, Search
 
 
 def two_stages(recording: Recording, seeds: Sequence[int], *, always: bool = False, rule: Rule | None = None) -> Choice:
-    """`lrjax.auto`; `rule` reads the second stage's curve, by default `lrjax.lowest_for`."""
+    """Step sampling with a training's length; `rule` reads the second stage's curve, by default `lrjax.lowest_for`."""
     first, second = stages(recording, tuple(seeds))
     if first.window.outcome is lrjax.Outcome.all_diverged or not (always or first.warnings & DOUBTS):
         return Choice(float(lrjax.midpoint(first.curve, first.window)), first.updates)

@@ -1,4 +1,4 @@
-"""What `lrjax.search_lr` picks at every budget for the paper's models, beside the best of their grid searches.
+"""What a search with a budget picks, at every budget, for the paper's models, beside the best of their grid searches.
 
     python -m experiments.paper.budgets --weights sentence-transformers/all-MiniLM-L6-v2     # after bert, bart, resnet
 
@@ -73,12 +73,12 @@ def spend(plan: Plan, budget: float, folder: Path) -> dict[str, Any]:
     task = plan.task
     if plan.finder_batches is not None:
         task = dataclasses.replace(task, eval_batches=task.eval_batches[: plan.finder_batches])
-    found = lrjax.search_lr(
+    found = lrjax.find_lr(
         task,
         plan.make_optimizer,
+        lrjax.Budget(trainings=budget),
         key=jax.random.key(FINDER_KEY),
         train_steps=plan.num_steps,
-        budget=budget,
         executor=plan.executor,
         progress=Lines(f"{plan.name}, budget {budget:g}"),
         throw=False,
@@ -88,12 +88,12 @@ def spend(plan: Plan, budget: float, folder: Path) -> dict[str, Any]:
         "outcome": found.outcome.name,
         "lr": found.lr,
         "interval": found.interval,
-        "trial_steps": found.num_updates,
-        "cost": found.cost,
-        "num_steps": found.num_steps,
+        "trial_steps": found.cost.updates,
+        "cost": found.cost.trainings,
+        "num_steps": found.stages[found.stage].num_steps,
         "drift": found.drift,
         "warnings": [warning.name.value for warning in found.warnings],
-        "seconds": found.seconds,
+        "seconds": found.cost.seconds,
     }
     picked = math.isfinite(found.lr)
     return {**told, "trained": train_fully(plan, [found.lr], folder, f"budget {budget:g}") if picked else None}

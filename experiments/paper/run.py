@@ -187,20 +187,22 @@ def find(plan: Plan, *, literal: bool) -> dict[str, Any]:
     result = lrjax.find_lr(
         task,
         plan.make_optimizer,
+        lrjax.StepSampling(
+            num_steps=plan.finder_steps,
+            min_lr=10.0**low,
+            max_lr=10.0**high,
+            horizons=[steps for steps in HORIZONS if steps < plan.finder_steps],
+            **(papers if literal else ours),
+        ),
         key=jax.random.key(FINDER_KEY),
-        num_steps=plan.finder_steps,
-        horizons=[steps for steps in HORIZONS if steps < plan.finder_steps],
-        min_lr=10.0**low,
-        max_lr=10.0**high,
         executor=plan.executor,
         throw=False,
         progress=Lines(f"{plan.name}, {'paper' if literal else 'default'} search"),
-        **(papers if literal else ours),
     )
     say(result.summary())
     picks = {name: result.selections[name] for name in METHODS}
     picks |= {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)}
-    cost = {"trial_steps": result.num_updates, "seconds": result.seconds, "lrs": result.num_trials}
+    cost = {"trial_steps": result.cost.updates, "seconds": result.cost.seconds, "lrs": result.num_trials}
     return {"picks": picks, **cost, "result": to_document(result)}
 
 
@@ -210,8 +212,8 @@ def test_range(plan: Plan) -> dict[str, Any]:
     for seed in range(plan.range_seeds):
         key = jax.random.fold_in(jax.random.key(RANGE_KEY), seed)
         test = lrjax.range_test(plan.task, plan.make_optimizer, key=key, num_steps=plan.range_steps)
-        told = test.suggestions()
-        tests.append({"lrs": told.lrs, "refusals": told.refusals, "result": to_document(test)})
+        lrs, refusals = test.suggestions()
+        tests.append({"lrs": lrs, "refusals": refusals, "result": to_document(test)})
     steps = sum(len(test["result"]["losses"]["data"]) for test in tests)
     return {"tests": tests, "trial_steps": steps, "seconds": time.perf_counter() - start}
 

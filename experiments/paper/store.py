@@ -1,5 +1,6 @@
 """Results as strict JSON, written after every part, so that a run that was stopped goes on from there."""
 
+import dataclasses
 import json
 import math
 import os
@@ -97,7 +98,7 @@ def encode(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def to_document(result: lrjax.LRFinderResult | lrjax.RangeTest) -> dict[str, Any]:
+def to_document(result: lrjax.LRResult | lrjax.RangeTest) -> dict[str, Any]:
     """What the result's `to_json` writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
@@ -106,8 +107,40 @@ def to_document(result: lrjax.LRFinderResult | lrjax.RangeTest) -> dict[str, Any
 
 
 def from_document(kind: type, document: Mapping[str, Any]) -> Any:
-    """The `lrjax.LRFinderResult` or `lrjax.RangeTest` again, for the figures."""
+    """The `lrjax.LRResult` or `lrjax.RangeTest` again, for the figures."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
-        path.write_text(json.dumps(document))
+        path.write_text(json.dumps(_of_today(document)))
         return kind.from_json(path)
+
+
+def _of_today(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a result; a search that was kept as `LRFinderResult` becomes one with one stage."""
+    if document.get("format") != "lrjax.LRFinderResult":
+        return dict(document)
+    kept = ("version", "lr", "interval", "outcome", "rule", "selections", "warnings", "fingerprint")
+    curve, before = document["curve"], document["execution"]
+    how = dataclasses.asdict(lrjax.Execution(requested=before["requested"]))
+    return {name: document[name] for name in kept} | {
+        "format": "lrjax.LRResult",
+        "strategy": "StepSampling",
+        "stages": [
+            {
+                "name": "step sampling",
+                "log10_lrs": {"dtype": "float64", "data": np.log10(curve["lrs"]["data"]).tolist()},
+                "curve": curve,
+                "window": document["window"],
+                "rounds": [f"round {number + 1}" for number in range(max(curve["rounds"]["data"]) + 1)],
+                "spent": document["num_updates"],
+                "nothing_moved": None,
+            }
+        ],
+        "stage": 0,
+        "drift": document["horizon_lrs"],
+        "correction": 0.0,
+        "reason": [],
+        "train_steps": None,
+        "start": None,
+        "cost": {"updates": document["num_updates"], "trainings": None, "seconds": document["seconds"]},
+        "execution": how | {name: before[name] for name in how if name in before},
+    }

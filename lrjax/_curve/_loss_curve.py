@@ -79,7 +79,7 @@ class LossCurve(NamedTuple):
     def at(self, horizon: int) -> "LossCurve":
         """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum.
 
-        `initial_loss` stays that of the last horizon; for a stateful task `LRFinderResult.horizon_lrs` uses each
+        `initial_loss` stays that of the last horizon; for a stateful task `LRResult.drift` uses each
         horizon's own.
         """
         horizon = check_index("LossCurve.at(horizon)", horizon, len(self.horizons))

@@ -143,9 +143,8 @@ def lowest_for(train_steps: int) -> Rule:
     Examples:
       >>> import jax, optax, lrjax
       >>> from lrjax.demos import digits
-      >>> result = lrjax.find_lr(
-      ...     digits(), optax.adam, key=jax.random.key(0), num_steps=100, num_seeds=1, rule=lrjax.lowest_for(1000)
-      ... )
+      >>> strategy = lrjax.StepSampling(num_steps=100, num_seeds=1, rule=lrjax.lowest_for(1000))
+      >>> result = lrjax.find_lr(digits(), optax.adam, strategy, key=jax.random.key(0))
       >>> print(f"{result.lr / result.window.max_lr:.3f}")
       0.632
     """

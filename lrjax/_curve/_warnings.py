@@ -22,11 +22,18 @@ class WarningName(enum.StrEnum):
     nothing_moved = enum.auto()
     no_learning = enum.auto()
     all_diverged = enum.auto()
+    no_rung = enum.auto()
+    lost = enum.auto()
+    not_started = enum.auto()
+    slow_start = enum.auto()
+    unknown_start = enum.auto()
     tiny_effect = enum.auto()
     small_progress = enum.auto()
     no_plateau = enum.auto()
     edge_low = enum.auto()
     edge_high = enum.auto()
+    open_end = enum.auto()
+    short_horizon = enum.auto()
     flat_basin = enum.auto()
     narrow_window = enum.auto()
     multi_basin = enum.auto()
@@ -186,7 +193,7 @@ def find_warnings(
     Examples:
       >>> import lrjax
       >>> [name.value for name in lrjax.WarningName][:4]
-      ['nothing_moved', 'no_learning', 'all_diverged', 'tiny_effect']
+      ['nothing_moved', 'no_learning', 'all_diverged', 'no_rung']
     """
     check_type("find_warnings(curve)", curve, LossCurve, "a lrjax.LossCurve")
     check_type("find_warnings(window)", window, Window, "a lrjax.Window")

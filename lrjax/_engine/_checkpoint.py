@@ -74,7 +74,7 @@ def check_checkpoint(
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     made = jax.eval_shape(lambda lr, train: build_optimizer(make_optimizer, lr).init(train), lr, train)
     lr_leaves = tuple(index for index, holds in enumerate(jax.device_get(_holds_lr(make_optimizer, train))) if holds)
-    _check_one_number(where, make_optimizer, made, lr_leaves)
+    _check_one_number("find_lr", make_optimizer, made, lr_leaves)
     rule = f"a state of {name_of(make_optimizer)} for these parameters"
     what = _Rule(rule, "Give what its update returned; restore a saved one into make_optimizer(lr).init(params).")
     paths = tuple(path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(frozen))

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show
 from .._curve import DRIFT, Outcome
-from .._search import LRFinderResult
+from .._search import LRResult
 from .._types import Float, Int, Schedule, StepCount
 from ..schedules._describe import evaluate, known_steps, sample_steps, tolerance_of
 
@@ -67,7 +67,7 @@ def peak_for(schedule: Schedule, result_or_lr: Any, *, total_steps: StepCount, a
         schedule in its factory, the lr is a peak already: use it as it is.
       total_steps: optimizer updates of the training, warmup included, >= 1. Up to 200,000 every step is read, beyond
         evenly many.
-      anchor: "lr", or "max_lr" for a result of `lrjax.find_lr` or `lrjax.auto`.
+      anchor: "lr", or "max_lr" for a result of `lrjax.find_lr`.
 
     Returns:
       The highest lr of the schedule over the training. Build the schedule with it.
@@ -105,7 +105,7 @@ def starts_low(m: Float[np.ndarray, " steps"]) -> bool:
     return bool(m[0] < LOW_START)
 
 
-def lr_of_max_lr(result: LRFinderResult, total_steps: int) -> float:
+def lr_of_max_lr(result: LRResult, total_steps: int) -> float:
     """The learning rate for constant training that the window's upper end stands for."""
     return lr_of_max_lr_at(float(result.window.max_lr), trial_steps_of(result), total_steps)
 
@@ -116,7 +116,7 @@ def lr_of_max_lr_at(max_lr: float, trial_steps: int, total_steps: int) -> float:
     return max_lr * min(1.0, 2.5 * drift * min(1.0, trial_steps / LONG_TRIAL) ** 0.25)
 
 
-def trial_steps_of(result: LRFinderResult) -> int:
+def trial_steps_of(result: LRResult) -> int:
     """Updates of a trial of the search."""
     return int(result.curve.horizons[-1])
 
@@ -172,23 +172,16 @@ def lr_of(where: str, result_or_lr: Any) -> float:
     return check_lr(where, attribute(result_or_lr, "lr", result_or_lr), rule=rule)
 
 
-def search_of(result: Any) -> Any:
-    """The search whose window can be read: the last of two stages, what a search without budget ran, or the result."""
-    inner = (attribute(result, name) for name in ("last", "finder"))
-    return next((one for one in inner if isinstance(one, LRFinderResult)), result)
-
-
-def stage_of(where: str, result: Any) -> LRFinderResult:
+def stage_of(where: str, result: Any) -> LRResult:
     """The search whose window is read; an error if there is none, or it has found nothing."""
-    stage = search_of(result)
-    if not isinstance(stage, LRFinderResult):
+    if not isinstance(result, LRResult):
         raise TypeError(
-            f"`{where}` needs a result of lrjax.find_lr or lrjax.auto, which have a window, got {show(result)} "
+            f"`{where}` needs a result of lrjax.find_lr, which has a window, got {show(result)} "
             f"({type(result).__name__}). Give the result itself, not its lr."
         )
-    if stage.outcome is not Outcome.found:
-        raise ValueError(_nothing_found(where, stage))
-    return stage
+    if result.outcome is not Outcome.found:
+        raise ValueError(_nothing_found(where, result))
+    return result
 
 
 def _nothing_found(where: str, result: Any) -> str:

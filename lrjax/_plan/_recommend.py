@@ -6,11 +6,11 @@ from typing import Any
 
 from .._checks import on_host
 from .._html import block, preformatted, sentence
-from .._search import LRFinderResult
+from .._search import LRResult
 from .._types import Schedule, StepCount
 from ..schedules import one_cycle, warmup_cosine
 from ..schedules._describe import known_steps
-from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, search_of, trial_steps_of
+from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, trial_steps_of
 
 WARMUP = 10
 """One part in so many of the training is warmup, before a cosine."""
@@ -75,7 +75,7 @@ def recommend(result: Any, total_steps: StepCount) -> Recommendation:
     `lrjax.schedules.scheduled` with `lrjax.schedules.one_cycle_momentum(total_steps)`. The benchmark did not.
 
     Args:
-      result: of `lrjax.find_lr` or `lrjax.auto`; or something else with an `lr`, or a learning rate, for constant
+      result: of `lrjax.find_lr`; or something else with an `lr`, or a learning rate, for constant
         training.
       total_steps: optimizer updates of the training, warmup included, >= 1.
 
@@ -104,12 +104,12 @@ def recommend(result: Any, total_steps: StepCount) -> Recommendation:
         why = f"1cycle, which too high a peak harms least of those that warm up, because {doubts}."
     factor = area_factor(multipliers("recommend(total_steps)", make(1.0), total))
     anchor, how = "lr", f"The peak is {factor:.3g} times the learning rate, by the area under the schedule."
-    if isinstance(stage := search_of(result), LRFinderResult):
-        if (steps := trial_steps_of(stage)) < LONG_TRIAL:
+    if isinstance(result, LRResult):
+        if (steps := trial_steps_of(result)) < LONG_TRIAL:
             how += f" A search of {LONG_TRIAL} updates instead of {steps} would tell it better."
         else:
-            anchor, lr = "max_lr", lr_of_max_lr(stage, total)
-            how = _by_max_lr(stage, factor * lr, total)
+            anchor, lr = "max_lr", lr_of_max_lr(result, total)
+            how = _by_max_lr(result, factor * lr, total)
     peak = float(f"{factor * lr:.3g}")
     return Recommendation(
         schedule=make(peak),
@@ -128,16 +128,12 @@ def code_of(make: functools.partial[Schedule], peak: float) -> str:
 
 
 def _doubts(result: Any) -> list[str] | None:
-    """The names of the warnings, those of a search inside it too; None if the result has none to read."""
+    """The names of the warnings; None if the result has none to read."""
     warnings = getattr(result, "warnings", None)
-    if not isinstance(warnings, tuple):
-        return None
-    inside = getattr(getattr(result, "finder", None), "warnings", ())
-    names = [*(str(warning.name) for warning in (*warnings, *inside)), *map(str, getattr(result, "doubts", ()))]
-    return list(dict.fromkeys(names))
+    return [str(warning.name) for warning in warnings] if isinstance(warnings, tuple) else None
 
 
-def _by_max_lr(stage: LRFinderResult, peak: float, total: int) -> str:
+def _by_max_lr(stage: LRResult, peak: float, total: int) -> str:
     max_lr, steps = float(stage.window.max_lr), trial_steps_of(stage)
     text = f"The peak is {peak / max_lr:.2g} times max_lr, which is {max_lr:.2g} after {steps} updates."
     if total <= max(LONGEST, FAR * steps):

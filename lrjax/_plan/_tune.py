@@ -11,10 +11,10 @@ import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key, check_lrs, check_number, check_signature, name_of, on_host
-from .._curve import DRIFT, LossCurve, LRWarning, Outcome, WarningName, reduce_losses
+from .._curve import DRIFT, LossCurve, LRWarning, WarningName, reduce_losses
 from .._engine import Execution, Executor, Task, TrialRunner, check_factory
 from .._failure import LRNotFound
-from .._search import LRFinderResult, ProgressCallback, Reporter, sample_round
+from .._search import ProgressCallback, Reporter, Stage, sample_round
 from .._settings import without_alarms
 from .._types import Array, Float, Key, OptimizerFactory, Schedule, StepCount
 from ..schedules._describe import known_steps
@@ -74,7 +74,7 @@ def tune_peak(
       key: PRNG key; the same key gives the same answer.
       train_steps: optimizer updates of the whole training.
       horizon: part of them that a compressed run has, from 0 to 1; at least 10 updates.
-      result: of `lrjax.find_lr` or `lrjax.auto`: the peaks are three a decade, from its min_lr to 5 times its max_lr.
+      result: of `lrjax.find_lr`: the peaks are three a decade, from its min_lr to 5 times its max_lr.
       peaks: the peaks to try instead, at least 3, > 0 and all different. Shape (trials,).
       num_seeds: seeds, >= 1; None: 3, or as many as the data allow.
       executor: how the copies run; see `lrjax.sample_losses`.
@@ -260,11 +260,10 @@ def _peaks(result: Any, peaks: Any) -> Float[np.ndarray, " trials"]:
     return 10.0 ** (np.arange(first, last + 1) / PER_DECADE)
 
 
-def _first_stage(result: Any) -> LRFinderResult:
+def _first_stage(result: Any) -> Stage:
     """The search over the whole range: a second stage does not look for the low end."""
-    first = getattr(result, "first", None)
-    found = isinstance(first, LRFinderResult) and first.outcome is Outcome.found
-    return stage_of("tune_peak(result=...)", first if found else result)
+    found = stage_of("tune_peak(result=...)", result)
+    return next(stage for stage in found.stages if stage.found)
 
 
 def _check_family(family: Any, lrs: Float[np.ndarray, " trials"], num_steps: int, total: int) -> None:

@@ -1,238 +1,242 @@
-"""`search_lr`: the wiring of course, trainer, driver and folder. No maths of its own."""
+"""The search with a budget: a coarse sweep, then rungs of a few learning rates around the minimum, ever longer."""
 
-import contextlib
 import dataclasses
 import math
-import os
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
+from .._checks import MAX_SEEDS, check_count, check_lr_range, check_number, check_type
+from .._curve import Outcome, is_lost_in_noise, midpoint
+from ._budget_warnings import budget_warnings
+from ._course import TOLERANCE, Constants, Course, make_course, near
+from ._stage import Stage
+from ._strategy import Choice, Context, Request
 
-from .._checks import check_flag, on_host
-from .._curve import Outcome
-from .._engine import Executor, SeedData, Task, Unmoved, all_the_same, why_unmoved
-from .._failure import SearchInterrupted, interruptible
-from .._types import Key, OptimizerFactory
-from ._algorithm import Trainer, choose, interval_of, run_rungs
-from ._course import Course
-from ._find import check_lr_matters, find_lr
-from ._finder_result import LRFinderResult
-from ._lane_trainer import LaneTrainer
-from ._reporter import Reporter, SearchProgress
-from ._result import SearchResult, finished_rungs, no_lr_found
-from ._rung import SearchRung
-from ._search_digest import describe_search, difference, fingerprint
-from ._search_setup import Setup, check_course, make_setup
-from ._search_store import Remembered, SearchStore
-from ._search_warnings import SearchWarning, SearchWarningName, search_warnings
+SHORTEST = 20
+"""Updates of the shortest training that a learning rate is searched for: a sweep takes 5, a quarter of them."""
+
+CONSTANTS = Constants()
+
+SWEEP, RUNG = "sweep", "rung"
 
 
-@on_host
-def search_lr(
-    task: Task,
-    make_optimizer: OptimizerFactory,
-    *,
-    key: Key,
-    train_steps: int,
-    budget: float = 2.0,
-    num_seeds: int | None = None,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
-    executor: Executor = "auto",
-    mesh: Mesh | None = None,
-    directory: str | os.PathLike[str] | None = None,
-    progress: Callable[[SearchProgress], None] | bool | None = None,
-    throw: bool = True,
-) -> SearchResult:
-    """Find a good learning rate for a training of known length, at a cost of so many trainings.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Spend the cost of so many trainings on a learning rate for a training of known length.
 
-    A coarse sweep as in `lrjax.find_lr`, then rungs: a few learning rates around the minimum, trained four times as
-    long, until trials are a quarter of the training (half of it from budget 8 on). Learning rates that stay go on
-    from where they are, and the rungs follow the minimum where it moves. From budget 4 on they have two seeds, from 8
-    on four. What remains of the way to the whole training is corrected for.
+    A coarse sweep as in `lrjax.StepSampling`, then rungs: a few learning rates around the minimum, trained four times
+    as long, until trials are a quarter of the training (half of it from 8 trainings on). Learning rates that stay go
+    on from where they are, and the rungs follow the minimum where it moves. From 4 trainings on they have two seeds,
+    from 8 on four. What remains of the way to the whole training is corrected for.
 
-    Args:
-      task: what is trained. Its batches must be readable from any step on (`Task.from_arrays`, `batches_between`, or
-        a list or function of the epoch in `Task.from_batches`, whose batches all seeds share).
-      make_optimizer: `make_optimizer(lr) -> optax optimizer`. The search trains at what it gives from step 0 on; with
-        a schedule, lr is its peak.
-      key: PRNG key; the same key gives the same answer.
-      train_steps: optimizer updates of the training that the learning rate is for, >= 20.
-      budget: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`. Never exceeded,
-        except by the shortest sweep (5 updates of every learning rate). 2 is a good start, 4 where seeds differ much;
-        0 is `lrjax.find_lr` itself.
-      num_seeds: of the rungs; None: one, from budget 4 on two, from 8 on four. With budget 0 those of `find_lr`.
-      min_lr, max_lr: the range, > 0; with a budget it is not left.
-      executor: how lanes run; see `lrjax.sweep`.
-      mesh: devices of this host, with one axis "trial"; None: all of them.
-      directory: in its folder lrjax-search every finished rung is kept, with its lanes. The same call goes on where it
-        was interrupted, to the same answer; another call, and other batches than before, are refused.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
-      throw: False returns a result with `lr` nan where nothing was found.
+    Attributes:
+      trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
+        exceeded, except by the shortest sweep (5 updates of every learning rate). 2 is a good start, 4 where seeds
+        differ much.
+      num_seeds: of the rungs; None: one, from 4 trainings on two, from 8 on four. The sweep has one.
+      min_lr, max_lr: the range, > 0, which is not left.
+      constants: the numbers of the algorithm, for experiments with it.
 
-    Returns:
-      The result: `lr`, `interval`, `rungs`, `warnings`, `summary()`, `plot()`, `to_json(path)`.
-
-    Raises:
-      LRNotFound: nothing was found and `throw`; `.result` holds the rungs.
-      SearchInterrupted: Ctrl-C; `.result.lr` is the best so far.
-      TypeError, ValueError: a bad argument; the message says what was wrong and what to do.
-      OSError: `directory` cannot be written; what was finished before is kept.
-
-    Source: ours; docs/benchmark.md has its evidence. With budget 0 "Learning rate optimization through step sampling".
-
-    Examples:
-      >>> import jax, optax, lrjax
-      >>> from lrjax.demos import digits
-      >>> result = lrjax.search_lr(digits(), optax.adam, key=jax.random.key(0), train_steps=400, executor="map")
-      >>> result.outcome.name, 1e-3 < result.lr < 1e-1, result.cost <= 2
-      ('found', True, True)
+    Source: ours; docs/benchmark.md has its evidence.
     """
-    throw = check_flag("search_lr(throw=...)", throw)
-    limits = {"num_seeds": num_seeds, "min_lr": min_lr, "max_lr": max_lr}
-    course = check_course("search_lr", task=task, train_steps=train_steps, budget=budget, **limits)
-    start = time.perf_counter()
-    if course.budget == 0:
-        if directory is not None:
-            raise ValueError(
-                "`search_lr(directory=...)` keeps rungs, and budget=0 runs none: it is lrjax.find_lr. Leave directory "
-                "out, or give a budget."
-            )
-        run: dict[str, Any] = {"executor": executor, "mesh": mesh, "progress": progress, "throw": False}
-        result = _without_budget(course, lambda: find_lr(task, make_optimizer, key=key, **limits, **run))
-    else:
-        with Reporter(progress) as reporter:
-            reporter.stage("preparing")
-            setup = make_setup("search_lr", task, make_optimizer, course, key=key, executor=executor, mesh=mesh)
-            with contextlib.closing(_Search(setup, course, reporter, directory, start)) as running:
-                result = running.run()
-    if throw and result.outcome is not Outcome.found:
-        raise no_lr_found(result)
-    return result
 
+    trainings: float = 2.0
+    num_seeds: int | None = None
+    min_lr: float = 1e-7
+    max_lr: float = 10.0
+    constants: Constants = CONSTANTS
 
-class _Search:
-    """One search under way."""
+    def __post_init__(self) -> None:
+        check_type("Budget(constants=...)", self.constants, Constants, "the constants of another Budget, changed")
+        check_lr_range("Budget", self.min_lr, self.max_lr)
+        trainings = "the cost of the search as a multiple of the training's, > 0 and finite (without: StepSampling)"
+        check_number("Budget(trainings=...)", self.trainings, rule=trainings, accept=lambda x: 0 < x < math.inf)
+        if self.num_seeds is not None:
+            check_count("Budget(num_seeds=...)", self.num_seeds, maximum=MAX_SEEDS, unit="seeds")
 
-    def __init__(
-        self, setup: Setup, course: Course, reporter: Reporter, directory: str | os.PathLike[str] | None, start: float
-    ):
-        self.setup, self.course, self.start = setup, course, start
-        self.store = executor = None
-        if directory is not None:
-            self.store = SearchStore(directory, describe_search(setup, course), difference)
-            executor = self.store.executor
-        self.lanes = LaneTrainer(setup, shapes_of(course), course.longest, reporter, executor=executor)
-        self.trainer: Trainer = self.lanes if self.store is None else Remembered(self.lanes, self.store)
-        self.unmoved: Unmoved | None = None
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self.store is not None:
-            self.store.close()
-
-    def run(self) -> SearchResult:
-        """Run every rung.
+    def _course(self, context: Context) -> Course:
+        """What the search may do, for a training of so many updates.
 
         Raises:
-          SearchInterrupted: Ctrl-C.
+          ValueError: the training is too short, or its length is not known, or it has begun.
         """
-        rungs: list[SearchRung] = []
-        so_far = lambda: finished_rungs(self.result(rungs) if rungs else None, self._how_to_go_on())  # noqa: E731
-        with interruptible("search", so_far):
-            for rung in run_rungs(self.trainer, self.course, baseline_loss=self.setup.task.baseline_loss):
-                rungs.append(rung)
-                if all_the_same(rung.losses, rung.initial_loss):
-                    self.unmoved = self._why_unmoved(rung)
-                if self.unmoved is not None:
-                    break
-                if len(rungs) == 1:
-                    check_lr_matters("search_lr", 10.0**rung.log10_lrs, rung.losses, rung.initial_loss)
-        return self.result(rungs)
+        steps = context.train_steps
+        if steps is None:
+            raise ValueError(
+                "`find_lr(train_steps=...)` is needed with lrjax.Budget, whose trials are shares of the training, got "
+                "None. Give the optimizer updates of the whole training, or search with lrjax.StepSampling."
+            )
+        if context.start is not None:
+            raise ValueError(
+                "`find_lr(start=...)` must be None with lrjax.Budget, which trains from step 0 on. From a checkpoint "
+                "search with lrjax.StepSampling, the default there."
+            )
+        if steps < SHORTEST:
+            raise ValueError(
+                f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
+                f"{steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give epochs * "
+                "steps_per_epoch."
+            )
+        limits = {"min_lr": float(self.min_lr), "max_lr": float(self.max_lr), "constants": self.constants}
+        course = make_course(train_steps=steps, budget=float(self.trainings), num_seeds=self.num_seeds, **limits)
+        if self.num_seeds is None and context.max_seeds is not None:
+            return dataclasses.replace(course, num_seeds=min(course.num_seeds, context.max_seeds))
+        return course
 
-    def result(self, rungs: Sequence[SearchRung]) -> SearchResult:
-        """What the rungs so far tell."""
-        course, baseline = self.course, self.setup.task.baseline_loss
-        choice, unmoved = choose(rungs, course), self.unmoved
-        options: dict[str, Any] = {"baseline_loss": baseline, "stochastic": self.setup.stochastic}
-        warnings, outcome = search_warnings(rungs, choice, course, **options), rungs[choice.rung].window.outcome
-        if rungs[choice.rung].found and math.isnan(choice.log10_lr):
+    def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
+        """The sweep, a longer one while learning has not started, then rungs that follow the minimum."""
+        course = self._course(context)
+        if not stages:
+            return self._sweep(course, course.first_steps)
+        last = stages[-1]
+        if last.nothing_moved is not None:
+            return None
+        if last.name == SWEEP:
+            steps = _longer_sweep(last, course, context.baseline_loss)
+            if steps is not None:
+                return self._sweep(course, steps)
+        else:
+            beyond = _beyond(stages, course)
+            if beyond is not None:
+                return self._rung(course, [beyond], last.num_steps, joins=True)
+        if not last.found or last.num_steps >= course.longest:
+            return None
+        first = last.name == SWEEP
+        grid, decades = (course.coarse, course.first_window) if first else (course.fine, self.constants.window)
+        lanes = near(grid, last.minimum, decades, self.constants.fewest)
+        wanted = min(int(self.constants.growth * last.num_steps), course.longest)
+        steps = _affordable(last, course, lanes, wanted)
+        return self._rung(course, lanes, steps) if steps >= self.constants.least_growth * last.num_steps else None
+
+    def choose(self, stages: tuple[Stage, ...], context: Context) -> Choice:
+        """A trained learning rate, lowered to where the optimum of the whole training is.
+
+        It is where the smoothed curve is lowest, in the last stage in which something was learned. If that is the
+        sweep: the middle of its window.
+        """
+        course = self._course(context)
+        stuck = stages[-1].nothing_moved is not None
+        found = [] if stuck else [index for index, stage in enumerate(stages) if stage.found]
+        index = found[-1] if found else len(stages) - 1
+        stage = stages[index]
+        log10_lr, outcome, down = math.nan, stage.window.outcome, 0.0
+        by_midpoint = stage.name == SWEEP and stage.num_steps <= self.constants.sweep_steps[1]
+        if stuck:
+            outcome = Outcome.nothing_moved
+        elif found and by_midpoint and is_lost_in_noise(stage.curve, stage.window):
             outcome = Outcome.lost_in_noise
-        if unmoved is not None:
-            choice, outcome = dataclasses.replace(choice, log10_lr=math.nan), Outcome.nothing_moved
-            warnings = (SearchWarning(name=SearchWarningName.nothing_moved, **unmoved._asdict()),)
-        return SearchResult(
-            lr=10.0**choice.log10_lr,
-            interval=interval_of(rungs, choice, course),
+        elif found and by_midpoint:
+            log10_lr = math.log10(float(midpoint(stage.curve, stage.window)))
+        elif found:
+            down = course.correction(stage.num_steps)
+            log10_lr = stage.best - down
+        choice = Choice(
+            lr=10.0**log10_lr,
             outcome=outcome,
-            rungs=tuple(rungs),
-            rung=choice.rung,
-            by_midpoint=choice.by_midpoint,
-            correction=choice.correction,
-            drift={rung.num_steps: 10.0**rung.minimum for rung in rungs if rung.found},
-            train_steps=course.train_steps,
-            budget=course.budget,
-            finder=None,
-            warnings=warnings,
-            num_trials=len({float(x) for rung in rungs for x in rung.log10_lrs}),
-            num_updates=rungs[-1].spent,
-            seconds=time.perf_counter() - self.start,
-            execution=self.lanes.execution,
-            fingerprint=fingerprint(self.setup, course, str(self.lanes.executor)),
+            stage=index,
+            rule="midpoint" if by_midpoint else "lowest_smoothed",
+            interval=None if by_midpoint or not found else _interval(stages, stage, down, course),
+            drift={one.num_steps: 10.0**one.minimum for one in stages if one.found},
+            correction=down,
+        )
+        warnings = budget_warnings(stages, choice, course, context)
+        return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, course))
+
+    def _sweep(self, course: Course, steps: int) -> Request:
+        """All of the coarse grid, one seed."""
+        return self._request(course, course.coarse, steps, 1, SWEEP)
+
+    def _rung(self, course: Course, lanes: list[float], steps: int, *, joins: bool = False) -> Request:
+        return self._request(course, lanes, steps, course.num_seeds, RUNG, joins=joins)
+
+    def _request(
+        self, course: Course, lanes: Sequence[float], steps: int, seeds: int, name: str, *, joins: bool = False
+    ) -> Request:
+        return Request(
+            log10_lrs=lanes,
+            num_steps=steps,
+            num_seeds=seeds,
+            carry=True,
+            name=name,
+            joins=joins,
+            longest=course.longest,
+            programs=((course.num_seeds, course.widest), (1, len(course.coarse))),
         )
 
-    def _why_unmoved(self, rung: SearchRung) -> Unmoved | None:
-        """From a training as long as the rung, at its highest learning rate."""
-        setup, batches = self.setup, self.setup.accumulation.batches(rung.num_steps)
-        seed, spec = setup.seeds[0], dataclasses.replace(setup.spec, horizons=(batches,))
-        read = setup.task.training_batches(0, seed.data_key, 0, batches)
-        data = SeedData(*seed[:3], read, jnp.asarray(np.int32(0)), seed.train_key)
-        lr = jnp.asarray(10.0 ** rung.log10_lrs[-1], setup.dtype)
-        return why_unmoved(spec, data, setup.evaluation, lr)
 
-    def _how_to_go_on(self) -> str:
-        return "" if self.store is None else f"The same call with directory={self.store.directory!r} goes on."
-
-
-def shapes_of(course: Course) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(seeds, lanes) of the programs: the rungs', and the sweep's."""
-    return (course.num_seeds, course.widest), (1, len(course.coarse))
+def _longer_sweep(sweep: Stage, course: Course, baseline_loss: float | None) -> int | None:
+    """To how many steps the sweep is extended, because learning has not started; None if it is not."""
+    constants, progress = course.constants, sweep.progress(baseline_loss)
+    if progress is None or not progress < constants.started or sweep.num_steps >= course.longest:
+        return None
+    steps = min(int(constants.extend * sweep.num_steps), course.longest)
+    cost = len(course.coarse) * (steps - sweep.num_steps)
+    share = constants.sweep_share if sweep.found else 1.0  # there is no rung to keep the rest for
+    return steps if sweep.spent + cost <= share * course.updates else None
 
 
-def _without_budget(course: Course, find: Callable[[], LRFinderResult]) -> SearchResult:
-    """The finder's result, with nothing added.
+def _beyond(stages: tuple[Stage, ...], course: Course) -> float | None:
+    """The grid's next exponent beyond the end of a rung that is its best, where the budget has it."""
+    rung = stages[-1]
+    side = {0: -1, len(rung.log10_lrs) - 1: 1}.get(rung.lowest)
+    if side is None or len(rung.rounds) > course.constants.edges:
+        return None
+    first = sum(stage.name == RUNG for stage in stages) == 1
+    grid, x = (course.coarse if first else course.fine), float(rung.log10_lrs[rung.lowest])
+    beyond = [one for one in grid if side * (one - x) > TOLERANCE]
+    if not beyond or course.num_seeds * rung.num_steps > course.updates - rung.spent:
+        return None
+    return min(beyond) if side > 0 else max(beyond)
 
-    Raises:
-      SearchInterrupted: Ctrl-C.
-    """
-    try:
-        return _of_finder(course, find())
-    except SearchInterrupted as stopped:
-        result, words = finished_rungs(stopped.result and _of_finder(course, stopped.result))
-        raise SearchInterrupted(f"The search was interrupted; {words}", result) from None
+
+def _affordable(last: Stage, course: Course, lanes: Sequence[float], steps: int) -> int:
+    """The largest number of steps, up to `steps`, that the budget allows for these learning rates."""
+    known = min(course.num_seeds, last.num_seeds) * sum(x in last.log10_lrs for x in lanes)
+    left = course.updates - last.spent + known * last.num_steps
+    return min(steps, int(left // (len(lanes) * course.num_seeds)))
 
 
-def _of_finder(course: Course, found: LRFinderResult) -> SearchResult:
-    return SearchResult(
-        lr=found.lr,
-        interval=found.interval,
-        outcome=found.outcome,
-        rungs=(),
-        rung=-1,
-        by_midpoint=found.rule == "midpoint",
-        correction=0.0,
-        drift=found.horizon_lrs,
-        train_steps=course.train_steps,
-        budget=course.budget,
-        finder=found,
-        warnings=(),
-        num_trials=found.num_trials,
-        num_updates=found.num_updates,
-        seconds=found.seconds,
-        execution=found.execution,
-        fingerprint=found.fingerprint,
+def _interval(stages: tuple[Stage, ...], chosen: Stage, down: float, course: Course) -> tuple[float, float] | None:
+    """The lowest and the highest learning rate that a rung, or one seed of the chosen stage alone, asks for."""
+    picks = [one.best - course.correction(one.num_steps) for one in stages if one.found and one.name != SWEEP]
+    if chosen.num_seeds > 1:
+        seeds = [chosen.seed(index) for index in range(chosen.num_seeds)]
+        picks += [one.best - down for one in seeds if one.found]
+    return (10.0 ** min(picks), 10.0 ** max(picks)) if len(picks) > 1 else None
+
+
+def _reason(choice: Choice, stages: tuple[Stage, ...], course: Course) -> tuple[str, ...]:
+    """Why it was chosen, and what every stage found."""
+    return (*_choice_in_words(choice, stages[choice.stage], course), *map(_stage_in_words, stages))
+
+
+def _choice_in_words(choice: Choice, stage: Stage, course: Course) -> list[str]:
+    if not math.isfinite(choice.lr):
+        assert choice.outcome is not None
+        return [choice.outcome.value]
+    if choice.rule == "midpoint":
+        return [f"Learning rate {choice.lr:.2e} (the middle of the window after {stage.num_steps} updates)."]
+    lines = [
+        f"Learning rate {choice.lr:.2e} for {course.train_steps} updates. Of those trained for {stage.num_steps} "
+        f"({stage.num_steps / course.train_steps:.0%} of that), {10.0**stage.best:.2e} was the best: it took the loss "
+        f"from {stage.initial:.4g} to {stage.reached:.4g}."
+    ]
+    if choice.correction > 0:
+        lines.append(
+            f"The best learning rate falls while training goes on: {choice.correction:.2f} decades were taken off."
+        )
+    if choice.interval is not None:
+        lines.append(f"Rungs and seeds ask for {choice.interval[0]:.1e} to {choice.interval[1]:.1e}.")
+    return lines
+
+
+def _stage_in_words(stage: Stage) -> str:
+    lowest = f", lowest at {10.0**stage.minimum:.1e}" if stage.found else f", {stage.window.outcome.name}"
+    low, high = 10.0 ** stage.log10_lrs[[0, -1]]
+    return (
+        f"{stage.name.capitalize()}: {_count(len(stage.log10_lrs), 'learning rate')} from {low:.1e} to {high:.1e}, "
+        f"{_count(stage.num_seeds, 'seed')}, after {stage.num_steps} updates{lowest}."
     )
+
+
+def _count(count: int, what: str) -> str:
+    return f"one {what}" if count == 1 else f"{count} {what}s"

@@ -88,8 +88,6 @@ class Course:
     def first_steps(self) -> int:
         """Updates of the sweep, before it is extended."""
         few, many = self.constants.sweep_steps
-        if self.budget == 0:
-            return many
         affordable = int(self.constants.sweep_share * self.updates / len(self.coarse))
         return min(max(few, min(many, affordable)), max(few, self.longest))
 
@@ -120,7 +118,7 @@ def make_course(
 
     Args:
       train_steps: T.
-      budget: B; 0 allows the sweep of 20 steps alone.
+      budget: B.
       min_lr, max_lr: the range, which is never left.
       num_seeds: of the rungs; None: as many as suit the budget.
       constants: the numbers of the algorithm; None: the recommended ones.

@@ -5,19 +5,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title
-from .._checks import check_type
 from .._curve import Outcome, crossing
 from .._settings import without_alarms
 from .._types import Float
-from ._finder_result import LRFinderResult
-from ._picture import finder_subtitle, finder_title
+from ._picture import Pictured, check_result, subtitle_of, title_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @without_alarms()
-def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
+def plot_curvature(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     """Draw the normalised smoothed loss and its curvature against learning rate: how min_lr was found.
 
     The loss reads 1 on the plateau and 0 at its minimum, max_lr. min_lr is where the curvature is most negative
@@ -35,12 +33,12 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     Examples:
       >>> import jax, optax, lrjax.plots
       >>> from lrjax.demos import digits
-      >>> result = lrjax.find_lr(digits(), optax.adam, key=jax.random.key(0), num_seeds=1)
+      >>> result = lrjax.find_lr(digits(), optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))
       >>> axes = lrjax.plots.plot_curvature(result)
       >>> axes.get_ylabel()
       'normalised loss'
     """
-    check_type("plot_curvature(result)", result, LRFinderResult, "what lrjax.find_lr returned")
+    check_result("plot_curvature", result)
     ax = axes_for("plot_curvature", ax)
     window, curve = result.window, result.curve
     x, loss, bend = (np.asarray(part, np.float64) for part in (window.log10_lr, window.loss, window.curvature))
@@ -63,11 +61,11 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
     twin.set_ylabel("curvature")
     twin.axhline(0.0, color=CHOSEN, linewidth=0.5, alpha=0.6)
     handles = [left, right]
-    title = finder_title(result)
+    title = title_of(result)
     if result.outcome is Outcome.found:
         handles += _draw_knee(ax, twin, result, lrs, loss[inside], bend[inside])
         title = f"min_lr {float(window.min_lr):.2e}, the knee of the loss"
-    draw_title(ax, title, finder_subtitle(result))
+    draw_title(ax, title, subtitle_of(result))
     for axes, hidden in ((ax, ["top", "right"]), (twin, ["top", "left"])):
         axes.spines[hidden].set_visible(False)
         axes.tick_params(labelsize=9)
@@ -78,7 +76,7 @@ def plot_curvature(result: LRFinderResult, ax: "Axes | None" = None) -> "Axes":
 def _draw_knee(
     ax: "Axes",
     twin: "Axes",
-    result: LRFinderResult,
+    result: Pictured,
     lrs: Float[np.ndarray, " cells"],
     loss: Float[np.ndarray, " cells"],
     bend: Float[np.ndarray, " cells"],

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -32,21 +32,10 @@ from .._repr import line_repr
 from .._settings import without_alarms
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
+from ._range_test_picture import plot_range_test
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-
-class Suggestions(NamedTuple):
-    """What every rule says of one range test.
-
-    Attributes:
-      lrs: rule -> learning rate, for the rules that gave an answer.
-      refusals: rule -> why it gave none.
-    """
-
-    lrs: dict[str, float]
-    refusals: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,15 +98,19 @@ class RangeTest(JsonResult):
         options = planned | getattr(rule, "keywords", {}) | options
         return rule(self.lrs, self._history_for(known), **options)
 
-    def suggestions(self) -> Suggestions:
-        """Every rule's answer, or why it has none."""
+    def suggestions(self) -> tuple[dict[str, float], dict[str, str]]:
+        """Every rule's answer, or why it has none.
+
+        Returns:
+          rule -> learning rate, for the rules that gave an answer; rule -> why it gave none, for the others.
+        """
         lrs, refusals = {}, {}
         for name in _RULES:
             try:
                 lrs[name] = self.suggest(getattr(range_rules, name)).lr
             except ValueError as error:
                 refusals[name] = str(error)
-        return Suggestions(lrs, refusals)
+        return lrs, refusals
 
     def bounds(self, metric: str | None = None, *, mode: Mode | None = None, **options: Any) -> range_rules.SmithBounds:
         """Smith's bounds (base_lr, max_lr) for cyclical rates.
@@ -163,8 +156,6 @@ class RangeTest(JsonResult):
     @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the raw and the smoothed losses; see `lrjax.plots.plot_range_test`."""
-        from ._range_test_picture import plot_range_test
-
         return plot_range_test(self, ax=ax)
 
     def _check(self) -> None:

@@ -1,14 +1,13 @@
 """The picture of a range test: its losses, and what the peers' rules read off them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, axes_for, draw_legend, draw_title, gaps, tidy
-from .._checks import check_type
 from .._settings import without_alarms
 from .._types import Float
-from ._range_test import RangeTest
+from ._picture import check_result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +17,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 
 
 @without_alarms()
-def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
+def plot_range_test(test: Any, ax: "Axes | None" = None) -> "Axes":
     """Draw the raw and the smoothed loss against learning rate, with the suggestions on the smoothed one.
 
     Args:
@@ -36,7 +35,7 @@ def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
       >>> axes.get_xscale()
       'log'
     """
-    check_type("plot_range_test(test)", test, RangeTest, "what lrjax.range_test returned")
+    check_result("plot_range_test", test, "RangeTest")
     ax = axes_for("plot_range_test", ax)
     lrs = np.asarray(test.lrs, np.float64)
     losses, smoothed = (gaps(np.asarray(part, np.float64)) for part in (test.losses, test.smoothed))
@@ -46,7 +45,7 @@ def plot_range_test(test: RangeTest, ax: "Axes | None" = None) -> "Axes":
     ax.plot(lrs, smoothed, color=INK, linewidth=1.8, label=f"smoothed ({test.smoothing:g})", zorder=3)
     if test.stopped is not None:
         ax.axvline(lrs[-1], color=GREY, linewidth=1.0, linestyle=":", label=f"stopped at {lrs[-1]:.1e}", zorder=1)
-    suggestions = test.suggestions().lrs
+    suggestions, _ = test.suggestions()
     known = np.isfinite(smoothed)
     for index, (name, lr) in enumerate(suggestions.items()):
         style = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.1, "s": 46}

@@ -27,7 +27,7 @@ def describe_search(setup: Setup, course: Course) -> dict[str, Any]:
     lrs = np.asarray([10.0**x for x in course.coarse])
     call = describe_call(
         spec=spec,
-        grid=make_grid("search_lr", lrs, spec.make_optimizer, setup.dtype),
+        grid=make_grid("find_lr", lrs, spec.make_optimizer, setup.dtype),
         key=setup.key,
         num_steps=course.train_steps,
         eval_every=course.longest,

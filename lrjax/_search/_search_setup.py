@@ -1,13 +1,12 @@
 """From the arguments of a search to what it trains: everything is checked here, before anything is compiled."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_SEEDS, check_count, check_key, check_lr_range, check_number
+from .._checks import check_key
 from .._engine import (
     EXAMPLE_LR,
     Accumulation,
@@ -21,7 +20,6 @@ from .._engine import (
     TrialSpec,
     check_executor,
     check_factory,
-    check_task,
     lane_mesh,
     loop_on_own_devices,
     measure_reference,
@@ -29,10 +27,6 @@ from .._engine import (
     spans_hosts,
 )
 from .._types import Float, Key, OptimizerFactory
-from ._course import Constants, Course, make_course
-
-SHORTEST = 20
-"""Updates of the shortest training that a learning rate is searched for: a sweep takes 5, a quarter of them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,47 +62,11 @@ class Setup:
     accumulation: Accumulation
 
 
-def check_course(
-    where: str,
-    *,
-    task: object,
-    train_steps: object,
-    budget: object,
-    num_seeds: int | None,
-    min_lr: object,
-    max_lr: object,
-    constants: Constants | None = None,
-) -> Course:
-    """What the search may do.
-
-    Raises:
-      TypeError, ValueError: a bad argument.
-    """
-    check_task(f"{where}(task=...)", task)
-    steps = check_count(f"{where}(train_steps=...)", train_steps, unit="optimizer updates of the whole training")
-    if steps < SHORTEST:
-        raise ValueError(
-            f"`{where}(train_steps=...)` must be at least {SHORTEST} optimizer updates, got {steps}: the first sweep "
-            "takes 5, a quarter of them. Is it the number of epochs? Give epochs * steps_per_epoch."
-        )
-    rule = "the cost of the search as a multiple of the training's, >= 0 and finite (0: lrjax.find_lr)"
-    cost = check_number(f"{where}(budget=...)", budget, rule=rule, accept=lambda value: 0 <= value < np.inf)
-    if num_seeds is not None:
-        num_seeds = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds of the rungs")
-    low, high = check_lr_range(where, min_lr, max_lr)
-    make = functools.partial(make_course, train_steps=steps, budget=cost, min_lr=low, max_lr=high, constants=constants)
-    course = make(num_seeds=num_seeds)
-    assert isinstance(task, Task)
-    if num_seeds is None and task.max_seeds is not None:
-        course = make(num_seeds=min(course.num_seeds, task.max_seeds))
-    return course
-
-
 def make_setup(
     where: str,
     task: Task,
     make_optimizer: OptimizerFactory,
-    course: Course,
+    num_seeds: int,
     *,
     key: Key,
     executor: Executor,
@@ -124,8 +82,7 @@ def make_setup(
     key = check_key(f"{where}(key=...)", key)
     _check_batches(where, task)
     asked_mesh, mesh = mesh, _check_mesh(f"{where}(mesh=...)", mesh)
-    seeds = course.num_seeds
-    experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=seeds, in_updates=True)
+    experiment = prepare(where, task, make_optimizer, key=key, horizons=(1,), num_seeds=num_seeds, in_updates=True)
     reference = measure_reference(experiment)
     lane, first = np.asarray(EXAMPLE_LR, experiment.dtype), experiment.seeds[0]
     lanes = LaneMesh(mesh, () if mesh is None else mesh.axis_names)
@@ -156,13 +113,13 @@ def _check_batches(where: str, task: Task) -> None:
         raise ValueError(
             f"`{where}(task=...)` must give batches from any step on, since lanes are carried on from rung to rung. "
             "Use Task.from_arrays, or give Task(batches_between=...), a function of (key, start, stop); "
-            "budget=0 does without."
+            "lrjax.StepSampling does without."
         )
     if task.stream is not None and not task.stream.resumes:
         raise ValueError(
             f"`{where}(task=...)` must be able to read the same batches again for every rung, and `Task.from_batches` "
             "was given an iterator, or a loader that may give others the next time. Give a list, a Grain iterator or a "
-            "function of the epoch: train_batches=lambda epoch: loader; budget=0 does without."
+            "function of the epoch: train_batches=lambda epoch: loader; lrjax.StepSampling does without."
         )
 
 

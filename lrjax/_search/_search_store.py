@@ -29,7 +29,7 @@ class SearchStore:
     def __init__(
         self, directory: str | os.PathLike[str], call: dict[str, Any], difference: Callable[[dict, dict], str]
     ):
-        self._folder = Folder("search_lr", "search", check_directory("search_lr", directory))
+        self._folder = Folder("find_lr", "search", check_directory("find_lr", directory))
         self._folder.open(call, difference)
         self.stops = self._read_stops()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 LINES = 8
 """Lines of an error's words that are shown; XLA's can be hundreds."""
 
-VERBS = "find_lr|StepSampling|Budget|preview|preview_lr|search_lr|plan_search|range_test|sweep|Durations|explore"
+VERBS = "find_lr|StepSampling|Budget|range_test|sweep|Durations|explore"
 """What an error of the library names with the argument that is an option here."""
 
 OURS = Path(__file__).resolve().parents[1]
@@ -30,7 +30,7 @@ def in_words(error: Exception) -> str:
     words = re.sub(r"`(?:\w+)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
     words = re.sub(rf"`(?:{VERBS})\((?:num_)?(\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", words)
-    return as_options(words.replace("`--task`", "`MODULE:TASK`"))
+    return as_options(words.replace("`--task`", "`MODULE:TASK`").replace("`--trainings`", "`--budget`"))
 
 
 def as_options(words: str) -> str:

@@ -40,6 +40,7 @@ SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
 
 Peak = Literal["constant", "recommended", "one-cycle", "warmup-cosine", "warmup-stable-decay", "cosine", "linear"]
 REFINE = "What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."
+BUDGET = "Cost of the search as a multiple of that training's; 0 is step sampling."
 HORIZONS = Parameter(converter=lambda _, tokens: read_horizons(tokens[0].value), metavar="N,N,...")
 SAMPLED = Parameter(group=Group("How it is searched by step sampling", sort_key=3))
 BUDGETED = Parameter(group=Group("How it is searched for a training of known length", sort_key=4))
@@ -69,8 +70,7 @@ class FindCommand(Range):
     horizons: Annotated[Any, SAMPLED, HORIZONS, of(StepSampling, "horizons", show_default=False)] = None
     literal: Annotated[Flag | None, SAMPLED, of(StepSampling, "literal")] = None
     train_steps: Annotated[Count | None, BUDGETED, of(find_lr, "train_steps")] = None
-    trainings: Annotated[Number | None, BUDGETED, of(Budget, "trainings", "--budget")] = None
-    """Cost of the search as a multiple of that training's; 0 is step sampling."""
+    trainings: Annotated[Number | None, BUDGETED, of(Budget, "trainings", "--budget", help=BUDGET)] = None
     schedule: Annotated[Peak, BUDGETED] = "constant"
     """The schedule that the peak is computed for; recommended takes the one that suits the result."""
     directory: Annotated[Folder | None, BUDGETED] = None
@@ -128,7 +128,9 @@ class FindCommand(Range):
                 raise UsageError(f"`{option}` needs the length of the training. Add --train-steps N.")
         if self.rule is not None:
             sampling["rule"] = getattr(_curve, self.rule)
-        return StepSampling(**given, **sampling | ({"refine": None} if self.refine == "none" else {}))
+        if self.refine == "none":
+            sampling["refine"] = None
+        return StepSampling(**given, **sampling)
 
     def _deliver_plan(self, plan: Preview) -> int:
         if self.json:
@@ -198,21 +200,25 @@ class FindCommand(Range):
 
     def _show(self, result: LRResult, why: str, screen: Screen) -> None:
         screen.say(self.title, "bold")
-        rows, found = [], result.outcome is Outcome.found
-        if found:
-            lrs = {result.rule: result.lr} | (dict(result.selections) if len(result.stages) == 1 else {})
-            for name, lr in lrs.items():
-                chosen = " (chosen)" if name == result.rule else ""
-                rows.append((f"{name}{chosen}", f"{lr:.2e}", METHODS.get(name, "")))
-            if len(result.stages) == 1:
-                low, high = float(result.window.min_lr), float(result.window.max_lr)
-                decades = f"{float(result.window.decades):.1f} decades in which training works"
-                rows.append(("window", f"{low:.1e} to {high:.1e}", decades))
-            if result.interval is not None:
-                ends = f"{result.interval[0]:.1e} to {result.interval[1]:.1e}"
-                rows.append(("interval", ends, "what could have been chosen, by seeds and stages"))
-        rows.append(("outcome", result.outcome.name, ""))
-        screen.table(("", "learning rate", ""), rows, bold=(0,) if found else ())
+        if len(result.stages) == 1:
+            found = result.outcome is Outcome.found
+            screen.table(("", "learning rate", ""), _rows(result, found), bold=(0,) if found else ())
         screen.summary(result.summary())
         if why:
             screen.say(why)
+
+
+def _rows(result: LRResult, found: bool) -> list[tuple[str, str, str]]:
+    """The picks of the methods, the window and what the seeds say."""
+    rows = []
+    if found:
+        for name, lr in ({result.rule: result.lr} | dict(result.selections)).items():
+            chosen = " (chosen)" if name == result.rule else ""
+            rows.append((f"{name}{chosen}", f"{lr:.2e}", METHODS.get(name, "")))
+        low, high = float(result.window.min_lr), float(result.window.max_lr)
+        decades = f"{float(result.window.decades):.1f} decades in which training works"
+        rows.append(("window", f"{low:.1e} to {high:.1e}", decades))
+        if result.interval is not None:
+            ends = f"{result.interval[0]:.1e} to {result.interval[1]:.1e}"
+            rows.append(("seed by seed", ends, f"the picks of {result.stages[0].num_seeds} seeds alone"))
+    return [*rows, ("outcome", result.outcome.name, "")]

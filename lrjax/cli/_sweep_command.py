@@ -16,7 +16,7 @@ from .._sweeps import SweepProgress, SweepResult, plot_sweep, sweep, trial_score
 from ._errors import UsageError
 from ._grid_words import read_grid, read_stop
 from ._load import load_factory, load_key, load_task, make_folder
-from ._options import Count, Directory, Flag, How, Many, Training, of
+from ._options import Count, Flag, Folder, Kind, Many, Training, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
 from ._standard_streams import FOUND
 
@@ -44,7 +44,7 @@ class SweepCommand(Training):
     num_steps: Annotated[Count, Parameter(name="--steps")] = 1000
     """Optimizer updates of every trial."""
     num_seeds: Annotated[Count | None, of(sweep, "num_seeds", "--seeds")] = None
-    eval_every: Annotated[Count | None, of(sweep, "eval_every", default="a tenth of the steps")] = None
+    eval_every: Annotated[Count | None, of(sweep, "eval_every", show_default="a tenth of the steps")] = None
     metric: Annotated[str, Parameter(metavar="NAME")] = "loss"
     """The metric by which the best trial is chosen, and pruned."""
     mode: Annotated[Literal["min", "max"] | None, Parameter(show_default="min for the loss")] = None
@@ -52,10 +52,17 @@ class SweepCommand(Training):
     stop: Annotated[str, Parameter(metavar="RULE")] = "diverged"
     """Which trials end early: none, those that diverged, or all but the best, by halving:FIRST or
     halving:FIRST:FACTOR."""
-    executor: How = "auto"
-    directory: Directory = None
+    executor: Kind = "auto"
+    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
+    directory: Folder | None = None
+    """Folder for checkpoints: the same command goes on where it was interrupted."""
     distributed: Flag = False
     """Call jax.distributed.initialize() first: the same command runs on every host."""
+
+    @property
+    def resumes(self) -> bool:
+        """It has checkpoints."""
+        return True
 
     def __call__(self) -> int:
         """Run it; the exit status."""

@@ -38,7 +38,7 @@ def explore(
     Everything is computed on this machine, and nothing is asked of any other.
 
     Args:
-      file: a result that `LRFinderResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
+      file: a result that `LRResult.to_json` wrote, or a schedule's spec as JSON, to begin with.
       host: address to listen at; with the default nobody else's machine can reach it. There is no password and no
         encryption.
       port: TCP port; 0 takes any that is free.

@@ -20,7 +20,7 @@ from .._curve import (
     midpoint,
     steepest,
 )
-from .._search import LRFinderResult, RangeTest, find_lr, range_test
+from .._search import LRResult, RangeTest, StepSampling, find_lr, range_test
 from ..demos import digits
 from ._look import rounded
 from ._paths import MAX_STEPS
@@ -59,21 +59,15 @@ class Evidence:
 def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: int = 3) -> Evidence:
     """Search the handwritten digits, and run the classic range test on them."""
     task, make_optimizer, key = digits(), OPTIMIZERS[optimizer], jax.random.key(0)
-    result = find_lr(
-        task,
-        make_optimizer,
-        key=key,
-        num_steps=num_steps,
-        num_seeds=num_seeds,
-        horizons=(*(steps for steps in HORIZONS if steps < num_steps), num_steps),
-        throw=False,
-    )
+    horizons = tuple(steps for steps in HORIZONS if steps < num_steps)
+    strategy = StepSampling(num_steps=num_steps, num_seeds=num_seeds, horizons=horizons)
+    result = find_lr(task, make_optimizer, strategy, key=key, throw=False)
     test = range_test(task, make_optimizer, key=key)
     return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, test=test)
 
 
 def read_result(document: dict[str, Any], title: str) -> Evidence:
-    """The curve of a saved `LRFinderResult`. Everything is checked; nothing else of the file is used.
+    """The curve of a saved `LRResult`. Everything is checked; nothing else of the file is used.
 
     Args:
       document: the file's JSON.
@@ -86,7 +80,7 @@ def read_result(document: dict[str, Any], title: str) -> Evidence:
       Refused: it is no such file, or its numbers make no curve.
     """
     try:
-        result = LRFinderResult._from_document("This file", document)
+        result = LRResult._from_document("This file", document)
         curve = _checked(result.curve)
         find_window(curve)
     except (TypeError, ValueError, OverflowError) as error:
@@ -165,11 +159,11 @@ def _picks(curve: LossCurve, window: Any, share: float, steps: int) -> list[dict
 
 
 def _classic(test: RangeTest) -> dict[str, Any]:
-    told = test.suggestions()
+    lrs, refusals = test.suggestions()
     return {
         "lrs": rounded(test.lrs),
         "losses": rounded(test.losses),
         "smoothed": rounded(test.smoothed),
-        "picks": [{"rule": name, "lr": lr} for name, lr in told.lrs.items()],
-        "refusals": told.refusals,
+        "picks": [{"rule": name, "lr": lr} for name, lr in lrs.items()],
+        "refusals": refusals,
     }

@@ -21,7 +21,7 @@ from .._engine import (
     type_of,
     with_weak_types,
 )
-from .._search import LRFinderResult, find_lr
+from .._search import LRResult, find_lr
 from .._types import Array, Batch, Key, PyTree
 from ._template import PyTreeTemplate
 
@@ -41,7 +41,7 @@ def find_lr_for_step(
     *,
     key: Key | None = None,
     **options: Any,
-) -> LRFinderResult:
+) -> LRResult:
     """Find a learning rate for any training step: several losses, several optimizers, an update of your own.
 
     Every learning rate has its own copy of the state and runs `step` on the same batches; then `evaluate` is read. All
@@ -60,7 +60,7 @@ def find_lr_for_step(
       set_lr: `set_lr(state, lr) -> state`: called once, before step 0, with a traced lr; also with 0.
       key: PRNG key; None: `jax.random.key(0)`. It matters only if `state` is a function of a key: dropout keys and the
         like belong to the state.
-      **options: further arguments of `lrjax.find_lr`: `num_steps`, `num_seeds`, `min_lr`, `rule`, `executor`, ...
+      **options: further arguments of `lrjax.find_lr`: `strategy`, `executor`, ...
 
     Returns:
       The result, as of `lrjax.find_lr`. `set_lr(state, result.lr)` is the state to train from.

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._checks import check_key, check_number, show
 from .._engine import Task
-from .._search import LRFinderResult
+from .._search import LRResult
 from .._search import find_lr as _find_lr
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, Schedule
 from ..schedules import constant, from_spec, to_spec
@@ -42,7 +42,7 @@ def find_lr(
     validation_split: float = 0.2,
     batch_size: int = 32,
     **options: Any,
-) -> LRFinderResult:
+) -> LRResult:
     """Find the learning rate of a compiled Keras model.
 
     Uses the model's own loss and the class and arguments of its optimizer, not its learning rate. The model, its
@@ -93,7 +93,7 @@ def task(
     batch_size: int = 32,
     **options: Any,
 ) -> Task:
-    """A task from a compiled Keras model, for `lrjax.search_lr`, `lrjax.sweep` and the like.
+    """A task from a compiled Keras model, for `lrjax.find_lr`, `lrjax.sweep` and the like.
 
     Args:
       model: built and compiled, on the JAX backend. All trials start from its weights; it is not modified.

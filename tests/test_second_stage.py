@@ -1,4 +1,4 @@
-"""The two-stage rule: when it looks twice, at what, and what it makes of it."""
+"""Step sampling with a training's length: when there is a second stage, of what, and what it makes of it."""
 
 import functools
 import math
@@ -9,56 +9,56 @@ import numpy as np
 import optax
 import pytest
 from definition import HALVES
+from doors import sampled
 from problems import curve_from, quadratic, quadratic_loss, regression
 
 import lrjax
 from lrjax import WarningName, find_window
-from lrjax._search import beyond, survivors
+from lrjax._search import DOUBTS, beyond, survivors
 
 KEY = jax.random.key(0)
-find = functools.partial(lrjax.auto, executor="vmap")
+find = functools.partial(sampled, executor="vmap")
 
 
-def test_without_doubt_it_is_find_lr():
-    known = lrjax.find_lr(regression(), optax.adam, key=KEY, executor="vmap", num_seeds=2)
+def doubts(result):
+    """Warnings of the first stage, which are the result's where there is no second."""
+    first = result.stages[0]
+    found = lrjax.find_warnings(first.curve, first.window)
+    names = [one.name for one in (found if first.nothing_moved is None else [first.nothing_moved])]
+    return tuple(name for name in names if name in DOUBTS)
+
+
+def test_without_doubt_there_is_one_stage():
+    known = sampled(regression(), optax.adam, key=KEY, executor="vmap", num_seeds=2)
     result = find(regression(), optax.adam, key=KEY, train_steps=1000, num_seeds=2)
-    assert result.second is None
-    assert result.doubts == ()
-    assert result.last is result.first
+    assert len(result.stages) == 1
+    assert doubts(result) == ()
     assert result.lr == known.lr
-    assert result.num_updates == known.num_updates
-    np.testing.assert_array_equal(result.first.curve.losses, known.curve.losses)
-    assert "method 1 after 20 updates" in result.summary()
-
-
-def test_always_looks_twice_and_says_that_nothing_was_in_doubt():
-    result = find(regression(), optax.adam, key=KEY, train_steps=1000, always=True, num_seeds=1)
-    assert result.second is not None
-    assert result.doubts == ()
-    assert "Nothing puts method 1 in doubt and gave" in result.summary()
+    assert result.cost.updates == known.cost.updates
+    np.testing.assert_array_equal(result.curve.losses, known.curve.losses)
 
 
 @pytest.mark.parametrize("train_steps", [100, 400, 20_000])
 def test_a_doubtful_search_ends_at_the_minimum_of_the_survivors_moved_to_the_length_of_the_training(train_steps):
     """A loss that is all offset: little progress. The survivors' curve has a closed form."""
     result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=train_steps, num_seeds=1)
-    assert result.doubts == (WarningName.tiny_effect,)
-    assert result.second is not None
-    lrs = np.asarray(result.second.curve.lrs, np.float64)
-    assert int(result.second.curve.horizons[-1]) == 100
+    assert doubts(result) == (WarningName.tiny_effect,)
+    first, second = result.stages
+    lrs = np.asarray(second.curve.lrs, np.float64)
+    assert int(second.curve.horizons[-1]) == 100
     expected = np.where(lrs < 2, quadratic_loss(lrs, 100) + 1000, np.inf)
-    np.testing.assert_allclose(result.second.curve.final[0], expected, rtol=1e-5)
-    lowest = float(result.second.window.max_lr)
+    np.testing.assert_allclose(second.curve.final[0], expected, rtol=1e-5)
+    lowest = float(second.window.max_lr)
     assert math.log10(result.lr / lowest) == pytest.approx(-0.5 * math.log10(max(1, train_steps / 400)), abs=1e-3)
-    assert result.num_updates == 20 * result.first.num_trials + 100 * len(lrs)
-    assert set(np.round(4 * np.log10(lrs))) <= set(np.round(4 * np.log10(result.first.curve.lrs)))
+    assert result.cost.updates == 20 * len(first.log10_lrs) + 100 * len(lrs)
+    assert set(np.round(4 * np.log10(lrs))) <= set(np.round(4 * np.log10(first.curve.lrs)))
 
 
 def test_a_training_shorter_than_the_second_stage_is_looked_at_to_its_end():
     result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=40, num_seeds=1)
-    assert result.second is not None
-    assert int(result.second.curve.horizons[-1]) == 40
-    assert result.lr == float(result.second.window.max_lr)
+    second = result.stages[-1]
+    assert int(second.curve.horizons[-1]) == 40
+    assert result.lr == float(second.window.max_lr)
 
 
 def test_survivors_go_from_below_half_the_reduction_to_above_the_right_edge():
@@ -109,8 +109,7 @@ def rising(after: int) -> lrjax.Task:
 
 def test_what_learns_only_after_the_first_stage_is_found_by_the_second():
     result = find(rising(after=50), optax.sgd, key=KEY, train_steps=100, num_seeds=1)
-    assert result.first.outcome is lrjax.Outcome.nothing_moved
-    assert result.doubts == (WarningName.nothing_moved,)
+    assert doubts(result) == (WarningName.nothing_moved,)
     assert result.outcome is lrjax.Outcome.found
     assert 1e-2 < result.lr < 1
     assert "in doubt (nothing_moved): after" not in result.summary()
@@ -123,17 +122,15 @@ def test_what_never_learns_is_an_error_with_the_last_stage():
     assert int(caught.value.result.curve.horizons[-1]) == 100
     result = find(rising(after=500), optax.sgd, key=KEY, train_steps=1000, num_seeds=1, throw=False)
     assert math.isnan(result.lr)
-    assert repr(result) == "AutoResult(outcome=nothing_moved)"
+    assert repr(result).startswith("LRResult(outcome=nothing_moved, ")
     assert result.summary().startswith(lrjax.Outcome.nothing_moved.value)
 
 
 def test_a_loss_that_is_not_positive_is_not_called_little_progress_and_that_is_said():
     result = find(quadratic(offset=-1000.0), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
-    assert result.second is None
-    assert result.unjudged == (WarningName.tiny_effect, WarningName.small_progress)
+    assert len(result.stages) == 1
     assert "Not judged, as the loss is not positive: tiny_effect, small_progress." in result.summary()
     positive = find(quadratic(), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
-    assert positive.unjudged == ()
     assert "Not judged" not in positive.summary()
 
 
@@ -141,7 +138,7 @@ def test_progress_is_measured_against_the_best_constant_predictor_where_it_is_kn
     """The loss falls from 0.95 to about 0: no doubt; against a constant predictor that has 0.0002, there is."""
     initial = float(quadratic_loss(np.array(0.0), 20))
     task = quadratic()
-    assert find(task, optax.sgd, key=KEY, train_steps=1000, num_seeds=1).doubts == ()
+    assert len(find(task, optax.sgd, key=KEY, train_steps=1000, num_seeds=1).stages) == 1
     known = lrjax.Task(
         init=task.init,
         loss_fn=task.loss_fn,
@@ -149,35 +146,36 @@ def test_progress_is_measured_against_the_best_constant_predictor_where_it_is_kn
         eval_batches=task.eval_batches,
         baseline_loss=1e-4 * initial,
     )
-    assert WarningName.small_progress in find(known, optax.sgd, key=KEY, train_steps=1000, num_seeds=1).doubts
+    doubtful = find(known, optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
+    assert len(doubtful.stages) == 2
+    assert "is in doubt (small_progress)" in doubtful.summary()
 
 
 def test_warnings_of_the_second_stage_leave_out_its_low_end():
     result = find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
-    assert result.second is not None
-    names = {warning.name for warning in result.second.warnings}
+    second = result.stages[-1]
+    names = {warning.name for warning in lrjax.find_warnings(second.curve, second.window)}
     assert WarningName.no_plateau in names  # the survivors begin at half of the reduction
     assert {warning.name for warning in result.warnings} == names - {WarningName.no_plateau, WarningName.narrow_window}
 
 
 def test_json_gives_back_the_same(tmp_path):
-    for always in (False, True):
-        result = find(regression(), optax.adam, key=KEY, train_steps=300, always=always, num_seeds=1)
-        result.to_json(tmp_path / "auto.json")
-        again = lrjax.AutoResult.from_json(tmp_path / "auto.json")
+    for offset, stages in ((0.0, 1), (1000.0, 2)):
+        result = find(quadratic(offset=offset), optax.sgd, key=KEY, train_steps=300, num_seeds=1)
+        result.to_json(tmp_path / "result.json")
+        again = lrjax.LRResult.from_json(tmp_path / "result.json")
         assert again.lr == result.lr
         assert again.summary() == result.summary()
-        assert again.doubts == result.doubts
-        assert (again.second is None) is (result.second is None)
-        assert again.plot().get_ylabel() == f"validation loss after {100 if always else 20} updates"
+        assert len(again.stages) == stages
+        assert again.plot().get_ylabel() == ("validation loss after 20 updates" if stages == 1 else "validation loss")
 
 
 def test_progress_and_interrupts_in_both_stages():
-    stages: list[str] = []
+    seen: list[str] = []
 
     def stop_in(stage: str):
         def progress(event: lrjax.SearchProgress) -> None:
-            stages.append(event.stage)
+            seen.append(event.stage)
             if event.stage == stage and event.updates:
                 raise KeyboardInterrupt
 
@@ -185,25 +183,27 @@ def test_progress_and_interrupts_in_both_stages():
 
     for stage in ("first grid", "refining", "survivors"):
         with pytest.raises(lrjax.SearchInterrupted) as caught:
-            find(regression(), optax.adam, key=KEY, train_steps=300, always=True, progress=stop_in(stage))
-        told = caught.value.result
-        assert (told is None) is (stage == "first grid")
-        if told is not None:
-            assert int(told.curve.horizons[-1]) == 20
-    assert "survivors" in stages
+            find(quadratic(offset=1000.0), optax.sgd, key=KEY, train_steps=300, progress=stop_in(stage))
+        result = caught.value.result
+        assert (result is None) is (stage == "first grid")
+        if result is not None:
+            assert int(result.curve.horizons[-1]) == 20
+    assert "survivors" in seen
 
 
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"train_steps": 19}, ValueError, r"`auto\(train_steps=...\)` must be a whole number >= 20 .*got 19"),
-        ({"train_steps": 1e3}, TypeError, r"`auto\(train_steps=...\)` must be a whole number.*got 1000.0.*Write 1000"),
-        ({"train_steps": None}, TypeError, r"`auto\(train_steps=...\)` must be a whole number"),
-        ({"always": 1}, TypeError, r"`auto\(always=...\)` must be True or False"),
-        ({"key": 0}, TypeError, r"`auto\(key=...\)` must be a JAX PRNG key, got the number 0"),
-        ({"min_lr": 0.0}, ValueError, r"`auto\(min_lr=...\)`"),
-        ({"num_seeds": 0}, ValueError, r"`auto\(num_seeds=...\)`"),
-        ({"executor": "pmap"}, ValueError, r"`auto\(executor=...\)`"),
+        ({"train_steps": 0}, ValueError, r"`find_lr\(train_steps=...\)` must be a whole number >= 1 .*got 0"),
+        (
+            {"train_steps": 1e3},
+            TypeError,
+            r"`find_lr\(train_steps=...\)` must be a whole number.*got 1000.0.*Write 1000",
+        ),
+        ({"key": 0}, TypeError, r"`find_lr\(key=...\)` must be a JAX PRNG key, got the number 0"),
+        ({"min_lr": 0.0}, ValueError, r"`StepSampling\(min_lr=...\)`"),
+        ({"num_seeds": 0}, ValueError, r"`StepSampling\(num_seeds=...\)`"),
+        ({"executor": "pmap"}, ValueError, r"`find_lr\(executor=...\)`"),
         ({"progress": "bar"}, TypeError, "`progress` must be True"),
     ],
 )
@@ -213,9 +213,9 @@ def test_bad_arguments_are_named(changed, error, message):
 
 
 def test_bad_tasks_and_factories_are_named_as_this_function_s():
-    with pytest.raises(TypeError, match=r"`auto\(task=...\)`"):
+    with pytest.raises(TypeError, match=r"`find_lr\(task=...\)`"):
         find(None, optax.sgd, key=KEY, train_steps=100)  # pyright: ignore
-    with pytest.raises(TypeError, match=r"`auto\(make_optimizer=...\)`"):
+    with pytest.raises(TypeError, match=r"`find_lr\(make_optimizer=...\)`"):
         find(quadratic(), optax.sgd(0.1), key=KEY, train_steps=100)  # pyright: ignore
 
 
@@ -256,9 +256,9 @@ def test_what_is_best_later_at_higher_rates_is_followed_there():
         eval_batches=[jnp.zeros(1)],
         eval_fn=eval_fn,
     )
-    result = find(task, optax.sgd, key=KEY, train_steps=100, always=True, num_seeds=1)
-    assert result.second is not None
-    assert 0.5e-3 < float(result.first.window.max_lr) < 2e-3
-    assert survivors(result.first.curve, result.first.window)[-1] < -1
-    assert float(result.second.curve.lrs[-1]) == float(result.first.curve.lrs[-1])
+    result = find(task, optax.sgd, key=KEY, train_steps=100, num_seeds=1)
+    first, second = result.stages
+    assert 0.5e-3 < float(first.window.max_lr) < 2e-3
+    assert survivors(first.curve, first.window)[-1] < -1
+    assert float(second.curve.lrs[-1]) == float(first.curve.lrs[-1])
     assert result.lr > 1

@@ -9,19 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrjax import midpoint
-from lrjax._search import (
-    Choice,
-    Constants,
-    Course,
-    SearchRung,
-    choose,
-    interval_of,
-    make_course,
-    near,
-    run_rungs,
-    search_warnings,
-)
+from lrjax import Budget, LossCurve, Stage, midpoint
+from lrjax._search import Choice, Constants, Context, Request, curve_of_losses, make_course, near, run_stages
 
 HALVES, QUARTERS = tuple(np.arange(-14, 3) / 2), tuple(np.arange(-28, 5) / 4)
 
@@ -58,15 +47,41 @@ class Surface:
         return self.scale * (1.0 + 0.1 * np.arange(num_seeds) + self.shift)
 
 
-def search(surface: Surface, steps: int = 1000, budget: float = 2.0, **options) -> tuple[list[SearchRung], Choice]:
-    baseline = options.pop("baseline_loss", None)
-    course = make_course(train_steps=steps, budget=budget, **options)
-    rungs = list(run_rungs(surface, course, baseline_loss=baseline))
-    return rungs, choose(rungs, course)
+class Recorded:
+    """A surface as the trainer of a strategy."""
+
+    def __init__(self, surface: Surface, context: Context):
+        self.surface, self.context = surface, context
+
+    def train(self, request: Request) -> LossCurve:
+        assert request.carry
+        seeds, steps = request.num_seeds or 1, request.num_steps
+        losses = self.surface.train(list(request.log10_lrs), seeds, steps)
+        return curve_of_losses(request.log10_lrs, losses, self.surface.initial_loss(seeds, steps), steps)
+
+    def inspect(self, stages: tuple[Stage, ...]) -> None:
+        pass
 
 
-def names(rungs: list[SearchRung], choice: Choice, course: Course, **options) -> list[str]:
-    return [warning.name.value for warning in search_warnings(rungs, choice, course, **options)]
+def search(
+    surface: Surface, steps: int = 1000, budget: float = 2.0, *, baseline_loss: float | None = None, **options
+) -> tuple[tuple[Stage, ...], Choice]:
+    strategy = Budget(trainings=budget, **options)
+    context = Context(train_steps=steps, baseline_loss=baseline_loss)
+    *_, stages = run_stages(strategy, Recorded(surface, context))
+    return stages, strategy.choose(stages, context)
+
+
+def names(choice: Choice) -> list[str]:
+    return [warning.name.value for warning in choice.warnings]
+
+
+def is_sweep(stage: Stage) -> bool:
+    return stage.name == "sweep"
+
+
+def edges(stage: Stage) -> int:
+    return len(stage.rounds) - 1
 
 
 surfaces = st.builds(
@@ -78,37 +93,37 @@ surfaces = st.builds(
     shift=st.sampled_from([0.0, -3.0]),
     cliff=st.sampled_from([math.inf, -2.1]),
 )
-BUDGETS = st.sampled_from([0.0, 0.1, 0.5, 1.0, 1.7, 2.0, 4.0, 8.0, 30.0])
+BUDGETS = st.sampled_from([0.02, 0.1, 0.5, 1.0, 1.7, 2.0, 4.0, 8.0, 30.0])
 
 
 @settings(max_examples=30, deadline=None)
 @given(surface=surfaces, steps=st.integers(20, 20_000), budget=BUDGETS)
 def test_the_account_is_exact_and_the_budget_is_kept(surface, steps, budget):
+    rungs, choice = search(surface, steps, budget)
     course = make_course(train_steps=steps, budget=budget)
-    rungs = list(run_rungs(surface, course))
     assert rungs[-1].spent == surface.cost
-    shortest = 17 * (20 if budget == 0 else 5)
+    shortest = 17 * 5
     assert surface.cost <= max(budget * steps, shortest)
     assert rungs[0].spent == 17 * rungs[0].num_steps
     lengths = [rung.num_steps for rung in rungs]
     assert lengths == sorted(set(lengths))
-    assert lengths[-1] <= max(course.longest, 20 if budget == 0 else 5)
+    assert lengths[-1] <= max(course.longest, 5)
     for early, late in itertools.pairwise(rungs):
-        assert late.num_steps >= 1.2 * early.num_steps or late.is_sweep
+        assert late.num_steps >= 1.2 * early.num_steps or is_sweep(late)
         assert early.spent < late.spent
     for rung in rungs:
         lanes = rung.log10_lrs.tolist()
         assert lanes == sorted(set(lanes))
         assert set(lanes) <= set(QUARTERS)
-        assert rung.losses.shape == (1 if rung.is_sweep else course.num_seeds, len(lanes))
-        assert rung.is_sweep or 3 <= len(lanes) - rung.edges <= course.widest == (6 if budget >= 2 else 5)
-        assert rung.edges <= 3
-    choice = choose(rungs, course)
-    if math.isfinite(choice.log10_lr) and not choice.by_midpoint:
-        assert np.isclose(choice.log10_lr + choice.correction, rungs[choice.rung].log10_lrs, atol=1e-9).sum() == 1
-    between = interval_of(rungs, choice, course)
-    assert between is None or between[0] * 0.999 <= 10**choice.log10_lr <= between[1] * 1.001
-    search_warnings(rungs, choice, course)
+        assert rung.losses.shape == (1 if is_sweep(rung) else course.num_seeds, len(lanes))
+        assert is_sweep(rung) or 3 <= len(lanes) - edges(rung) <= course.widest == (6 if budget >= 2 else 5)
+        assert edges(rung) <= 3
+    if math.isfinite(choice.lr) and choice.rule != "midpoint":
+        assert (
+            np.isclose(math.log10(choice.lr) + choice.correction, rungs[choice.stage].log10_lrs, atol=1e-9).sum() == 1
+        )
+    between = choice.interval
+    assert between is None or between[0] * 0.999 <= choice.lr <= between[1] * 1.001
 
 
 @pytest.mark.parametrize(("budget", "seeds"), [(1.0, None), (2.0, 2), (4.0, 5), (5.5, 5), (8.0, None), (30.0, 12)])
@@ -123,9 +138,9 @@ def test_a_budget_that_binds_is_used_up_and_not_exceeded(budget, seeds):
 def test_a_rung_grows_at_the_end_where_it_is_best_by_the_next_of_its_grid(drift):
     """The best learning rate moves faster than a rung is wide."""
     rungs, _ = search(Surface(knee=-3.0, edge=-3.0, drift=drift), 20_000, 2.0)
-    assert sum(rung.edges for rung in rungs) >= 2
+    assert sum(edges(rung) for rung in rungs) >= 2
     for rung in rungs:
-        grown, steps = rung.edges and not rung.is_sweep, np.diff(rung.log10_lrs)
+        grown, steps = edges(rung) and not is_sweep(rung), np.diff(rung.log10_lrs)
         assert not grown or steps.max() == steps.min()
 
 
@@ -136,7 +151,7 @@ def test_units_and_origin_of_the_loss_do_not_matter(budget, scale, shift):
     plain, moved = Surface(noise=0.01), Surface(noise=0.01, scale=scale, shift=shift)
     (rungs, choice), (others, other) = search(plain, **options), search(moved, **options)
     assert moved.calls == plain.calls
-    assert other == choice
+    assert (other.lr, other.stage, other.rule) == (choice.lr, choice.stage, choice.rule)
     for one, two in zip(rungs, others, strict=True):
         np.testing.assert_allclose(two.window.loss, one.window.loss, atol=2e-4)
 
@@ -145,7 +160,7 @@ def test_units_and_origin_of_the_loss_do_not_matter(budget, scale, shift):
 def test_where_learning_starts_late_the_sweep_is_extended_within_half_of_the_budget(steps, knee):
     late = Surface(knee=knee, edge=4.0, drift=0.0)
     rungs, choice = search(late, steps=steps, budget=4.0)
-    sweeps = [rung for rung in rungs if rung.is_sweep]
+    sweeps = [rung for rung in rungs if is_sweep(rung)]
     assert len(sweeps) > 1
     assert sweeps[-1].spent <= 0.5 * 4 * steps
     for early, later in itertools.pairwise(sweeps):
@@ -154,24 +169,23 @@ def test_where_learning_starts_late_the_sweep_is_extended_within_half_of_the_bud
     if sweeps[-1].progress(None) < 0.05:  # only the budget or the length stops it
         more = min(2 * sweeps[-1].num_steps, steps // 4) - sweeps[-1].num_steps
         assert more == 0 or sweeps[-1].spent + 17 * more > 2 * steps
-    course = make_course(train_steps=steps, budget=4.0)
-    assert "slow_start" in names(rungs, choice, course)
+    assert "slow_start" in names(choice)
 
 
 def test_learning_starts_where_the_best_constant_predictor_is_undercut():
     quick = Surface(knee=-2.0)
-    assert sum(rung.is_sweep for rung in search(quick)[0]) == 1
+    assert sum(is_sweep(rung) for rung in search(quick)[0]) == 1
     rungs, choice = search(quick, budget=4.0, baseline_loss=0.108)
-    assert sum(rung.is_sweep for rung in rungs) > 1
+    assert sum(is_sweep(rung) for rung in rungs) > 1
     assert rungs[0].progress(0.108) < 0.05 < rungs[0].progress(None)
-    assert "slow_start" in names(rungs, choice, make_course(train_steps=1000, budget=4.0), baseline_loss=0.108)
+    assert "slow_start" in names(choice)
 
 
 def test_a_loss_that_is_not_positive_cannot_tell_whether_learning_has_started():
     rungs, choice = search(Surface(knee=3.2, edge=4.0, shift=-2.0), budget=4.0)
-    assert [rung.is_sweep for rung in rungs].count(True) == 1
+    assert [is_sweep(rung) for rung in rungs].count(True) == 1
     assert rungs[0].progress(None) is None
-    assert "unknown_start" in names(rungs, choice, make_course(train_steps=1000, budget=4.0))
+    assert "unknown_start" in names(choice)
 
 
 @pytest.mark.parametrize(("budget", "seeds", "longest"), [(0.5, 1, 250), (2, 1, 250), (4, 2, 250), (8, 4, 500)])
@@ -183,10 +197,10 @@ def test_seeds_join_after_the_sweep_and_pay_for_every_step(budget, seeds, longes
     first, second = rungs[:2]
     assert first.losses.shape[0] == 1
     assert second.losses.shape[0] == seeds
-    lanes = len(second.log10_lrs) - second.edges
+    lanes = len(second.log10_lrs) - edges(second)
     cost = lanes * (second.num_steps - first.num_steps) + (seeds - 1) * lanes * second.num_steps
-    assert second.spent - first.spent == cost + second.edges * seeds * second.num_steps
-    np.testing.assert_array_equal(second.initial_loss, 1 + 0.1 * np.arange(seeds))
+    assert second.spent - first.spent == cost + edges(second) * seeds * second.num_steps
+    np.testing.assert_array_equal(second.curve.initial_loss, np.float32(1 + 0.1 * np.arange(seeds)))
 
 
 @pytest.mark.parametrize(
@@ -198,16 +212,15 @@ def test_the_sweep_is_as_long_as_half_the_budget_allows_within_5_and_20(steps, b
     assert course.coarse == HALVES
     assert course.fine == QUARTERS
     assert course.first_steps == first
-    assert make_course(train_steps=steps, budget=0.0).first_steps == 20
 
 
 def test_a_rung_takes_what_is_left_and_one_update_more_would_not_fit():
     rungs, _ = search(Surface(), budget=1.0)
     last = rungs[-1]
-    assert not last.is_sweep
-    lanes = len(last.log10_lrs) - last.edges
+    assert not is_sweep(last)
+    lanes = len(last.log10_lrs) - edges(last)
     assert last.num_steps < 4 * rungs[-2].num_steps
-    before_edges = last.spent - last.edges * last.num_steps
+    before_edges = last.spent - edges(last) * last.num_steps
     assert 1000 - lanes < before_edges <= 1000
 
 
@@ -232,9 +245,9 @@ class Late(Surface):
 @pytest.mark.parametrize(("budget", "found"), [(3.3, False), (3.5, True)])
 def test_while_nothing_learns_the_sweep_may_take_the_whole_budget(budget, found):
     rungs, choice = search(Late(), steps=100, budget=budget)
-    lengths = [rung.num_steps for rung in rungs if rung.is_sweep]
+    lengths = [rung.num_steps for rung in rungs if is_sweep(rung)]
     assert lengths == ([10, 20] if found else [9, 18])  # 17 * 20 updates of 350, though half of them is 175
-    assert math.isfinite(choice.log10_lr) == found
+    assert math.isfinite(choice.lr) == found
 
 
 @pytest.mark.parametrize(
@@ -255,15 +268,15 @@ def test_near(grid, centre, decades, expected):
 def test_edges_are_extended_by_the_rungs_own_spacing_while_the_end_is_the_best():
     surface = Surface(knee=-1.2, edge=-1.0, drift=3.0)  # the optimum falls by three decades with every decade of n
     rungs, _ = search(surface, steps=4000, budget=8.0)
-    extended = [rung for rung in rungs if rung.edges]
+    extended = [rung for rung in rungs if edges(rung)]
     assert extended
     assert extended[0] is rungs[1]
     assert np.allclose(np.diff(extended[0].log10_lrs), 0.5)
     for rung in extended:
         ends = (0, len(rung.log10_lrs) - 1)
-        assert rung.edges == 3 or rung.lowest not in ends
+        assert edges(rung) == 3 or rung.lowest not in ends
     single = [call for call in surface.calls if len(call[0]) == 1]
-    assert len(single) == sum(rung.edges for rung in rungs)
+    assert len(single) == sum(edges(rung) for rung in rungs)
     assert all(call[1] == 4 for call in single)
 
 
@@ -271,9 +284,9 @@ def test_edges_are_extended_by_the_rungs_own_spacing_while_the_end_is_the_best()
 def test_the_range_is_not_left_and_an_optimum_at_its_end_is_a_warning(edge, doubt):
     surface = Surface(knee=0.6 if edge > 0 else -9.0, edge=edge, drift=0.0)
     rungs, choice = search(surface)
-    best = rungs[choice.rung].best
+    best = rungs[choice.stage].best
     assert best == (1.0 if edge > 0 else -7.0)
-    assert doubt in names(rungs, choice, make_course(train_steps=1000, budget=2.0))
+    assert doubt in names(choice)
 
 
 @pytest.mark.parametrize(
@@ -291,28 +304,24 @@ def test_the_horizon_correction(n, steps, decades):
 def test_the_trained_lane_with_the_lowest_smoothed_loss_is_taken_and_lowered():
     rungs, choice = search(Surface(noise=0.01), budget=1.0)
     rung, course = rungs[-1], make_course(train_steps=1000, budget=1.0)
-    assert choice == Choice(
-        log10_lr=rung.best - course.correction(rung.num_steps),
-        rung=len(rungs) - 1,
-        by_midpoint=False,
-        correction=course.correction(rung.num_steps),
-    )
+    down = course.correction(rung.num_steps)
+    assert choice.lr == 10.0 ** (rung.best - down)
+    assert (choice.stage, choice.rule, choice.correction) == (len(rungs) - 1, "lowest_smoothed", down)
     cells, loss = np.asarray(rung.window.log10_lr), np.asarray(rung.window.loss)
     at = [loss[np.abs(cells - x).argmin()] for x in rung.log10_lrs]
     assert rung.best == rung.log10_lrs[np.argmin(at)]
     assert abs(rung.minimum - rung.best) < 0.2
 
 
-@pytest.mark.parametrize("budget", [0.0, 0.05])
+@pytest.mark.parametrize("budget", [0.02, 0.05])
 def test_without_a_rung_it_is_the_papers_midpoint(budget):
     rungs, choice = search(Surface(), budget=budget)
     assert len(rungs) == 1
-    assert choice.by_midpoint
+    assert choice.rule == "midpoint"
     assert choice.correction == 0.0
-    assert 10**choice.log10_lr == pytest.approx(float(midpoint(rungs[0].curve, rungs[0].window)))
-    course = make_course(train_steps=1000, budget=budget)
-    assert "no_rung" in names(rungs, choice, course)
-    assert interval_of(rungs, choice, course) is None
+    assert choice.lr == pytest.approx(float(midpoint(rungs[0].curve, rungs[0].window)))
+    assert "no_rung" in names(choice)
+    assert choice.interval is None
 
 
 @pytest.mark.parametrize(
@@ -320,11 +329,10 @@ def test_without_a_rung_it_is_the_papers_midpoint(budget):
 )
 def test_nothing_found(options, word):
     rungs, choice = search(Surface(**options))
-    assert all(rung.is_sweep for rung in rungs)
-    assert math.isnan(choice.log10_lr)
-    course = make_course(train_steps=1000, budget=2.0)
-    assert names(rungs, choice, course) == [word]
-    assert interval_of(rungs, choice, course) is None
+    assert all(is_sweep(rung) for rung in rungs)
+    assert math.isnan(choice.lr)
+    assert names(choice) == [word]
+    assert choice.interval is None
 
 
 def test_a_rung_in_which_everything_is_lost_leaves_the_rung_before():
@@ -334,9 +342,9 @@ def test_a_rung_in_which_everything_is_lost_leaves_the_rung_before():
 
     rungs, choice = search(Lost())
     assert not rungs[-1].found
-    assert choice.rung == len(rungs) - 2
-    assert rungs[choice.rung].num_steps == 80
-    assert "lost" in names(rungs, choice, make_course(train_steps=1000, budget=2.0))
+    assert choice.stage == len(rungs) - 2
+    assert rungs[choice.stage].num_steps == 80
+    assert "lost" in names(choice)
 
 
 def test_one_diverging_seed_is_a_veto():
@@ -344,11 +352,10 @@ def test_one_diverging_seed_is_a_veto():
         def loss(self, x: float, seed: int, n: int) -> float:
             return math.inf if seed == 1 and x > -2.1 else super().loss(x, seed, n)
 
-    course = make_course(train_steps=1000, budget=4.0)
-    rungs = list(run_rungs(Fragile(), course))
+    rungs, choice = search(Fragile(), budget=4.0)
     assert rungs[-1].best < -2.1
-    low, high = interval_of(rungs, choose(rungs, course), course)
-    assert low <= 10 ** choose(rungs, course).log10_lr <= high
+    assert choice.interval is not None
+    assert choice.interval[0] <= choice.lr <= choice.interval[1]
 
 
 def test_a_narrow_range_with_odd_ends():
@@ -356,4 +363,4 @@ def test_a_narrow_range_with_odd_ends():
     ends = [math.log10(2e-4), math.log10(0.07)]
     np.testing.assert_allclose(rungs[0].log10_lrs, [ends[0], -3.5, -3.0, -2.5, -2.0, -1.5, ends[1]])
     assert all(ends[0] - 1e-9 <= x <= ends[1] + 1e-9 for rung in rungs for x in rung.log10_lrs)
-    assert not choice.by_midpoint
+    assert choice.rule != "midpoint"

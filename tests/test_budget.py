@@ -14,50 +14,44 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
+from doors import budgeted
 from jax.sharding import Mesh
 from marks import slow
 from problems import quadratic, regression
 from tiny import check_message
 
 import lrjax
-from lrjax import Chunked, LRNotFound, Outcome, SearchInterrupted, SearchResult, Task
+from lrjax import Chunked, LRNotFound, LRResult, Outcome, SearchInterrupted, Task
 from lrjax._engine import Engine, TrialRunner, _executors, bytes_at
-from lrjax._search import LaneTrainer, Reporter, check_course, choose, make_setup
+from lrjax._search import Context, LaneTrainer, Reporter, make_setup
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
-LIMITS: dict[str, Any] = {"num_seeds": None, "min_lr": 1e-7, "max_lr": 10.0}
 
 
-def search(task: Task = TASK, **options: Any) -> SearchResult:
+def search(task: Task = TASK, **options: Any) -> LRResult:
     good: dict[str, Any] = {"key": KEY, "train_steps": STEPS, "executor": "map"}
-    return lrjax.search_lr(task, optax.adam, **good | options)
+    return budgeted(task, optax.adam, **good | options)
 
 
 @pytest.fixture(scope="module")
-def result() -> SearchResult:
+def result() -> LRResult:
     return search()
 
 
 @pytest.fixture(scope="module")
-def seeds() -> SearchResult:
-    return search(budget=4.0)
-
-
-@pytest.fixture(scope="module")
-def zero() -> SearchResult:
-    return search(budget=0, num_seeds=1)
+def seeds() -> LRResult:
+    return search(trainings=4.0)
 
 
 def trainer_of(task: Task, executor: Any, *, seeds: int, longest: int = 40) -> LaneTrainer:
-    course = check_course("test", task=task, train_steps=STEPS, budget=2.0, **LIMITS | {"num_seeds": seeds})
-    setup = make_setup("test", task, optax.adam, course, key=KEY, executor=executor, mesh=None)
+    setup = make_setup("test", task, optax.adam, seeds, key=KEY, executor=executor, mesh=None)
     return LaneTrainer(setup, ((seeds, 6),), longest, Reporter(None))
 
 
-def numbers(result: SearchResult) -> dict[str, Any]:
+def numbers(result: LRResult) -> dict[str, Any]:
     """All that a search found, bit for bit."""
-    rungs = [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes(), r.edges, r.spent) for r in result.rungs]
+    rungs = [(r.num_steps, r.log10_lrs.tobytes(), r.losses.tobytes(), r.rounds, r.spent) for r in result.stages]
     return {"lr": result.lr, "rungs": rungs, "interval": result.interval, "warnings": result.warnings}
 
 
@@ -66,29 +60,18 @@ def numbers(result: SearchResult) -> dict[str, Any]:
 
 def test_the_search_finds_what_full_trainings_find(result):
     assert result.outcome is Outcome.found
-    assert result.num_updates == result.rungs[-1].spent <= 2 * STEPS
-    assert (result.num_steps, result.horizon) == (250, 0.25)
-    assert result.cost == result.num_updates / STEPS
+    assert result.cost.updates == result.stages[-1].spent <= 2 * STEPS
+    assert result.stages[result.stage].num_steps == 250
+    assert result.cost.trainings == result.cost.updates / STEPS
     assert result.correction == 0.0
-    assert result.lr == 10.0 ** result.rungs[-1].best
+    assert result.lr == 10.0 ** result.stages[-1].best
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
     grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, num_steps=STEPS, executor="map")
     losses = grid.metrics["loss"][:, 0, -1]
     chosen = np.interp(math.log10(result.lr), exponents, losses)
-    assert chosen < losses.min() + 0.1 * (float(result.rungs[0].initial_loss[0]) - losses.min())
-    assert result.drift.keys() == {rung.num_steps for rung in result.rungs}
-    assert result.num_trials == len({x for rung in result.rungs for x in rung.log10_lrs})
-
-
-def test_a_budget_of_0_is_find_lr(zero):
-    found = lrjax.find_lr(TASK, optax.adam, key=KEY, executor="map", num_seeds=1)
-    assert zero.lr == found.lr
-    np.testing.assert_array_equal(zero.finder.curve.losses, found.curve.losses)
-    np.testing.assert_array_equal(zero.finder.window.loss, found.window.loss)
-    assert (zero.num_updates, zero.num_trials, zero.rungs) == (found.num_updates, found.num_trials, ())
-    assert (zero.num_steps, zero.interval, zero.drift) == (20, found.interval, found.horizon_lrs)
-    assert zero.summary().splitlines()[0] == found.summary().splitlines()[0]
-    assert zero.plot().get_title(loc="left") == found.plot().get_title(loc="left")
+    assert chosen < losses.min() + 0.1 * (float(result.stages[0].curve.initial_loss[0]) - losses.min())
+    assert result.drift.keys() == {rung.num_steps for rung in result.stages}
+    assert result.num_trials == len({x for rung in result.stages for x in rung.log10_lrs})
 
 
 # Lanes.
@@ -201,15 +184,15 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
         traces.append(1)
         return TASK.loss_fn(params, batch, key)
 
-    run = functools.partial(search, dataclasses.replace(TASK, loss_fn=loss_fn), budget=budget, executor=executor)
+    run = functools.partial(search, dataclasses.replace(TASK, loss_fn=loss_fn), trainings=budget, executor=executor)
     first, expected = run(), seeds if budget == 4 else result
-    assert sum(not rung.is_sweep for rung in first.rungs) > 1
+    assert sum(rung.name != "sweep" for rung in first.stages) > 1
     assert len(trained) == count
     seen, misses = len(traces), _executors.programs.misses
     assert numbers(run()) == numbers(first)
     assert (len(trained), len(traces), _executors.programs.misses) == (count, seen, misses)
     assert first.lr == expected.lr  # executors agree
-    for rung, other in zip(first.rungs, expected.rungs, strict=True):
+    for rung, other in zip(first.stages, expected.stages, strict=True):
         np.testing.assert_allclose(
             rung.losses[:, other.log10_lrs < -2], other.losses[:, other.log10_lrs < -2], rtol=1e-3
         )
@@ -243,7 +226,7 @@ def stages_of(**options: Any) -> int:
 
 def test_a_search_killed_at_any_rung_ends_with_the_same_bits(result, tmp_path):
     expected, count = numbers(result), stages_of()
-    assert count == 3 + sum(rung.edges for rung in result.rungs)
+    assert count == 3 + sum(len(rung.rounds) - 1 for rung in result.stages)
     for stage in range(1, count + 1):
         folder = tmp_path / str(stage)
         with pytest.raises(Killed):
@@ -254,7 +237,7 @@ def test_a_search_killed_at_any_rung_ends_with_the_same_bits(result, tmp_path):
         assert numbers(again) == expected, stage
         assert len(dict.fromkeys(trained)) - 1 == count - stage + 1
     assert numbers(search(directory=folder)) == expected  # nothing is left to do
-    assert len(list((folder / "lrjax-search").glob("lanes-*"))) == 1 + result.rungs[-1].edges
+    assert len(list((folder / "lrjax-search").glob("lanes-*"))) == 1 + len(result.stages[-1].rounds) - 1
 
 
 def stops_in(folder: Path) -> list[str]:
@@ -274,9 +257,9 @@ def test_streams_and_seeds_go_on_too(tmp_path):
         eval_batches=batches[:2],
     )
     options: dict[str, Any] = {"train_steps": 1000, "num_seeds": 2, "executor": "map", "min_lr": 1e-3, "max_lr": 0.1}
-    run = functools.partial(lrjax.search_lr, task, optax.sgd, key=KEY, **options)
+    run = functools.partial(budgeted, task, optax.sgd, key=KEY, **options)
     expected = run()
-    assert expected.rungs[-1].losses.shape[0] == 2
+    assert expected.stages[-1].num_seeds == 2
     with pytest.raises(Killed):
         run(directory=tmp_path, progress=die_at(3))
     assert numbers(run(directory=tmp_path)) == numbers(expected)
@@ -292,19 +275,19 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
     task = dataclasses.replace(TASK, init=init, loss_fn=loss_fn)
     noisy = lambda lr: optax.noisy_sgd(lr, eta=1e-3, key=jax.random.key(3))  # noqa: E731
     options: dict[str, Any] = {"key": KEY, "train_steps": 200, "executor": "map", "min_lr": 1e-3, "max_lr": 0.1}
-    expected = lrjax.search_lr(task, noisy, **options)
-    assert len(expected.rungs) > 1
+    expected = budgeted(task, noisy, **options)
+    assert len(expected.stages) > 1
     with pytest.raises(Killed):
-        lrjax.search_lr(task, noisy, **options, directory=tmp_path, progress=die_at(2))
+        budgeted(task, noisy, **options, directory=tmp_path, progress=die_at(2))
     assert list((tmp_path / "lrjax-search").glob("lanes-*"))
-    assert numbers(lrjax.search_lr(task, noisy, **options, directory=tmp_path)) == numbers(expected)
+    assert numbers(budgeted(task, noisy, **options, directory=tmp_path)) == numbers(expected)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"train_steps": 500}, "train_steps: 1000 there, 500 now"),
-        ({"budget": 1.5}, "budget: 2.0 there, 1.5 now"),
+        ({"trainings": 1.5}, "budget: 2.0 there, 1.5 now"),
         ({"num_seeds": 2}, "num_seeds: 1 there, 2 now"),
         ({"min_lr": 1e-5}, "min_lr: "),
         ({"key": jax.random.key(6)}, "the key changed"),
@@ -315,14 +298,12 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
 )
 def test_a_folder_with_another_search_names_the_difference(change, words, folder):
     with pytest.raises(ValueError, match=r"holds another search: ") as caught:
-        lrjax.search_lr(
-            TASK, **{"make_optimizer": optax.adam, "executor": "map", **SHORT, "directory": folder, **change}
-        )
+        budgeted(TASK, **{"make_optimizer": optax.adam, "executor": "map", **SHORT, "directory": folder, **change})
     assert words in str(caught.value)
     assert "Repeat that call, or give another directory." in str(caught.value)
 
 
-SHORT: dict[str, Any] = {"key": KEY, "train_steps": STEPS, "budget": 2.0}
+SHORT: dict[str, Any] = {"key": KEY, "train_steps": STEPS, "trainings": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -343,18 +324,13 @@ def test_an_interrupted_search_carries_the_best_so_far(result, tmp_path):
     with pytest.raises(SearchInterrupted, match=r"the best learning rate so far is .* The same call with") as caught:
         search(directory=tmp_path, progress=die_at(3, KeyboardInterrupt))
     told: Any = caught.value.result
-    course = check_course("test", task=TASK, train_steps=STEPS, budget=2.0, **LIMITS)
-    done = result.rungs[: len(told.rungs)]
-    assert 0 < len(told.rungs) < len(result.rungs)
-    assert told.lr == 10.0 ** choose(done, course).log10_lr
-    with pytest.raises(SearchInterrupted) as caught:
-        search(budget=0, num_seeds=1, progress=die_at(2, KeyboardInterrupt))
-    assert caught.value.result.finder is not None
+    done = result.stages[: len(told.stages)]
+    assert 0 < len(told.stages) < len(result.stages)
+    assert told.lr == lrjax.Budget().choose(done, Context(train_steps=STEPS)).lr
 
 
-@pytest.mark.parametrize("budget", [0.0, 2.0])
-def test_nothing_found(budget, tmp_path):
-    run = functools.partial(search, budget=budget, num_seeds=1, min_lr=1e-30, max_lr=1e-22)
+def test_nothing_found(tmp_path):
+    run = functools.partial(search, num_seeds=1, min_lr=1e-30, max_lr=1e-22)
     with pytest.raises(LRNotFound, match=r"No learning rate lowered .* Check that the loss can fall"):
         run()
     lost = run(throw=False)
@@ -363,7 +339,7 @@ def test_nothing_found(budget, tmp_path):
     assert "No learning rate lowered" in lost.summary()
     assert "no learning rate: no_learning" in lost.plot().get_title(loc="left")
     lost.to_json(tmp_path / "lost.json")
-    assert SearchResult.from_json(tmp_path / "lost.json").outcome is Outcome.no_learning
+    assert LRResult.from_json(tmp_path / "lost.json").outcome is Outcome.no_learning
 
 
 # Words, files, pictures.
@@ -373,43 +349,41 @@ def test_the_summary_says_what_was_done(result):
     text = result.summary()
     assert text.startswith(f"Learning rate {result.lr:.2e} for 1000 updates. Of those trained for 250 (25% of that)")
     assert "Sweep: 17 learning rates from 1.0e-07 to 1.0e+01, one seed, after 20 updates, lowest at" in text
-    assert text.count("Rung: ") == len(result.rungs) - 1
-    assert f"Cost: {result.num_updates} updates, {result.cost:.2f} of the training" in text
-    assert repr(result).startswith(f"SearchResult(lr={result.lr:.3g}, horizon=0.25, cost=")
+    assert text.count("Rung: ") == len(result.stages) - 1
+    assert f"Cost: {result.cost.updates} updates, {result.cost.trainings:.2f} of the training" in text
+    assert repr(result).startswith(f"LRResult(lr={result.lr:.3g}, min_lr=")
 
 
 def test_a_small_budget_says_so():
-    small = search(budget=0.05)
-    assert small.by_midpoint
+    small = search(trainings=0.05)
+    assert small.rule == "midpoint"
     assert "no_rung" in [warning.name for warning in small.warnings]
     assert "the middle of the window after 5 updates" in small.summary()
     assert (
         "Warning, no_rung: A budget of 0.05 trainings of 1000 updates is used up by the first sweep" in small.summary()
     )
-    less = search(budget=0.5)
+    less = search(trainings=0.5)
     assert less.correction > 0
     assert "decades were taken off" in less.summary()
     assert [text.get_text() for text in less.plot().texts]
 
 
-@pytest.mark.parametrize("budget", [2.0, 0.0])
-def test_a_file_is_lossless_and_strict_json(budget, result, zero, tmp_path):
-    one = result if budget else zero
+def test_a_file_is_lossless_and_strict_json(result, tmp_path):
+    one = result
     one.to_json(tmp_path / "one.json")
-    two = SearchResult.from_json(tmp_path / "one.json")
+    two = LRResult.from_json(tmp_path / "one.json")
     two.to_json(tmp_path / "two.json")
     text = (tmp_path / "one.json").read_text()
     assert text == (tmp_path / "two.json").read_text()
     document = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    assert (document["format"], document["version"]) == ("lrjax.SearchResult", 1)
+    assert (document["format"], document["version"]) == ("lrjax.LRResult", 1)
     assert numbers(two) == numbers(one)
     assert two.summary() == one.summary()
     assert (two.drift, two.outcome) == (one.drift, one.outcome)
-    if budget:
-        document["rungs"][0]["losses"]["data"] = [[1.0]]
-        (tmp_path / "bad.json").write_text(json.dumps(document))
-        with pytest.raises(ValueError, match=r"is damaged: `rungs\[0\].losses` must have 17 trials"):
-            SearchResult.from_json(tmp_path / "bad.json")
+    document["stages"][0]["curve"]["losses"]["data"] = [[[1.0]]]
+    (tmp_path / "bad.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=r"is damaged: `stages\[0\].curve.losses` must have 17 trials"):
+        LRResult.from_json(tmp_path / "bad.json")
 
 
 def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
@@ -417,16 +391,16 @@ def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
     labels = [line.get_label() for line in ax.get_lines()]
     assert labels[1] == "sweep, 20 updates"
     assert [label for label in labels if label.startswith("rung, ")] == [
-        f"rung, {rung.num_steps} updates, 2 seeds" for rung in result.rungs[1:]
+        f"rung, {rung.num_steps} updates, 2 seeds" for rung in result.stages[1:]
     ]
     (chosen,) = [line for line in ax.get_lines() if line.get_label().startswith("chosen")]
     assert chosen.get_xdata()[0] == result.lr
-    for line, rung in zip(ax.get_lines()[1:], result.rungs, strict=False):
+    for line, rung in zip(ax.get_lines()[1:], result.stages, strict=False):
         np.testing.assert_allclose(line.get_xdata(), 10.0**rung.log10_lrs)
         finite = np.isfinite(line.get_ydata())
         np.testing.assert_allclose(line.get_ydata()[finite], rung.losses.mean(axis=0)[finite])
     assert ax.get_title(loc="left") == f"learning rate {result.lr:.2e} for 1000 updates"
-    assert lrjax.plots.plot_search(result, ax=ax) is ax
+    assert lrjax.plots.plot_lr(result, ax=ax) is ax
     ax.figure.savefig(tmp_path / "search.png")
     assert (tmp_path / "search.png").stat().st_size > 10_000
 
@@ -435,16 +409,14 @@ def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
 
 
 def test_the_plan_is_the_course_of_a_search_that_stays_in_the_middle():
-    plan = lrjax.plan_search(TASK, optax.adam, key=KEY, train_steps=STEPS, executor="map")
-    assert [tuple(rung) for rung in plan.rungs] == [(20, 17, 1, 340), (80, 5, 1, 300), (250, 5, 1, 1010)]
-    assert plan.num_updates == 1650 <= plan.budget * STEPS
+    plan = lrjax.preview(lrjax.find_lr, TASK, optax.adam, key=KEY, train_steps=STEPS, executor="map")
+    assert [tuple(one) for one in plan.rounds] == [(20, 17, 1, 340), (80, 5, 1, 300), (250, 5, 1, 1010)]
+    assert plan.updates == 1650 <= 2 * STEPS
     assert plan.seconds > 0
     assert plan.bytes > plan.lane_bytes > 3 * 4 * 57  # parameters and adam's two moments, float32
     assert plan.executor == "map"
-    assert "17 learning rates x 1 seed to step 20: 340 updates." in plan.summary()
-    assert "In all 1650 updates, 1.65 trainings of 1000" in plan.summary()
-    zero = lrjax.plan_search(TASK, optax.adam, key=KEY, train_steps=STEPS, budget=0, num_seeds=1, executor="map")
-    assert (zero.rungs[0].num_steps, zero.rungs[0].lanes, zero.num_updates) == (20, 25, 500)
+    assert "17 trials x 1 seed to step 20: 340 updates." in plan.summary()
+    assert "In all 1650 updates, 1.65 trainings" in plan.summary()
 
 
 # Messages.
@@ -463,39 +435,42 @@ BROKEN = Task.from_arrays(
     batch_size=4,
 )
 BAD: dict[str, tuple[dict[str, Any], type[Exception], list[str]]] = {
-    "negative budget": ({"budget": -1}, ValueError, ["`search_lr(budget=...)` must be the cost", "got -1", "find_lr"]),
-    "nan budget": ({"budget": math.nan}, ValueError, ["budget", ">= 0 and finite", "got nan"]),
-    "infinite budget": ({"budget": math.inf}, ValueError, ["budget", "got inf"]),
-    "budget in words": ({"budget": "2x"}, TypeError, ["budget", "'2x'"]),
+    "negative budget": (
+        {"trainings": -1},
+        ValueError,
+        ["`Budget(trainings=...)` must be the cost", "got -1", "StepSampling"],
+    ),
+    "nan budget": ({"trainings": math.nan}, ValueError, ["trainings", "> 0 and finite", "got nan"]),
+    "infinite budget": ({"trainings": math.inf}, ValueError, ["trainings", "got inf"]),
+    "budget in words": ({"trainings": "2x"}, TypeError, ["trainings", "'2x'"]),
     "short training": ({"train_steps": 12}, ValueError, ["must be at least 20", "got 12", "epochs * steps_per_epoch"]),
-    "steps in floats": ({"train_steps": 1e3}, TypeError, ["`search_lr(train_steps=...)`", "1000.0", "Write 1000."]),
+    "steps in floats": ({"train_steps": 1e3}, TypeError, ["`find_lr(train_steps=...)`", "1000.0", "Write 1000."]),
     "no steps": ({"train_steps": 0}, ValueError, ["train_steps", ">= 1", "got 0"]),
-    "key": ({"key": 0}, TypeError, ["`search_lr(key=...)`", "jax.random.key(0)"]),
-    "no seeds": ({"num_seeds": 0}, ValueError, ["`search_lr(num_seeds=...)`", ">= 1", "got 0"]),
-    "seeds in floats": ({"num_seeds": 2.5}, TypeError, ["`search_lr(num_seeds=...)`", "2.5"]),
-    "exponents": ({"min_lr": -7}, ValueError, ["`search_lr(min_lr=...)`", "write 1e-7, not -7"]),
+    "key": ({"key": 0}, TypeError, ["`find_lr(key=...)`", "jax.random.key(0)"]),
+    "no seeds": ({"num_seeds": 0}, ValueError, ["`Budget(num_seeds=...)`", ">= 1", "got 0"]),
+    "seeds in floats": ({"num_seeds": 2.5}, TypeError, ["`Budget(num_seeds=...)`", "2.5"]),
+    "exponents": ({"min_lr": -7}, ValueError, ["`Budget(min_lr=...)`", "write 1e-7, not -7"]),
     "range": ({"min_lr": 1.0, "max_lr": 0.1}, ValueError, ["must be below max_lr=0.1", "got 1"]),
-    "executor": ({"executor": "pmap"}, ValueError, ["`search_lr(executor=...)`", "'pmap'"]),
+    "executor": ({"executor": "pmap"}, ValueError, ["`find_lr(executor=...)`", "'pmap'"]),
     "optimizer": (
         {"make_optimizer": optax.adam(1e-3)},
         TypeError,
-        ["`search_lr(make_optimizer=...)`", "Pass optax.adam"],
+        ["`find_lr(make_optimizer=...)`", "Pass optax.adam"],
     ),
     "deaf factory": (
         {"make_optimizer": lambda lr: optax.sgd(0.1)},
         ValueError,
-        ["`search_lr(make_optimizer=...)` must use its argument", "17 learning rates", "Pass it on"],
+        ["`find_lr(make_optimizer=...)` must use its argument", "17 learning rates", "Pass it on"],
     ),
-    "task": ({"task": "digits"}, TypeError, ["`search_lr(task=...)`", "'digits'"]),
+    "task": ({"task": "digits"}, TypeError, ["`find_lr(task=...)`", "'digits'"]),
     "no random access": (
         {"task": quadratic()},
         ValueError,
-        ["batches from any step on", "batches_between", "budget=0"],
+        ["batches from any step on", "batches_between", "StepSampling"],
     ),
     "iterator": ({"task": ITERATOR}, ValueError, ["read the same batches again", "lambda epoch: loader"]),
     "nan loss": ({"task": BROKEN}, ValueError, ["untouched parameters must be finite", "nan"]),
-    "folder without budget": ({"directory": "x", "budget": 0}, ValueError, ["keeps rungs", "lrjax.find_lr"]),
-    "folder of another kind": ({"directory": 3}, TypeError, ["`search_lr(directory=...)` must be a path", "3"]),
+    "folder of another kind": ({"directory": 3}, TypeError, ["`find_lr(directory=...)` must be a path", "3"]),
     "bucket": ({"directory": "gs://bucket/x"}, ValueError, ["folder of this machine", "gs://bucket/x"]),
     "file for a folder": ({"directory": __file__}, NotADirectoryError, ["must be a folder that can be written"]),
     "mesh": ({"mesh": Mesh(np.array(jax.devices()), ("lane",))}, ValueError, ['one axis "trial"', "('lane',)"]),
@@ -507,20 +482,22 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], list[str]]] = {
 def test_bad_arguments_get_an_error_that_says_what_to_do(name):
     change, error, parts = BAD[name]
     good: dict[str, Any] = {"task": TASK, "make_optimizer": optax.adam, "executor": "map", **SHORT}
-    check_message(lambda: lrjax.search_lr(**good | change), error, parts)
+    check_message(lambda: budgeted(**good | change), error, parts)
     if name not in ("deaf factory", "progress") and "directory" not in change:
-        renamed = [part.replace("search_lr", "plan_search") for part in parts]
-        check_message(lambda: lrjax.plan_search(**good | change), error, renamed)
+        check_message(lambda: budgeted(**good | change, door=previewed), error, parts)
+
+
+def previewed(*arguments: Any, **options: Any) -> lrjax.Preview:
+    return lrjax.preview(lrjax.find_lr, *arguments, **options)
 
 
 def test_more_seeds_than_the_task_has(tmp_path):
     few = Task.from_arrays(
         TASK.init, TASK.loss_fn, train=TASK.arrays, validation=TASK.arrays, batch_size=16, max_seeds=1
     )
-    course = check_course("search_lr", task=few, train_steps=STEPS, budget=8.0, **LIMITS)
-    assert course.num_seeds == 1
+    assert lrjax.Budget(trainings=8.0)._course(Context(train_steps=STEPS, max_seeds=1)).num_seeds == 1
     check_message(
-        lambda: lrjax.search_lr(few, optax.adam, **SHORT | {"num_seeds": 3}),
+        lambda: budgeted(few, optax.adam, **SHORT | {"num_seeds": 3}),
         ValueError,
-        ["`search_lr(num_seeds=...)` must be at most 1, got 3", "max_seeds"],
+        ["num_seeds=...)` must be at most 1, got 3", "max_seeds"],
     )

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
+from doors import resumed
 from marks import slow_but_for
 from problems import CURVATURES, quadratic, regression
 from sequential import evaluation_loss, seed_keys
@@ -23,7 +24,7 @@ REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
 PLAIN, FLAT = quadratic(), quadratic(offset=1.0)
 DONE, TOTAL, STEPS = 12, 100, 5
 RANGE = {"min_lr": 1e-3, "max_lr": 1e-1}
-find = functools.partial(lrjax.refind_lr, key=NEW, executor="map", step=DONE, train_steps=TOTAL)
+find = functools.partial(resumed, key=NEW, executor="map", step=DONE, train_steps=TOTAL)
 
 
 def injected(lr: Any) -> Any:
@@ -76,7 +77,7 @@ def checkpoint(name: str, lr: float = 0.02) -> dict[str, Any]:
 
 
 @functools.cache
-def searched(name: str) -> lrjax.RefindResult:
+def searched(name: str) -> lrjax.LRResult:
     return find(REGRESSION, FACTORIES[name], **checkpoint(name), **RANGE)
 
 
@@ -90,7 +91,7 @@ def with_lr(name: str, opt_state: Any, lr: Any) -> Any:
 
 @pytest.mark.parametrize("name", slow_but_for(FACTORIES, ["adam", "injected schedule"]))
 def test_a_lane_goes_on_from_the_checkpoint_as_a_plain_optax_loop_does(name):
-    curve, start = searched(name).search.curve, checkpoint(name)
+    curve, start = searched(name).curve, checkpoint(name)
     assert int(curve.horizons[-1]) == STEPS
     average = optax.contrib.schedule_free_eval_params if name == "schedule_free" else lambda state, params: params
     untouched = evaluation_loss(REGRESSION, average(start["opt_state"], start["params"]), key=NEW)
@@ -105,9 +106,9 @@ def test_a_lane_goes_on_from_the_checkpoint_as_a_plain_optax_loop_does(name):
 
 
 def test_moments_and_counters_are_kept():
-    start, kept = checkpoint("adam"), searched("adam").search.curve
+    start, kept = checkpoint("adam"), searched("adam").curve
     fresh = find(REGRESSION, optax.adam, **start | {"opt_state": optax.adam(1.0).init(start["params"])}, **RANGE)
-    assert np.abs(np.asarray(fresh.search.curve.final[:, :3]) / np.asarray(kept.final[:, :3]) - 1).min() > 1e-3
+    assert np.abs(np.asarray(fresh.curve.final[:, :3]) / np.asarray(kept.final[:, :3]) - 1).min() > 1e-3
 
 
 def test_a_state_that_holds_the_learning_rate_gets_that_of_each_lane():
@@ -116,21 +117,21 @@ def test_a_state_that_holds_the_learning_rate_gets_that_of_each_lane():
     for lr in (0.5, jnp.asarray(7.0)):
         state = with_lr("injected", held._replace(inner_state=moments), lr)
         result = find(REGRESSION, injected, params=checkpoint("adam")["params"], opt_state=state, **RANGE)
-        np.testing.assert_allclose(result.search.curve.final, searched("adam").search.curve.final, rtol=1e-5)
+        np.testing.assert_allclose(result.curve.final, searched("adam").curve.final, rtol=1e-5)
 
 
 def test_other_held_hyperparameters_are_kept():
     start = checkpoint("injected")
     changed = start["opt_state"]._replace(hyperparams=start["opt_state"].hyperparams | {"b1": 0.0})
     result = find(REGRESSION, injected, **start | {"opt_state": changed}, **RANGE)
-    assert result.search.curve.final[0, 0] != searched("injected").search.curve.final[0, 0]
+    assert result.curve.final[0, 0] != searched("injected").curve.final[0, 0]
 
 
 @pytest.mark.parametrize("executor", ["vmap", "loop"])
 def test_executors_agree_and_leave_the_checkpoint_alone(executor):
     start = jax.tree.map(jnp.copy, checkpoint("injected"))
     result = find(REGRESSION, injected, **start, **RANGE, executor=executor)
-    np.testing.assert_allclose(result.search.curve.final, searched("injected").search.curve.final, rtol=1e-5)
+    np.testing.assert_allclose(result.curve.final, searched("injected").curve.final, rtol=1e-5)
     jax.tree.map(np.testing.assert_array_equal, start, checkpoint("injected"))
 
 
@@ -160,7 +161,7 @@ def train_batch_norm(state: dict[str, Any], lr: Any, *, key: Any, num_steps: int
 @pytest.mark.slow
 def test_a_stateful_task_goes_on_from_its_statistics_and_is_measured_against_learning_rate_0():
     start = batch_norm_checkpoint()
-    curve = find(STATEFUL, optax.adam, **start, **RANGE).search.curve
+    curve = find(STATEFUL, optax.adam, **start, **RANGE).curve
     for lr, loss in ((0.0, curve.initial_loss[0]), (curve.lrs[2], curve.final[0, 2])):
         after = train_batch_norm(start, lr, key=NEW, num_steps=STEPS)
         expected = BatchNorm.eval_fn(after["params"], after["model_state"], STATEFUL.eval_batches[0])
@@ -171,8 +172,8 @@ def test_a_stateful_task_goes_on_from_its_statistics_and_is_measured_against_lea
 def test_lanes_train_for_a_twentieth_but_not_beyond_the_end(step, total, steps):
     place = {"params": jnp.array([0.5, -1.0, 1.0]), "opt_state": None, "step": step, "train_steps": total}
     result = find(PLAIN, optax.sgd, **place)
-    assert int(result.search.curve.horizons[-1]) == steps
-    assert result.search.num_updates == steps * result.search.num_trials
+    assert int(result.curve.horizons[-1]) == steps
+    assert result.cost.updates == steps * result.num_trials
     assert f"{steps} updates each from step {step} of {total}" in result.summary()
 
 
@@ -181,16 +182,12 @@ def test_the_minimum_of_the_curve_is_chosen():
     start, steps = np.array([0.5, 0.0, 0.0]), 50
     place = {"params": jnp.asarray(start, jnp.float32), "opt_state": optax.sgd(0.1).init(start), "train_steps": 1000}
     result = find(PLAIN, optax.sgd, **place, num_seeds=2)
-    lrs = np.asarray(result.search.curve.lrs, np.float64)
+    lrs = np.asarray(result.curve.lrs, np.float64)
     expected = CURVATURES[0] * (start[0] * (1 - lrs) ** steps) ** 2 / 2
     finite = lrs < 1.9
-    np.testing.assert_allclose(result.search.curve.final[1, finite], expected[finite], rtol=1e-3, atol=1e-12)
-    assert result.found
-    assert (
-        result.lr
-        == float(result.search.window.max_lr)
-        > 2 * float(lrjax.midpoint(result.search.curve, result.search.window))
-    )
+    np.testing.assert_allclose(result.curve.final[1, finite], expected[finite], rtol=1e-3, atol=1e-12)
+    assert result.outcome is Outcome.found
+    assert result.lr == float(result.window.max_lr) > 2 * float(lrjax.midpoint(result.curve, result.window))
     assert 0.9 < result.gain <= 1
     assert "A window lower than at the start of the training is normal" in result.summary()
     assert lrjax.WarningName.small_progress not in {warning.name for warning in result.warnings}
@@ -203,30 +200,30 @@ def at(*coordinates: float) -> dict[str, Any]:
 
 def test_at_the_optimum_there_is_nothing_to_choose_and_that_is_no_error(tmp_path):
     result = find(FLAT, optax.sgd, **at(0.0, 0.0, 0.0))
-    assert not result.found
+    assert result.outcome is not Outcome.found
     assert result.outcome is Outcome.nothing_to_gain
     assert math.isnan(result.lr)
     assert result.gain == 0
     assert result.warnings == ()
-    assert result.search.num_trials == 17  # no learning rate helps: none is looked for between those of the first grid
+    assert result.num_trials == 17  # no learning rate helps: none is looked for between those of the first grid
     assert result.summary().startswith(
         "Nothing to choose: no learning rate lowers the checkpoint's validation loss, 1, by"
     )
     assert "normal late in a training" in result.summary()
-    assert repr(result) == "RefindResult(outcome=nothing_to_gain, gain=0)"
+    assert repr(result) == "LRResult(outcome=nothing_to_gain, num_trials=17)"
 
 
 def test_a_gain_below_a_fiftieth_is_nothing_to_choose():
     result = find(quadratic(offset=1000.0), optax.sgd, **at(1.0, -2.0, 3.0))
-    assert not result.found
+    assert result.outcome is not Outcome.found
     assert 0 < result.gain < 0.02
-    assert result.search.lr > 0
+    assert float(result.window.max_lr) > 0
     assert result.plot().get_title(loc="left") == "no learning rate: nothing_to_gain"
 
 
 def test_of_a_loss_that_is_not_positive_no_share_is_asked_for():
     result = find(quadratic(offset=-1000.0), optax.sgd, **at(1.0, -2.0, 3.0))
-    assert result.found
+    assert result.outcome is Outcome.found
     assert math.isnan(result.gain)
     assert "no share can be taken" in result.summary()
 
@@ -245,20 +242,20 @@ def test_only_where_everything_diverges_it_raises():
 
 def test_the_same_key_gives_the_same_answer_and_another_one_other_batches():
     same, other = (find(REGRESSION, optax.adam, **checkpoint("adam"), **RANGE, key=key) for key in (NEW, KEY))
-    np.testing.assert_array_equal(same.search.curve.losses, searched("adam").search.curve.losses)
+    np.testing.assert_array_equal(same.curve.losses, searched("adam").curve.losses)
     assert same.lr == searched("adam").lr
-    assert np.all(other.search.curve.final[:, -3:] != same.search.curve.final[:, -3:])
+    assert np.all(other.curve.final[:, -3:] != same.curve.final[:, -3:])
 
 
 @pytest.mark.parametrize("found", [True, False])
 def test_json_gives_back_the_same(tmp_path, found):
     result = searched("adam") if found else find(FLAT, optax.sgd, **at(0.0, 0.0, 0.0))
     result.to_json(tmp_path / "refind.json")
-    again = lrjax.RefindResult.from_json(tmp_path / "refind.json")
-    assert again.found is result.found is found
+    again = lrjax.LRResult.from_json(tmp_path / "refind.json")
+    assert (again.outcome is Outcome.found) is (result.outcome is Outcome.found) is found
     assert again.summary() == result.summary()
     assert repr(again) == repr(result)
-    np.testing.assert_array_equal(again.search.curve.losses, result.search.curve.losses)
+    np.testing.assert_array_equal(again.curve.losses, result.curve.losses)
     assert again.plot().get_ylabel() == f"validation loss after {STEPS} updates"
 
 
@@ -275,8 +272,8 @@ def test_frozen_parameters_stay_and_their_moments_are_left_out():
     without = adam._replace(mu=adam.mu | {"v": None}, nu=adam.nu | {"v": None})
     of_all = find(task, optax.adam, **start, **RANGE)
     of_some = find(task, optax.adam, params=start["params"], opt_state=(without, rest), **RANGE)
-    np.testing.assert_array_equal(of_all.search.curve.losses, of_some.search.curve.losses)
-    assert of_all.search.curve.final[0, 0] != searched("adam").search.curve.final[0, 0]
+    np.testing.assert_array_equal(of_all.curve.losses, of_some.curve.losses)
+    assert of_all.curve.final[0, 0] != searched("adam").curve.final[0, 0]
 
 
 def test_what_a_restored_checkpoint_may_be_is_taken_as_it_is():
@@ -286,7 +283,7 @@ def test_what_a_restored_checkpoint_may_be_is_taken_as_it_is():
     held = restored.hyperparams | {"learning_rate": 0.02}
     restored = restored._replace(hyperparams=held, inner_state=list(restored.inner_state))
     result = find(REGRESSION, injected, params=jax.tree.map(np.asarray, start["params"]), opt_state=restored, **RANGE)
-    np.testing.assert_array_equal(result.search.curve.losses, searched("injected").search.curve.losses)
+    np.testing.assert_array_equal(result.curve.losses, searched("injected").curve.losses)
 
 
 def test_a_checkpoint_of_flax_nnx_is_taken_as_it_is():
@@ -294,7 +291,7 @@ def test_a_checkpoint_of_flax_nnx_is_taken_as_it_is():
     nnx = pytest.importorskip("flax.nnx")
     boxed = jax.tree.map(nnx.Param, checkpoint("adam"))
     result = find(REGRESSION, optax.adam, **boxed, **RANGE)
-    np.testing.assert_array_equal(result.search.curve.losses, searched("adam").search.curve.losses)
+    np.testing.assert_array_equal(result.curve.losses, searched("adam").curve.losses)
 
 
 def test_a_learning_rate_held_in_another_precision_does_not_matter():
@@ -308,7 +305,7 @@ def test_a_learning_rate_held_in_another_precision_does_not_matter():
     factory = optax.inject_hyperparams(optax.sgd)
     state = factory(0.01).init(task.init)
     assert state.hyperparams["learning_rate"].dtype == jnp.bfloat16
-    assert find(task, factory, params=task.init, opt_state=state).found
+    assert find(task, factory, params=task.init, opt_state=state).outcome is Outcome.found
 
 
 def test_batches_of_an_iterable_are_the_next_ones():
@@ -317,7 +314,7 @@ def test_batches_of_an_iterable_are_the_next_ones():
         REGRESSION.init, REGRESSION.loss_fn, train_batches=batches, eval_batches=REGRESSION.eval_batches
     )
     result = find(task, optax.adam, **checkpoint("adam"), **RANGE)
-    np.testing.assert_array_equal(result.search.curve.losses, searched("adam").search.curve.losses)
+    np.testing.assert_array_equal(result.curve.losses, searched("adam").curve.losses)
 
 
 def test_ctrl_c_gives_what_is_known():
@@ -353,33 +350,33 @@ def momentum(lr: Any) -> Any:
 
 OF_ADAM = "must be a state of adam for these parameters, but "
 CASES = {
-    "no task": (lambda: _bad(None)(), TypeError, ["`refind_lr(task=...)`", "got None"]),
+    "no task": (lambda: _bad(None)(), TypeError, ["`find_lr(task=...)`", "got None"]),
     "an optimizer": (
         lambda: _bad(factory=optax.adam(0.1))(),
         TypeError,
-        ["`refind_lr(make_optimizer=...)`", "optax.adam"],
+        ["`find_lr(make_optimizer=...)`", "optax.adam"],
     ),
-    "a number for a key": (lambda: _bad(key=0)(), TypeError, ["`refind_lr(key=...)`", "jax.random.key(0)"]),
+    "a number for a key": (lambda: _bad(key=0)(), TypeError, ["`find_lr(key=...)`", "jax.random.key(0)"]),
     "step after the end": (
         lambda: _bad(step=100)(),
         ValueError,
-        ["`refind_lr(step=...)` must be below train_steps=100, got 100", "the whole training"],
+        ["`Checkpoint(step=...)` must be below train_steps=100, got 100", "the whole training"],
     ),
-    "negative step": (lambda: _bad(step=-1)(), ValueError, ["`refind_lr(step=...)`", ">= 0", "got -1"]),
-    "step as a float": (lambda: _bad(step=12.0)(), TypeError, ["`refind_lr(step=...)`", "got 12.0", "Write 12"]),
-    "no training": (lambda: _bad(train_steps=0)(), ValueError, ["`refind_lr(train_steps=...)`", ">= 1", "got 0"]),
-    "exponents": (lambda: _bad(min_lr=-5)(), ValueError, ["`refind_lr(min_lr=...)`", "write 1e-5"]),
-    "no seeds": (lambda: _bad(num_seeds=0)(), ValueError, ["`refind_lr(num_seeds=...)`", "got 0"]),
-    "executor": (lambda: _bad(executor="pmap")(), ValueError, ["`refind_lr(executor=...)`", "'pmap'"]),
+    "negative step": (lambda: _bad(step=-1)(), ValueError, ["`Checkpoint(step=...)`", ">= 0", "got -1"]),
+    "step as a float": (lambda: _bad(step=12.0)(), TypeError, ["`Checkpoint(step=...)`", "got 12.0", "Write 12"]),
+    "no training": (lambda: _bad(train_steps=0)(), ValueError, ["`find_lr(train_steps=...)`", ">= 1", "got 0"]),
+    "exponents": (lambda: _bad(min_lr=-5)(), ValueError, ["`StepSampling(min_lr=...)`", "write 1e-5"]),
+    "no seeds": (lambda: _bad(num_seeds=0)(), ValueError, ["`StepSampling(num_seeds=...)`", "got 0"]),
+    "executor": (lambda: _bad(executor="pmap")(), ValueError, ["`find_lr(executor=...)`", "'pmap'"]),
     "parameters of another shape": (
         lambda: _bad(params=_params(v=jnp.zeros(9)))(),
         ValueError,
-        ["`refind_lr(params=...)` must be like that of Task(init=...)", "['v'] is float32[9] instead of float32[8]"],
+        ["`Checkpoint(params=...)` must be like that of Task(init=...)", "['v'] is float32[9] instead of float32[8]"],
     ),
     "parameters of another type": (
         lambda: _bad(params=_params(b=jnp.zeros((), jnp.bfloat16)))(),
         ValueError,
-        ["`refind_lr(params=...)`", "['b'] is bfloat16[] instead of float32[]"],
+        ["`Checkpoint(params=...)`", "['b'] is bfloat16[] instead of float32[]"],
     ),
     "a parameter too few": (lambda: _bad(params={"w": _params()["w"]})(), ValueError, ["['b'], float32[], is missing"]),
     "a parameter too many": (
@@ -390,7 +387,7 @@ CASES = {
     "a string among the parameters": (
         lambda: _bad(params=_params(v="v"))(),
         TypeError,
-        ["`refind_lr(params=...)`", "'v'"],
+        ["`Checkpoint(params=...)`", "'v'"],
     ),
     "no state": (
         lambda: _bad(opt_state=None)(),
@@ -400,7 +397,7 @@ CASES = {
     "a state of another shape": (
         lambda: _bad(opt_state=_adam(mu=_params(v=jnp.zeros(9))))(),
         ValueError,
-        ["`refind_lr(opt_state=...)` " + OF_ADAM, "[0].mu['v'] is float32[9] instead of float32[8]"],
+        ["`Checkpoint(opt_state=...)` " + OF_ADAM, "[0].mu['v'] is float32[9] instead of float32[8]"],
     ),
     "a state of another optimizer": (
         lambda: _bad(opt_state=momentum(0.1).init(_params()))(),
@@ -415,7 +412,7 @@ CASES = {
     "an injected constant": (
         lambda: _bad(factory=lambda lr: injected(0.05), **checkpoint("injected"))(),
         ValueError,
-        ["`refind_lr(make_optimizer=...)` must use its argument", "all 5 learning rates"],
+        ["`find_lr(make_optimizer=...)` must use its argument", "all 5 learning rates"],
     ),
     "rprop": (
         lambda: _bad(factory=optax.rprop, opt_state=optax.rprop(0.1).init(_params()))(),
@@ -425,17 +422,17 @@ CASES = {
     "no model state": (
         lambda: _stateful(model_state=None)(),
         ValueError,
-        ["`refind_lr(model_state=...)` is needed", "got None"],
+        ["`Checkpoint(model_state=...)` is needed", "got None"],
     ),
     "a model state for nothing": (
         lambda: _bad(model_state={})(),
         ValueError,
-        ["`refind_lr(model_state=...)` must be None", "described by `Task.stateful`"],
+        ["`Checkpoint(model_state=...)` must be None", "described by `Task.stateful`"],
     ),
     "a model state of another shape": (
         lambda: _stateful(model_state=batch_norm_checkpoint()["model_state"] | {"var": jnp.ones(7)})(),
         ValueError,
-        ["`refind_lr(model_state=...)` must be like that of", "['var'] is float32[7] instead of float32[6]"],
+        ["`Checkpoint(model_state=...)` must be like that of", "['var'] is float32[7] instead of float32[6]"],
     ),
     "parameters that are nan": (
         lambda: _bad(params=_params(b=jnp.asarray(jnp.nan)))(),

@@ -1,0 +1,107 @@
+"""What step sampling says of its choice, in sentences."""
+
+import math
+
+from .._curve import Outcome, WarningName
+from ._stage import Stage
+from ._strategy import Choice, Context
+
+_RULES = {
+    "midpoint": "the middle of the window, in decades",
+    "half_loss": "half of the reduction of the loss is reached",
+    "steepest": "the loss falls fastest here",
+    "lowest_loss": "the trial with the lowest loss",
+    "smoothed_minimum": "the lowest loss, smoothed",
+    "lowest_for": "the lowest loss, moved down to the training's length",
+}
+
+
+def reason_for(
+    choice: Choice, stages: tuple[Stage, ...], context: Context, doubts: tuple[WarningName, ...], first_lr: float
+) -> tuple[str, ...]:
+    """Why step sampling chose what it chose, and what it tried; `first_lr` is what the first of two stages gave."""
+    if context.start is not None:
+        return _from_checkpoint(choice, stages[-1], context)
+    first, *second = stages
+    lines = _of_second(choice, stages, context, doubts, first_lr) if second else _of_first(choice, first)
+    skipped = () if context.train_steps is None else unjudged(first, context.baseline_loss)
+    if skipped:
+        lines = (*lines, f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
+    return lines
+
+
+def unjudged(stage: Stage, baseline_loss: float | None) -> tuple[WarningName, ...]:
+    """The warnings that are shares of a loss, where that loss is not positive."""
+    reference = stage.initial if baseline_loss is None else min(stage.initial, baseline_loss)
+    return () if reference > 0 or not stage.found else (WarningName.tiny_effect, WarningName.small_progress)
+
+
+def _of_first(choice: Choice, stage: Stage) -> tuple[str, ...]:
+    seeds = "one seed" if stage.num_seeds == 1 else f"{stage.num_seeds} seeds"
+    tried = f"Tried: {len(stage.log10_lrs)} learning rates {stage.lr_range}, {stage.num_steps} updates each, {seeds}."
+    if not math.isfinite(choice.lr):
+        assert choice.outcome is not None
+        return (choice.outcome.value, tried)
+    low, high = float(stage.window.min_lr), float(stage.window.max_lr)
+    lines = [
+        f"Learning rate {choice.lr:.2e} ({choice.rule}: {_RULES.get(choice.rule, 'a rule of your own')}).",
+        f"Between {low:.1e}, where the validation loss begins to fall, and {high:.1e}, where it is lowest, "
+        f"training works; the best trial took the loss from {stage.initial:.4g} to {stage.reached:.4g}.",
+        tried,
+    ]
+    if choice.interval is not None:
+        lines.append(f"Seed by seed the pick lies between {choice.interval[0]:.1e} and {choice.interval[1]:.1e}.")
+    if len(choice.drift) > 1:
+        drift = ", ".join(f"{lr:.1e} after {steps}" for steps, lr in choice.drift.items())
+        lines.append(f"The pick by number of updates: {drift}.")
+    return tuple(lines)
+
+
+def _of_second(
+    choice: Choice, stages: tuple[Stage, ...], context: Context, doubts: tuple[WarningName, ...], first_lr: float
+) -> tuple[str, ...]:
+    first, second = stages[0], stages[-1]
+    why = f"The first stage, {first.num_steps} updates, is in doubt ({', '.join(doubts)})"
+    why += f" and gave {first_lr:.2e}" if math.isfinite(first_lr) else ""
+    steps, count = second.num_steps, len(second.log10_lrs)
+    if not math.isfinite(choice.lr):
+        assert choice.outcome is not None
+        return (f"{choice.outcome.value} {why}; {steps} updates at {count} lrs found no better.",)
+    lowest = float(second.window.max_lr)
+    return (
+        f"Learning rate {choice.lr:.2e}: after {steps} updates the loss is lowest at {lowest:.2e}, and a training of "
+        f"{context.train_steps} has its best lr there or lower. {why}.",
+        f"Tried: {len(first.log10_lrs)} learning rates {first.lr_range}, then {count} {second.lr_range}.",
+    )
+
+
+def _from_checkpoint(choice: Choice, stage: Stage, context: Context) -> tuple[str, ...]:
+    tried = (
+        f"Tried: {len(stage.log10_lrs)} learning rates {stage.lr_range}, {stage.num_steps} updates each from step "
+        f"{context.start} of {context.train_steps}."
+    )
+    outcome = choice.outcome
+    if outcome is Outcome.nothing_to_gain:
+        return (
+            f"Nothing to choose: no learning rate lowers the checkpoint's validation loss, {stage.initial:.4g}, by "
+            f"2 %; the best trial has {stage.reached:.4g}. This is normal late in a training: of 16 small tasks 8 had "
+            "nothing to choose at half of it, 10 at 95 %.",
+            tried,
+        )
+    if not math.isfinite(choice.lr):
+        assert outcome is not None
+        return (f"{outcome.value} {tried}",)
+    share = ", a loss of which no share can be taken, not being positive"
+    if stage.initial > 0:
+        share = f" ({float(stage.window.effect) / stage.initial:.1%})"
+    place = "the smoothed validation loss is lowest there"
+    if choice.rule != "smoothed_minimum":
+        place = f"{choice.rule}, {_RULES.get(choice.rule, 'a rule of your own')}"
+    return (
+        f"Learning rate {choice.lr:.2e}: {place}. The best trial took it from the checkpoint's {stage.initial:.4g} to "
+        f"{stage.reached:.4g}{share}.",
+        f"The loss begins to fall at {float(stage.window.min_lr):.1e}. A window lower than at the start of the "
+        "training is normal. Where training goes well, keep to it: a new learning rate helps where the old one is far "
+        "off.",
+        tried,
+    )
