@@ -2,20 +2,21 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from cyclopts import Group, Parameter
+from cyclopts import Group, Parameter, Token
 
 from .. import _curve
+from .._checks import show
 from .._curve import Outcome
 from .._plan import code_of, peak_for, recommend
 from .._preview import Preview, preview
 from .._search import Budget, LRResult, StepSampling, find_lr, plot_curvature, plot_lr
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ._errors import UsageError
-from ._load import load_key, load_optimizer, load_task, make_folder, read_horizons
+from ._load import load_key, load_optimizer, load_task, make_folder
 from ._options import Count, Flag, Folder, Kind, Number, Range, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture, print_json
 from ._standard_streams import FOUND
@@ -41,7 +42,20 @@ SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
 Peak = Literal["constant", "recommended", "one-cycle", "warmup-cosine", "warmup-stable-decay", "cosine", "linear"]
 REFINE = "What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."
 BUDGET = "Cost of the search as a multiple of that training's; 0 is step sampling."
-HORIZONS = Parameter(converter=lambda _, tokens: read_horizons(tokens[0].value), metavar="N,N,...")
+
+
+def _read_horizons(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """`5,10`: numbers of updates."""
+    text = tokens[0].value
+    try:
+        return tuple(int(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        raise UsageError(
+            f"`--horizons` must be whole numbers with commas between, such as 5,10, got {show(text)}."
+        ) from None
+
+
+HORIZONS = Parameter(converter=_read_horizons, metavar="N,N,...")
 SAMPLED = Parameter(group=Group("How it is searched by step sampling", sort_key=3))
 BUDGETED = Parameter(group=Group("How it is searched for a training of known length", sort_key=4))
 
