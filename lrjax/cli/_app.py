@@ -29,7 +29,6 @@ class CompletionCommand(Command):
     """Whose completion."""
 
     def __call__(self) -> int:
-        """Print it."""
         print(app.generate_completion(shell=self.shell).replace("…", "..."))  # for every encoding
         return FOUND
 

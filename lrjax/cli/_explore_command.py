@@ -31,6 +31,5 @@ class ExploreCommand(Command):
     """Open it in the browser, or not."""
 
     def __call__(self) -> int:
-        """Serve it until Ctrl-C."""
         explore(self.file, host=self.host, port=self.port, names=self.name, browser=self.browser)
         return FOUND

@@ -12,14 +12,13 @@ from .. import _curve
 from .._checks import show
 from .._curve import Outcome
 from .._plan import code_of, peak_for, recommend
-from .._preview import Preview, preview
+from .._preview import preview
 from .._search import Budget, LRResult, StepSampling, find_lr, plot_curvature, plot_lr
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ._errors import UsageError
 from ._load import load_key, load_optimizer, load_task, make_folder
-from ._options import Count, Flag, Folder, Kind, Number, Range, of
-from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture, print_json
-from ._standard_streams import FOUND
+from ._options import Count, Flag, Lanes, Number, Range, of
+from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
 
 METHODS = {
     "midpoint": "middle of the window, in decades",
@@ -61,7 +60,7 @@ BUDGETED = Parameter(group=Group("How it is searched for a training of known len
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FindCommand(Range):
+class FindCommand(Range, Lanes):
     """Find a good learning rate by step sampling.
 
     Trains one copy of the model for a few steps at every learning rate of a grid, all from the same parameters on the
@@ -87,12 +86,8 @@ class FindCommand(Range):
     trainings: Annotated[Number | None, BUDGETED, of(Budget, "trainings", "--budget", help=BUDGET)] = None
     schedule: Annotated[Peak, BUDGETED] = "constant"
     """The schedule that the peak is computed for; recommended takes the one that suits the result."""
-    directory: Annotated[Folder | None, BUDGETED] = None
-    """Folder for checkpoints: the same command goes on where it was interrupted."""
     num_seeds: Annotated[Count | None, Parameter(name="--seeds")] = None
     """Draws of initial parameters and batches; by default 3, or as many as the data allow, and with a budget 1 to 4."""
-    executor: Kind = "auto"
-    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
     dry_run: Flag = False
     """Predict the cost of the search, and do not run it."""
 
@@ -102,7 +97,6 @@ class FindCommand(Range):
         return self.train_steps is not None and self.trainings != 0
 
     def __call__(self) -> int:
-        """Search; the exit status."""
         make_optimizer, call = load_optimizer(self.optimizer, self.optimizer_arg)
         run = {"strategy": self._strategy(), "key": load_key(self.seed), "executor": self.executor}
         run |= self.given("train_steps", "directory")
@@ -113,20 +107,19 @@ class FindCommand(Range):
             if self.dry_run or (self.train_steps is not None and not (self.json or self.quiet)):
                 plan = preview(find_lr, task, make_optimizer, **run)
         if plan is not None and self.dry_run:
-            return self._deliver_plan(plan)
+            document = {**dataclasses.asdict(plan), "rounds": [one._asdict() for one in plan.rounds]}
+            summary = plan.summary()
+            return deliver(Answer(document=document, show=lambda s: s.say(summary), line=str(plan.updates)), self, {})
         if plan is not None:
             Screen().say(f"Plan\n{plan.summary()}\n")
         with only_the_answer(self):
             search = functools.partial(find_lr, task, make_optimizer, **run, progress=bar, throw=False)
             result, interrupted = or_what_there_is(search)
-        answer = self._answer(result, call)
-        if interrupted:
-            kept = f"What the finished {'rungs' if self.resumes else 'rounds'} tell"
-            answer = dataclasses.replace(answer, kept=kept)
         writers = {"lr_finder.json": result.to_json, "lr_finder.png": picture(lambda: plot_lr(result))}
         if len(result.stages) == 1:
             writers["lr_curvature.png"] = picture(lambda: plot_curvature(result))
-        return deliver(answer, self, writers)
+        kept = f"What the finished {'rungs' if self.resumes else 'rounds'} tell" if interrupted else ""
+        return deliver(self._answer(result, call), self, writers, kept)
 
     def _strategy(self) -> StepSampling | Budget:
         given = self.given("num_seeds", "min_lr", "max_lr")
@@ -145,15 +138,6 @@ class FindCommand(Range):
         if self.refine == "none":
             sampling["refine"] = None
         return StepSampling(**given, **sampling)
-
-    def _deliver_plan(self, plan: Preview) -> int:
-        if self.json:
-            print_json({**dataclasses.asdict(plan), "rounds": [one._asdict() for one in plan.rounds]})
-        elif self.quiet:
-            print(plan.updates)
-        else:
-            Screen().say(plan.summary())
-        return FOUND
 
     def _answer(self, result: LRResult, call: str) -> Answer:
         found, curve = result.outcome is Outcome.found, result.curve

@@ -41,10 +41,8 @@ def _read_executor(_: object, tokens: Sequence[Token]) -> Any:
 Count = Annotated[int, Parameter(converter=_read_number, metavar="N")]
 Number = Annotated[float, Parameter(converter=_read_number)]
 Place = Annotated[Path, Parameter(converter=_read_place)]
-Folder = Annotated[Path, Parameter(converter=_read_place, metavar="FOLDER")]
 Flag = Annotated[bool, Parameter(show_default=False)]
 Many = Annotated[tuple[str, ...], Parameter(show_default=False)]
-Kind = Annotated[Any, Parameter(converter=_read_executor, metavar="auto|vmap|map|loop|chunked:K", show_default="auto")]
 
 
 def of(verb: Callable[..., Any], argument: str, name: str | None = None, **others: Any) -> Parameter:
@@ -70,6 +68,7 @@ def sentence(verb: Callable[..., Any], argument: str) -> str:
 TRAINED = Parameter(group=Group("What is trained", sort_key=1))
 TRIED = Parameter(group=Group("Which learning rates are tried", sort_key=2))
 WRITTEN = Parameter(group=Group("What is printed and written", sort_key=9))
+EXECUTOR = Parameter(converter=_read_executor, metavar="auto|vmap|map|loop|chunked:K", show_default="auto")
 TASK = Parameter(metavar="MODULE:TASK", show_default="the handwritten digits")
 
 
@@ -86,7 +85,6 @@ class Command:
         return False
 
     def __call__(self) -> int:
-        """Do what it is for; the exit status."""
         return FOUND
 
     def given(self, *names: str) -> dict[str, Any]:
@@ -105,7 +103,7 @@ class Command:
 class Output(Command):
     """Where the answer goes, and in which form."""
 
-    out: Annotated[Folder, WRITTEN] = Path("lrjax-out")
+    out: Annotated[Place, WRITTEN, Parameter(metavar="FOLDER")] = Path("lrjax-out")
     """Folder for the files, made if there is none."""
     plot: Annotated[Flag, WRITTEN, Parameter(negative="--no-plot")] = True
     """Draw pictures, or none."""
@@ -143,3 +141,13 @@ class Range(Training):
     """Lowest learning rate, > 0."""
     max_lr: Annotated[Number | None, TRIED, Parameter(metavar="LR", show_default="10")] = None
     """Highest learning rate."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lanes(Training):
+    """How the copies of the model are trained."""
+
+    executor: Annotated[Any, EXECUTOR] = "auto"
+    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
+    directory: Annotated[Place | None, Parameter(metavar="FOLDER")] = None
+    """Folder for checkpoints of a sweep, or of a search with a budget: the same command goes on from them."""

@@ -44,7 +44,6 @@ class RangeTestCommand(Range):
     """The rule to follow, by its name in the table, or all."""
 
     def __call__(self) -> int:
-        """Run it; the exit status."""
         if self.suggest not in ("all", *RULES):
             raise UsageError(f"`--suggest` must be all or one of {', '.join(RULES)}, got {self.suggest!r}.")
         make_optimizer, call = load_optimizer(self.optimizer, self.optimizer_arg)
@@ -63,10 +62,9 @@ class RangeTestCommand(Range):
             line="" if lr is None else f"{lr:.6g}",
             why="No learning rate was found.",
             optimizer="" if lr is None else call.format(f"{lr:.2e}"),
-            kept="The history until then" if interrupted else "",
         )
         writers = {"range_test.json": test.to_json, "range_test.png": picture(lambda: plot_range_test(test))}
-        return deliver(answer, self, writers)
+        return deliver(answer, self, writers, "The history until then" if interrupted else "")
 
     def _show(self, test: RangeTest, screen: Screen) -> None:
         lrs, refusals = test.suggestions()

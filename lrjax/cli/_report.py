@@ -75,7 +75,6 @@ class Answer:
       why: why nothing was found.
       show: prints it for people.
       optimizer: the optimizer in Python, to paste; empty where nothing was found.
-      kept: after Ctrl-C what there is, as in "The history until then"; empty without.
     """
 
     document: Mapping[str, Any]
@@ -83,16 +82,25 @@ class Answer:
     line: str = ""
     why: str = ""
     optimizer: str = ""
-    kept: str = ""
 
 
-def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path], Any]]) -> int:
-    """Write the files, the document first, and print the answer; the exit status."""
+def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path], Any]], kept: str = "") -> int:
+    """Write the files, the document first, and print the answer.
+
+    Args:
+      answer: what was found.
+      output: in which form it is asked for.
+      writers: name of a file -> what writes it.
+      kept: after Ctrl-C what there is, as in "The history until then"; empty without.
+
+    Returns:
+      The exit status.
+    """
     wanted = {name: write for name, write in writers.items() if output.plot or not name.endswith(".png")}
     files, trouble = _write(output.out, wanted)
     screen = Screen()
-    if answer.kept:
-        where = f"{answer.kept} is in {next(iter(files.values()))}. " if files else ""
+    if kept:
+        where = f"{kept} is in {next(iter(files.values()))}. " if files else ""
         notice = f"Interrupted. {where}{output.how_to_go_on()}"
         complain(notice) if output.json or output.quiet else screen.say(notice, "bold yellow")
     if output.json:
@@ -109,7 +117,7 @@ def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path
     if trouble:
         complain(trouble)
         return WRONG_USE
-    return INTERRUPTED if answer.kept else FOUND if answer.line else NOT_FOUND
+    return INTERRUPTED if kept else FOUND if answer.line else NOT_FOUND
 
 
 def _write(folder: Path, writers: Mapping[str, Callable[[Path], Any]]) -> tuple[dict[str, Path], str]:

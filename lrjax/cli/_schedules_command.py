@@ -36,7 +36,6 @@ class ListCommand(Command):
     """Print the list as JSON."""
 
     def __call__(self) -> int:
-        """Print it."""
         if self.words:
             raise UsageError(f"`lrjax schedules` takes nothing, or plot and a schedule's name: {EXAMPLE}")
         if self.json:
@@ -79,7 +78,6 @@ class PlotCommand(Output):
     """Batches in an optimizer update."""
 
     def __call__(self) -> int:
-        """Draw and describe it; the exit status."""
         values = dict(_pair(word) for word in self.arguments)
         counted = self.given("batch_size", "dataset_size", "sequence_length", "accumulation_steps")
         own, where = (

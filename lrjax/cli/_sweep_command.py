@@ -16,7 +16,7 @@ from .._sweeps import SweepProgress, SweepResult, plot_sweep, sweep, trial_score
 from ._errors import UsageError
 from ._grid_words import read_grid, read_stop
 from ._load import load_factory, load_key, load_task, make_folder
-from ._options import Count, Flag, Folder, Kind, Many, Training, of
+from ._options import Count, Flag, Lanes, Many, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
 from ._standard_streams import FOUND
 
@@ -27,7 +27,7 @@ VALUES = Parameter(metavar="NAME=VALUES")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepCommand(Training):
+class SweepCommand(Lanes):
     """Train the model to the end with every setting of a grid, many settings at once.
 
     Values are written as a list, 0,0.01,0.1, or as a range with a number of points: 1e-5:1:25log, evenly spaced in
@@ -52,10 +52,6 @@ class SweepCommand(Training):
     stop: Annotated[str, Parameter(metavar="RULE")] = "diverged"
     """Which trials end early: none, those that diverged, or all but the best, by halving:FIRST or
     halving:FIRST:FACTOR."""
-    executor: Kind = "auto"
-    """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
-    directory: Folder | None = None
-    """Folder for checkpoints: the same command goes on where it was interrupted."""
     distributed: Flag = False
     """Call jax.distributed.initialize() first: the same command runs on every host."""
 
@@ -65,7 +61,6 @@ class SweepCommand(Training):
         return True
 
     def __call__(self) -> int:
-        """Run it; the exit status."""
         if self.distributed:
             jax.distributed.initialize()
         grid, stop = read_grid(self.grid, self.zip), read_stop(self.stop, self.metric, self.mode)
@@ -88,14 +83,12 @@ class SweepCommand(Training):
             )
         if jax.process_index() != 0:
             return FOUND
-        answer = self._answer(result, path, fixed)
-        if interrupted:
-            answer = dataclasses.replace(answer, kept="What was measured until then")
         writers = {"sweep.json": result.to_json, "sweep.csv": lambda place: _write_csv(place, result)}
         if self.metric in result.metrics:
             draw = functools.partial(plot_sweep, result, metric=self.metric, mode=self.mode)
             writers |= {"sweep.png": picture(draw), "sweep_curves.png": picture(lambda: draw("curves"))}
-        return deliver(answer, self, writers)
+        kept = "What was measured until then" if interrupted else ""
+        return deliver(self._answer(result, path, fixed), self, writers, kept)
 
     def _check_metric(self, event: SweepProgress) -> None:
         """Say at the first evaluation, and not at the end, that the task has no such metric."""
