@@ -42,16 +42,13 @@ from ._version import __version__ as __version__
 if _typing.TYPE_CHECKING:
     from . import cli as cli
     from . import demos as demos
-    from . import experimental as experimental
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
     from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
-    from ._plan import TunedPeak as TunedPeak
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
-    from ._plan import tune_peak as tune_peak
     from ._sweeps import BestTrial as BestTrial
     from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
@@ -68,10 +65,8 @@ _LATER = {
     "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
-        "TunedPeak",
         "peak_for",
         "recommend",
-        "tune_peak",
     ),
     "._sweeps": (
         "BestTrial",
@@ -89,7 +84,7 @@ _LATER = {
 }
 """Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
 
-_ROOMS = ("cli", "demos", "experimental", "explorer", "integrations", "plots")
+_ROOMS = ("cli", "demos", "explorer", "integrations", "plots")
 
 
 if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type

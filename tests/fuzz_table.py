@@ -19,7 +19,6 @@ from tiny import BATCHES, KEY, ONES, ZEROS, X, Y, loss, stateful, task
 
 import lrjax
 import lrjax.demos
-import lrjax.experimental
 import lrjax.integrations.data
 import lrjax.integrations.plain
 import lrjax.plots
@@ -216,17 +215,6 @@ CALLS: dict[str, Call] = {
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
-    "tune_peak": Call(
-        lrjax.tune_peak,
-        {"task": TASK, **OPTIMIZER, "schedule_family": schedules.cosine_decay, "train_steps": 10, "horizon": 1.0}
-        | {"result": None, "peaks": [0.01, 0.1, 1.0], "num_seeds": 1, **QUICK, "progress": None},
-        slow=True,
-    ),
-    "experimental.piecewise": Call(
-        lrjax.experimental.piecewise,
-        {"task": MANY, **OPTIMIZER, "lr": 0.1, "train_steps": 20, **QUICK, "progress": None},
-        slow=True,
-    ),
     "integrations.find_lr_for_step": Call(
         lrjax.integrations.find_lr_for_step,
         {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY}
@@ -329,9 +317,9 @@ CALLS: dict[str, Call] = {
     ),
     # from a learning rate to a schedule
     "peak_for": Call(
-        lrjax.peak_for, {"schedule": FLAT, "result_or_lr": FOUND, "total_steps": 100, "anchor": "lr"}, a_float
+        lrjax.peak_for, {"result_or_lr": FOUND, "schedule": FLAT, "train_steps": 100, "anchor": "lr"}, a_float
     ),
-    "recommend": Call(lrjax.recommend, {"result": FOUND, "total_steps": 100}),
+    "recommend": Call(lrjax.recommend, {"result_or_lr": FOUND, "train_steps": 100}),
     "schedules.scheduled": Call(
         lrjax.schedules.scheduled, {"make_optimizer": optax.sgd, "learning_rate": FLAT, "momentum": 0.9}
     ),
@@ -382,10 +370,7 @@ RESULTS = (
     "SweepPlan",
     "SweepProgress",
     "SweepResult",
-    "TunedPeak",
     "Window",
-    "experimental.PiecewiseResult",
-    "experimental.PiecewiseWindow",
     "range_rules.SmithBounds",
     "range_rules.Suggestion",
     "range_rules.Trimmed",

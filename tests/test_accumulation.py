@@ -9,7 +9,6 @@ import pytest
 from tiny import check_message
 
 import lrjax
-from lrjax.experimental import piecewise
 from lrjax.integrations import find_lr_for_step
 
 KEY = jax.random.key(0)
@@ -64,15 +63,6 @@ def test_the_curve_is_that_of_larger_batches_and_counts_updates():
     wanted = lrjax.sample_losses(LARGE, optax.adam, [0.1, 0.3], num_steps=6, horizons=(2,), **how)
     np.testing.assert_allclose(got.losses, wanted.losses, rtol=1e-4)
     assert got.horizons.tolist() == wanted.horizons.tolist() == [2, 6]
-
-
-def test_a_compressed_run_has_all_updates_of_its_schedule():
-    how = {"key": KEY, "train_steps": 100, "peaks": [0.03, 0.3, 3.0], "executor": "map"}
-    family = lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps)  # noqa: E731
-    got = lrjax.tune_peak(SMALL, accumulated, family, **how)
-    wanted = lrjax.tune_peak(LARGE, optax.adam, family, **how)
-    np.testing.assert_allclose(got.curve.final, wanted.curve.final, rtol=1e-3)
-    assert got.num_steps == got.curve.horizons[-1] == 10
 
 
 def test_a_search_with_a_budget_is_that_of_larger_batches():
@@ -132,10 +122,11 @@ def own_step(num_steps):
         return state | {"opt": state["opt"]._replace(inner_opt_state=inner)}
 
     state = {"w": jnp.zeros(2), "opt": optimizer.init(jnp.zeros(2))}
-    batches, options = list(X.reshape(-1, 4, 2)), {"num_seeds": 1, "refine": None, "executor": "map"}
-    return find_lr_for_step(
-        step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, num_steps=num_steps, **options
+    batches, options = (
+        list(X.reshape(-1, 4, 2)),
+        doors.of_step({"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}),
     )
+    return find_lr_for_step(step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, **options)
 
 
 CASES = {
@@ -170,21 +161,6 @@ CASES = {
         ["`find_lr(num_steps=...)`", "Write 8 or 12."],
     ),
     "a step of one's own": (lambda: own_step(10), ["`find_lr(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."]),
-    "piecewise": (
-        lambda: piecewise(SMALL, accumulated, key=KEY, lr=0.1, train_steps=200),
-        ["`piecewise(make_optimizer=...)`", "an update of every batch"],
-    ),
-    "a schedule that is asked at every batch": (
-        lambda: lrjax.tune_peak(
-            SMALL,
-            lambda lr: optax.chain(optax.sgd(lr), optax.apply_every(K)),
-            lambda peak, total_steps: lrjax.schedules.one_cycle(peak, total_steps=total_steps),
-            key=KEY,
-            train_steps=100,
-            peaks=[0.1, 0.2, 0.3],
-        ),
-        ["optax.apply_every", "Use optax.MultiSteps"],
-    ),
 }
 
 

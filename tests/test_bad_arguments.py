@@ -246,7 +246,6 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
 
 
 VERBS = [
-    lrjax.experimental.piecewise,
     lrjax.find_lr,
     lrjax.find_warnings,
     lrjax.integrations.find_lr_for_step,
@@ -256,7 +255,6 @@ VERBS = [
     lrjax.recommend,
     lrjax.sample_losses,
     lrjax.sweep,
-    lrjax.tune_peak,
 ]
 
 

@@ -202,9 +202,6 @@ VERBS = {
     "sample_losses": lambda task: lrjax.sample_losses(task, optax.sgd, [0.1], key=KEY, num_steps=20),
     "range_test": lambda task: lrjax.range_test(task, optax.sgd, key=KEY),
     "budget": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY, train_steps=100),
-    "tune_peak": lambda task: lrjax.tune_peak(
-        task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, train_steps=1000, peaks=[0.1, 0.3, 1.0]
-    ),
     "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, num_steps=20),
 }
 

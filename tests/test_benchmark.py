@@ -66,7 +66,7 @@ def test_the_replayed_finder_is_the_finder(seeds, problem, recording):
         executor="map",
     )
     replayed = search(recording, range(seeds))
-    assert (replayed.trials, replayed.updates) == (found.num_trials, found.num_updates)
+    assert (replayed.trials, replayed.updates) == (found.num_trials, found.cost.updates)
     for name, rule in (("midpoint", lrjax.midpoint), ("half_loss", lrjax.half_loss), ("steepest", lrjax.steepest)):
         np.testing.assert_allclose(rule(replayed.curve, replayed.window), found.selections[name], rtol=1e-3)
     assert replayed.warnings == {warning.name.value for warning in found.warnings}

@@ -318,7 +318,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_interrupted_search_carries_the_best_so_far(result, tmp_path):
-    with pytest.raises(SearchInterrupted, match=r"interrupted; no rung had finished\.$") as caught:
+    with pytest.raises(SearchInterrupted, match=r"interrupted; no round had finished\.$") as caught:
         search(progress=die_at(1, KeyboardInterrupt))
     assert caught.value.result is None
     with pytest.raises(SearchInterrupted, match=r"the best learning rate so far is .* The same call with") as caught:

@@ -297,7 +297,7 @@ def test_from_a_window_to_a_schedule(answers):
     asked = {"lr": 0.01, "min_lr": 1e-3, "max_lr": 0.1, "steps": 400}
     plan = answers.routes["/api/plan"]
     one, two, three = (plan(asked | {"kind": kind})["spec"] for kind in ("one_cycle", "warmup_cosine", "triangular"))
-    peak = lrjax.peak_for(schedules.one_cycle(1.0, total_steps=400), 0.01, total_steps=400)
+    peak = lrjax.peak_for(0.01, schedules.one_cycle(1.0, total_steps=400), 400)
     assert one["peak_value"] == pytest.approx(peak, rel=5e-3)
     assert one["total_steps"] == two["total_steps"] == 400
     assert two["warmup_steps"] == 40

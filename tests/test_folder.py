@@ -26,9 +26,9 @@ from problems import regression
 from processes import finish, start, tell
 
 import lrjax
-from lrjax._engine import _source
+from lrjax._engine import _source, _store
 from lrjax._search import _track
-from lrjax._sweeps import _run, _store
+from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -98,12 +98,12 @@ def die_at(count: int) -> Callable[[Any], None]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
-    save = _store.SweepStore.save
+    save = _store.Store.save
     for module in (_run, _track):
         monkeypatch.setattr(module, "FIRST_STEPS", 1)
         monkeypatch.setattr(module, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
-    monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
+    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 LATE = {"sweep": 8, "search": 40}

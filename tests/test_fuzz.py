@@ -48,8 +48,7 @@ def _faults_of_error(name, odd, changed, error):
     ours = max((index for index, file in enumerate(files) if file.startswith(PACKAGE)), default=len(files))
     if TESTS in "".join(files[ours + 1 :]):
         return  # a function of the user's failed
-    documented = name == "experimental.piecewise" and type(error) is RuntimeError
-    if not documented and type(error) not in (TypeError, ValueError):
+    if type(error) not in (TypeError, ValueError):
         yield "an error of another type"
     elif not files[-1].startswith(PACKAGE):
         yield f"raised in {files[-1]}"
@@ -82,7 +81,7 @@ def _limit(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-ROOMS = ("", "schedules.", "plots.", "range_rules.", "demos.", "experimental.", "integrations.")
+ROOMS = ("", "schedules.", "plots.", "range_rules.", "demos.", "integrations.")
 ROOMS += ("integrations.plain.", "integrations.data.")
 """Where public callables are; those of the integrations that need a library of their own have tests of their own."""
 

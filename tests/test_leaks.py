@@ -16,7 +16,6 @@ from doors import budgeted, of_step, resumed, sampled
 from marks import slow_but_for
 
 import lrjax
-import lrjax.experimental
 import lrjax.integrations
 from lrjax import Chunked
 
@@ -101,15 +100,6 @@ def refind(task, make_optimizer):
     resumed(task, make_optimizer, params=params, opt_state=state, key=KEY, **options)
 
 
-def tune(task, make_optimizer):
-    options = {"train_steps": 10, "horizon": 1.0, "peaks": [0.01, 0.1, 0.2], "executor": "map"}
-    lrjax.tune_peak(task, make_optimizer, lrjax.schedules.cosine_decay, key=KEY, **options)
-
-
-def train_piecewise(task, make_optimizer):
-    lrjax.experimental.piecewise(task, make_optimizer, key=KEY, lr=0.1, train_steps=20, executor="map")
-
-
 def plan(task, make_optimizer):
     lrjax.preview(lrjax.find_lr, task, make_optimizer, lrjax.StepSampling(num_steps=2), key=KEY, executor="map")
     lrjax.preview(lrjax.find_lr, task, make_optimizer, key=KEY, train_steps=20, executor="map")
@@ -145,8 +135,6 @@ VERBS = {
     "auto": two_stages,
     "range_test": range_test,
     "checkpoint": refind,
-    "tune_peak": tune,
-    "piecewise": train_piecewise,
     "plans": plan,
     "find_lr_for_step": step_of_ones_own,
     "scheduled": train_scheduled,

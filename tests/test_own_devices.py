@@ -240,10 +240,6 @@ def everything_else() -> dict[str, Any]:
     """The verbs, the conflicts, and what is spread as ever."""
     mesh = mesh_of()
     measured: dict[str, Any] = {"verbs": {name: verb(sharded(mesh)) for name, verb in VERBS.items()}}
-    measured["kept by piecewise"] = [
-        [list(shard.data.shape) for shard in leaf.addressable_shards]
-        for leaf in (piecewise(sharded(mesh)).params["w"], piecewise(sharded(mesh)).opt_state[0].mu["w"])
-    ]
     seen: set[str] = set()
     sweep(sharded(mesh), watched(seen))
     measured["seen by sweep"] = sorted(seen)
@@ -323,29 +319,6 @@ def second_stage(problem: lrjax.Task) -> dict[str, Any]:
     return {"losses": [float(np.log10(result.lr))]}
 
 
-def piecewise(problem: lrjax.Task) -> Any:
-    import lrjax.experimental
-
-    return lrjax.experimental.piecewise(problem, optax.adam, key=jax.random.key(KEY), lr=0.01, train_steps=20)
-
-
-def piecewise_loss(problem: lrjax.Task) -> dict[str, Any]:
-    result = piecewise(problem)
-    return {"losses": [result.loss], "used": result.execution.used, "reason": result.execution.reason}
-
-
-def tune_peak(problem: lrjax.Task) -> dict[str, Any]:
-    result = lrjax.tune_peak(
-        problem,
-        optax.adam,
-        lrjax.schedules.cosine_decay,
-        key=jax.random.key(KEY),
-        train_steps=200,
-        peaks=[1e-3, 1e-2, 0.1],
-    )
-    return {"losses": np.ravel(result.curve.losses).tolist(), "used": result.execution.used}
-
-
 def refind(problem: lrjax.Task) -> dict[str, Any]:
     make_optimizer = optax.inject_hyperparams(optax.adam)
     params = problem.init(jax.random.key(KEY))
@@ -366,8 +339,6 @@ VERBS = {
     "budget": search,
     "range_test": range_test,
     "second stage": second_stage,
-    "piecewise": piecewise_loss,
-    "tune_peak": tune_peak,
     "checkpoint": refind,
 }
 
@@ -517,7 +488,6 @@ def test_every_verb_gives_the_numbers_of_one_device(name, slow):
 
 @pytest.mark.slow
 def test_results_and_sweeps_keep_the_sharding(slow):
-    assert slow["kept by piecewise"] == [[[2, 6]] * 4] * 2
     assert slow["seen by sweep"] == ["moment (2, 6)", "parameter (2, 6)"]
     assert slow["batches of sweep"] == ["(4, 6)"]
 

@@ -102,7 +102,7 @@ def search(plan, *, literal):
     result = dataclasses.replace(result, curve=result.curve._replace(rounds=rounds))
     picks = {name: result.selections[name] for name in METHODS}
     picks |= {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)}
-    cost = {"trial_steps": result.num_updates, "seconds": result.seconds, "lrs": result.num_trials}
+    cost = {"trial_steps": result.cost.updates, "seconds": result.cost.seconds, "lrs": result.num_trials}
     return {"picks": picks, **cost, "result": to_document(result)}
 
 

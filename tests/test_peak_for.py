@@ -1,5 +1,6 @@
 """The area rule: against its own formula in NumPy, against the study it was fitted in, and on anybody's schedules."""
 
+import dataclasses
 import math
 import types
 from typing import NamedTuple
@@ -109,7 +110,7 @@ STUDY = {
 
 @pytest.mark.parametrize("row", STUDY.values(), ids=STUDY.keys())
 def test_the_studys_schedules(row):
-    factor = peak_for(row.schedule, 1.0, total_steps=TOTAL)
+    factor = peak_for(1.0, row.schedule, TOTAL)
     assert factor == pytest.approx(rule(row.m), rel=1e-5)
     assert -np.log10(row.m.mean()) == pytest.approx(row.area, abs=0.012)
     assert factor == pytest.approx(10 ** (0.65 * row.area) * (1.3 if row.warm else 1), rel=0.02)
@@ -146,7 +147,7 @@ TRACEABLE = {
 
 def assert_rule_on(schedule, one_by_one):
     wanted = 0.01 * rule(one_by_one / one_by_one.max())
-    assert peak_for(schedule, 0.01, total_steps=60) == pytest.approx(wanted, rel=1e-5)
+    assert peak_for(0.01, schedule, 60) == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("schedule", TRACEABLE.values(), ids=TRACEABLE.keys())
@@ -166,7 +167,7 @@ TABLE = np.array([0.2, 0.9, 1.0, 0.7, 0.7, 0.1, 0.0, 0.05])
 @given(lr=st.floats(-12, 3), height=st.floats(-12, 6))
 @settings(max_examples=10, deadline=None)
 def test_the_height_does_not_matter_and_the_lr_is_a_factor(lr, height):
-    peak = peak_for(lambda step: 10**height * TABLE[int(step)], 10**lr, total_steps=8)
+    peak = peak_for(10**lr, lambda step: 10**height * TABLE[int(step)], 8)
     assert peak == pytest.approx(10**lr * rule(TABLE), rel=1e-6)
 
 
@@ -174,31 +175,31 @@ def test_the_height_does_not_matter_and_the_lr_is_a_factor(lr, height):
 @settings(max_examples=10, deadline=None)
 def test_any_values(values):
     m = np.array(values) / max(values)
-    assert peak_for(lambda step: values[int(step)], 0.1, total_steps=len(m)) == pytest.approx(0.1 * rule(m), rel=1e-6)
+    assert peak_for(0.1, lambda step: values[int(step)], len(m)) == pytest.approx(0.1 * rule(m), rel=1e-6)
 
 
 @pytest.mark.parametrize(("first", "factor"), [(0.49, 1.3), (0.5, 1.0), (0.51, 1.0), (0.0, 1.3)])
 def test_a_low_start_is_below_half_of_the_peak(first, factor):
-    peak = peak_for(lambda step: first if step == 0 else 1.0, 1.0, total_steps=50)
+    peak = peak_for(1.0, lambda step: first if step == 0 else 1.0, 50)
     assert peak == pytest.approx(((49 + first) / 50) ** -0.65 * factor)
 
 
 def test_only_the_steps_of_the_training_count():
     schedule = schedules.cosine_decay(1.0, 1000)
     half = float(np.mean(schedule(np.arange(500))))
-    assert peak_for(schedule, 1.0, total_steps=500) == pytest.approx(half**-0.65, rel=1e-6)
-    assert peak_for(schedule, 0.3, total_steps=1) == 0.3
+    assert peak_for(1.0, schedule, 500) == pytest.approx(half**-0.65, rel=1e-6)
+    assert peak_for(0.3, schedule, 1) == 0.3
 
 
 @pytest.mark.parametrize("total", [200_000, 200_001, 10**9])
 def test_long_trainings_are_sampled_evenly(total):
-    peak = peak_for(schedules.linear_decay(1.0, 0.0, total), 1.0, total_steps=total)
+    peak = peak_for(1.0, schedules.linear_decay(1.0, 0.0, total), total)
     assert peak == pytest.approx(0.5**-0.65, rel=1e-5)
 
 
 def test_rounding_below_0_is_0():
     tiny = -1e-9  # as 1 + cos(pi) in float32 may be
-    peak = peak_for(lambda step: 1.0 if step < 5 else tiny, 1.0, total_steps=10)
+    peak = peak_for(1.0, lambda step: 1.0 if step < 5 else tiny, 10)
     assert peak == pytest.approx(0.5**-0.65, rel=1e-12)
 
 
@@ -206,15 +207,15 @@ def test_rounding_below_0_is_0():
     "lr", [0.25, jnp.float32(0.25), np.float64(0.25), types.SimpleNamespace(lr=0.25), found(lr=0.25)], ids=type
 )
 def test_an_lr_or_a_result(lr):
-    peak = peak_for(schedules.linear_decay(1.0, 0.0, 100), lr, total_steps=100)
+    peak = peak_for(lr, schedules.linear_decay(1.0, 0.0, 100), 100)
     assert type(peak) is float
     assert peak == pytest.approx(0.25 * 0.505**-0.65, rel=1e-6)
 
 
 def test_steps_in_words():
     with schedules.Durations(batch_size=10, dataset_size=500):
-        peak = peak_for(schedules.linear_decay(1.0, 0.0, "2 epochs"), 1.0, total_steps="2 epochs")
-    assert peak == peak_for(schedules.linear_decay(1.0, 0.0, 100), 1.0, total_steps=100)
+        peak = peak_for(1.0, schedules.linear_decay(1.0, 0.0, "2 epochs"), "2 epochs")
+    assert peak == peak_for(1.0, schedules.linear_decay(1.0, 0.0, 100), 100)
 
 
 # max_lr
@@ -222,7 +223,7 @@ def test_steps_in_words():
 
 def by_max_lr(schedule, num_steps, total):
     result = found(max_lr=0.1, num_steps=num_steps)
-    return peak_for(schedule, result, total_steps=total, anchor="max_lr") / 0.1
+    return peak_for(result, schedule, total, anchor="max_lr") / 0.1
 
 
 @pytest.mark.parametrize(
@@ -258,10 +259,8 @@ def test_the_formula_for_max_lr(num_steps, total):
 
 def test_the_last_stage_of_two_is_read():
     last = found(max_lr=0.1, num_steps=100)
-    both = types.SimpleNamespace(first=found(max_lr=3.0), last=last, lr=last.lr)
-    assert peak_for(ONE_CYCLE, both, total_steps=1000, anchor="max_lr") == peak_for(
-        ONE_CYCLE, last, total_steps=1000, anchor="max_lr"
-    )
+    both = dataclasses.replace(last, stages=(*found(max_lr=3.0).stages, *last.stages), stage=1)
+    assert peak_for(both, ONE_CYCLE, 1000, anchor="max_lr") == peak_for(last, ONE_CYCLE, 1000, anchor="max_lr")
 
 
 # bad input
@@ -278,100 +277,100 @@ def traced(call):
 LINE = schedules.linear_decay(1.0, 0.0, 100)
 CASES = {
     "no schedule": (
-        lambda: peak_for(0.1, 0.1, total_steps=9),
+        lambda: peak_for(0.1, 0.1, 9),
         TypeError,
         ["must be a schedule", "got 0.1", "constant"],
     ),
-    "a class": (lambda: peak_for(dict, 0.1, total_steps=9), TypeError, ["`peak_for(schedule)`", "got <class 'dict'>"]),
+    "a class": (lambda: peak_for(0.1, dict, 9), TypeError, ["`peak_for(schedule)`", "got <class 'dict'>"]),
     "what makes a schedule": (
-        lambda: peak_for(schedules.cosine_decay, 0.1, total_steps=9),
+        lambda: peak_for(0.1, schedules.cosine_decay, 9),
         TypeError,
         ["must be `schedule(step) -> lr`", "got `cosine_decay(init_value", "which makes one", "Call it"],
     ),
     "what makes a schedule of one number": (
-        lambda: peak_for(schedules.constant, 0.1, total_steps=9),
+        lambda: peak_for(0.1, schedules.constant, 9),
         TypeError,
         ["must be `schedule(step) -> lr`", "got `constant`", "which makes one"],
     ),
-    "Optax's": (lambda: peak_for(optax.constant_schedule, 0.1, total_steps=9), TypeError, ["got `constant_schedule`"]),
-    "arguments swapped": (lambda: peak_for(0.1, LINE, total_steps=9), TypeError, ["`peak_for(result_or_lr)`", "> 0"]),
+    "Optax's": (lambda: peak_for(0.1, optax.constant_schedule, 9), TypeError, ["got `constant_schedule`"]),
+    "arguments swapped": (lambda: peak_for(LINE, 0.1, 9), TypeError, ["`peak_for(result_or_lr)`", "> 0"]),
     "zero": (
-        lambda: peak_for(schedules.constant(0.0), 0.1, total_steps=1234),
+        lambda: peak_for(0.1, schedules.constant(0.0), 1234),
         ValueError,
         ["`peak_for(schedule)` must be above 0 at some step", "got 0 at all 1,234 steps", "peak of 1"],
     ),
     "negative": (
-        lambda: peak_for(lambda step: 0.1 - 0.01 * step, 0.1, total_steps=50),
+        lambda: peak_for(0.1, lambda step: 0.1 - 0.01 * step, 50),
         ValueError,
         ["not negative", "got -0.01 at step 11", "clip(..., min_value=0.0)"],
     ),
-    "never positive": (lambda: peak_for(lambda step: -1.0, 0.1, total_steps=5), ValueError, ["got -1 at step 0"]),
+    "never positive": (lambda: peak_for(0.1, lambda step: -1.0, 5), ValueError, ["got -1 at step 0"]),
     "nan": (
-        lambda: peak_for(late_nan, 0.1, total_steps=100),
+        lambda: peak_for(0.1, late_nan, 100),
         ValueError,
         ["finite", "all 100 steps", "nan at step 70"],
     ),
     "inf": (
-        lambda: peak_for(lambda step: 1 / jnp.sqrt(step), 0.1, total_steps=9),
+        lambda: peak_for(0.1, lambda step: 1 / jnp.sqrt(step), 9),
         ValueError,
         ["must be finite", "got inf at step 0", "division by 0"],
     ),
     "a vector": (
-        lambda: peak_for(lambda step: jnp.ones(2), 0.1, total_steps=9),
+        lambda: peak_for(0.1, lambda step: jnp.ones(2), 9),
         TypeError,
         ["must return one number for one step", "float32[2]"],
     ),
-    "nothing": (lambda: peak_for(lambda step: None, 0.1, total_steps=9), TypeError, ["one number", "got None"]),
+    "nothing": (lambda: peak_for(0.1, lambda step: None, 9), TypeError, ["one number", "got None"]),
     "several schedules": (
-        lambda: peak_for(schedules.stack([LINE, LINE]), 0.1, total_steps=9),
+        lambda: peak_for(0.1, schedules.stack([LINE, LINE]), 9),
         ValueError,
         ["must be one schedule", "(2,)"],
     ),
     "a duration of nothing": (
-        lambda: peak_for(lambda step: schedules.cosine_decay(1.0, "3 epochs")(step), 0.1, total_steps=9),
+        lambda: peak_for(0.1, lambda step: schedules.cosine_decay(1.0, "3 epochs")(step), 9),
         ValueError,
         ["is '3 epochs'", "not known here", "with lrjax.schedules.Durations("],
     ),
     "total_steps in words": (
-        lambda: peak_for(LINE, 0.1, total_steps="3 epochs"),
+        lambda: peak_for(0.1, LINE, "3 epochs"),
         ValueError,
-        ["`peak_for(total_steps=...)` is '3 epochs'", "with lrjax.schedules.Durations("],
+        ["`peak_for(train_steps)` is '3 epochs'", "with lrjax.schedules.Durations("],
     ),
-    "total_steps 0": (lambda: peak_for(LINE, 0.1, total_steps=0), ValueError, ["(total_steps=...)", ">= 1", "got 0"]),
-    "total_steps a float": (lambda: peak_for(LINE, 0.1, total_steps=1e3), TypeError, ["got 1000.0", "Write 1000"]),
+    "train_steps 0": (lambda: peak_for(0.1, LINE, 0), ValueError, ["(train_steps)", ">= 1", "got 0"]),
+    "train_steps a float": (lambda: peak_for(0.1, LINE, 1e3), TypeError, ["got 1000.0", "Write 1000"]),
     "total_steps traced": (
-        traced(lambda x: peak_for(LINE, 0.1, total_steps=jnp.int32(x))),
+        traced(lambda x: peak_for(0.1, LINE, jnp.int32(x))),
         TypeError,
         ["`peak_for` reads numbers on the host"],
     ),
-    "lr 0": (lambda: peak_for(LINE, 0.0, total_steps=9), ValueError, ["`peak_for(result_or_lr)`", "> 0", "got 0"]),
-    "lr negative": (lambda: peak_for(LINE, -3, total_steps=9), ValueError, ["> 0 and finite", "got -3"]),
-    "lr inf": (lambda: peak_for(LINE, math.inf, total_steps=9), ValueError, ["> 0 and finite", "got inf"]),
-    "lr a string": (lambda: peak_for(LINE, "1e-3", total_steps=9), TypeError, ["a learning rate", "got '1e-3' (str)"]),
-    "lr a bool": (lambda: peak_for(LINE, True, total_steps=9), TypeError, ["a learning rate", "got True (bool)"]),
-    "lr traced": (traced(lambda x: peak_for(LINE, x, total_steps=9)), TypeError, ["`peak_for` reads numbers on"]),
+    "lr 0": (lambda: peak_for(0.0, LINE, 9), ValueError, ["`peak_for(result_or_lr)`", "> 0", "got 0"]),
+    "lr negative": (lambda: peak_for(-3, LINE, 9), ValueError, ["> 0 and finite", "got -3"]),
+    "lr inf": (lambda: peak_for(math.inf, LINE, 9), ValueError, ["> 0 and finite", "got inf"]),
+    "lr a string": (lambda: peak_for("1e-3", LINE, 9), TypeError, ["a learning rate", "got '1e-3' (str)"]),
+    "lr a bool": (lambda: peak_for(True, LINE, 9), TypeError, ["a learning rate", "got True (bool)"]),
+    "lr traced": (traced(lambda x: peak_for(x, LINE, 9)), TypeError, ["`peak_for` reads numbers on"]),
     "a result without lr": (
-        lambda: peak_for(LINE, types.SimpleNamespace(lr=NAN), total_steps=9),
+        lambda: peak_for(types.SimpleNamespace(lr=NAN), LINE, 9),
         ValueError,
         ["or a result that has found one", "got nan"],
     ),
     "a search that found nothing": (
-        lambda: peak_for(LINE, found(outcome="no_learning", warnings=["no_learning"]), total_steps=9),
+        lambda: peak_for(found(outcome="no_learning", warnings=["no_learning"]), LINE, 9),
         ValueError,
         ["has found a learning rate", "outcome=no_learning", "No learning rate lowered", "Cure no_learning."],
     ),
     "max_lr of a search that found nothing": (
-        lambda: peak_for(LINE, found(outcome="all_diverged"), total_steps=9, anchor="max_lr"),
+        lambda: peak_for(found(outcome="all_diverged"), LINE, 9, anchor="max_lr"),
         ValueError,
         ["anchor='max_lr'", "outcome=all_diverged", "Every learning rate diverged"],
     ),
     "max_lr of a number": (
-        lambda: peak_for(LINE, 0.1, total_steps=9, anchor="max_lr"),
+        lambda: peak_for(0.1, LINE, 9, anchor="max_lr"),
         TypeError,
-        ["`peak_for(result_or_lr, anchor='max_lr')`", "which have a window", "got 0.1 (float)", "not its lr"],
+        ["`peak_for(result_or_lr, anchor='max_lr')`", "which has a window", "got 0.1 (float)", "not its lr"],
     ),
     "another anchor": (
-        lambda: peak_for(LINE, 0.1, total_steps=9, anchor="min_lr"),
+        lambda: peak_for(0.1, LINE, 9, anchor="min_lr"),
         ValueError,
         ["`peak_for(anchor=...)` must be one of 'lr', 'max_lr'", "got 'min_lr'"],
     ),

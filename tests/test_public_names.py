@@ -45,12 +45,10 @@ NAMES = [
     "SweepProgress",
     "SweepResult",
     "Task",
-    "TunedPeak",
     "WarningName",
     "Window",
     "Zipped",
     "crossing",
-    "experimental",
     "find_lr",
     "find_warnings",
     "find_window",
@@ -68,11 +66,10 @@ NAMES = [
     "schedules",
     "steepest",
     "sweep",
-    "tune_peak",
     "zipped",
 ]
 
-MODULES = ("experimental", "range_rules", "schedules")
+MODULES = ("range_rules", "schedules")
 
 MOST_NAMES = 40
 """Public names at top level, modules not counted."""
@@ -220,7 +217,7 @@ def _integration(name):
 
 def test_rooms_are_attributes_before_anybody_imports_them():
     code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_lr, lrjax.explorer.explore, lrjax.cli.main; "
-    code += "lrjax.experimental.piecewise, lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
+    code += "lrjax.integrations.find_lr_for_step; print('demos' in dir(lrjax))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert (output.stdout, output.stderr) == ("True\n", "")
 
@@ -247,7 +244,7 @@ ARROWS = {
     "_engine": set(),
     "_sweeps": {"_engine", "schedules"},
     "_search": {"_curve", "_engine", "range_rules"},
-    "_plan": {"_curve", "_search", "schedules"},
+    "_plan": {"_curve", "schedules"},
     "plots": {"_search", "_sweeps", "schedules"},
     "demos": {"_engine"},
     "integrations": {"_engine", "_search", "schedules"},
@@ -278,18 +275,10 @@ KNOWN: dict[str, set[str]] = {
         "_sweeps._picture <-> _sweeps._result",
         "schedules._describe <-> schedules._picture",
     },
-    "arrows": {
-        "_plan -> _engine",
-        "_search -> _sweeps",
-        "experimental -> _engine",
-        "experimental -> _search",
-        "experimental -> schedules",
-    },
     "private_files": {
         "_plan._peak takes schedules._describe",
         "_plan._recommend takes schedules._describe",
         "_plan._recommend takes schedules._picture",
-        "_plan._tune takes schedules._describe",
         "cli._schedules_command takes schedules._picture",
         "cli._schedules_command takes schedules._spec",
         "explorer._code takes schedules._spec",
@@ -302,8 +291,6 @@ KNOWN: dict[str, set[str]] = {
     "private_imports": {
         "experiments/benchmark/defaults.py",
         "experiments/benchmark/frontier.py",
-        "experiments/benchmark/live.py",
-        "experiments/benchmark/peaks.py",
         "experiments/benchmark/searching.py",
         "experiments/data/hymenoptera.py",
         "experiments/data/tokens.py",
@@ -320,7 +307,6 @@ KNOWN: dict[str, set[str]] = {
         "paper_figures/shapes.py",
         "paper_figures/style.py",
         "tests/found.py",
-        "tests/fuzz_table.py",
         "tests/test_second_stage.py",
         "tests/test_bad_arguments.py",
         "tests/test_carried.py",
@@ -339,7 +325,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_memory.py",
         "tests/test_notebooks.py",
         "tests/test_optimizers.py",
-        "tests/test_piecewise.py",
         "tests/test_range_rules.py",
         "tests/test_schedule_command.py",
         "tests/test_schedule_durations.py",
@@ -358,7 +343,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
         "tests/test_tasks.py",
-        "tests/test_tune_peak.py",
     },
     "second_paths": {
         "lrjax.Task is lrjax.integrations.equinox.Task is lrjax.integrations.plain.Task",
@@ -381,7 +365,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "long_files": {
         "_checks.py",
-        "_curve/_window.py",
         "_engine/_lane_engine.py",
         "_engine/_runner.py",
         "_engine/_task.py",

@@ -88,7 +88,7 @@ def test_the_line_to_paste_is_the_optimizer_with_the_schedule_at_its_peak(schedu
     made = eval(line.removeprefix("optax.sgd(").removesuffix(")"), names)
     values = np.asarray([made(step) for step in range(200)])
     result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
-    assert values.max() == pytest.approx(lrjax.peak_for(made, result, total_steps=200), rel=0.02)
+    assert values.max() == pytest.approx(lrjax.peak_for(result, made, 200), rel=0.02)
 
 
 def test_a_dry_run_trains_nothing_and_json_is_for_machines(run, tmp_path):

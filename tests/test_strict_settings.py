@@ -12,7 +12,6 @@ import pytest
 from doors import budgeted, of_step, resumed, sampled
 
 import lrjax
-import lrjax.experimental
 import lrjax.integrations
 from lrjax import Chunked, schedules
 
@@ -139,24 +138,12 @@ def stepped_lr(task, executor):
     return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
 
 
-def tuned_peak(task, executor):
-    options = {"train_steps": 40, "horizon": 0.5, "peaks": [0.03, 0.1, 0.3], "executor": executor}
-    return [lrjax.tune_peak(task, optax.sgd, lrjax.schedules.cosine_decay, key=KEY, **options).peak]
-
-
-def piecewise_lr(task, executor):
-    options = {"lr": 0.1, "train_steps": 60, "executor": executor}
-    result = lrjax.experimental.piecewise(task, optax.sgd, key=KEY, **options)
-    return [window.lrs[window.chosen] for window in result.windows]
-
-
 def peak_of(schedule, total_steps):
-    return lrjax.peak_for(schedule, 0.1, total_steps=total_steps)
+    return lrjax.peak_for(0.1, schedule, total_steps)
 
 
 VERBS = (
     *(found_lr, sampled_losses, second_stage_lr, searched_lr, swept_losses, refound_lr, ranged_losses, stepped_lr),
-    *(tuned_peak, piecewise_lr),
 )
 
 

@@ -14,8 +14,8 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, schedules, zipped
-from lrjax._engine import Engine
-from lrjax._sweeps import _run, _store
+from lrjax._engine import Engine, _store
+from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 FEW, MANY = [0.01, 1e20, 0.3], [0.5, 0.3, 0.1, 0.01, 1e20]
@@ -62,11 +62,11 @@ def begin(directory: Path, count: int, *arguments: Any, **options: Any) -> None:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    save = _store.SweepStore.save
+    save = _store.Store.save
     monkeypatch.setattr(_run, "FIRST_STEPS", 1)
     monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
-    monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
+    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 @pytest.mark.parametrize("executor", ["map", pytest.param("loop", marks=pytest.mark.slow)])

@@ -27,8 +27,8 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax._engine import Engine, _folder
-from lrjax._sweeps import _run, _store
+from lrjax._engine import Engine, _folder, _store
+from lrjax._sweeps import _run
 
 pytestmark = pytest.mark.slow
 
@@ -114,11 +114,11 @@ def begin(folder: Path, evaluations: int, **options: Any) -> Path:
 @pytest.fixture
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is a call of its own with a checkpoint after it, written before the next one begins."""
-    save = _store.SweepStore.save
+    save = _store.Store.save
     monkeypatch.setattr(_run, "FIRST_STEPS", 1)
     monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
-    monkeypatch.setattr(_store.SweepStore, "save", lambda *args, wait=False: save(*args, wait=True))
+    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
 
     With `halt` a checkpoint stays half written.
     """
-    put, work = _folder.Folder._put, _store.SweepStore._work
+    put, work = _folder.Folder._put, _store.Store._work
 
     def put_and_tell(self: Any, draft: Path, path: Path) -> None:
         if halt and path.name.startswith("checkpoint-"):
@@ -271,7 +271,7 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
         os.write(1, b"step\n")
         sys.stdin.readline()
 
-    _folder.Folder._put, _store.SweepStore._work = put_and_tell, work_and_tell
+    _folder.Folder._put, _store.Store._work = put_and_tell, work_and_tell
     _store.Cadence.due = lambda cadence: True
     sweep(folder, num_steps=CHILD_STEPS * int(kills), stop=HALVING, progress=tell)
 
@@ -784,8 +784,8 @@ def on_a_full_disk(folder: str) -> dict[str, Any]:
     """Files may not grow beyond a limit: what is said then, and whether the same call then ends with the same bits."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     _store.Cadence.due = lambda cadence: True
-    save = _store.SweepStore.save
-    _store.SweepStore.save = lambda *args, wait=False: save(*args, wait=True)
+    save = _store.Store.save
+    _store.Store.save = lambda *args, wait=False: save(*args, wait=True)
     name = "metric" * 5000  # a line of the table is larger than a file of a checkpoint
     wide = arrays(eval_fn=lambda w, batch: {"loss": loss_fn(w, batch, None), name: 1.0})
     many = {"w": jnp.ones(3), "b": jnp.zeros(1000)}  # a file of a checkpoint is larger than the others

@@ -1,4 +1,4 @@
-"""What cannot be replayed: `tune_peak`, `experimental.piecewise` and searches from a checkpoint.
+"""What cannot be replayed: `tune_peak`, `piecewise` and searches from a checkpoint.
 
     LRJAX_DATA=... taskset -c 0 python -m experiments.benchmark.live     # minutes a task; goes on where it stopped
     python -m experiments.benchmark.live --print                         # the tables again
@@ -34,17 +34,18 @@ from experiments.blocks import markdown_table
 from experiments.paper.store import Store
 from experiments.speed import machine
 from lrjax import schedules as s
-from lrjax._curve import DRIFT
 
 from . import tasks  # noqa: F401  registers them
 from .families import FAMILIES, read_trained
 from .judging import CAP, mean_and_error
 from .methods import RULES, seeds_of
 from .peaks import Case, below_any, best_constant, case_of
+from .piecewise import piecewise
 from .problem import TASKS, Problem
 from .recording import read
 from .replay import RESULTS
 from .searching import search
+from .tuning import DRIFT, tune_peak
 
 KEYS = 2
 TUNED: dict[str, Callable[[Any, int], optax.Schedule]] = {
@@ -80,13 +81,13 @@ def tune(problem: Problem, case: Case) -> dict[str, Any]:
         for run in range(KEYS):
             around = method_1(case, run) * 10.0 ** (np.arange(-3, 6) / 3)
             try:
-                tuned = lrjax.tune_peak(
+                tuned = tune_peak(
                     problem.task,
                     problem.make_optimizer,
                     family,
+                    around.tolist(),
                     key=jax.random.key(1 + run),
                     train_steps=problem.steps,
-                    peaks=around.tolist(),
                 )
             except lrjax.LRNotFound:
                 chosen.append(float("nan"))
@@ -167,7 +168,7 @@ def run_piecewise(problem: Problem, case: Case) -> list[float]:
     """The score of every key's training."""
     told = []
     for run in range(KEYS):
-        result = lrjax.experimental.piecewise(
+        result = piecewise(
             problem.task,
             problem.make_optimizer,
             key=jax.random.key(1 + run),

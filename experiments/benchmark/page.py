@@ -201,7 +201,7 @@ class Benchmark:
         return self._live["refind"]
 
     def piecewise(self) -> str:
-        """`experimental.piecewise`."""
+        """Piecewise step sampling."""
         return self._live["piecewise"]
 
     @functools.cached_property

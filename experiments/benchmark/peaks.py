@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
+import lrjax
 from experiments.blocks import markdown_table
-from lrjax._plan import AREA_POWER, WARM_FACTOR, lr_of_max_lr_at, starts_low
 
 from .families import FAMILIES, OFFSETS, Trained, read_trained
 from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording, read
 from .replay import make_parser, write_report
-from .searching import search, two_stages
+from .searching import Search, search, two_stages
 
 POWERS = np.arange(0.0, 1.31, 0.05)
 WARMTHS = np.arange(0.0, 0.41, 0.02)
@@ -37,6 +38,7 @@ class Case(NamedTuple):
       recording: of the same task, for the finder.
       area: log10(1 / mean of the multipliers), shape (families,).
       low: 1 where the schedule starts low, shape (families,).
+      ours: decades from lr to peak, by `lrjax.peak_for`, shape (families,).
     """
 
     trained: Trained
@@ -44,6 +46,7 @@ class Case(NamedTuple):
     recording: Recording
     area: np.ndarray
     low: np.ndarray
+    ours: np.ndarray
 
     def regret(self, family: int, log10_peak: float) -> float:
         """At most 20; all of it for no peak."""
@@ -64,8 +67,9 @@ def case_of(trained: Trained, recording: Recording) -> Case:
     """Put together."""
     scores = points(trained).mean(-1)
     area = -np.log10(trained.multipliers.mean(1))
-    low = np.asarray([float(starts_low(m)) for m in trained.multipliers])
-    return Case(trained, scores, recording, area, low)
+    low = (trained.multipliers[:, 0] < 0.5).astype(float)
+    peaks = [lrjax.peak_for(1.0, jnp.asarray(m).__getitem__, len(m)) for m in trained.multipliers]
+    return Case(trained, scores, recording, area, low, np.log10(peaks))
 
 
 def best_constant(case: Case) -> float:
@@ -120,9 +124,11 @@ def left_out(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lost, chosen
 
 
-def ours(case: Case) -> np.ndarray:
-    """Decades from lr to peak, by `lrjax.peak_for`, shape (families,)."""
-    return AREA_POWER * case.area + np.log10(WARM_FACTOR) * case.low
+def by_max_lr(found: Search, steps: int) -> float:
+    """The learning rate for constant training that a search's max_lr stands for; nan if it has none."""
+    if found.window.outcome is not lrjax.Outcome.found:
+        return float("nan")
+    return lrjax.peak_for(found, lrjax.schedules.constant(1.0), steps, anchor="max_lr")
 
 
 def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
@@ -136,11 +142,8 @@ def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
             first, longer = search(case.recording, seeds), search(case.recording, seeds, horizon=100)
             one = RULES["method 1 (midpoint)"](first)
             two = two_stages(case.recording, seeds).lr
-            ends = [
-                lr_of_max_lr_at(float(found.window.max_lr), steps, case.trained.steps)
-                for found, steps in ((first, 20), (longer, 100))
-            ]
-            for f, shift in enumerate(ours(case)):
+            ends = [by_max_lr(found, case.trained.steps) for found in (first, longer)]
+            for f, shift in enumerate(case.ours):
                 places = (one, one * 10**shift, two, two * 10**shift, *(end * 10**shift for end in ends))
                 for name, lr in zip(names, places, strict=True):
                     table[name][t, f] += case.regret(f, float(np.log10(lr))) / CURVE_SEEDS
@@ -155,14 +158,14 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         values = surface(cases, anchor)
         refitted, chosen = left_out(values)
         constants[name] = {"power": float(chosen[..., 0].mean()), "warm": float(chosen[..., 1].mean())}
-        fixed = np.asarray([[case.regret(f, anchor(case) + s) for f, s in enumerate(ours(case))] for case in cases])
+        fixed = np.asarray([[case.regret(f, anchor(case) + s) for f, s in enumerate(case.ours)] for case in cases])
         known |= {f"{name}, as it is": values[0, 0], f"{name}, the rule": fixed, f"{name}, refitted": refitted}
     low, scores = cases[0].low.astype(bool), np.asarray([tuned(case) for case in cases])
     report: dict[str, Any] = {
         "families": list(FAMILIES),
         "starts_low": low.tolist(),
         "mean_area": [float(np.mean([case.area[f] for case in cases])) for f in range(len(FAMILIES))],
-        "multiplier": [float(10 ** ours(cases[0])[f]) for f in range(len(FAMILIES))],
+        "multiplier": [float(10 ** cases[0].ours[f]) for f in range(len(FAMILIES))],
         "best_shift": [
             float(
                 np.mean([case.trained.log10_peaks[np.argmax(case.scores[f])] - best_constant(case) for case in cases])

@@ -18,11 +18,11 @@ from ._rules import lowest_for as lowest_for
 from ._rules import lowest_loss as lowest_loss
 from ._rules import midpoint as midpoint
 from ._rules import steepest as steepest
+from ._smooth import CELL as CELL
 from ._warnings import LRWarning as LRWarning
 from ._warnings import WarningName as WarningName
 from ._warnings import find_warnings as find_warnings
 from ._warnings import is_lost_in_noise as is_lost_in_noise
-from ._window import CELL as CELL
 from ._window import Outcome as Outcome
 from ._window import Window as Window
 from ._window import find_window as find_window

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
+from .._checks import MAX_DECADES
 from ._loss_curve import LossCurve
 from ._rules import METHODS
 from ._warnings import WarningName
-from ._window import SPAN, Outcome, Window
+from ._window import Outcome, Window
 
 LOWEST, HIGHEST = -12.0, 3.0
 """Exponents beyond which the range is not extended."""
@@ -75,10 +76,10 @@ def extend(
         up = WarningName.edge_high in warnings or math.log10(float(window.max_lr)) > high - 0.5
     grown = []
     if down:
-        floor = max(LOWEST, start[0] - MAX_EXTENSION, low - 1.0, high - SPAN)
+        floor = max(LOWEST, start[0] - MAX_EXTENSION, low - 1.0, high - MAX_DECADES)
         grown += [low - 0.5 * k for k in (1, 2) if low - 0.5 * k >= floor - 1e-6]
     if up:
-        ceiling = min(HIGHEST, start[1] + MAX_EXTENSION, high + 1.0, min([low, *grown]) + SPAN)
+        ceiling = min(HIGHEST, start[1] + MAX_EXTENSION, high + 1.0, min([low, *grown]) + MAX_DECADES)
         grown += [high + 0.5 * k for k in (1, 2) if high + 0.5 * k <= ceiling + 1e-6]
     return sorted(grown)
 
@@ -98,7 +99,7 @@ def fill_window(tried: list[float], window: Window) -> list[float]:
         high = math.ceil(4 * (math.log10(float(window.max_lr)) + 0.5) - 1e-3)
     else:
         low, high = math.ceil(4 * min(tried)), math.floor(4 * max(tried))
-    lowest, highest = max(LOWEST, max(tried) - SPAN), min(HIGHEST, min(tried) + SPAN)
+    lowest, highest = max(LOWEST, max(tried) - MAX_DECADES), min(HIGHEST, min(tried) + MAX_DECADES)
     wanted = [0.25 * k for k in range(low, high + 1) if lowest <= 0.25 * k <= highest]
     return new_ones(wanted, tried)
 

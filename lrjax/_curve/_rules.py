@@ -1,5 +1,6 @@
 """Rules: functions of (curve, window) that choose one learning rate. A user's own function is a rule too."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,27 @@ from .._checks import check_count, check_number, check_type
 from .._settings import without_alarms
 from .._types import Array, Float
 from ._loss_curve import LossCurve
-from ._window import Window, crossing_below
+from ._smooth import crossing_below
+from ._window import Window
 
 Rule = Callable[[LossCurve, Window], Any]
+"""`rule(curve, window) -> lr`."""
 
 
-@without_alarms()
+def of_window(rule: Rule) -> Rule:
+    """Make a rule of a formula that reads the window alone: checked, and compiled once, whatever the curve's shape."""
+    compiled = jax.jit(functools.partial(rule, None))  # a curve has another shape after every round
+
+    @functools.wraps(rule)
+    @without_alarms()
+    def read(curve: LossCurve, window: Window) -> Float[Array, ""]:
+        check_window(rule.__name__, window)
+        return compiled(window)
+
+    return read
+
+
+@of_window
 def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 1, the default: the middle of min_lr and max_lr in log10.
 
@@ -36,11 +52,10 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.midpoint(curve, lrjax.find_window(curve)):.2g}")
       0.0089
     """
-    check_window("midpoint", window)
-    return _midpoint(window)
+    return 10.0 ** (0.5 * (jnp.log10(window.min_lr) + jnp.log10(window.max_lr)))
 
 
-@without_alarms()
+@of_window
 def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 2: where half of the reduction of the loss is reached, below max_lr.
 
@@ -61,11 +76,10 @@ def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.half_loss(curve, lrjax.find_window(curve)):.2g}")
       0.0054
     """
-    check_window("half_loss", window)
-    return _half_loss(window)
+    return _unless_narrow(window, 10.0 ** _crossing(window, 0.5))
 
 
-@without_alarms()
+@of_window
 def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 3: where the loss falls fastest per decade of lr, within the window.
 
@@ -86,11 +100,14 @@ def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.steepest(curve, lrjax.find_window(curve)):.2g}")
       0.0033
     """
-    check_window("steepest", window)
-    return _steepest(window)
+    slack = 1e-4  # for a cell that is the window's own end, after a round trip through 10**x
+    low, high = jnp.log10(window.min_lr) - slack, jnp.log10(window.max_lr) + slack
+    within = (window.log10_lr >= low) & (window.log10_lr <= high)
+    index = jnp.argmin(jnp.where(within & jnp.isfinite(window.slope), window.slope, jnp.inf))
+    return _unless_narrow(window, 10.0 ** window.log10_lr[index])
 
 
-@without_alarms()
+@of_window
 def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Wittmann's rule: the trial with the lowest loss, unsmoothed.
 
@@ -112,7 +129,6 @@ def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.lowest_loss(curve, lrjax.find_window(curve)):.2g}")
       0.1
     """
-    check_window("lowest_loss", window)
     return jnp.where(window.outcome_index == 0, window.best_lr, jnp.nan)
 
 
@@ -183,6 +199,10 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
     check_window("crossing", window)
     between = "between 0 (the minimum) and 1 (the plateau)"
     level = check_number("crossing(level)", level, rule=between, accept=lambda x: 0 < x < 1)
+    return _crossing(window, level)
+
+
+def _crossing(window: Window, level: float) -> Float[Array, ""]:
     bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
     cells, loss = jnp.asarray(window.log10_lr), jnp.asarray(window.loss)  # a file from x64 has them on the host
     return crossing_below(cells, loss, bottom, level)[0]
@@ -191,29 +211,6 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
 def check_window(where: str, window: object) -> None:
     """Raise unless a rule was given a window."""
     check_type(f"{where}(window)", window, Window, "a lrjax.Window, as lrjax.find_window returns it")
-
-
-# The maths, compiled on the window alone: a curve has another shape after every round.
-
-
-@jax.jit
-def _midpoint(window: Window) -> Float[Array, ""]:
-    return 10.0 ** (0.5 * (jnp.log10(window.min_lr) + jnp.log10(window.max_lr)))
-
-
-@jax.jit
-def _half_loss(window: Window) -> Float[Array, ""]:
-    return _unless_narrow(window, 10.0 ** crossing(window, 0.5))
-
-
-@jax.jit
-def _steepest(window: Window) -> Float[Array, ""]:
-    slack = 1e-4  # for a cell that is the window's own end, after a round trip through 10**x
-    within = (window.log10_lr >= jnp.log10(window.min_lr) - slack) & (
-        window.log10_lr <= jnp.log10(window.max_lr) + slack
-    )
-    index = jnp.argmin(jnp.where(within & jnp.isfinite(window.slope), window.slope, jnp.inf))
-    return _unless_narrow(window, 10.0 ** window.log10_lr[index])
 
 
 def _unless_narrow(window: Window, lr: Float[Array, ""]) -> Float[Array, ""]:

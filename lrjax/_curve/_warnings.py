@@ -82,8 +82,16 @@ class LRWarning:
         return f"{self.name}: {self.message} {self.remedy}"
 
 
-class Signs(NamedTuple):
-    """What the warnings are read from; concrete numbers or traced ones."""
+class CurveMeasures(NamedTuple):
+    """The shape of a curve, in numbers: what the warnings are read from.
+
+    Attributes:
+      first, last: normalised smoothed loss at both ends.
+      at_first_cell: whether the minimum is the first cell.
+      flat_decades: width of the part within 5 % of the minimum.
+      second_basin: lr of another basin, nan for none.
+      noise: robust standard deviation of a seed's losses on the plateau, as a share of the effect.
+    """
 
     first: Scalar
     last: Scalar
@@ -94,28 +102,18 @@ class Signs(NamedTuple):
 
 
 @jax.jit
-def read_signs(
+def measure(
     lrs: Float[Array, " trials"],
     losses: Float[Array, "seeds trials"],
     initial_loss: Float[Array, " seeds"],
     window: Window,
-) -> Signs:
-    """Measure the shape of a curve.
-
-    Args:
-      lrs, losses, initial_loss: the curve at one horizon.
-      window: its window.
-
-    Returns:
-      first, last: normalised smoothed loss at both ends; at_first_cell: whether the minimum is the first cell;
-      flat_decades: width of the part within 5 % of the minimum; second_basin: lr of another basin, nan for none;
-      noise: robust standard deviation of a seed's losses on the plateau, as a share of the effect.
-    """
+) -> CurveMeasures:
+    """Measure the shape of a curve at one horizon."""
     x, loss = window.log10_lr, window.loss
     inside = jnp.isfinite(loss)
     last = jnp.max(jnp.where(inside, jnp.arange(x.shape[0]), 0))
     bottom = jnp.argmin(jnp.where(inside, jnp.abs(x - jnp.log10(window.max_lr)), jnp.inf))
-    return Signs(
+    return CurveMeasures(
         first=loss[0],
         last=loss[last],
         at_first_cell=bottom == 0,
@@ -202,34 +200,34 @@ def find_warnings(
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=_REMEDIES[name]),)
-    signs = _signs_of(curve, window)
+    seen = _measures_of(curve, window)
     found = dict(_progress(curve, window, baseline_loss))
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
     if not window.narrow:
-        if not window.has_plateau or signs.first < 0.95:
+        if not window.has_plateau or seen.first < 0.95:
             found[WarningName.no_plateau] = (
-                f"At the lowest lr, {lowest:.1e}, the loss has already fallen by {1 - signs.first:.0%} of the effect."
+                f"At the lowest lr, {lowest:.1e}, the loss has already fallen by {1 - seen.first:.0%} of the effect."
             )
-        if signs.at_first_cell:
+        if seen.at_first_cell:
             found[WarningName.edge_low] = f"The lowest lr tried, {lowest:.1e}, is the best."
-        if signs.last < 0.25:
+        if seen.last < 0.25:
             found[WarningName.edge_high] = (
-                f"At the highest lr tried, {highest:.1e}, the loss is still within {max(signs.last, 0):.0%} of the "
+                f"At the highest lr tried, {highest:.1e}, the loss is still within {max(seen.last, 0):.0%} of the "
                 "effect of the best."
             )
-        if signs.flat_decades > 1.5:
+        if seen.flat_decades > 1.5:
             found[WarningName.flat_basin] = (
-                f"The loss is within 5 % of its best over {signs.flat_decades:.1f} decades of lr."
+                f"The loss is within 5 % of its best over {seen.flat_decades:.1f} decades of lr."
             )
-        if np.isfinite(signs.second_basin):
-            found[WarningName.multi_basin] = f"The curve has a second basin near lr {signs.second_basin:.1e}."
+        if np.isfinite(seen.second_basin):
+            found[WarningName.multi_basin] = f"The curve has a second basin near lr {seen.second_basin:.1e}."
     if window.narrow or float(window.decades) < 0.5:
         found[WarningName.narrow_window] = (
             f"The window is {float(window.decades):.2f} decades wide: between too slow and unstable there is little "
             "room."
         )
-    if signs.noise > 0.05:
-        found[WarningName.noisy] = f"On the plateau the losses scatter by {signs.noise:.0%} of the effect."
+    if seen.noise > 0.05:
+        found[WarningName.noisy] = f"On the plateau the losses scatter by {seen.noise:.0%} of the effect."
     found |= dict(_evaluation(curve, window, untouched_loss, stochastic))
     return tuple(
         LRWarning(name=name, message=found[name], remedy=_REMEDIES[name]) for name in WarningName if name in found
@@ -244,9 +242,9 @@ def _check_untouched(loss: object, curve: LossCurve) -> None:
         )
 
 
-def _signs_of(curve: LossCurve, window: Window) -> Signs:
+def _measures_of(curve: LossCurve, window: Window) -> CurveMeasures:
     trials = pad_trials(np.asarray(curve.lrs), np.asarray(curve.losses)[-1])
-    return Signs(*map(float, read_signs(*trials, curve.initial_loss, window)))
+    return CurveMeasures(*map(float, measure(*trials, curve.initial_loss, window)))
 
 
 @without_alarms()
@@ -259,7 +257,7 @@ def is_lost_in_noise(curve: LossCurve, window: Window) -> bool:
     if window.outcome is not Outcome.found:
         return False
     lowest = math.sqrt(2.0 * math.log(curve.num_trials))
-    return float(_signs_of(curve, window).noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
+    return float(_measures_of(curve, window).noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
 
 
 def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> list[tuple[WarningName, str]]:

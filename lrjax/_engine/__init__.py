@@ -9,6 +9,10 @@ from ._choice import Choice as Choice
 from ._choice import step_facts as step_facts
 from ._claim import check_directory as check_directory
 from ._data import to_arrays as to_arrays
+from ._description import describe_call as describe_call
+from ._description import fingerprint as fingerprint
+from ._description import read_executor as read_executor
+from ._description import without_addresses as without_addresses
 from ._devices import agree_on_least as agree_on_least
 from ._devices import lane_axis as lane_axis
 from ._devices import lane_mesh as lane_mesh
@@ -27,7 +31,6 @@ from ._fit import bytes_at as bytes_at
 from ._fit import lanes_that_fit as lanes_that_fit
 from ._fit import memory_model as memory_model
 from ._fit import resolve as resolve
-from ._folder import Folder as Folder
 from ._folder import Stored as Stored
 from ._lane_engine import Engine as Engine
 from ._lane_engine import SweepExecution as SweepExecution
@@ -60,7 +63,10 @@ from ._promotion import promote_weak as promote_weak
 from ._promotion import strengthen as strengthen
 from ._promotion import type_of as type_of
 from ._promotion import with_weak_types as with_weak_types
+from ._record import NUMBER as NUMBER
 from ._record import digest_of as digest_of
+from ._record import fits as fits
+from ._record import strict as strict
 from ._rounds import Round as Round
 from ._rounds import take as take
 from ._runner import Execution as Execution
@@ -76,6 +82,8 @@ from ._source import Block as Block
 from ._source import ReadAhead as ReadAhead
 from ._source import check_divides as check_divides
 from ._source import unread_note as unread_note
+from ._store import Cadence as Cadence
+from ._store import Store as Store
 from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task

@@ -1,5 +1,6 @@
 """Checksums of the batches that were read, so that those that are read again can be compared with them."""
 
+import itertools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from .._types import Batch
+from ._record import fits
 
 Sums = list[list[int] | None]
 """For every seed (one, where all share the batches) the CRC-32 of each leaf of all batches until a step; None where it
@@ -15,12 +17,7 @@ is not known. It does not depend on the blocks in which they are read."""
 
 
 def extend(sums: Sums, seeds: Sequence[Batch]) -> Sums:
-    """The checksums after some more steps.
-
-    Args:
-      sums: those before.
-      seeds: the steps' batches for each seed, arrays of the host with a leading step axis.
-    """
+    """The checksums after some more steps, whose batches on the host each seed has with a leading step axis."""
     return [
         None if known is None else [_add(leaf, one) for leaf, one in zip(jax.tree.leaves(batches), known, strict=True)]
         for known, batches in zip(sums, seeds, strict=True)
@@ -29,9 +26,7 @@ def extend(sums: Sums, seeds: Sequence[Batch]) -> Sums:
 
 def is_sums(value: Any) -> bool:
     """Whether a file's value can be checksums."""
-    return isinstance(value, list) and all(
-        part is None or (isinstance(part, list) and all(type(one) is int for one in part)) for part in value
-    )
+    return fits(value, [(None, [int])])
 
 
 class BatchLog:
@@ -43,15 +38,17 @@ class BatchLog:
     def remember(self, step: int, position: dict[str, Any] | None) -> None:
         """Take over what a file says of the batches before a step."""
         if position and "read" in position:
-            self._known[step] = _merge(position["read"], self._known.get(step, []))
+            self._known[step] = self.at(step, position)
 
     def at(self, step: int, position: dict[str, Any] | None) -> Sums:
         """The checksums at a step: those of a position, and what else is known."""
-        return _merge((position or {}).get("read", []), self._known.get(step, []))
+        given, known = (position or {}).get("read", []), self._known.get(step, [])
+        return [one if one is not None else other for one, other in itertools.zip_longest(given, known)]
 
     def agrees(self, step: int, position: dict[str, Any] | None) -> bool:
         """Whether a position of a file tells of the batches that were read here."""
-        return not _differ((position or {}).get("read", []), self._known.get(step, []))
+        pairs = zip((position or {}).get("read", []), self._known.get(step, []), strict=False)
+        return not any(one is not None and other is not None and one != other for one, other in pairs)
 
     def next_known(self, step: int, stop: int) -> int:
         """The first step after `step` of which something is known, at most `stop`."""
@@ -63,8 +60,7 @@ class BatchLog:
         Raises:
           ValueError: they differ.
         """
-        known = self._known.get(stop, [])
-        if _differ(sums, known):
+        if not self.agrees(stop, {"read": sums}):
             same = max((step for step in self._known if step <= start), default=0)
             where = "Task.from_batches(train_batches=...)" if by_epoch else "Task(batches_between=...)"
             seed = "np.random.default_rng(epoch)" if by_epoch else "jax.random.fold_in(key, step)"
@@ -73,24 +69,8 @@ class BatchLog:
                 f"{stop - 1} are others than the first time. Resuming, and lanes that do not run at once, need the "
                 f"same ones: restore the data, or draw their order from {seed}. For new data give a new directory."
             )
-        self._known[stop] = _merge(sums, known)
+        self.remember(stop, {"read": sums})
 
 
 def _add(leaf: Any, checksum: int) -> int:
     return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)
-
-
-def _merge(sums: Sums, others: Sums) -> Sums:
-    """For every seed what one of the two knows."""
-    count = max(len(sums), len(others))
-    pairs = zip(_padded(sums, count), _padded(others, count), strict=True)
-    return [one if one is not None else other for one, other in pairs]
-
-
-def _padded(sums: Sums, count: int) -> Sums:
-    return [*sums, *[None] * (count - len(sums))]
-
-
-def _differ(sums: Sums, others: Sums) -> bool:
-    pairs = zip(sums, others, strict=False)
-    return any(one is not None and other is not None and one != other for one, other in pairs)

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,7 @@ _LOCK = "lock"
 
 
 def check_directory(verb: str, directory: object) -> str:
-    """The argument, if it can be a folder's name.
-
-    Raises:
-      TypeError, ValueError: it cannot.
-    """
+    """The argument, if it can be a folder's name; raises `TypeError` or `ValueError`."""
     path = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path:
         raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
@@ -54,11 +51,7 @@ def usable(where: str) -> Iterator[None]:
 
 
 def refuse_strangers(where: str, folder: Path) -> None:
-    """Raise if a folder holds anything without saying for what call.
-
-    Raises:
-      ValueError: it does.
-    """
+    """Raise `ValueError` if a folder holds anything without saying for what call."""
     names = sorted(os.listdir(folder))
     if CALL in names:
         return
@@ -71,12 +64,7 @@ def refuse_strangers(where: str, folder: Path) -> None:
 
 
 def take_lock(where: str, folder: Path, kind: str) -> Any:
-    """The open file that keeps others out until it is closed.
-
-    Raises:
-      BlockingIOError: another process works there.
-      ValueError: what is there in its place is no file.
-    """
+    """The open file that keeps others out until it is closed; raises `BlockingIOError` if they are in."""
     path = folder / _LOCK
     if os.path.lexists(path) and not is_regular(path):
         raise ValueError(
@@ -98,25 +86,11 @@ def take_lock(where: str, folder: Path, kind: str) -> Any:
 
 
 def read_call(
-    where: str,
-    folder: Path,
-    mark: Mark,
-    call: dict[str, Any],
-    difference: Callable[[dict, dict], str],
-    grows: Sequence[str] = (),
+    where: str, folder: Path, mark: Mark, call: dict[str, Any], grows: Sequence[str]
 ) -> tuple[Mark, dict[str, Any]] | None:
-    """The mark and the content of call.json, or None if there is none.
+    """The mark and the content of call.json, or None if there is none; raises `ValueError` if it is not of this call.
 
-    Args:
-      where: for messages.
-      folder: ours.
-      mark: of the call that is made.
-      call: what is asked.
-      difference: says how two calls differ.
-      grows: the parts of a call that may change.
-
-    Raises:
-      ValueError: another call began there, or the file is damaged.
+    The parts of a call that `grows` names may differ: the caller looks at them.
     """
     path = folder / CALL
     if not os.path.lexists(path):
@@ -124,7 +98,7 @@ def read_call(
     try:
         there, content = read_head(path)
     except (OSError, Damaged) as error:
-        raise ValueError(_damaged(where, path, words_of(error))) from None
+        raise _damaged(where, folder, words_of(error)) from None
     asked = content.get("asked")
     if there.kind != mark.kind or content.get("version") != VERSION:
         raise ValueError(
@@ -132,12 +106,21 @@ def read_call(
             f"{mark.kind} of format {VERSION}. Give another directory."
         )
     if not isinstance(asked, dict) or digest_of(asked) != there.call:
-        raise ValueError(_damaged(where, path, "it does not say what was asked"))
-    same = digest_of({**call, **{name: asked.get(name) for name in grows}}) == there.call
-    changed = difference(asked, call) or ("" if same else "something in the call changed")
+        raise _damaged(where, folder, "it does not say what was asked")
+    changed = difference(asked, call, grows)
     if changed:
         raise another(where, mark.kind, changed)
     return there, content
+
+
+def difference(there: dict[str, Any], now: dict[str, Any], grows: Sequence[str]) -> str:
+    """The first way in which two calls differ, in words, but for what may grow; empty if they do not."""
+    for name in (*now, *(there.keys() - now.keys())):
+        if name not in grows and there.get(name) != now.get(name):
+            if re.fullmatch(r"#[0-9a-f]{8}", str(there.get(name))):
+                return f"{name} changed"
+            return f"{name}: {there.get(name)} there, {now.get(name)} now"
+    return ""
 
 
 def another(where: str, kind: str, changed: str) -> ValueError:
@@ -150,8 +133,8 @@ def words_of(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _damaged(where: str, path: Path, why: str) -> str:
-    return (
-        f"{where} holds a damaged {path.parent.name}/{path.name} ({why}), so what was asked there is not known. "
-        "Restore that file, or give another directory."
+def _damaged(where: str, folder: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{where} holds a damaged {folder.name}/{CALL} ({why}), so what was asked there is not known. Restore that "
+        "file, or give another directory."
     )

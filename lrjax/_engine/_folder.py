@@ -7,9 +7,8 @@
         checkpoint-000007, ...   arrays
 
 Whose a file is, its content says: every first line, and every line of the table, holds the digest of the call (of the
-first one, where later ones had more settings). A new
-file has a number that none had before, so that nothing is overwritten, and only a file that says that it is of this
-call is removed.
+first one, where later ones had more settings). A new file has a number that none had before, so that nothing is
+overwritten, and only a file that says that it is of this call is removed.
 """
 
 import contextlib
@@ -51,63 +50,51 @@ class Stored(NamedTuple):
 
 
 class Folder:
-    """The folder of one call.
-
-    Args:
-      verb: the function whose argument `directory` is, for messages.
-      kind: "sweep" or "search".
-      directory: of the user; ours is made in it.
-    """
+    """The folder of one call; `verb` has the argument `directory`, `kind` is "sweep" or "search"."""
 
     def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str]):
         self.directory = os.path.abspath(directory)
         self.path = Path(self.directory) / f"lrjax-{kind}"
         self.mark, self.number, self.notes = Mark(kind, ""), 0, list[str]()
         self._where = f"`{verb}(directory={self.directory!r})`"
+        self._asked: dict[str, Any] = {}
         self._lock: Any = None
         self._table: Path | None = None
 
-    def open(
-        self, call: dict[str, Any], difference: Callable[[dict, dict], str], grows: Sequence[str] = ()
-    ) -> dict[str, Any] | None:
+    def open(self, call: dict[str, Any], grows: Sequence[str] = ()) -> dict[str, Any]:
         """Make the folder or take it over; nobody else can until `close`.
 
         Args:
           call: what is asked, as strict JSON.
-          difference: says how a call that began there differs from this one; empty if it does not.
           grows: the parts of the call that may change; the caller looks at them.
 
         Returns:
-          The content of call.json, or None for a new folder.
+          What `write_call` wrote; nothing in a new folder.
 
         Raises:
           ValueError: the folder is not of this call, or something in it is not; the message names what.
           OSError: it cannot be written, or another process works there.
         """
         mine = self.mark._replace(call=digest_of(call))
-        asked = (self._where, self.path, mine, call, difference, grows)
+        asked = (self._where, self.path, mine, call, grows)
         try:
             with usable(self._where):
                 self.path.mkdir(parents=True, exist_ok=True)
                 refuse_strangers(self._where, self.path)
                 read_call(*asked)  # before a file is made there
                 self._lock = take_lock(self._where, self.path, self.mark.kind)
-            self.mark, begun = read_call(*asked) or (mine, None)
+            self.mark, begun = read_call(*asked) or (mine, {})
+            self._asked = begun.get("asked", call)
             self._look_around()
-            whole = begun is not None and "table" in begun
-            if begun is None:
-                self._write_call({"asked": call})
-            self._open_table(made=whole)
-            if not whole:  # a process that is killed before this leaves a new folder
-                self.write_call({"asked": call if begun is None else begun["asked"]})
+            if not begun:
+                self._write_call({})
+            self._open_table(made="table" in begun)
+            if "table" not in begun:  # a process that is killed before this leaves a new folder
+                self.write_call({})
             return begun
         except BaseException:
             self.close()
             raise
-
-    def join(self, mark: Mark, number: int) -> None:
-        """Take part in a folder that another process has opened."""
-        self.mark, self.number = Mark(*mark), number
 
     def another(self, changed: str) -> ValueError:
         """What to raise where the folder turns out to be of another call."""
@@ -119,29 +106,20 @@ class Folder:
             self._lock.close()
             self._lock = None
 
-    def write_call(self, content: dict[str, Any]) -> None:
-        """Write what was asked, and what was decided on the way.
-
-        Raises:
-          OSError: it cannot be written.
-        """
-        self._write_call({**content, "table": True})
+    def write_call(self, decided: dict[str, Any]) -> None:
+        """Write what was decided on the way, beside what was asked."""
+        self._write_call({**decided, "table": True})
 
     # The table.
 
-    def lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self) -> list[dict[str, Any]]:
         """Every undamaged line of this call."""
-        for path in self._named("table"):
-            yield from self._lines(path)
+        return [line for path in self._named("table") for line in self._lines(path)]
 
     def append(self, lines: Sequence[dict[str, Any]]) -> None:
-        """Add lines to the table; they are on the disk when this returns.
-
-        Raises:
-          OSError: they could not be written, or the table is gone.
-        """
+        """Add lines to the table; they are on the disk when this returns."""
         assert self._table is not None
-        with self.writing():
+        with self._writing():
             append_lines(self._table, self.mark, lines)
 
     # Arrays.
@@ -151,32 +129,23 @@ class Folder:
         self.number += 1
         return f"{what}-{self.number:06d}"
 
-    def save(self, name: str, meta: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
-        """Write arrays.
-
-        Args:
-          name: a new one; several processes add "-p" and their number.
-          meta: strict JSON that `files` gives back.
-          arrays: of the host.
-
-        Raises:
-          OSError: they cannot be written.
-        """
-        with self.writing():
+    def write_arrays(self, name: str, meta: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
+        """Write arrays of the host under a new name; several processes add "-p" and their number."""
+        with self._writing():
             draft = self.path / re.sub(r"^[a-z]+", "draft", name)
             write_new(draft, self.mark, meta, arrays)
             self._put(draft, self.path / name)
+
+    def read_arrays(self, name: str, like: Sequence[Any]) -> list[np.ndarray] | None:
+        """Arrays, or None if they are damaged."""
+        return read_arrays(self.path / name, self.mark, like)
 
     def files(self, what: str) -> list[Stored]:
         """The files of arrays of this call, the newest first; of those of several processes the first one's."""
         found = [(path, self._meta(path)) for path in self._named(what) if not re.search(r"-p[1-9]", path.name)]
         return [Stored(_number(path), meta) for path, meta in reversed(found) if meta is not None]
 
-    def load(self, name: str, like: Sequence[Any]) -> list[np.ndarray] | None:
-        """Arrays, or None if they are damaged; see `read_arrays`."""
-        return read_arrays(self.path / name, self.mark, like)
-
-    def remove(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
+    def drop(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
         """Remove the files of arrays of a kind that `which` takes."""
         for path in self._named(what):
             if (meta := self._meta(path)) is not None and which(Stored(_number(path), meta)):
@@ -184,15 +153,22 @@ class Folder:
                     path.unlink()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
         """Say what to do where writing fails."""
         try:
             yield
         except OSError as error:
+            advice = (
+                "What was measured until now is kept there. Make room or mend the folder, and start the same call "
+                "again: it goes on from the last good checkpoint."
+            )
+            if self._table is not None and not self._table.exists():
+                advice = (
+                    "It was removed meanwhile, and what was measured with it. Restore it and start the same call again "
+                    "to resume, or start it in another directory."
+                )
             raise type(error)(
-                f"The {self.mark.kind} could not write to {self.path}: {words_of(error)}. What was measured "
-                "until now is kept there. Make room or mend the folder, and start the same call again: it goes on from "
-                "the last good checkpoint."
+                f"The {self.mark.kind} could not write to {self.path}: {words_of(error)}. {advice}"
             ) from error
 
     # Taking over.
@@ -223,43 +199,38 @@ class Folder:
                 "there is not known. Restore it, move the folder away, or give another directory."
             )
         for path in paths:
-            if any(True for _ in self._lines(path)):
+            if self._lines(path):
                 self._table = path
             else:
                 self.notes.append(f"{path.name} is damaged: it was left out.")
         if self._table is None:
-            self._new_table()
-            return
-        cut_torn_line(self._table)
-
-    def _new_table(self) -> None:
-        name = self.new_name("table")
-        self.save(f"{name}.jsonl", {}, ())
-        self._table = self.path / f"{name}.jsonl"
+            name = f"{self.new_name('table')}.jsonl"
+            self.write_arrays(name, {}, ())
+            self._table = self.path / name
+        else:
+            cut_torn_line(self._table)
 
     def _write_call(self, content: dict[str, Any]) -> None:
         path = self.path / CALL
-        with self.writing():
+        with self._writing():
             if os.path.lexists(path) and self._meta(path) is None:
                 raise FileExistsError(f"{CALL} was changed meanwhile")
             draft = self.path / self.new_name("draft")
-            write_new(draft, self.mark, {"version": VERSION, **content})
+            write_new(draft, self.mark, {"version": VERSION, "asked": self._asked, **content})
             self._put(draft, path)
 
-    def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _lines(self, path: Path) -> list[dict[str, Any]]:
         """The undamaged lines of a table, its first line too."""
-        if not is_regular(path):
-            return
         try:
-            lines = read_lines(path)
+            lines = read_lines(path) if is_regular(path) else []
         except OSError as error:
             raise type(error)(
                 f"{self._where} holds {self.path.name}/{path.name}, which cannot be read: {words_of(error)}. Make it "
                 "readable, or give another directory."
             ) from error
-        for mark, value in lines:
+        for mark, _ in lines:
             self._check_mark(path, mark)
-            yield value
+        return [value for _, value in lines]
 
     def _check_mark(self, path: Path, mark: Mark) -> None:
         if mark != self.mark:

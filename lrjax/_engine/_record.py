@@ -38,8 +38,32 @@ class Mark(NamedTuple):
 
 
 def digest_of(call: dict[str, Any]) -> str:
-    """Of the description of a call: equal calls have equal ones."""
+    """Equal descriptions have equal digests."""
     return hashlib.sha256(json.dumps(call, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def fits(value: Any, form: Any) -> bool:
+    """Whether JSON has a form: a type, a tuple of forms to choose from, [form of all items] or {name: form}."""
+    if isinstance(form, tuple):
+        return any(fits(value, one) for one in form)
+    if isinstance(form, list):
+        return isinstance(value, list) and all(fits(item, form[0]) for item in value)
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(name in value and fits(value[name], one) for name, one in form.items())
+    return type(value) is form if isinstance(form, type) else value == form
+
+
+NUMBER = (float, "nan", "inf", "-inf")
+"""The form of a number that may not be finite, as `strict` writes it."""
+
+
+def strict(values: Any) -> Any:
+    """An array as JSON, with words for numbers that are not finite."""
+    if isinstance(values, list):
+        return [strict(value) for value in values]
+    if isinstance(values, float):
+        return values if np.isfinite(values) else repr(values)
+    return strict(values.tolist()) if hasattr(values, "tolist") else values
 
 
 def encode_line(mark: Mark, value: dict[str, Any]) -> bytes:
@@ -49,11 +73,7 @@ def encode_line(mark: Mark, value: dict[str, Any]) -> bytes:
 
 
 def decode_line(line: bytes) -> tuple[Mark, dict[str, Any]]:
-    """The mark and the value of a line.
-
-    Raises:
-      Damaged: its checksum is wrong, or it is no line of ours.
-    """
+    """The mark and the value of a line; raises `Damaged`."""
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
         raise Damaged("its checksum is wrong")
@@ -61,10 +81,9 @@ def decode_line(line: bytes) -> tuple[Mark, dict[str, Any]]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise Damaged("it is no JSON of lrjax") from None
-    kind, call = (value.get("lrjax"), value.get("call")) if isinstance(value, dict) else (None, None)
-    if not isinstance(kind, str) or not isinstance(call, str):
+    if not fits(value, {"lrjax": str, "call": str}):
         raise Damaged("it does not say what it is")
-    return Mark(kind, call), value
+    return Mark(value["lrjax"], value["call"]), value
 
 
 def is_regular(path: Path) -> bool:
@@ -72,30 +91,22 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(os.lstat(path).st_mode)
 
 
-def _open(path: Path, flags: int = os.O_RDONLY) -> Any:
+def _open(path: Path, *, to_append: bool = False) -> Any:
     if not is_regular(path):
         raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
+    flags = os.O_WRONLY | os.O_APPEND if to_append else os.O_RDONLY
     handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    return os.fdopen(handle, "rb" if flags == os.O_RDONLY else "ab", buffering=-1 if flags == os.O_RDONLY else 0)
+    return os.fdopen(handle, "ab", buffering=0) if to_append else os.fdopen(handle, "rb")
 
 
 def read_head(path: Path) -> tuple[Mark, dict[str, Any]]:
-    """The first line of a file.
-
-    Raises:
-      OSError: it cannot be read.
-      Damaged: the line is.
-    """
+    """The first line of a file; raises `OSError` or `Damaged`."""
     with _open(path) as file:
         return decode_line(file.readline())
 
 
 def read_lines(path: Path) -> list[tuple[Mark, dict[str, Any]]]:
-    """Every undamaged line of a file that is appended to; a torn last one is none.
-
-    Raises:
-      OSError: it cannot be read.
-    """
+    """Every undamaged line of a file that is appended to; a torn last one is none."""
     with _open(path) as file:
         lines = file.read().split(b"\n")[:-1]
     found = []
@@ -106,13 +117,9 @@ def read_lines(path: Path) -> list[tuple[Mark, dict[str, Any]]]:
 
 
 def append_lines(path: Path, mark: Mark, lines: Sequence[dict[str, Any]]) -> None:
-    """Add lines to a file, down to the disk.
-
-    Raises:
-      OSError: it is gone, or cannot be written.
-    """
+    """Add lines to a file that is there, down to the disk."""
     data = b"".join(encode_line(mark, line) for line in lines)
-    with _open(path, os.O_WRONLY | os.O_APPEND) as file:
+    with _open(path, to_append=True) as file:
         written = 0
         while written < len(data):
             written += file.write(data[written:])
@@ -129,11 +136,7 @@ def cut_torn_line(path: Path) -> None:
 
 
 def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
-    """Write a file that is not there yet, down to the disk.
-
-    Raises:
-      OSError: it is there, or cannot be written; then nothing of it is left.
-    """
+    """Write a file that is not there yet, down to the disk; where that fails nothing of it is left."""
     parts = [_bytes_of(array) for array in arrays]
     if arrays:
         described = zip(arrays, parts, strict=True)
@@ -154,13 +157,7 @@ def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np
 
 
 def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray] | None:
-    """The arrays of a file; None if they are damaged, or not of these shapes and dtypes.
-
-    Args:
-      path: the file.
-      mark: whose it must be.
-      like: what has their shapes and dtypes; typed PRNG keys stand for their numbers.
-    """
+    """The arrays of a file of this mark; None if they are damaged, or not of these shapes and dtypes."""
     try:
         with _open(path) as file:
             found, value = decode_line(file.readline())
@@ -183,7 +180,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 
 def _plain(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of an array on the host."""
+    """Shape and dtype of an array on the host; a typed PRNG key is stored as its numbers."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
     return leaf.shape, leaf.dtype

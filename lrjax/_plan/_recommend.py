@@ -6,11 +6,10 @@ from typing import Any
 
 from .._checks import on_host
 from .._html import block, preformatted, sentence
-from .._search import LRResult
 from .._types import Schedule, StepCount
 from ..schedules import one_cycle, warmup_cosine
 from ..schedules._describe import known_steps
-from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, trial_steps_of
+from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, search_of, trial_steps_of
 
 WARMUP = 10
 """One part in so many of the training is warmup, before a cosine."""
@@ -28,7 +27,7 @@ class Recommendation:
       peak: its highest lr, rounded to three digits.
       code: the Python expression that makes it.
       reason: why this schedule and this peak, in sentences.
-      total_steps: optimizer updates of the training that it is for.
+      train_steps: optimizer updates of the training that it is for.
       anchor: what the peak was computed from, "lr" or "max_lr"; see `lrjax.peak_for`.
     """
 
@@ -36,7 +35,7 @@ class Recommendation:
     peak: float
     code: str
     reason: str
-    total_steps: int
+    train_steps: int
     anchor: str
 
     def summary(self) -> str:
@@ -47,37 +46,29 @@ class Recommendation:
         from ..schedules._picture import plot_schedules
 
         said = preformatted(self.code) + sentence(self.reason)
-        return block(said, lambda: plot_schedules(self.schedule, self.total_steps), self.code)
+        return block(said, lambda: plot_schedules(self.schedule, self.train_steps), self.code)
 
     def __repr__(self) -> str:
         return f"Recommendation({self.code}, anchor={self.anchor})"
 
 
 @on_host
-def recommend(result: Any, total_steps: StepCount) -> Recommendation:
+def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
     """The schedule that we would use.
 
     - If the search warned of anything, or there is only a number, so that no doubts are known: 1cycle.
     - If nothing warned: 10 % of warmup, then half a cosine to 0.
 
     The peak is that of `lrjax.peak_for`: by the window's upper end if its trials had 100 updates or more, else by the
-    learning rate.
-
-    The evidence (docs/benchmark.md, 13 schedules at 8 peaks on 17 small tasks, 300 to 2,000 updates long): which of the
-    usual schedules it is matters less than the peak. Each at its best peak, 1cycle and warmup, stable, decay lay 0.4
-    points below the best of all, warmup with cosine 0.5, constant 0.8, cosine and linear 0.9 to 1.0. With the peak from
-    a search of 100 updates warmup with cosine lost 1.8, 1cycle 1.9, linear 1.8, constant 2.2; with that from 20 updates
-    2.6, 2.8, 2.2 and 2.4. Only decays to 1 % or below on most of the way (exponential, cyclic exponential) were clearly
-    worse. A peak three times too high cost 1cycle 4.5 points, warmup with cosine 4.7, cosine 5.2, constant 5.9. That
-    the warnings tell for which task which schedule is better was not tested.
+    learning rate. Which of the usual schedules it is matters less than the peak (docs/benchmark.md); that the warnings
+    tell for which task which schedule is better was not tested.
 
     With `optax.sgd`, 1cycle usually lowers the momentum while the learning rate is high:
-    `lrjax.schedules.scheduled` with `lrjax.schedules.one_cycle_momentum(total_steps)`. The benchmark did not.
+    `lrjax.schedules.scheduled` with `lrjax.schedules.one_cycle_momentum(train_steps)`.
 
     Args:
-      result: of `lrjax.find_lr`; or something else with an `lr`, or a learning rate, for constant
-        training.
-      total_steps: optimizer updates of the training, warmup included, >= 1.
+      result_or_lr: a learning rate for constant training, > 0; or a result whose `lr` that is.
+      train_steps: optimizer updates of the training, warmup included, >= 1.
 
     Returns:
       The recommendation: `schedule`, `peak`, `code`, `reason`, `summary()`.
@@ -92,9 +83,9 @@ def recommend(result: Any, total_steps: StepCount) -> Recommendation:
       'lrjax.schedules.one_cycle(0.0202, total_steps=2000)'
       >>> optimizer = optax.adamw(recommendation.schedule)
     """
-    total = known_steps("recommend(total_steps)", total_steps)
-    lr = lr_of("recommend(result)", result)
-    names = _doubts(result)
+    total = known_steps("recommend(train_steps)", train_steps)
+    lr = lr_of("recommend(result_or_lr)", result_or_lr)
+    names = _doubts(result_or_lr)
     if names is not None and not names:
         make = functools.partial(warmup_cosine, warmup_steps=total // WARMUP, total_steps=total)
         why = "Warmup and cosine, because no warning was given."
@@ -102,21 +93,21 @@ def recommend(result: Any, total_steps: StepCount) -> Recommendation:
         make = functools.partial(one_cycle, total_steps=total)
         doubts = f"the search warned of {', '.join(names)}" if names else "what doubts there are is not known"
         why = f"1cycle, which too high a peak harms least of those that warm up, because {doubts}."
-    factor = area_factor(multipliers("recommend(total_steps)", make(1.0), total))
+    factor = area_factor(multipliers("recommend(train_steps)", make(1.0), total))
     anchor, how = "lr", f"The peak is {factor:.3g} times the learning rate, by the area under the schedule."
-    if isinstance(result, LRResult):
-        if (steps := trial_steps_of(result)) < LONG_TRIAL:
+    if (search := search_of(result_or_lr)) is not None:
+        if (steps := trial_steps_of(search)) < LONG_TRIAL:
             how += f" A search of {LONG_TRIAL} updates instead of {steps} would tell it better."
         else:
-            anchor, lr = "max_lr", lr_of_max_lr(result, total)
-            how = _by_max_lr(result, factor * lr, total)
+            anchor, lr = "max_lr", lr_of_max_lr(search, total)
+            how = _by_max_lr(search, factor * lr, total)
     peak = float(f"{factor * lr:.3g}")
     return Recommendation(
         schedule=make(peak),
         peak=peak,
         code=code_of(make, peak),
         reason=f"{why} {how}",
-        total_steps=total,
+        train_steps=total,
         anchor=anchor,
     )
 
@@ -128,17 +119,21 @@ def code_of(make: functools.partial[Schedule], peak: float) -> str:
 
 
 def _doubts(result: Any) -> list[str] | None:
-    """The names of the warnings; None if the result has none to read."""
+    """The names of the warnings, those of a search inside it too; None if the result has none to read."""
     warnings = getattr(result, "warnings", None)
-    return [str(warning.name) for warning in warnings] if isinstance(warnings, tuple) else None
+    if not isinstance(warnings, tuple):
+        return None
+    inside = getattr(getattr(result, "finder", None), "warnings", ())
+    names = [*(str(warning.name) for warning in (*warnings, *inside)), *map(str, getattr(result, "doubts", ()))]
+    return list(dict.fromkeys(names))
 
 
-def _by_max_lr(stage: LRResult, peak: float, total: int) -> str:
-    max_lr, steps = float(stage.window.max_lr), trial_steps_of(stage)
+def _by_max_lr(search: Any, peak: float, total: int) -> str:
+    max_lr, steps = float(search.window.max_lr), trial_steps_of(search)
     text = f"The peak is {peak / max_lr:.2g} times max_lr, which is {max_lr:.2g} after {steps} updates."
     if total <= max(LONGEST, FAR * steps):
         return text
     return (
         f"{text} That factor was not measured for trainings {total / steps:.0f} times as long as a trial: search again "
-        f"with num_steps={-(-total // FAR)}, or use lrjax.tune_peak."
+        f"with num_steps={-(-total // FAR)}."
     )

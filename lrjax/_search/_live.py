@@ -4,14 +4,10 @@ import dataclasses
 import os
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
-from .._checks import describe, name_of
 from .._curve import LossCurve, LRWarning, WarningName
 from .._engine import (
     NO_GRADIENT,
@@ -23,16 +19,16 @@ from .._engine import (
     all_the_same,
     check_checkpoint,
     count_seeds,
+    fingerprint,
     why_unmoved,
 )
 from .._types import Float, Key, OptimizerFactory
-from .._version import __version__
 from ._lane_trainer import LaneTrainer
 from ._reporter import Reporter
 from ._sample import sample_round
-from ._search_digest import describe_search, difference
+from ._search_digest import describe_search
 from ._search_setup import make_setup
-from ._search_store import Remembered, SearchStore
+from ._search_store import RememberedRounds
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Context, Request, Strategy, curve_of_losses
@@ -69,8 +65,8 @@ class LiveTrainer:
         self._start = start
         self._runners: dict[Any, TrialRunner] = {}
         self._lanes: LaneTrainer | None = None
-        self._store: SearchStore | None = None
-        self._carried: LaneTrainer | Remembered | None = None
+        self._store: RememberedRounds | None = None
+        self._carried: LaneTrainer | RememberedRounds | None = None
         self._last: TrialRunner | LaneTrainer | None = None
         self._request: Request | None = None
 
@@ -104,32 +100,10 @@ class LiveTrainer:
 
     def fingerprint(self) -> dict[str, Any]:
         """What another run must share to give the same numbers."""
-        last, key = self._last, self.key
+        last = self._last
         assert last is not None
         made = last.setup if isinstance(last, LaneTrainer) else last.experiment
-        data = jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-        device, params = jax.local_devices()[0], jax.tree.leaves(made.seeds[0].params)
-        found = {
-            "lrjax": __version__,
-            "jax": jax.__version__,
-            "jaxlib": jaxlib.__version__,
-            "optax": optax.__version__,
-            "numpy": np.__version__,
-            "backend": device.platform,
-            "device": device.device_kind,
-            "devices": last.execution.devices,
-            "executor": last.execution.used,
-            "optimizer": name_of(made.spec.make_optimizer),
-            "loss_fn": name_of(made.spec.loss_fn),
-            "trained_parameters": sum(leaf.size for leaf in params),
-            "parameter_shapes": [describe(leaf) for leaf in params],
-            "num_seeds": len(made.seeds),
-            "key": np.asarray(data).ravel().tolist(),
-        }
-        if isinstance(last, TrialRunner):
-            batches = jax.tree.leaves(last.experiment.seeds[0].batches)
-            found |= {"batch_shapes": [describe(leaf[0]) for leaf in batches], "num_steps": last.num_steps}
-        return found
+        return fingerprint(made.spec, made.seeds, self.key, last.executor)
 
     @property
     def lanes(self) -> LaneTrainer:
@@ -207,23 +181,22 @@ class LiveTrainer:
         initial = trainer.initial_loss(seeds, request.num_steps)
         return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)
 
-    def carried_for(self, request: Request) -> LaneTrainer | Remembered:
+    def carried_for(self, request: Request) -> LaneTrainer | RememberedRounds:
         """Programs whose lanes are carried from stage to stage, with their folder."""
         self.reporter.stage("preparing")
         seeds = max((one for one, _ in request.programs), default=request.num_seeds or 1)
         setup = make_setup("find_lr", self.task, self.make_optimizer, seeds, key=self.key, **self._run)
         self.context = dataclasses.replace(self.context, stochastic=setup.stochastic)
-        executor = None
+        shapes = request.programs or ((seeds, len(request.log10_lrs)),)
+        longest = request.longest or self.context.train_steps or request.num_steps
+        self._lanes = self._last = LaneTrainer(setup, shapes, longest, self.reporter)
         if self.directory is not None:
             course = getattr(self.strategy, "_course", None)
             if course is None:
                 raise ValueError("`find_lr(directory=...)` is for lrjax.Budget. Leave it out with another strategy.")
-            self._store = SearchStore(self.directory, describe_search(setup, course(self.context)), difference)
-            executor = self._store.executor
-        shapes = request.programs or ((seeds, len(request.log10_lrs)),)
-        longest = request.longest or self.context.train_steps or request.num_steps
-        self._lanes = self._last = LaneTrainer(setup, shapes, longest, self.reporter, executor=executor)
-        self._carried = self._lanes if self._store is None else Remembered(self._lanes, self._store)
+            call = describe_search(setup, course(self.context))
+            self._store = RememberedRounds(self._lanes, "find_lr", self.directory, call)
+        self._carried = self._store or self._lanes
         return self._carried
 
     def _why_unmoved(self, stage: Stage) -> Any:

@@ -16,14 +16,12 @@ _RULES = {
 }
 
 
-def reason_for(
-    choice: Choice, stages: tuple[Stage, ...], context: Context, doubts: tuple[WarningName, ...], first_lr: float
-) -> tuple[str, ...]:
+def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, first_lr: float) -> tuple[str, ...]:
     """Why step sampling chose what it chose, and what it tried; `first_lr` is what the first of two stages gave."""
     if context.start is not None:
         return _from_checkpoint(choice, stages[-1], context)
     first, *second = stages
-    lines = _of_second(choice, stages, context, doubts, first_lr) if second else _of_first(choice, first)
+    lines = _of_second(choice, stages, context, first_lr) if second else _of_first(choice, first)
     skipped = () if context.train_steps is None else unjudged(first, context.baseline_loss)
     if skipped:
         lines = (*lines, f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
@@ -57,11 +55,9 @@ def _of_first(choice: Choice, stage: Stage) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _of_second(
-    choice: Choice, stages: tuple[Stage, ...], context: Context, doubts: tuple[WarningName, ...], first_lr: float
-) -> tuple[str, ...]:
+def _of_second(choice: Choice, stages: tuple[Stage, ...], context: Context, first_lr: float) -> tuple[str, ...]:
     first, second = stages[0], stages[-1]
-    why = f"The first stage, {first.num_steps} updates, is in doubt ({', '.join(doubts)})"
+    why = f"The first stage, {first.num_steps} updates, is in doubt ({', '.join(choice.doubts)})"
     why += f" and gave {first_lr:.2e}" if math.isfinite(first_lr) else ""
     steps, count = second.num_steps, len(second.log10_lrs)
     if not math.isfinite(choice.lr):

@@ -1,197 +1,159 @@
-"""What a search keeps in its folder: a line with the losses of every stop, and the lanes that the last one left."""
+"""What a search keeps in its folder: a line for every round that was trained, and the lanes that the last one left."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._engine import BatchSource, Chunked, Executor, Folder, Lane, check_directory, unread_note
+from .._engine import (
+    NUMBER,
+    BatchSource,
+    Lane,
+    Store,
+    check_directory,
+    fits,
+    read_executor,
+    strict,
+    unread_note,
+)
 from .._types import Float
 from ._lane_trainer import LaneTrainer
-from ._track import Carried, Pair
+from ._track import Carried
+
+_NUMBERS = (NUMBER, [(NUMBER, [(NUMBER, [NUMBER])])])
+_ROUND = {"round": int, "request": {"num_steps": int}, "answer": dict, "executor": str}
 
 
-class SearchStore:
-    """The folder of one search.
+class RememberedRounds:
+    """A trainer that answers from a folder what was trained before, and writes down the rest; see `Trainer`.
+
+    The rounds must be asked for in the same order. The first that differs is trained, with all that come after it.
 
     Args:
+      trainer: what trains; its lanes run as those in the folder did.
+      verb: the function whose argument `directory` is.
       directory: made if there is none.
       call: what is asked, as strict JSON.
-      difference: says how a call that began there differs from this one; empty if it does not.
 
     Raises:
       TypeError, ValueError: it is no folder, or holds another search; the message names the difference.
       OSError: it cannot be written, or another process is searching there.
     """
 
-    def __init__(
-        self, directory: str | os.PathLike[str], call: dict[str, Any], difference: Callable[[dict, dict], str]
-    ):
-        self._folder = Folder("find_lr", "search", check_directory("find_lr", directory))
-        self._folder.open(call, difference)
-        self.stops = self._read_stops()
+    def __init__(self, trainer: LaneTrainer, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):
+        self._trainer, self._asked, self._restored = trainer, 0, False
+        self._store = Store(verb, "search", check_directory(verb, directory))
+        self._store.open(call)
+        self._rounds = self._read_rounds()
+        self._initial: dict[tuple[int, int], Float[np.ndarray, " seeds"]] = {}
+        if self._rounds:
+            trainer.executor = read_executor(self._rounds[-1]["executor"]) or trainer.executor
 
     @property
     def directory(self) -> str:
         """The user's."""
-        return self._folder.directory
-
-    def take_notes(self) -> list[str]:
-        """What was damaged, as far as it was not taken before."""
-        notes, self._folder.notes = self._folder.notes, []
-        return notes
-
-    @property
-    def executor(self) -> Executor | None:
-        """How the lanes ran that are there; None if there are none."""
-        if not self.stops:
-            return None
-        name = self.stops[-1]["executor"]
-        return Chunked(name) if isinstance(name, int) else name
-
-    def save(self, stop: dict[str, Any], carried: Carried) -> None:
-        """Add a stop, and the lanes that it left.
-
-        Args:
-          stop: as `Remembered` makes it.
-          carried: all lanes at its number of steps.
-
-        Raises:
-          OSError: it cannot be written; what was there before still is.
-        """
-        wanted = {(seed, x) for seed in range(stop["num_seeds"]) for x in stop["exponents"]}
-        lanes = {pair: lane for pair, lane in carried.lanes.items() if pair in wanted}
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *lanes.values())
-        meta = {"num_steps": stop["num_steps"], "pairs": list(lanes)}
-        self._folder.save(self._folder.new_name("lanes"), meta, jax.tree.leaves(stacked))
-        self._folder.append([{"stop": len(self.stops), **stop}])
-        self.stops.append(stop)
-        self._folder.remove("lanes", lambda stored: stored.meta.get("num_steps") != stop["num_steps"])
-
-    def lanes(self, like: Lane) -> Carried:
-        """The lanes at the last stop's number of steps; those whose file is damaged or gone are missing.
-
-        Args:
-          like: the shapes of a lane, with the axes (1, 1, ...).
-        """
-        last, lanes = self.stops[-1], {}
-        shapes, treedef = jax.tree.flatten(like)
-        for number, meta in self._folder.files("lanes"):
-            if meta.get("num_steps") != last["num_steps"] or not _is_pairs(meta.get("pairs")):
-                continue
-            pairs: list[Pair] = [(seed, x) for seed, x in meta["pairs"]]
-            stacked = [jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype) for leaf in shapes]
-            leaves = self._folder.load(f"lanes-{number:06d}", stacked)
-            if leaves is None:
-                self._folder.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
-                continue
-            lanes |= {pair: treedef.unflatten([leaf[row] for leaf in leaves]) for row, pair in enumerate(pairs)}
-        return Carried(last["num_steps"], last["position"], lanes)
+        return self._store.directory
 
     def close(self) -> None:
         """Let others search there."""
-        self._folder.close()
-
-    def _read_stops(self) -> list[dict[str, Any]]:
-        """Every stop before the first that is missing or damaged."""
-        found = {line["stop"]: line for line in self._folder.lines() if _is_stop(line)}
-        stops = []
-        while len(stops) in found:
-            stops.append(found[len(stops)])
-        return stops
-
-
-class Remembered:
-    """A trainer that answers from a folder what was trained before, and writes down the rest; see `Trainer`."""
-
-    def __init__(self, trainer: LaneTrainer, store: SearchStore):
-        self._trainer, self._store = trainer, store
-        self._asked, self._restored = 0, False
-        self._initial: dict[tuple[int, int], Float[np.ndarray, " seeds"]] = {}
+        self._store.close()
 
     def train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> Float[np.ndarray, "seeds trials"]:
-        """The losses there, or those of new training.
-
-        Raises:
-          ValueError: the batches are others than those that the lanes there were trained on.
-        """
-        stops, asked = self._store.stops, [list(exponents), num_seeds, num_steps]
-        if self._asked == 0:
-            self._trainer.note(*self._store.take_notes())
-            self._read_again()
-        there = stops[self._asked] if self._asked < len(stops) else None
-        if there is not None and [there["exponents"], there["num_seeds"], there["num_steps"]] == asked:
-            stop = there
-        else:
-            del stops[self._asked :]
-            stop = self._train(exponents, num_seeds, num_steps)
-        self._asked += 1
-        self._initial[num_seeds, num_steps] = np.asarray(stop["initial_loss"])
-        return np.asarray([[float(loss) for loss in losses] for losses in stop["losses"]])
+        """The losses there, or those of new training; raises `ValueError` if the batches are others than then."""
+        request = {"exponents": list(exponents), "num_seeds": num_seeds, "num_steps": num_steps}
+        answer = self.recall(request, {"losses": (num_seeds, len(exponents)), "initial_loss": (num_seeds,)})
+        if answer is None:
+            self._restore(num_seeds, len(exponents))
+            losses = self._trainer.train(exponents, num_seeds, num_steps)
+            answer = {"losses": losses, "initial_loss": self._trainer.initial_loss(num_seeds, num_steps)}
+            wanted = {(seed, x) for seed in range(num_seeds) for x in exponents}
+            lanes = {pair: lane for pair, lane in self._trainer.carried.lanes.items() if pair in wanted}
+            self.keep(request, answer, self._trainer.carried._replace(lanes=lanes))
+        self._initial[num_seeds, num_steps] = np.asarray(answer["initial_loss"], np.float64)
+        return np.asarray(answer["losses"], np.float64)
 
     def initial_loss(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
         """Those that were measured with the losses."""
         return self._initial[num_seeds, num_steps]
 
-    def _train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> dict[str, Any]:
-        if not self._restored and self._store.stops:
-            track = self._trainer.track(num_seeds, len(exponents))
-            shapes = track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype))
-            self._trainer.carried = self._store.lanes(shapes)
-            self._trainer.note(*self._store.take_notes())
-        self._restored = True
-        losses = self._trainer.train(exponents, num_seeds, num_steps)
-        executor = self._trainer.executor
-        stop = {
-            "exponents": list(exponents),
-            "num_seeds": num_seeds,
-            "num_steps": num_steps,
-            "losses": [[float(loss) if np.isfinite(loss) else repr(float(loss)) for loss in row] for row in losses],
-            "initial_loss": np.asarray(self._trainer.initial_loss(num_seeds, num_steps), np.float64).tolist(),
-            "position": self._trainer.carried.position,
-            "executor": executor.size if isinstance(executor, Chunked) else executor,
+    def recall(self, request: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray] | None:
+        """The answer to the next request, arrays of these shapes; None if it is to be trained."""
+        self._take_notes()
+        there = self._rounds[self._asked] if self._asked < len(self._rounds) else None
+        if there is not None and there["request"] == request and self._read_again(there):
+            answer = {name: np.asarray(values, np.float64) for name, values in there["answer"].items()}
+            if {name: values.shape for name, values in answer.items()} == dict(shapes):
+                self._asked += 1
+                return answer
+        del self._rounds[self._asked :]
+        return None
+
+    def keep(self, request: dict[str, Any], answer: dict[str, np.ndarray], carried: Carried | None = None) -> None:
+        """Write down the answer to a request, and the lanes that it left; raises `OSError`."""
+        found = {
+            "request": request,
+            "answer": {name: strict(np.asarray(values, np.float64)) for name, values in answer.items()},
+            "position": None if carried is None else carried.position,
+            "executor": str(self._trainer.executor),
         }
-        self._store.save(stop, self._trainer.carried)
-        return stop
+        number = len(self._rounds)
+        if carried is not None:
+            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *carried.lanes.values())
+            meta = {"num_steps": carried.step, "pairs": list(carried.lanes)}
+            self._store.save("lanes", meta, stacked, wait=True)
+        self._store.append([{"round": number, **found}])
+        self._rounds.append(found)
+        self._asked += 1
+        if carried is not None:
+            self._store.drop("lanes", lambda stored: stored.meta.get("num_steps") != carried.step)
 
-    def _read_again(self) -> None:
-        """Compare the batches with those that the stops there were trained on."""
-        setup, stops = self._trainer.setup, self._store.stops
-        if not stops:
-            return
-        longest = max(stop["num_steps"] for stop in stops)
-        source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], longest, self._trainer.log)
-        good = [source.accepts(stop["position"], stop["num_steps"]) for stop in stops]
-        del stops[(*good, False).index(False) :]
-        for stop in stops:
-            self._trainer.log.remember(stop["num_steps"], stop["position"])
-        until = source.read_again(longest)
-        if until < longest:
-            self._trainer.note(unread_note(until, longest))
+    def _restore(self, num_seeds: int, num_lanes: int) -> None:
+        """Give the trainer the lanes that the last round left; those whose file is damaged or gone are missing."""
+        if not self._restored and self._rounds:
+            track = self._trainer.track(num_seeds, num_lanes)
+            self._trainer.carried = self._lanes(track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype)))
+            self._take_notes()
+        self._restored = True
 
+    def _lanes(self, like: Lane) -> Carried:
+        last, lanes = self._rounds[-1], {}
+        num_steps = last["request"]["num_steps"]
+        for number, meta in self._store.find("lanes", num_steps=num_steps):
+            pairs: Any = meta.get("pairs")
+            if not fits(pairs, [list]) or any([*map(type, pair)] != [int, float] for pair in pairs):
+                continue
+            shapes = [jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype) for leaf in jax.tree.leaves(like)]
+            stacked = self._store.load("lanes", number, jax.tree.structure(like).unflatten(shapes))
+            if stacked is None:
+                self._store.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
+                continue
+            for row, (seed, x) in enumerate(pairs):
+                lanes[seed, x] = jax.tree.map(lambda leaf, r=row: leaf[r], stacked)
+        return Carried(num_steps, last["position"], lanes)
 
-def _is_stop(line: dict[str, Any]) -> bool:
-    """Whether a line is one that `SearchStore.save` writes."""
-    try:
-        numbers = [line[name] for name in ("stop", "num_seeds", "num_steps")]
-        lanes, executor = [len(line["exponents"])] * line["num_seeds"], line["executor"]
-        return (
-            all(type(number) is int and number >= 0 for number in numbers)
-            and all(type(x) is float for x in line["exponents"])
-            and [len(row) for row in line["losses"]] == lanes
-            and all(isinstance(float(loss), float) for row in line["losses"] for loss in row)
-            and all(type(loss) is float for loss in line["initial_loss"])
-            and len(line["initial_loss"]) == line["num_seeds"]
-            and (executor in ("map", "vmap", "loop") or (type(executor) is int and executor > 0))
-        )
-    except (KeyError, TypeError, ValueError):
-        return False
+    def _read_rounds(self) -> list[dict[str, Any]]:
+        """Every round before the first that is missing or damaged."""
+        lines = [line for line in self._store.lines() if fits(line, _ROUND) and read_executor(line["executor"])]
+        found = {line["round"]: line for line in lines}
+        rounds = []
+        while len(rounds) in found:
+            rounds.append(found[len(rounds)])
+        return rounds
 
+    def _read_again(self, there: dict[str, Any]) -> bool:
+        """Compare the batches with those that a round was trained on; False if its file does not say which."""
+        setup, position, step = self._trainer.setup, there.get("position"), there["request"]["num_steps"]
+        source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], step, self._trainer.log)
+        if not source.accepts(position, step):
+            return False
+        self._trainer.log.remember(step, position)
+        until = source.read_again(step)
+        if until < step:
+            self._trainer.note(unread_note(until, step))
+        return True
 
-def _is_pairs(value: Any) -> bool:
-    """Whether a file's value can be the pairs of its lanes."""
-    return isinstance(value, list) and all(
-        isinstance(pair, list) and [type(one) for one in pair] == [int, float] for pair in value
-    )
+    def _take_notes(self) -> None:
+        self._trainer.note(*self._store.notes)
+        self._store.notes = []

@@ -168,9 +168,11 @@ class StepSampling:
             drift={int(curve.horizons[-1]): self._pick(rule, curve) for curve in curves},
             warnings=self._kept(warnings, stages, outcome, context),
         )
-        first = float("nan") if len(stages) == 1 else self._pick(self.rule or midpoint, stages[0].curve)
-        reason = reason_for(choice, stages, context, self._doubts(stages[0], context), first)
-        return dataclasses.replace(choice, reason=reason)
+        first = float("nan")
+        if len(stages) > 1:
+            first = self._pick(self.rule or midpoint, stages[0].curve)
+            choice = dataclasses.replace(choice, doubts=self._doubts(stages[0], context))
+        return dataclasses.replace(choice, reason=reason_for(choice, stages, context, first))
 
     def _range(self) -> tuple[float, float]:
         low, high = (1e-7 if self.min_lr is None else self.min_lr), (10.0 if self.max_lr is None else self.max_lr)

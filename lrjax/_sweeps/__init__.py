@@ -1,7 +1,6 @@
 """Grids of settings, each trained to its end."""
 
 from ._grid import Zipped as Zipped
-from ._grid import make_grid as make_grid
 from ._grid import zipped as zipped
 from ._picture import plot_sweep as plot_sweep
 from ._plan_sweep import SweepPlan as SweepPlan
@@ -12,7 +11,5 @@ from ._result import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep
-from ._sweep_digest import describe_call as describe_call
-from ._sweep_digest import difference as difference
 from ._sweep_progress import Evaluation as Evaluation
 from ._sweep_progress import SweepProgress as SweepProgress

@@ -25,18 +25,6 @@ class Wave(NamedTuple):
     width: int
 
 
-class Given(NamedTuple):
-    """What the same call with fewer settings has measured; it is not trained again.
-
-    Attributes:
-      trials: which ones.
-      events: the lines of their evaluations.
-    """
-
-    trials: Bool[np.ndarray, " trials"]
-    events: list[dict[str, Any]]
-
-
 class Timetable(NamedTuple):
     """When lanes are evaluated and cut.
 
@@ -69,23 +57,14 @@ def make_timetable(num_steps: int, eval_every: int | Sequence[int], stop: Stop |
 class Ledger:
     """Metrics of every trial, seed and evaluation; nan where there is none.
 
-    Args:
-      grid: the trials.
-      num_seeds: seeds.
-      timetable: the evaluations.
-      stop: who is stopped.
+    Attributes:
       lanes_per_wave: for each family, how many lanes of a seed fit.
-      given: what is known from the start.
+      given: the trials that need no training, since a sweep of fewer trials has measured them.
+      positions: step -> where the reader of the batches is after it.
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        num_seeds: int,
-        timetable: Timetable,
-        stop: Stop | None,
-        lanes_per_wave: Sequence[int],
-        given: Given,
+        self, grid: Grid, num_seeds: int, timetable: Timetable, stop: Stop | None, lanes_per_wave: Sequence[int] = ()
     ):
         self.grid, self.timetable, self.stop = grid, timetable, stop
         self.lanes_per_wave = tuple(lanes_per_wave)
@@ -94,9 +73,7 @@ class Ledger:
         self.diverged_at = np.full(self.shape[:2], -1)
         self.measured = np.zeros(self.shape, bool)
         self.positions: dict[int, Any] = {}
-        self.given = given.trials
-        for event in given.events:
-            self.record(event)
+        self.given = np.zeros(grid.num_trials, bool)
 
     def record(self, event: dict[str, Any]) -> None:
         """Take over the line of an evaluation."""
@@ -107,8 +84,22 @@ class Ledger:
             self.measured[index, seed, place] = True
             self.diverged_at[index, seed] = event["diverged_at"][seed]
             for name, values in event["metrics"].items():
-                table = self.metrics.setdefault(name, np.full(self.shape, np.nan))
-                table[index, seed, place] = [float(value) for value in values[seed]]
+                self._metric(name)[index, seed, place] = [float(value) for value in values[seed]]
+
+    def give(self, other: "Ledger", trials: Bool[np.ndarray, " trials"]) -> None:
+        """Take over all that another one has of some trials."""
+        self.given |= trials
+        self.positions = other.positions | self.positions
+        self.measured[trials], self.diverged_at[trials] = other.measured[trials], other.diverged_at[trials]
+        for name, values in other.metrics.items():
+            self._metric(name)[trials] = values[trials]
+
+    def done(self) -> Bool[np.ndarray, " trials"]:
+        """The trials of which every seed was measured to the end, or until it was stopped."""
+        count = self.measured.sum(axis=2)
+        without_gap = np.cumprod(self.measured, axis=2).sum(axis=2) == count
+        stopped = (self.diverged_at >= 0) & (count > 0) & (self.stop is not None)
+        return (without_gap & ((count == self.shape[2]) | stopped)).all(axis=1)
 
     def alive(self, family: int) -> Bool[np.ndarray, "seeds family"]:
         """Which lanes of a family have not diverged."""
@@ -139,6 +130,9 @@ class Ledger:
                 width = bucket(min(size, len(members)), first_width, engine.unit)
                 waves.append(Wave(index, members[start : start + size], width))
         return waves
+
+    def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:
+        return self.metrics.setdefault(name, np.full(self.shape, np.nan))
 
 
 def _even(count: int, most: int) -> int:

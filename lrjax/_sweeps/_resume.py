@@ -1,26 +1,31 @@
-"""Where a sweep goes on: what its folder holds, replayed in order, and the last good checkpoint."""
+"""Where a sweep resumes: what its folder holds, replayed in order, and the last lanes that are good."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._engine import Lane, Stored, unread_note
+from .._engine import NUMBER, Lane, Stored, fits, unread_note
 from .._types import Int
 from ._ledger import Ledger, Wave
 from ._sweep_setup import Setup
+from ._waiting import Waiting
 
 Place = tuple[int, int, int]
 """(segment, wave, step)."""
 
+Events = dict[Place, dict[str, Any]]
+
 
 class Start(NamedTuple):
-    """Where to go on.
+    """Where to resume.
 
     Attributes:
       segment, wave: which wave; a segment beyond the last means that nothing is left to do.
       step: updates that its lanes have done.
       ledger: what was measured before.
+      waiting: the lanes of other waves that will be needed.
       meta: of the checkpoint that the lanes are loaded from; None for the wave's own beginning.
       state: those lanes.
     """
@@ -29,115 +34,184 @@ class Start(NamedTuple):
     wave: int
     step: int
     ledger: Ledger
+    waiting: Waiting
     meta: dict[str, Any] | None = None
     state: Lane | None = None
 
 
 def find_start(setup: Setup) -> Start:
-    """Take over what the folder holds.
-
-    Raises:
-      ValueError: the batches are others than those that were trained on.
-    """
-    ledger, store = setup.new_ledger(), setup.store
+    """Take over what the folder holds; raises `ValueError` if it was trained on other batches."""
+    store = setup.store
     if store is None:
-        return Start(0, 0, 0, ledger)
-    events: dict[Place, dict[str, Any]] = {}
-    table = [line for line in store.read_table() if line.get("plan") == setup.plan]
-    names = metric_names(setup) if table else set()
-    for event in table:  # what was measured twice is the same; the last one counts
-        if is_event(setup, names, event, setup.grid.num_trials):
-            events[event["segment"], event["wave"], event["step"]] = event
+        return Start(0, 0, 0, setup.new_ledger(), {})
     _note(setup, *store.notes)
-    if setup.source.log is not None:
-        for event in events.values():
-            setup.source.log.remember(event["step"], event["position"])
-    frontier = _replay(setup, ledger, events, None)
-    if frontier is None:
+    events = read_events(setup, {setup.plan: np.arange(setup.grid.num_trials)})[setup.plan]
+    ledger, begun, last = _replay(setup, events)
+    if last is None:
         _read_again(setup, max(ledger.positions))
-        return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger)
-    waiting = {wave for one in store.find("waiting", setup.plan) if (wave := wave_of(one.meta)) is not None}
-    for checkpoint in store.find("checkpoint", setup.plan):
-        start = _from_checkpoint(setup, events, frontier, checkpoint, waiting)
+        return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger, {})
+    waiting = _WaitingFiles(setup, store.find("waiting", plan=setup.plan))
+    for stored in store.find("checkpoint", plan=setup.plan):
+        start = _from_checkpoint(setup, events, stored, begun, last, waiting)
         if start is not None:
             return start
-    return _from_wave(setup, events, frontier, waiting)
+    return _from_wave(setup, events, begun, waiting)
 
 
 def _from_checkpoint(
-    setup: Setup,
-    events: dict[Place, dict[str, Any]],
-    frontier: Place,
-    checkpoint: Stored,
-    waiting: set[tuple[int, int]],
+    setup: Setup, events: Events, stored: Stored, begun: list[tuple[int, int]], last: int, waiting: "_WaitingFiles"
 ) -> Start | None:
     """Start at a checkpoint, if it and all that was measured before it are good."""
-    meta = checkpoint.meta
-    if wave_of(meta) is None or not _is_checkpoint(setup, meta):
+    meta = stored.meta
+    if not fits(meta, {"segment": int, "wave": int, "step": int, "since": int, "rows": [[int]]}):
         return None
     place: Place = (meta["segment"], meta["wave"], meta["step"])
-    if place[:2] > frontier[:2] or (place[:2] == frontier[:2] and meta["since"] > frontier[2]):
+    if place[:2] not in begun or (place[:2] == begun[-1] and meta["since"] > last):
         return None
-    ledger = setup.new_ledger()
-    _replay(setup, ledger, events, place)
-    waves = ledger.waves(place[0], setup.engine)
-    if place[1] >= len(waves) or _missing(setup, ledger, place[0], place[1], waiting, with_own=False):
+    first, end = setup.timetable.span(place[0])
+    if not first <= meta["since"] <= place[2] <= end or not setup.source.accepts(meta.get("position"), place[2]):
         return None
-    wave = waves[place[1]]
-    if not is_rows(setup, wave, meta.get("rows")):
+    ledger, _, _ = _replay(setup, events, place)
+    held = waiting.load(_needed(setup, ledger, *place[:2], from_checkpoint=True), ledger)
+    if held is None:
         return None
-    assert setup.store is not None
-    state = setup.store.load("checkpoint", checkpoint.number, lanes_like(setup, wave, np.asarray(meta["rows"])))
-    if state is None:
-        _note(setup, f"Checkpoint {checkpoint.number} is damaged: it was left out.")
+    lanes = _load(setup, "checkpoint", stored, ledger.waves(place[0], setup.engine)[place[1]])
+    if lanes is None:
+        _note(setup, f"Checkpoint {stored.number} is damaged: it was left out.")
         return None
     _read_again(setup, place[2])
     if setup.source.log is not None and not setup.source.log.agrees(place[2], meta["position"]):
-        _note(setup, f"Checkpoint {checkpoint.number} was trained on other batches: it was left out.")
+        _note(setup, f"Checkpoint {stored.number} was trained on other batches: it was left out.")
         return None
     setup.execution.resumed_at = place[2]
-    return Start(*place, ledger, meta, state)
+    return Start(*place, ledger, held, meta, lanes[1])
 
 
-def _from_wave(
-    setup: Setup, events: dict[Place, dict[str, Any]], frontier: Place, waiting: set[tuple[int, int]]
-) -> Start:
-    """Start at the beginning of the first wave that is not complete, or of an earlier one whose lanes are lost."""
-    segment, wave, _ = frontier
-    while True:
-        ledger = setup.new_ledger()
-        begin = setup.timetable.span(segment)[0]
-        _replay(setup, ledger, events, (segment, wave, begin))
-        missing = _missing(setup, ledger, segment, wave, waiting, with_own=True)
-        if not missing:
-            break
-        segment, wave = min(missing)
-    if (segment, wave) != frontier[:2]:
-        _note(setup, "Lanes that the folder should hold are damaged or gone: they were trained again.")
-    _read_again(setup, begin)
-    if (segment, wave) != (0, 0):
-        setup.execution.resumed_at = begin
-    return Start(segment, wave, begin, ledger)
+def _from_wave(setup: Setup, events: Events, begun: list[tuple[int, int]], waiting: "_WaitingFiles") -> Start:
+    """Start at the beginning of the last wave whose lanes are there; the first one needs none."""
+    for segment, wave in reversed(begun):
+        step = setup.timetable.span(segment)[0]
+        ledger, _, _ = _replay(setup, events, (segment, wave, step))
+        held = waiting.load(_needed(setup, ledger, segment, wave, from_checkpoint=False), ledger)
+        if held is None:
+            _note(setup, "Lanes that the folder should hold are damaged or gone: they were trained again.")
+            continue
+        _read_again(setup, step)
+        if (segment, wave) != (0, 0):
+            setup.execution.resumed_at = step
+        return Start(segment, wave, step, ledger, held)
+    raise AssertionError("the first wave needs no lanes")
 
 
-def _missing(
-    setup: Setup, ledger: Ledger, segment: int, wave: int, waiting: set[tuple[int, int]], *, with_own: bool
-) -> list[tuple[int, int]]:
-    """The waves whose waiting lanes are needed to go on from a wave, and are not there.
-
-    Args:
-      setup: the sweep.
-      ledger: with all that was measured before the wave.
-      segment, wave: which one.
-      waiting: (segment, wave) of what is there.
-      with_own: whether the wave itself begins with lanes that waited.
-    """
+def _needed(setup: Setup, ledger: Ledger, segment: int, wave: int, *, from_checkpoint: bool) -> list[tuple[int, int]]:
+    """The (segment, wave) of all lanes that must be waiting to resume in a wave."""
     waves, needed = len(ledger.waves(segment, setup.engine)), []
-    if segment > 0 and (with_own or wave + 1 < waves):
+    if segment > 0 and (wave + 1 < waves or not from_checkpoint):
         needed += [(segment - 1, number) for number in range(len(ledger.waves(segment - 1, setup.engine)))]
     if segment + 1 < len(setup.timetable.rungs) and waves > 1:
         needed += [(segment, number) for number in range(wave)]
-    return [place for place in needed if place not in waiting]
+    return needed
+
+
+class _WaitingFiles:
+    """The waiting lanes in the folder; those that were loaded are kept."""
+
+    def __init__(self, setup: Setup, files: list[Stored]):
+        self._setup, self._files, self._loaded = setup, files, Waiting()
+
+    def load(self, places: list[tuple[int, int]], ledger: Ledger) -> Waiting | None:
+        """Those of some waves, or None if one is damaged or gone."""
+        for segment, number in places:
+            for stored in self._files:
+                if (stored.meta.get("segment"), stored.meta.get("wave")) != (segment, number):
+                    continue
+                wave = ledger.waves(segment, self._setup.engine)[number]
+                if (segment, number) not in self._loaded and (lanes := _load(self._setup, "waiting", stored, wave)):
+                    self._loaded[segment, number] = lanes
+        return {place: self._loaded[place] for place in places} if self._loaded.keys() >= set(places) else None
+
+
+def _load(setup: Setup, what: str, stored: Stored, wave: Wave) -> tuple[Int[np.ndarray, "seeds rows"], Lane] | None:
+    """Which trials a file's rows hold, and the lanes; None if they are damaged or not of this wave."""
+    family = setup.grid.families[wave.family]
+    rows: Any = stored.meta.get("rows")
+    if not fits(rows, [[int]]) or len({len(row) for row in rows}) != 1:
+        return None
+    rows = np.asarray(rows)
+    if len(rows) != setup.num_seeds or not rows.size or rows.min() < -1 or rows.max() >= len(family.trials):
+        return None
+    like = setup.engine.lane_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], family.settings))
+    assert setup.store is not None
+    state = setup.store.load(what, stored.number, like)
+    return None if state is None else (rows, state)
+
+
+def _replay(
+    setup: Setup, events: Events, until: Place | None = None
+) -> tuple[Ledger, list[tuple[int, int]], int | None]:
+    """Record events in their order, up to the first that is missing or beyond a place.
+
+    Returns:
+      The ledger, the (segment, wave) that were begun, and the last step recorded in the last one; None if that is
+      complete.
+    """
+    ledger, begun = setup.new_ledger(), []
+    for segment in range(len(setup.timetable.rungs)):
+        for wave in range(len(ledger.waves(segment, setup.engine))):
+            begun.append((segment, wave))
+            last = setup.timetable.span(segment)[0]
+            for step in setup.timetable.boundaries(segment):
+                event = events.get((segment, wave, step))
+                if event is None or (until is not None and (segment, wave, step) > until):
+                    return ledger, begun, last
+                ledger.record(event)
+                last = step
+                if event["over"]:
+                    break
+    return ledger, begun, None
+
+
+_EVENT: dict[str, Any] = {"plan": str, "segment": int, "wave": int, "step": int, "over": bool}
+_EVENT |= {"trials": [[int]], "diverged_at": [[int]], "metrics": dict}
+
+
+def read_events(setup: Setup, plans: Mapping[str, Int[np.ndarray, " trials"]]) -> dict[str, Events]:
+    """The evaluations that the table holds of some plans; for each, which trials of this grid its own ones are.
+
+    What was measured twice is the same: the last one counts.
+    """
+    found: dict[str, Events] = {plan: {} for plan in plans}
+    assert setup.store is not None
+    lines = [line for line in setup.store.lines() if fits(line, _EVENT) and line["plan"] in plans]
+    names = set(setup.engine.metric_names(_first_setting(setup))) if lines else set()
+    for line in lines:
+        trials = plans[line["plan"]]
+        if _is_event(setup, line, names, len(trials)):
+            event = line | {"trials": [trials[np.asarray(part, int)].tolist() for part in line["trials"]]}
+            found[line["plan"]][line["segment"], line["wave"], line["step"]] = event
+            if setup.source.log is not None:
+                setup.source.log.remember(line["step"], line["position"])
+    return found
+
+
+def _is_event(setup: Setup, line: dict[str, Any], names: set[str], num_trials: int) -> bool:
+    """Whether a line is one that `SweepRun` writes: a line that is whole can still say what no sweep has measured."""
+    lengths = [len(part) for part in line["trials"]]
+    columns = [line["diverged_at"], *line["metrics"].values()]
+    return (
+        fits(line["metrics"], {name: [[NUMBER]] for name in names})
+        and line["metrics"].keys() == names
+        and 0 <= line["segment"] < len(setup.timetable.rungs)
+        and line["step"] in setup.timetable.boundaries(line["segment"])
+        and len(lengths) == setup.num_seeds
+        and all(0 <= trial < num_trials for part in line["trials"] for trial in part)
+        and all([len(part) for part in column] == lengths for column in columns)
+        and setup.source.accepts(line.get("position"), line["step"])
+    )
+
+
+def _first_setting(setup: Setup) -> Any:
+    return jax.tree.map(lambda leaf: leaf[0], setup.grid.families[0].settings)
 
 
 def _read_again(setup: Setup, step: int) -> None:
@@ -149,94 +223,3 @@ def _read_again(setup: Setup, step: int) -> None:
 
 def _note(setup: Setup, *notes: str) -> None:
     setup.execution.notes.extend(note for note in notes if note not in setup.execution.notes)
-
-
-# A file that is whole can still say what no sweep has written.
-
-
-def metric_names(setup: Setup) -> set[str]:
-    family = setup.grid.families[0]
-    return set(setup.engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings)))
-
-
-def is_event(setup: Setup, names: set[str], event: dict[str, Any], num_trials: int) -> bool:
-    """Whether a line is one that `SweepRun` writes for so many trials."""
-    try:
-        segment, wave, step = place = [event[name] for name in ("segment", "wave", "step")]
-        lengths = [len(part) for part in event["trials"]]
-        columns = [event["diverged_at"], *event["metrics"].values()]
-        trials = [trial for part in event["trials"] for trial in part]
-        numbers = [*place, *trials, *(step for part in event["diverged_at"] for step in part)]
-        return (
-            all(type(number) is int for number in numbers)
-            and wave >= 0
-            and 0 <= segment < len(setup.timetable.rungs)
-            and step in setup.timetable.boundaries(segment)
-            and len(lengths) == setup.num_seeds
-            and all(0 <= trial < num_trials for trial in trials)
-            and all([len(part) for part in column] == lengths for column in columns)
-            and event["metrics"].keys() == names
-            and all(isinstance(float(x), float) for column in columns for part in column for x in part)
-            and type(event["over"]) is bool
-            and setup.source.accepts(event["position"], step)
-        )
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False
-
-
-def wave_of(meta: dict[str, Any]) -> tuple[int, int] | None:
-    """The (segment, wave) of a file of lanes; None if it does not say it."""
-    segment, wave = meta.get("segment"), meta.get("wave")
-    return (segment, wave) if type(segment) is int and type(wave) is int and segment >= 0 and wave >= 0 else None
-
-
-def _is_checkpoint(setup: Setup, meta: dict[str, Any]) -> bool:
-    """Whether the steps are of its segment."""
-    step, since = meta.get("step"), meta.get("since")
-    if type(step) is not int or type(since) is not int or meta["segment"] >= len(setup.timetable.rungs):
-        return False
-    begin, end = setup.timetable.span(meta["segment"])
-    return begin <= since <= step <= end and setup.source.accepts(meta.get("position"), step)
-
-
-def is_rows(setup: Setup, wave: Wave, value: Any) -> bool:
-    """Whether a file's value can be the rows of a wave's lanes."""
-    try:
-        rows = np.asarray(value)
-    except ValueError:  # of different lengths
-        return False
-    trials = len(setup.grid.families[wave.family].trials)
-    shaped = rows.ndim == 2 and rows.dtype == np.int64 and len(rows) == setup.num_seeds and rows.size > 0
-    return bool(shaped and (rows >= -1).all() and (rows < trials).all())
-
-
-def lanes_like(setup: Setup, wave: Wave, rows: Int[np.ndarray, "seeds rows"]) -> Lane:
-    """Shapes of what `Lanes.state` gives for these rows."""
-    settings = setup.grid.families[wave.family].settings
-    return setup.engine.lane_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
-
-
-def _replay(setup: Setup, ledger: Ledger, events: dict[Place, dict[str, Any]], until: Place | None) -> Place | None:
-    """Record events in their order.
-
-    Args:
-      setup: the sweep.
-      ledger: an empty one.
-      events: what the folder holds.
-      until: the last place to record; None for all up to the first that is missing.
-
-    Returns:
-      (segment, wave, last step recorded in it) of the first wave that is not complete, or None.
-    """
-    for segment in range(len(setup.timetable.rungs)):
-        for wave in range(len(ledger.waves(segment, setup.engine))):
-            last = setup.timetable.span(segment)[0]
-            for step in setup.timetable.boundaries(segment):
-                event = events.get((segment, wave, step))
-                if event is None or (until is not None and (segment, wave, step) > until):
-                    return segment, wave, last
-                ledger.record(event)
-                last = step
-                if event["over"]:
-                    break
-    return None

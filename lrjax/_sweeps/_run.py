@@ -9,15 +9,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._engine import CALL_SECONDS, FIRST_STEPS, Lanes, ReadAhead, agree_on_least, deal, make_lanes, out_of_memory
+from .._engine import (
+    CALL_SECONDS,
+    FIRST_STEPS,
+    Cadence,
+    Lanes,
+    ReadAhead,
+    agree_on_least,
+    deal,
+    make_lanes,
+    out_of_memory,
+)
 from .._failure import interruptible
 from ._ledger import Wave
-from ._parked import LostLanes, ParkedLanes
 from ._result import SweepResult
 from ._resume import Start, find_start
-from ._store import Cadence
 from ._sweep_progress import Evaluation, SweepReporter
 from ._sweep_setup import Setup
+from ._waiting import WaitingLanes
 
 
 class SweepRun:
@@ -32,7 +41,6 @@ class SweepRun:
     def __init__(self, setup: Setup, reporter: SweepReporter, checkpoint_seconds: float):
         self.setup, self.reporter = setup, reporter
         self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
-        self.parked = ParkedLanes(setup)
         self.ledger = setup.new_ledger()
         self._cadence = Cadence(checkpoint_seconds)
 
@@ -52,9 +60,9 @@ class SweepRun:
         return self._result()
 
     def _try(self) -> bool:
-        """Run the segments; False if memory ran out or lanes were lost, and it has to begin again."""
+        """Run the segments; False if memory ran out, and it has to begin again."""
         start = find_start(self.setup)
-        self.ledger = start.ledger
+        self.ledger, self.waiting = start.ledger, WaitingLanes(self.setup, start.waiting)
         self._count_planned(start)
         self.execution.waves = len(self.ledger.waves(0, self.engine))
         live: Lanes | None = None
@@ -63,10 +71,6 @@ class SweepRun:
                 live = self._run_segment(segment, start if segment == start.segment else None, live)
             except _TooWide as wide:
                 self.setup.narrow(wide.family, wide.__cause__)
-                self.parked = ParkedLanes(self.setup)
-                return False
-            except LostLanes:
-                self.parked = ParkedLanes(self.setup)
                 return False
         return True
 
@@ -85,9 +89,9 @@ class SweepRun:
             if len(waves) == 1:
                 live = running.lanes
             else:
-                self.parked.put(segment, number, running.lanes)
+                self.waiting.put(segment, number, running.lanes)
         if segment > 0:
-            self.parked.forget(segment - 1)
+            self.waiting.forget(segment - 1)
         return live
 
     def _begin(
@@ -114,7 +118,7 @@ class SweepRun:
             live.keep(going_on)
             return _Running(segment, number, wave, live, step, step, position)
         rows = deal(engine, np.tile(wave.members, (seeds, 1)), wave.width)
-        state = self.parked.get(segment - 1, wave, rows, self.ledger) if segment else None
+        state = self.waiting.get(segment - 1, wave, rows, self.ledger) if segment else None
         self.execution.widths.append(wave.width)
         return _Running(segment, number, wave, make_lanes(engine, family.settings, rows, state), step, step, position)
 

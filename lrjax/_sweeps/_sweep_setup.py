@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from .._engine import (
     LaneMesh,
     Seed,
     SeedData,
+    Store,
     SweepExecution,
     Task,
     Trial,
@@ -33,6 +33,7 @@ from .._engine import (
     check_executor,
     check_factory,
     check_task,
+    describe_call,
     digest_of,
     draw_seeds,
     find_accumulation,
@@ -52,10 +53,9 @@ from .._engine import (
 from .._types import Key, Params
 from ._factory import ByName
 from ._grid import RESERVED, Grid, is_named, make_grid
-from ._ledger import Given, Ledger, Timetable, make_timetable
+from ._ledger import Ledger, Timetable, make_timetable
 from ._stop import Stop, SuccessiveHalving, check_stop
-from ._store import SweepStore
-from ._sweep_digest import describe_call, difference
+from ._sweep_digest import describe_grid
 
 EVALUATIONS = 10
 """By default."""
@@ -73,13 +73,12 @@ class Setup:
       source: the batches.
       engine: programs and what all lanes share.
       execution: what is reported.
-      given: what needs no training, since the folder has it from the same call with fewer settings.
+      given: what the folder has from the same call with fewer settings; it needs no training.
       lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
       store: the folder, or None.
       call: the description of the call.
       runs: what the folder says of each grid that was asked for, this one last: its values, what was given, and how
         it runs ("decided", "plan").
-      dealt: how often the lanes were dealt out anew, because memory ran out.
       plan: a digest of the call and of how it runs; what the folder holds of other plans does not count.
     """
 
@@ -91,22 +90,23 @@ class Setup:
     source: BatchSource
     engine: Engine
     execution: SweepExecution
-    given: Given
+    given: Ledger
     lanes_per_wave: list[int]
-    store: SweepStore | None
+    store: Store | None
     call: dict[str, Any]
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    dealt: int = 0
     plan: str = ""
 
     def new_ledger(self) -> Ledger:
         """A ledger with what is given."""
-        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave, self.given)
+        ledger = Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+        ledger.give(self.given, self.given.given)
+        return ledger
 
     @property
     def to_train(self) -> list[int]:
         """For each family, how many of its trials are not given; at least one."""
-        return [max(1, int((~self.given.trials[family.trials]).sum())) for family in self.grid.families]
+        return [max(1, int((~self.given.given[family.trials]).sum())) for family in self.grid.families]
 
     def decide(self) -> None:
         """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
@@ -117,7 +117,7 @@ class Setup:
             decided = before[-1]
             engine.executor = _read_executor(decided["executor"])
             engine.fit_chunk(most)
-            lanes_per_wave, self.dealt = decided["lanes_per_wave"], decided["dealt"]
+            lanes_per_wave = decided["lanes_per_wave"]
         else:
             if engine.executor == "auto" and before:  # one executor for all settings of a table
                 engine.executor = _read_executor(before[-1]["executor"])
@@ -150,7 +150,6 @@ class Setup:
         if self.store is not None:
             self.store.drop("checkpoint")
             self.store.drop("waiting")
-        self.dealt += 1
         self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
 
     def _settle(self, lanes_per_wave: list[int]) -> None:
@@ -165,12 +164,12 @@ class Setup:
             )
         self.lanes_per_wave = lanes_per_wave
         if self.store is not None:
-            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave, "dealt": self.dealt}
+            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave}
             run = {**self.runs[-1], "decided": decided}
             self.plan = run["plan"] = digest_of({**self.call, **run, "plan": None})
             if run != self.runs[-1]:
                 self.runs = [*self.runs[:-1], run]
-                self.store.settle(self.runs)
+                self.store.write_call({"runs": self.runs})
 
     def _leave_other_devices(self) -> None:
         """The loop on the host runs on one device."""
@@ -277,28 +276,29 @@ def make_setup(
         source=source,
         engine=engine,
         execution=execution,
-        given=Given(np.zeros(trials.num_trials, bool), []),
+        given=Ledger(trials, num_seeds, timetable, stop),
         lanes_per_wave=[],
         store=None,
         call={},
     )
     if directory is not None:
-        setup.call = describe_call(
-            spec=spec,
-            grid=trials,
+        asked = {"num_steps": num_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)}
+        grid_asked = describe_grid(trials, hyperparameter_dtype(seeds[0].params))
+        engine_asked = describe_call(
+            spec,
+            [jax.tree.map(lambda leaf: leaf[0], family.settings) for family in trials.families],
+            seeds,
             key=key,
-            num_steps=num_steps,
-            eval_every=eval_every,
-            stop=stop,
             executor=executor,
             mesh=mesh,
-            seeds=seeds,
             first_batches=source.first,
-            arrays=task.arrays,
             shared=source.shared,
+            arrays=task.arrays,
             evaluation=evaluation,
         )
-        _open_store(setup, directory)
+        setup.call = asked | grid_asked | engine_asked
+        setup.store = Store("sweep", "sweep", directory, several=engine.several_hosts)
+        setup.runs = setup.store.open(setup.call, grows=("values",)).get("runs", [])
     return setup
 
 
@@ -313,22 +313,6 @@ def _trial_of(spec: TrialSpec, grid: Grid, seed: Seed, source: BatchSource, eval
     batches = treedef.unflatten(map(one_step, leaves, source.shardings))
     data = SeedData(seed.params, seed.frozen, seed.model_state, batches, jnp.asarray(np.int32(0)), seed.train_key)
     return Trial(spec, jax.tree.map(lambda leaf: leaf[0], grid.families[0].settings), data, evaluation)
-
-
-def _open_store(setup: Setup, directory: str | os.PathLike[str]) -> None:
-    """Open the folder, unless another call began there."""
-    setup.store = SweepStore(directory, several=setup.engine.several_hosts)
-    setup.runs = setup.store.open(setup.call, difference, grows=("values",))
-
-
-def is_decided(value: Any, families: int) -> bool:
-    """Whether a file's value is what `Setup.decide` wrote."""
-    if not isinstance(value, dict) or not isinstance(value.get("lanes_per_wave"), list):
-        return False
-    numbers = [*value["lanes_per_wave"], value.get("dealt")]
-    whole = all(type(number) is int for number in numbers) and all(number > 0 for number in value["lanes_per_wave"])
-    known = re.fullmatch(r"map|vmap|loop|chunked\([1-9]\d*\)", str(value.get("executor")))
-    return whole and known is not None and len(value["lanes_per_wave"]) == families
 
 
 def _check_directory(directory: object, source: BatchSource) -> None:

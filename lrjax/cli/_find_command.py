@@ -193,7 +193,7 @@ class FindCommand(Range, Lanes):
             recommendation = recommend(result, self.train_steps)
             return recommendation.code, recommendation.reason
         make = SCHEDULES[self.schedule](self.train_steps)
-        peak = peak_for(make(1.0), result, total_steps=self.train_steps)
+        peak = peak_for(result, make(1.0), self.train_steps)
         return code_of(make, peak), f"Its peak is {peak / result.lr:.2g} times the learning rate, by the area under it."
 
     def _show(self, result: LRResult, why: str, screen: Screen) -> None:

@@ -37,11 +37,11 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
         schedule: Schedule = triangular(_short(low), _short(high), max(total // (2 * CYCLES), 1))
         return {"spec": to_spec(schedule), "why": f"Between the ends of the window, {CYCLES} times up and down."}
     if kind == "one_cycle":
-        peak = _short(peak_for(one_cycle(1.0, total_steps=total), lr, total_steps=total))
+        peak = _short(peak_for(lr, one_cycle(1.0, total_steps=total), total))
         schedule = one_cycle(peak, total_steps=total)
     else:
         make = functools.partial(warmup_cosine, warmup_steps=total // WARMUP, total_steps=total)
-        peak = _short(peak_for(make(1.0), lr, total_steps=total))
+        peak = _short(peak_for(lr, make(1.0), total))
         schedule = make(peak)
     return {"spec": to_spec(schedule), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
 

@@ -1,0 +1,137 @@
+"""What a call was asked to do, as strict JSON that another process can compare, and what another run must share."""
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import jaxlib
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from .._checks import describe, name_of
+from .._types import Batch, Key, PyTree
+from .._version import __version__
+from ._executors import Chunked, Executor
+from ._seeds import Seed
+from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, train_step
+
+
+def describe_call(
+    spec: TrialSpec,
+    settings: Sequence[PyTree],
+    seeds: Sequence[Seed],
+    *,
+    key: Key,
+    executor: object,
+    mesh: Mesh | None,
+    first_batches: Batch,
+    shared: bool,
+    arrays: PyTree,
+    evaluation: EvalData,
+) -> dict[str, Any]:
+    """The engine's part of a call, by words for messages: equal descriptions promise equal results.
+
+    `settings` has one of each program, of which a training step is traced.
+    """
+    return {
+        "the key": checksum([key]),
+        "executor": str(executor),
+        "the mesh": None if mesh is None else dict(mesh.shape),
+        "make_optimizer": name_of(spec.make_optimizer),
+        "the shapes of the parameters": sorted({describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}),
+        "the initial parameters": checksum([seed[:3] for seed in seeds]),
+        "the training batches": checksum([first_batches, arrays]),
+        "the evaluation batches": checksum([evaluation.batches.groups, evaluation.key]),
+        "how much each evaluation batch counts": checksum([evaluation.batches.shares]),
+        "what a training step computes (loss_fn, eval_fn, the model or the optimizer)": _program_checksum(
+            spec, settings, seeds[0], first_batches, shared, evaluation
+        ),
+        "the backend": jax.default_backend(),
+        "the version of jax": jax.__version__,
+        "the version of optax": optax.__version__,
+    }
+
+
+def fingerprint(spec: TrialSpec, seeds: Sequence[Seed], key: Key, executor: object) -> dict[str, Any]:
+    """What another run must share to give the same numbers, for the reader of a result."""
+    device = jax.local_devices()[0]
+    return {
+        "lrjax": __version__,
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "optax": optax.__version__,
+        "numpy": np.__version__,
+        "backend": device.platform,
+        "device": device.device_kind,
+        "executor": str(executor),
+        "optimizer": name_of(spec.make_optimizer),
+        "loss_fn": name_of(spec.loss_fn),
+        "parameter_shapes": [describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)],
+        "num_seeds": len(seeds),
+        "key": np.asarray(_numbers_of(key)).ravel().tolist(),
+    }
+
+
+def read_executor(words: object) -> Executor | None:
+    """The executor that a description has in these words; None if there is none."""
+    if chunked := re.fullmatch(r"chunked\(([1-9]\d*)\)", str(words)):
+        return Chunked(int(chunked[1]))
+    return cast(Executor, words) if words in ("map", "vmap", "loop") else None
+
+
+def checksum(trees: PyTree) -> str:
+    """Of the structure, the dtypes, the shapes and the numbers of arrays: # and 8 hex digits."""
+    total = zlib.crc32(str(jax.tree.structure(trees)).encode())
+    for leaf in map(_numbers_of, jax.tree.leaves(trees)):
+        array = np.asarray(leaf) if getattr(leaf, "is_fully_addressable", True) else np.zeros(leaf.shape)
+        total = zlib.crc32(f"{array.dtype}{array.shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
+    return f"#{total:08x}"
+
+
+def without_addresses(text: str) -> str:
+    """Text of a program or a tree, without what differs from process to process."""
+    return re.sub(r"0x[0-9a-f]+", "", text)
+
+
+def _numbers_of(leaf: Any) -> Any:
+    typed = jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)
+    return jax.random.key_data(leaf) if typed else leaf
+
+
+def _program_checksum(
+    spec: TrialSpec, settings: Sequence[PyTree], seed: Seed, first_batches: Batch, shared: bool, evaluation: EvalData
+) -> str:
+    """Of the text of a step and an evaluation, and of the constants in it."""
+
+    def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
+        data = SeedData(params, seed.frozen, seed.model_state, batches, jnp.int32(0), seed.train_key)
+        state = train_step(spec, setting, init_trial(spec, setting, data), data)
+        return evaluate(spec, state, data, evaluation)
+
+    batch = jax.tree.map(lambda leaf: leaf[None] if shared else leaf[0][None], first_batches)
+    found = []
+    for setting in settings:
+        shapes = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), (setting, seed.params, batch)
+        )
+        closed = jax.make_jaxpr(step)(*shapes)
+        found.append(without_addresses(str(closed.jaxpr)) + checksum(list(_constants(closed))))
+    return f"#{zlib.crc32(''.join(sorted(found)).encode()):08x}"
+
+
+def _constants(closed: Any) -> Iterator[Any]:
+    """The arrays in a program and in the functions that it calls."""
+    yield from (const for const in getattr(closed, "consts", ()) if hasattr(const, "dtype"))
+    for equation in getattr(closed, "jaxpr", closed).eqns:
+        for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
+            if _is_program(inner):
+                yield from _constants(inner)
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(getattr(value, "jaxpr", value), "eqns")
