@@ -25,6 +25,6 @@ def step(state, batch):
 
 
 real, noise = jax.random.normal(jax.random.key(0), (2, 60, 64))
-set_lr = lambda state, lr: optax.tree_utils.tree_set(state, learning_rate=lr)
 evaluate = lambda state: jnp.sum((state["params"]["generator"] - jnp.array([3.0, 0.5])) ** 2)
-result = lrjax.integrations.find_lr_for_step(step, state, list(zip(3 + real / 2, noise)), evaluate, set_lr)
+task = lrjax.integrations.step_task(step, state, list(zip(3 + real / 2, noise)), evaluate)
+result = lrjax.find_lr(task, task.set_lr, key=jax.random.key(0))

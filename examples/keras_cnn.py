@@ -1,6 +1,8 @@
 """Keras 3 on the JAX backend: a Sequential CNN; run with KERAS_BACKEND=jax."""
 
+import jax
 import keras
+import lrjax  # lrjax
 from lrjax.demos import load_digits
 from lrjax.integrations import keras as lrjax_keras  # lrjax
 
@@ -16,6 +18,7 @@ model = keras.Sequential(
     ]
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-result = lrjax_keras.find_lr(model, images, labels, strategy=lrjax.StepSampling(num_seeds=1))  # lrjax
+task, adam = lrjax_keras.task(model, images, labels), lrjax_keras.optimizer_factory(model.optimizer)  # lrjax
+result = lrjax.find_lr(task, adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 lrjax_keras.set_lr(model, result.lr)  # lrjax
 model.fit(images, labels, epochs=1, validation_split=0.2, verbose=0)

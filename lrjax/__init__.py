@@ -25,12 +25,12 @@ from ._failure import LRNotFound as LRNotFound
 from ._failure import SearchInterrupted as SearchInterrupted
 from ._preview import Preview as Preview
 from ._preview import preview as preview
+from ._progress import Progress as Progress
 from ._search import Budget as Budget
 from ._search import Checkpoint as Checkpoint
 from ._search import LRResult as LRResult
 from ._search import RangeTest as RangeTest
 from ._search import Request as Request
-from ._search import SearchProgress as SearchProgress
 from ._search import Stage as Stage
 from ._search import StepSampling as StepSampling
 from ._search import Strategy as Strategy
@@ -45,39 +45,25 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
-    from ._engine import SweepExecution as SweepExecution
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
-    from ._sweeps import BestTrial as BestTrial
-    from ._sweeps import Evaluation as Evaluation
     from ._sweeps import StopDiverged as StopDiverged
     from ._sweeps import SuccessiveHalving as SuccessiveHalving
-    from ._sweeps import SweepPlan as SweepPlan
-    from ._sweeps import SweepProgress as SweepProgress
     from ._sweeps import SweepResult as SweepResult
-    from ._sweeps import Zipped as Zipped
-    from ._sweeps import plan_sweep as plan_sweep
     from ._sweeps import sweep as sweep
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._engine": ("SweepExecution",),
     "._plan": (
         "Recommendation",
         "peak_for",
         "recommend",
     ),
     "._sweeps": (
-        "BestTrial",
-        "Evaluation",
         "StopDiverged",
         "SuccessiveHalving",
-        "SweepPlan",
-        "SweepProgress",
         "SweepResult",
-        "Zipped",
-        "plan_sweep",
         "sweep",
         "zipped",
     ),

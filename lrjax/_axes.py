@@ -57,18 +57,9 @@ def draw_title(ax: "Axes", title: str, small: str = "") -> None:
     """A title on the left, and small print at the right end, growing upwards."""
     ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=18)
     if small:
-        ax.annotate(
-            small,
-            (1.0, 1.0),
-            xycoords="axes fraction",
-            xytext=(0, 19),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=SMALL,
-            fontstyle="italic",
-            color=GREY,
-        )
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "bottom"}
+        style = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
+        ax.annotate(small, (1.0, 1.0), xytext=(0, 19), **place, **style)
 
 
 def tidy(ax: "Axes") -> None:

@@ -3,25 +3,21 @@
 Every message names the call site in backticks, states the rule, shows what was got and says what to do.
 """
 
-import dataclasses
-import functools
 import inspect
 import math
 import operator
 import os
 import re
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, SupportsIndex, TypeVar, cast
+from typing import Any, Literal, SupportsIndex, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-
-from ._settings import without_alarms
-from ._types import Key, PyTree
+from jaxtyping import PyTree
 
 MAX_UPDATES = 2**31 - 1
 """Optimizer updates that the counters of Optax, int32, can count; nothing else is counted further."""
@@ -31,10 +27,6 @@ MAX_SEEDS = 1000
 
 MAX_TRIALS = 100_000
 """Settings of a grid: more are a slip of the pen, and take minutes before the first update."""
-
-MAX_DECADES = 20
-"""The widest range of learning rates."""
-
 
 LONGEST = 2_000
 """Characters of a repr that are looked at."""
@@ -88,35 +80,6 @@ def name_of(function: object) -> str:
     """A function's name for an error message, also for partials and callable objects."""
     function = attribute(function, "func", function)
     return attribute(function, "__qualname__") or type(function).__name__
-
-
-Arguments = ParamSpec("Arguments")
-Returned = TypeVar("Returned")
-
-
-def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
-    """The function without JAX's alarms, refusing to run where JAX traces: in `jax.jit` there are no values to read."""
-
-    @functools.wraps(verb)
-    def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
-        with without_alarms():
-            given = [*arguments, *named.values()]
-            given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
-            leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
-            traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-            if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
-                raise TypeError(
-                    f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
-                    "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
-                )
-            return verb(*arguments, **named)
-
-    return run
-
-
-def _is_other_iterable(node: object) -> bool:
-    """Whether JAX would warn of a leaf that can be iterated over: a generator, the values of a dict."""
-    return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
 def check_count(
@@ -194,72 +157,7 @@ def check_loss(where: str, value: object) -> float | None:
     return None if value is None else check_number(where, value, rule=rule, accept=math.isfinite)
 
 
-LR = "a learning rate, > 0 and finite"
-
-
-def check_lr(where: str, value: object, *, rule: str = LR) -> float:
-    """Return one learning rate, a normal float32 number up to 1e30."""
-    return check_number(where, value, rule=rule, accept=is_lr)
-
-
-def check_lr_range(where: str, min_lr: object, max_lr: object) -> tuple[float, float]:
-    """Return two learning rates, 0 < min_lr < max_lr, both normal float32 numbers, within 20 decades."""
-    for name, value in (("min_lr", min_lr), ("max_lr", max_lr)):
-        if isinstance(value, (int, float, np.integer, np.floating)) and -100 < value < 0:
-            power = f"1e{value:g}" if value == int(value) else f"10 ** {value:g}"
-            raise ValueError(
-                f"`{where}({name}=...)` must be {LR}, got {value:g}. "
-                f"Learning rates are given as such, not as exponents: write {power}, not {value:g}."
-            )
-    low, high = check_lr(f"{where}(min_lr=...)", min_lr), check_lr(f"{where}(max_lr=...)", max_lr)
-    if low >= high:
-        raise ValueError(
-            f"`{where}(min_lr=...)` must be below max_lr={high:g}, got {low:g}. "
-            "Both are learning rates, not exponents: write 1e-7, not -7."
-        )
-    if np.log10(high) - np.log10(low) > MAX_DECADES:
-        raise ValueError(
-            f"`{where}(min_lr=..., max_lr=...)` may span {MAX_DECADES} decades, got {low:g} to {high:g}. "
-            "Most optimizers have their best learning rate between 1e-7 and 10."
-        )
-    return low, high
-
-
-def is_lr(value: float) -> bool:
-    """Whether a number can be a learning rate in float32."""
-    return bool(np.isfinite(value)) and float(np.finfo(np.float32).tiny) <= value <= 1e30
-
-
-def check_lrs(where: str, lrs: object) -> np.ndarray:
-    """Return the learning rates as a float64 vector: 1-D, not empty, positive, finite and all different."""
-    given = to_numpy(lrs)
-    if given is None or (given.size and kind_of(given) not in ("f", "i", "u")):
-        raise TypeError(f"`{where}` must be a sequence of learning rates, got {show(lrs)}.")
-    values = given.astype(np.float64)
-    if values.ndim != 1 or values.size == 0:
-        raise ValueError(
-            f"`{where}` must have shape (trials,) with at least one learning rate, got shape {values.shape}. "
-            "Write for example jnp.logspace(-7, 1, 17)."
-        )
-    for index, value in enumerate(values):
-        if not is_lr(value):
-            raise ValueError(
-                f"`{where}` must be learning rates > 0 and finite, got {value:g} at index {index}. "
-                "They are learning rates, not exponents: write 10.0 ** x for an exponent x."
-            )
-    singles = values.astype(np.float32)
-    order = np.argsort(singles, kind="stable")
-    twins = np.flatnonzero(np.diff(singles[order]) == 0)
-    if twins.size:
-        first, second = order[twins[0]], order[twins[0] + 1]
-        raise ValueError(
-            f"`{where}` must all be different, got {values[first]:g} at index {first} and {values[second]:g} "
-            f"at index {second}, which are one float32 number. Remove one."
-        )
-    return values
-
-
-def check_key(where: str, key: object) -> Key:
+def check_key(where: str, key: object) -> jax.Array:
     """Return a PRNG key, typed or legacy."""
     advice = "Write `jax.random.key(0)`."
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
@@ -270,7 +168,7 @@ def check_key(where: str, key: object) -> Key:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         if key.shape != ():
             raise ValueError(f"`{where}` must be one key, got an array of keys of shape {key.shape}. Index it.")
-        return cast(Key, key)
+        return cast(jax.Array, key)
     try:
         if key.dtype == np.uint32 and key.ndim == 1:
             jax.random.wrap_key_data(jnp.asarray(key))
@@ -287,19 +185,7 @@ def check_callable(where: str, value: object, *, signature: str) -> None:
 
 
 def check_signature(where: str, function: object, wanted: str) -> inspect.Signature | None:
-    """Raise unless `function` can be called with the positional arguments that `wanted` shows.
-
-    Args:
-      where: the argument's name.
-      function: what was given.
-      wanted: a signature such as "rule(curve, window) -> lr".
-
-    Returns:
-      The function's signature where it cannot be called so, else None.
-
-    Raises:
-      TypeError: it is no function.
-    """
+    """The signature of a function that cannot be called as `wanted` shows ("rule(curve, window) -> lr"), else None."""
     check_callable(where, function, signature=wanted)
     if can_take(function, wanted.split(")")[0].count(",") + 1):
         return None
@@ -382,16 +268,7 @@ Mode = Literal["min", "max"]
 
 
 def check_mode(where: str, metric: str, mode: object) -> Mode:
-    """Return which end of a metric is good; None is accepted for "loss", which is minimised.
-
-    Args:
-      where: the caller, without the argument: the message names `where(mode=...)`.
-      metric: the metric's name.
-      mode: "min", "max" or None.
-
-    Raises:
-      ValueError: neither "min" nor "max" (no other name than "loss" says which), or "max" for "loss".
-    """
+    """Return which end of a metric is good; None does for "loss". `where` is the caller, without the argument."""
     if mode is None and metric == "loss":
         return "min"
     if not isinstance(mode, str) or mode not in ("min", "max"):

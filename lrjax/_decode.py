@@ -82,12 +82,7 @@ def require_counts(value: object, *names: str, minimum: int = 0) -> None:
 
 
 def parse(text: str) -> Any:
-    """The value of a strict JSON text.
-
-    Raises:
-      ValueError: what is wrong with it. Unlike for `json.loads`, that includes a key that is there twice, NaN and
-        Infinity, numbers that no float holds and strings that are not Unicode.
-    """
+    """The value of a strict JSON text: a key twice, NaN, Infinity and numbers that no float holds are ValueErrors."""
     try:
         return json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_whole
@@ -128,20 +123,10 @@ Axes = dict[str, tuple[int, str]]
 
 
 def decode(kind: Any, data: Any, name: str = "", axes: Axes | None = None) -> Any:
-    """The value of type `kind` that JSON data stands for.
+    """The value of type `kind`, an annotation, that JSON data of the field `name` stand for.
 
-    Args:
-      kind: an annotation: a dataclass, a NamedTuple, an array of jaxtyping, a scalar type, an enum, Literal, a mapping,
-        tuple or list of these, one of these or None, or Any. A class with `_check()` has it called.
-      data: what `parse` gave.
-      name: the field's, for messages.
-      axes: of the object that the field is in; every object has its own.
-
-    Returns:
-      The value; encoded again, it is the same data.
-
-    Raises:
-      FieldError: the data are of another type, or do not fit together.
+    Encoded again it is the same data, up to floats written with other digits than their dtype's. A class with
+    `_check()` has it called. `axes` are those of the object that the field is in. Raises `FieldError`.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if kind is Any:
@@ -213,10 +198,11 @@ def _keys(data: Any, names: tuple[str, ...]) -> None:
     _ensure(isinstance(data, dict), "an object", data)
     missing = [name for name in names if name not in data]
     more = [name for name in data if name not in names]
+    listed = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
     if missing:
-        raise FieldError(f"must have the keys {', '.join(names)}, and lacks {missing[0]}.")
+        raise FieldError(f"must have the keys {listed}, and lacks {missing[0]}.")
     if more:
-        raise FieldError(f"must have no other keys than {', '.join(names)}, got {show(more[0], 40)}.")
+        raise FieldError(f"must have no other keys than {listed}, got {show(more[0], 40)}.")
 
 
 def _key(kind: Any, key: str) -> Any:
@@ -317,16 +303,17 @@ def _flatten(data: Any, dims: list[str]) -> tuple[list[Any], tuple[int, ...]]:
 
 
 def _numbers(values: list[Any], dtype: str) -> np.ndarray:
-    """The values in their dtype, unless it cannot hold one of them exactly."""
+    """The values in their dtype; floats are rounded, unless to infinity or 0."""
     kinds = {"str": {str}, "bool": {bool}}.get(dtype, {int, float, str} if dtype in FLOATS else {int})
     wrong = next((one for one in values if type(one) not in kinds), None)
     _ensure(set(map(type, values)) <= kinds, f"an array of {dtype}", wrong)
     if dtype in FLOATS:
         wide = np.asarray([one if type(one) is float else _number(one) for one in values], np.float64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             array = wide.astype(jnp.dtype(dtype))
-        changed = np.flatnonzero((array.astype(np.float64) != wide) & ~np.isnan(wide))
-        _ensure(not changed.size, f"numbers that {dtype} holds exactly", values[changed[0]] if changed.size else None)
+            error = np.abs(array.astype(np.float64) - wide)  # nan where both are infinite
+        far = np.flatnonzero(error > float(jnp.finfo(dtype).eps) * np.abs(wide))
+        _ensure(not far.size, f"numbers that {dtype} holds", values[far[0]] if far.size else None)
         return array
     if dtype == "str":
         _ensure(not any(_text(one).endswith("\0") for one in values), "words without a null at their end", "...\\0")

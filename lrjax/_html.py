@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,35 +15,17 @@ FRAME = "border-left:3px solid {};padding:0.1em 0 0.1em 0.7em;margin:0.3em 0;max
 """No colour of text or background is set, so that light and dark notebooks both show their own."""
 
 
-class Pictured(Protocol):
-    """What has a summary and a picture."""
-
-    def summary(self) -> str:
-        """Lines of text; the first is the heading."""
-        ...
-
-    def plot(self) -> "Axes":
-        """The axes of its picture."""
-        ...
-
-
 class Shown:
     """A result with `summary()` and `plot()`: a notebook shows both."""
 
-    def _repr_html_(self: Pictured) -> str:
+    def _repr_html_(self: Any) -> str:
         heading, *rest = self.summary().splitlines()
         said = f"<div><b>{html.escape(heading)}</b></div>{''.join(map(_line, rest))}"
         return block(said, self.plot, heading)
 
 
 def block(said: str, draw: Callable[[], "Axes"], alt: str) -> str:
-    """HTML with the picture below it; never raises because of the picture.
-
-    Args:
-      said: HTML.
-      draw: gives the axes of the picture.
-      alt: what stands for the picture where it cannot be seen, as text.
-    """
+    """HTML with the picture below it, or `alt` in its place; never raises because of the picture."""
     return f'<div class="lrjax">{said}{_picture(draw, alt)}</div>'
 
 

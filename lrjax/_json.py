@@ -46,7 +46,9 @@ class JsonResult:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a result that `to_json` wrote. What it accepts can be shown, drawn and written again unchanged.
+        """Read a result that `to_json` wrote. What it accepts can be shown, drawn and written again.
+
+        A number that was written by hand is rounded to the type of its array.
 
         Args:
           path: the file, of at most 128 MiB.

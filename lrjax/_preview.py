@@ -1,6 +1,7 @@
 """What a call will train and cost, before it is made: one record, and the function that asks any verb for it."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -36,10 +37,14 @@ class Preview:
         the first are what it would do with an ordinary curve in the middle of the range.
       updates: optimizer updates in all.
       trainings: the same as a multiple of one training; None where the length of the training is not known.
-      seconds: predicted wall time, compilation included; from short runs of the same programs here and now.
+      seconds: predicted wall time, from short runs of the same programs here and now; nan if unknown. Of a search with,
+        of a sweep without compilation.
       bytes: predicted memory of the largest program, per device.
       lane_bytes: parameters, model state and optimizer state of a lane; 0 where lanes are not kept between rounds.
       executor: which one would run.
+      devices, waves: of a sweep: devices over which its lanes are spread, and groups of lanes that run one after the
+        other.
+      checkpoint_bytes: of a sweep: size of a checkpoint, all devices together.
       notes: what else the caller should know, in sentences.
     """
 
@@ -50,6 +55,9 @@ class Preview:
     bytes: int
     lane_bytes: int
     executor: str
+    devices: int = 1
+    waves: int = 1
+    checkpoint_bytes: int = 0
     notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
@@ -60,8 +68,14 @@ class Preview:
             for one in self.rounds
         ]
         share = "" if self.trainings is None else f", {self.trainings:.2f} trainings"
-        cost = f"In all {self.updates} updates{share}, about {self.seconds:.1f} s, {_mib(self.bytes)}"
+        time = "" if math.isnan(self.seconds) else f", about {_time(self.seconds)}"
+        cost = f"In all {self.updates} updates{share}{time}, {_mib(self.bytes)}"
         return "\n".join([*lines, f"{cost}, executor {self.executor}.", *self.notes])
+
+
+def _time(seconds: float) -> str:
+    units = {"days": 86400, "hours": 3600, "minutes": 60}
+    return next((f"{seconds / size:.1f} {unit}" for unit, size in units.items() if seconds >= size), f"{seconds:.1f} s")
 
 
 def _mib(count: int) -> str:
@@ -85,7 +99,9 @@ def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:
 
     Args:
       call: `lrjax.find_lr` or `lrjax.sweep`.
-      *args, **kwargs: the call's own arguments.
+      *args, **kwargs: the call's own arguments. For a sweep on devices that are not here also `devices`, how many;
+        `device_bytes`, the memory of each; and `update_seconds`, of one update of a lane there, or 0 if unknown.
+        Its executor must be "vmap", "map" or `lrjax.Chunked(k)`.
 
     Returns:
       Rounds, updates, seconds and bytes.
@@ -104,6 +120,12 @@ def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:
       [(20, 17), (80, 5), (250, 5)]
       >>> plan.updates <= 2 * 1000
       True
+      >>> plan = lrjax.preview(
+      ...     lrjax.sweep, digits(), optax.adamw, {"learning_rate": [1e-3, 1e-2]}, key=jax.random.key(0),
+      ...     train_steps=1000, devices=256, device_bytes=80e9, update_seconds=1e-5,
+      ... )
+      >>> plan.waves, plan.updates
+      (1, 2000)
     """
     function = getattr(call, _ATTRIBUTE, None)
     if function is None:

@@ -1,45 +1,154 @@
-"""A progress bar on the terminal or in a notebook, which searches and sweeps share."""
+"""Progress of a search or a sweep: one event, and who gets it, a bar among them."""
 
+import dataclasses
 import html
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, cast
+
+from ._checks import can_take, show
+from ._repr import line_repr
 
 NOTEBOOK_SECONDS = 0.25
-"""Between two updates in a notebook, where each is a message to the browser."""
+"""Time between two updates of the bar in a notebook, where each is a message to the browser."""
 
 
-class Bar:
-    """A rich progress bar on standard error, gone when it is closed; in a notebook a line of HTML, likewise.
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+class Progress:
+    """Where a search or a sweep is.
 
-    Args:
-      *columns: what stands to the right of the description and the bar, as rich's columns.
+    Attributes:
+      stage: what is being done, in words.
+      updates: optimizer updates done, over all trials and seeds; of a sweep that is resumed, those before too.
+      planned: updates of what is known so far: the rounds of a search add to it, and rungs of a sweep cut trials.
+      seconds: since the start of this process's part.
+      rate: updates per second in this process.
+      step, train_steps: of a sweep: updates that the lanes training now have done, of how many.
+      lanes: of a sweep: copies (trial and seed) that train now.
+      bytes: of a sweep: memory of the program on each device, from the compiler.
+      rows: of a sweep that has just evaluated: a mapping for each trial and seed, as the result's table has them.
+      metrics: the names among them of what was measured, "loss" and "train_loss" included.
     """
 
-    def __init__(self, *columns: Any):
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+    stage: str
+    updates: int = 0
+    planned: int = 0
+    seconds: float = 0.0
+    rate: float = 0.0
+    step: int = 0
+    train_steps: int = 0
+    lanes: int = 0
+    bytes: int = 0
+    rows: tuple[Mapping[str, Any], ...] = ()
+    metrics: tuple[str, ...] = ()
 
-        console = Console(stderr=True)
-        self._line = _NotebookLine() if console.is_jupyter else None
-        if self._line is None:
-            everything = (TextColumn("{task.description}"), BarColumn(), *columns)
-            self._progress = Progress(*everything, console=console, transient=True)
-            self._progress.start()
-            self._task = self._progress.add_task("preparing", total=None, numbers="")
+    __repr__ = line_repr
 
-    def show(self, stage: str, done: int, planned: int, numbers: str = "") -> None:
-        """Where it is; `planned` 0 is unknown, `numbers` go into the column of that field."""
-        if self._line is not None:
-            self._line.show(stage, done, planned, numbers)
-        else:
-            self._progress.update(self._task, description=stage, completed=done, total=planned or None, numbers=numbers)
+    @property
+    def seconds_left(self) -> float:
+        """At the present rate; nan before there is one."""
+        return (self.planned - self.updates) / self.rate if self.rate > 0 else float("nan")
+
+
+Listener = Callable[[Progress], None]
+ProgressLike = Listener | bool | Sequence[Listener | bool] | None
+"""What `progress=` takes: True for a bar, a function of a `Progress`, a list of these, or None."""
+
+
+class Reporter:
+    """Counts updates and calls the listeners.
+
+    Args:
+      progress: True for a bar on the terminal or in a notebook, a function of a `Progress`, a list of these, or None.
+      where: the argument, for messages.
+    """
+
+    def __init__(self, progress: ProgressLike, where: str = "progress"):
+        self._listeners: list[Listener] = []
+        self._bar: _Bar | _NotebookLine | None = None
+        for one in progress if isinstance(progress, (list, tuple)) else [progress]:
+            if one is True:
+                self._listeners.append(self._show)
+            elif can_take(one, 1):
+                self._listeners.append(cast(Listener, one))
+            elif one is not None and one is not False:
+                raise TypeError(
+                    f"`{where}` must be True, None or a function of a lrjax.Progress, or a list of these, got "
+                    f"{show(one)}."
+                )
+        self._event, self._done, self._start = Progress(stage="preparing"), 0, 0.0
+
+    def mute(self) -> None:
+        """Report nothing: another process does."""
+        self._listeners = []
+
+    def set(self, **fields: Any) -> None:
+        """Change fields of the next events."""
+        self._event = dataclasses.replace(self._event, **fields)
+
+    def stage(self, name: str, updates: int = 0) -> None:
+        """A new stage begins, with so many updates."""
+        self.set(stage=name, planned=self._event.planned + updates)
+        self.advance(0)
+
+    def advance(self, updates: int, *, rows: Sequence[Mapping[str, Any]] = (), metrics: Sequence[str] = ()) -> None:
+        """So many updates were done; `rows` were measured."""
+        now = time.perf_counter()
+        self._start, self._done = self._start or now, self._done + updates
+        seconds = now - self._start
+        self.set(
+            updates=self._event.updates + updates,
+            seconds=seconds,
+            rate=self._done / seconds if seconds > 0 else 0.0,
+        )
+        event = dataclasses.replace(self._event, rows=tuple(rows), metrics=tuple(metrics))
+        for listener in self._listeners:
+            listener(event)
+
+    def _show(self, event: Progress) -> None:
+        self._bar = self._bar or _open_bar()
+        self._bar.show(event)
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _open_bar() -> "_Bar | _NotebookLine":
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return _NotebookLine() if console.is_jupyter else _Bar(console)
+
+
+class _Bar:
+    """A rich progress bar on standard error, gone when it is closed."""
+
+    def __init__(self, console: Any):
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        texts = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}")
+        columns = (*texts, TimeElapsedColumn(), TimeRemainingColumn())
+        self._progress = RichProgress(*columns, console=console, transient=True)
+        self._progress.start()
+        self._task = self._progress.add_task("preparing", total=None, numbers="")
+
+    def show(self, event: Progress) -> None:
+        """Redraw it."""
+        total = event.planned or None
+        self._progress.update(self._task, description=event.stage, completed=event.updates, total=total)
+        self._progress.update(self._task, numbers=_numbers(event))
 
     def close(self) -> None:
         """Remove it."""
-        if self._line is not None:
-            self._line.close()
-        else:
-            self._progress.stop()
+        self._progress.stop()
 
 
 class _NotebookLine:
@@ -51,19 +160,26 @@ class _NotebookLine:
         self._handle: Any = display(_html("preparing"), raw=True, display_id=True)
         self._next = 0.0
 
-    def show(self, stage: str, done: int, planned: int, numbers: str) -> None:
+    def show(self, event: Progress) -> None:
         """Rewrite it, unless it was just done."""
         now = time.monotonic()
         if now < self._next:
             return
         self._next = now + NOTEBOOK_SECONDS
-        share = f' value="{done}" max="{planned}"' if planned else ""
-        text = " ".join(filter(None, [f"{stage}, {done:,}" + (f" of {planned:,}" if planned else ""), numbers]))
-        self._handle.update(_html(text, f"<progress{share}></progress> "), raw=True)
+        share = f' value="{event.updates}" max="{event.planned}"' if event.planned else ""
+        self._handle.update(_html(f"{event.stage}, {_numbers(event)}", f"<progress{share}></progress> "), raw=True)
 
     def close(self) -> None:
         """Leave nothing to be seen."""
         self._handle.update(_html(""), raw=True)
+
+
+def _numbers(event: Progress) -> str:
+    planned = f" of {event.planned:,}" if event.planned else ""
+    numbers = [f"{event.updates:,}{planned} updates"]
+    if event.train_steps:
+        numbers += [f"step {event.step} of {event.train_steps}", f"{event.lanes} lanes", f"{event.rate:,.0f} updates/s"]
+    return ", ".join([*numbers, *([f"{event.bytes / 2**20:,.1f} MiB"] if event.bytes else [])])
 
 
 def _html(text: str, before: str = "") -> dict[str, str]:

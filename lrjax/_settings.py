@@ -1,10 +1,14 @@
 """JAX's settings while a call of ours runs."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.core import Tracer
 
 _NAMES = (
     "enable_x64",
@@ -20,6 +24,13 @@ _NAMES = (
 )
 """What JAX reads while it traces, each also a context manager: with another value it is another program."""
 
+TRACER_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+"""What JAX raises where a function needs the value of a traced number."""
+
 
 @contextlib.contextmanager
 def without_alarms() -> Iterator[None]:
@@ -31,6 +42,35 @@ def without_alarms() -> Iterator[None]:
     """
     with jax.debug_nans(False), jax.debug_infs(False), jax.debug_key_reuse(False), jax.transfer_guard("allow"):
         yield
+
+
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned]:
+    """The function without JAX's alarms, refusing to run where JAX traces: in `jax.jit` there are no values to read."""
+
+    @functools.wraps(verb)
+    def run(*arguments: Arguments.args, **named: Arguments.kwargs) -> Returned:
+        with without_alarms():
+            given = [*arguments, *named.values()]
+            given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
+            leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
+            traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+            if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
+                raise TypeError(
+                    f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
+                    "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."
+                )
+            return verb(*arguments, **named)
+
+    return run
+
+
+def _is_other_iterable(node: object) -> bool:
+    """Whether JAX would warn of a leaf that can be iterated over: a generator, the values of a dict."""
+    return isinstance(node, Iterable) and not isinstance(node, (Mapping, list, tuple))
 
 
 def current_settings() -> tuple[Any, ...]:

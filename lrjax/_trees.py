@@ -17,16 +17,7 @@ _ROOT = path_of(())
 
 
 def first_difference(expected: PyTree, got: PyTree, *, compare: Compare = "types") -> str:
-    """Say where two trees first differ in structure, shape or dtype; empty if they do not.
-
-    Args:
-      expected: arrays, or their shapes.
-      got: what must be like it.
-      compare: what must be equal of two leaves.
-
-    Returns:
-      A clause such as "['w'] is float32[2] instead of float32[3]", of one path however large the trees are.
-    """
+    """Where two trees first differ, such as "['w'] is float32[2] instead of float32[3]"; empty if they do not."""
     return first_leaf_difference(expected, got, compare=compare) or _container_difference(expected, got, ())
 
 
@@ -41,14 +32,7 @@ def first_leaf_difference(
 ) -> str:
     """`first_difference` of the leaves alone, found by their paths, whatever holds them.
 
-    Args:
-      expected, got, compare: as there.
-      any_dtype: positions of leaves whose dtype does not matter.
-      ignored: ends of the paths of leaves that `got` may have in addition.
-      unbox: as for `leaves_by_path`.
-
-    Returns:
-      As `first_difference`.
+    `any_dtype` are positions of leaves whose dtype does not matter, `ignored` ends of paths that only `got` may have.
     """
     wanted, found = leaves_by_path(expected, unbox=unbox), leaves_by_path(got, unbox=unbox)
     if (wanted.keys() != found.keys() and ({*wanted} | {*found}) & {_ROOT}) or (got is None and wanted):

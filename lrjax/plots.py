@@ -8,4 +8,4 @@ from ._search import plot_curvature as plot_curvature
 from ._search import plot_lr as plot_lr
 from ._search import plot_range_test as plot_range_test
 from ._sweeps import plot_sweep as plot_sweep
-from .schedules._picture import plot_schedules as plot_schedules
+from .schedules import _plot_schedules as plot_schedules  # noqa: F401

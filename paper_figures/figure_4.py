@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lrjax
-from lrjax._search import plot_curvature
+from lrjax.plots import plot_curvature
 from paper_figures.results import SEARCHES, Results, search_numbers
 from paper_figures.script import run
 from paper_figures.style import CHOSEN, COLUMN, draw_legend, lr_axis, new_figure, show_lr

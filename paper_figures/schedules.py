@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lrjax import schedules as s
-from lrjax.schedules._picture import plot_schedules
+from lrjax.plots import plot_schedules
 
 OUT = Path(__file__).parents[1] / "docs/images/schedules.png"
 SINGLE = OUT.with_suffix("")

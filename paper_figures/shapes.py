@@ -17,8 +17,8 @@ import optax
 
 import lrjax
 from experiments.blocks import fill
-from lrjax._search import plot_lr
 from lrjax.demos import digits
+from lrjax.plots import plot_lr
 from paper_figures.style import new_figure
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -85,7 +85,7 @@ def a_curve(result: Any, arguments: Mapping[str, Any]) -> bool:
 
 def a_sweep(result: Any, arguments: Mapping[str, Any]) -> bool:
     """As many seeds and updates as asked for."""
-    counts = (result.num_seeds, result.num_steps) == (int(arguments["num_seeds"]), int(arguments["num_steps"]))
+    counts = (result.num_seeds, result.train_steps) == (int(arguments["num_seeds"]), int(arguments["train_steps"]))
     return counts and anything(result, arguments)
 
 
@@ -118,7 +118,7 @@ QUICK = {"executor": "loop", "mesh": None}
 SEARCH = {"task": TASK, **OPTIMIZER, "train_steps": None, "start": None, **QUICK, "directory": None}
 SEARCH |= {"strategy": lrjax.StepSampling(num_steps=2, num_seeds=1, refine=None, **RANGE)}
 PREVIEWED = {name: value for name, value in SEARCH.items() if name != "directory"}
-SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "num_steps": 2, "num_seeds": 1}
+SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "train_steps": 2, "num_seeds": 1}
 CHECKPOINT = {"params": ZEROS, "opt_state": optax.sgd(0.1).init(ZEROS), "step": 4, "model_state": None}
 TOLD = {"progress": None, "throw": False}
 HISTORY = {"lrs": np.geomspace(1e-4, 1, 30), "losses": np.r_[np.linspace(2, 1, 25), [1.2, 1.5, 2, 3, 4]]}
@@ -141,8 +141,8 @@ SWEPT = lrjax.SweepResult(
     metrics={"loss": np.ones((2, 1, 2)), "accuracy": np.ones((2, 1, 2))},
     diverged_at=np.full((2, 1), -1),
     stopped_at=np.full((2, 1), -1),
-    num_steps=2,
-    execution=lrjax.SweepExecution(requested="map", used="map"),
+    train_steps=2,
+    execution=lrjax.Execution(requested="map", used="map"),
 )
 RUNG = FOUND.stages[0]
 SCHEDULED = lrjax.schedules.scheduled(optax.sgd, learning_rate=FLAT)
@@ -167,7 +167,7 @@ def step(state: Any, batch: Any) -> Any:
 CALLS: dict[str, Call] = {
     # searches
     "find_lr": Call(lrjax.find_lr, {**SEARCH, **TOLD}, within_range, slow=True),
-    "preview": Call(
+    "preview of find_lr": Call(
         functools.partial(lrjax.preview, lrjax.find_lr),
         {name: value for name, value in SEARCH.items() if name != "directory"},
         slow=True,
@@ -210,17 +210,16 @@ CALLS: dict[str, Call] = {
         a_sweep,
         slow=True,
     ),
-    "plan_sweep": Call(
-        lrjax.plan_sweep,
+    "preview": Call(
+        functools.partial(lrjax.preview, lrjax.sweep),
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
-    "integrations.find_lr_for_step": Call(
-        lrjax.integrations.find_lr_for_step,
-        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES, "key": KEY}
-        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}}
-        | {"strategy": SEARCH["strategy"], "executor": "loop", "throw": False},
-        within_range,
+    "integrations.step_task": Call(
+        lrjax.integrations.step_task,
+        {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES}
+        | {"evaluate": lambda state: loss(state["w"], ONES, None), "set_lr": lambda state, lr: state | {"lr": lr}},
+        a_task,
         slow=True,
     ),
     # what searches are made of
@@ -257,13 +256,12 @@ CALLS: dict[str, Call] = {
     "Task.host_batches": Call(TASK.host_batches, {"seed": 0, "key": KEY, "start": 0, "stop": 2}),
     "Task.seeds_available": Call(TASK.seeds_available, {"num_steps": 2, "at_most": 3}),
     "Chunked": Call(lrjax.Chunked, {"size": 2}),
-    "StopDiverged.rungs": Call(lrjax.StopDiverged().rungs, {"num_steps": 100}),
+    "StopDiverged.rungs": Call(lrjax.StopDiverged().rungs, {"train_steps": 100}),
     "SuccessiveHalving": Call(
         lrjax.SuccessiveHalving, {"first": 1, "factor": 2, "metric": "accuracy", "mode": "max"}, of_its_metric
     ),
-    "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"num_steps": 100}),
+    "SuccessiveHalving.rungs": Call(lrjax.SuccessiveHalving(first=1).rungs, {"train_steps": 100}),
     "zipped": Call(lrjax.zipped, {"learning_rate": [0.1, 0.2], "momentum": [0.1, 0.2]}),
-    "Zipped": Call(lrjax.Zipped, {"values": {"learning_rate": [0.1, 0.2]}}),
     "find_window": Call(
         lrjax.find_window,
         {"curve": FOUND.curve, "literal": False},
@@ -354,8 +352,6 @@ CALLS: dict[str, Call] = {
 }
 
 RESULTS = (
-    "BestTrial",
-    "Evaluation",
     "Execution",
     "LRResult",
     "LRWarning",
@@ -363,12 +359,9 @@ RESULTS = (
     "Preview",
     "RangeTest",
     "Recommendation",
-    "SearchProgress",
+    "Progress",
     "Stage",
     "Strategy",
-    "SweepExecution",
-    "SweepPlan",
-    "SweepProgress",
     "SweepResult",
     "Window",
     "range_rules.SmithBounds",

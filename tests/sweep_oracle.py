@@ -132,5 +132,5 @@ def momentum(learning_rate: Any, momentum: Any = 0.9) -> Any:
 
 def regress(executor: Any = "map", grid: Any = THREE, **options: Any) -> lrjax.SweepResult:
     """A small sweep, in which a test replaces one thing; sweeps that differ in the rest only share their programs."""
-    good = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 6}
+    good = {"key": KEY, "train_steps": 24, "num_seeds": 2, "eval_every": 6}
     return lrjax.sweep(REGRESSION, momentum, grid, executor=executor, **good | options)

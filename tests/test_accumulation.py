@@ -9,7 +9,7 @@ import pytest
 from tiny import check_message
 
 import lrjax
-from lrjax.integrations import find_lr_for_step
+from lrjax.integrations import step_task
 
 KEY = jax.random.key(0)
 K = 4
@@ -122,11 +122,9 @@ def own_step(num_steps):
         return state | {"opt": state["opt"]._replace(inner_opt_state=inner)}
 
     state = {"w": jnp.zeros(2), "opt": optimizer.init(jnp.zeros(2))}
-    batches, options = (
-        list(X.reshape(-1, 4, 2)),
-        doors.of_step({"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}),
-    )
-    return find_lr_for_step(step, state, batches, lambda state: loss_fn(state["w"], X[:32], None), set_lr, **options)
+    task = step_task(step, state, list(X.reshape(-1, 4, 2)), lambda state: loss_fn(state["w"], X[:32], None), set_lr)
+    options = {"num_seeds": 1, "refine": None, "executor": "map", "num_steps": num_steps}
+    return doors.sampled(task, task.set_lr, key=KEY, **options)
 
 
 CASES = {
@@ -143,11 +141,11 @@ CASES = {
     "a k that changes": (sampled(rising, 6), ["6 batches make 2 updates", "Write 4 or 7."]),
     "within wrappers": (sampled(of_groups, 3), ["3 batches make 1 update,", "Write 2 or 4."]),
     "a sweep": (
-        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, num_steps=5),
-        ["`sweep(num_steps=...)`", "Write 4 or 7."],
+        lambda: lrjax.sweep(SMALL, lambda k: rising(k), {"k": [0.1, 0.2]}, key=KEY, train_steps=5),
+        ["`sweep(train_steps=...)`", "Write 4 or 7."],
     ),
     "a k that is swept": (
-        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, num_steps=4),
+        lambda: lrjax.sweep(SMALL, of_k, {"k": [2, 3]}, key=KEY, train_steps=4),
         ["4 batches make 0 updates", "Write 6,"],
     ),
     "a range test": (

@@ -248,9 +248,8 @@ def test_nothing_is_trained_before_the_arguments_are_checked():
 VERBS = [
     lrjax.find_lr,
     lrjax.find_warnings,
-    lrjax.integrations.find_lr_for_step,
+    lrjax.integrations.step_task,
     lrjax.peak_for,
-    lrjax.plan_sweep,
     lrjax.range_test,
     lrjax.recommend,
     lrjax.sample_losses,

@@ -202,7 +202,7 @@ VERBS = {
     "sample_losses": lambda task: lrjax.sample_losses(task, optax.sgd, [0.1], key=KEY, num_steps=20),
     "range_test": lambda task: lrjax.range_test(task, optax.sgd, key=KEY),
     "budget": lambda task: lrjax.find_lr(task, optax.sgd, key=KEY, train_steps=100),
-    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, num_steps=20),
+    "sweep": lambda task: lrjax.sweep(task, optax.sgd, {"learning_rate": [0.1]}, key=KEY, train_steps=20),
 }
 
 
@@ -213,16 +213,17 @@ def test_a_loader_that_ends_is_told_how_not_to(verb):
 
 
 def test_a_loader_that_ends_is_told_the_name_of_its_argument():
-    from lrjax.integrations import find_lr_for_step
+    from lrjax.integrations import step_task
 
     def call():
         state = {"w": jnp.ones(()), "lr": jnp.zeros(())}
-        return find_lr_for_step(
+        task = step_task(
             lambda state, batch: state | {"w": state["w"] - state["lr"]},
             state,
             Loader(),
             evaluate=lambda state: state["w"] ** 2,
             set_lr=lambda state, lr: state | {"lr": lr},
         )
+        return lrjax.find_lr(task, task.set_lr, key=jax.random.key(0))
 
-    check_message(call, ValueError, ["`find_lr_for_step(batches=...)`", "`batches=lambda epoch: loader`"])
+    check_message(call, ValueError, ["`step_task(batches=...)`", "`batches=lambda epoch: loader`"])

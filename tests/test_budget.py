@@ -16,14 +16,15 @@ import pytest
 from batch_norm import BatchNorm, batch_norm
 from doors import budgeted
 from jax.sharding import Mesh
+from lanes import SampledRounds
 from marks import slow
 from problems import quadratic, regression
 from tiny import check_message
 
 import lrjax
 from lrjax import Chunked, LRNotFound, LRResult, Outcome, SearchInterrupted, Task
-from lrjax._engine import Engine, TrialRunner, _executors, bytes_at
-from lrjax._search import Context, LaneTrainer, Reporter, make_setup
+from lrjax._engine import Engine, LaneRunner, _programs, bytes_at
+from lrjax._search import Context
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -44,9 +45,19 @@ def seeds() -> LRResult:
     return search(trainings=4.0)
 
 
-def trainer_of(task: Task, executor: Any, *, seeds: int, longest: int = 40) -> LaneTrainer:
-    setup = make_setup("test", task, optax.adam, seeds, key=KEY, executor=executor, mesh=None)
-    return LaneTrainer(setup, ((seeds, 6),), longest, Reporter(None))
+class Trainer:
+    """Lanes by their exponents."""
+
+    def __init__(self, task: Task, executor: Any, seeds: int, longest: int):
+        options: dict[str, Any] = {"key": KEY, "executor": executor, "longest": longest, "shapes": ((seeds, 6),)}
+        self.runner = LaneRunner("test", task, optax.adam, **options)
+
+    def train(self, exponents: list[float], num_seeds: int, num_steps: int) -> np.ndarray:
+        return self.runner.train([10.0**x for x in exponents], num_steps, num_seeds)
+
+
+def trainer_of(task: Task, executor: Any, *, seeds: int, longest: int = 40) -> Trainer:
+    return Trainer(task, executor, seeds, longest)
 
 
 def numbers(result: LRResult) -> dict[str, Any]:
@@ -66,7 +77,7 @@ def test_the_search_finds_what_full_trainings_find(result):
     assert result.correction == 0.0
     assert result.lr == 10.0 ** result.stages[-1].best
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
-    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, num_steps=STEPS, executor="map")
+    grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, train_steps=STEPS, executor="map")
     losses = grid.metrics["loss"][:, 0, -1]
     chosen = np.interp(math.log10(result.lr), exponents, losses)
     assert chosen < losses.min() + 0.1 * (float(result.stages[0].curve.initial_loss[0]) - losses.min())
@@ -85,7 +96,7 @@ def test_the_search_finds_what_full_trainings_find(result):
 def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
     trainer = trainer_of(task, executor, seeds=2)
     first = trainer.train([-4.0, -3.5, -3.0, -2.5, -2.0, -1.5], 1, 5)
-    assert trainer.carried.step == 5
+    assert trainer.runner.states.step == 5
     second = trainer.train([-3.0, -2.75, -2.5], 2, 21)  # two survivors, a new lane, a new seed
     third = trainer.train([-2.25], 2, 21)  # beyond the end
     last = trainer.train([-2.5, -2.25], 2, 40)
@@ -94,9 +105,9 @@ def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
     rtol = 0 if executor in ("map", "loop") else 1e-4
     same = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=rtol / 100)
     same(last, expected)
-    assert trainer.carried.lanes.keys() == whole.carried.lanes.keys()
-    for pair, lane in trainer.carried.lanes.items():
-        jax.tree.map(same, lane.state, whole.carried.lanes[pair].state)
+    assert trainer.runner.states.lanes.keys() == whole.runner.states.lanes.keys()
+    for pair, lane in trainer.runner.states.lanes.items():
+        jax.tree.map(same, lane, whole.runner.states.lanes[pair])
     if task is STATEFUL:
         return
     if executor != "map":
@@ -112,16 +123,16 @@ def test_lanes_that_go_on_are_those_of_an_unbroken_training(task, executor):
 def swept() -> np.ndarray:
     """The same lanes, trained by `lrjax.sweep`; axes trials, seeds, evaluations."""
     lrs = np.array([10.0**x for x in (-4.0, -3.5, -3.0, -2.75, -2.5, -2.25, -2.0, -1.5)])
-    options: dict[str, Any] = {"num_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
+    options: dict[str, Any] = {"train_steps": 40, "num_seeds": 2, "eval_every": [5, 21, 40], "executor": "map"}
     return lrjax.sweep(TASK, optax.adam, lrs, key=KEY, **options).metrics["loss"]
 
 
 def test_a_stateful_task_is_measured_against_learning_rate_0():
     trainer = trainer_of(STATEFUL, "map", seeds=2)
-    few = trainer.initial_loss(1, 5)
-    many = trainer.initial_loss(2, 12)
+    few = trainer.runner.initial_loss(1, 5)
+    many = trainer.runner.initial_loss(2, 12)
     for losses, seeds, steps in ((few, 1, 5), (many, 2, 12)):
-        runner = TrialRunner("test", STATEFUL, optax.adam, key=KEY, horizons=(steps,), num_seeds=seeds, executor="map")
+        runner = SampledRounds(STATEFUL, optax.adam, key=KEY, horizons=[steps], num_seeds=seeds, executor="map")
         np.testing.assert_allclose(losses, runner.reference.initial_loss, rtol=1e-6)
 
 
@@ -129,12 +140,12 @@ def test_lanes_that_do_not_fit_run_in_groups(monkeypatch):
     exponents = [-4.0, -3.5, -3.0, -2.5, -2.0, -1.5]
     expected = trainer_of(TASK, "map", seeds=2).train(exponents, 1, 9)
     trainer = trainer_of(TASK, "vmap", seeds=2)
-    needed = bytes_at(trainer.track(1, 6).engine, np.float32(1), 6)
+    needed = bytes_at(trainer.runner.slot(1, 6).engine, np.float32(1), 6)
     monkeypatch.setattr(Engine, "budget", lambda engine: 0.9 * needed)
     trainer = trainer_of(TASK, "vmap", seeds=2)
     losses = trainer.train(exponents, 1, 9)
-    assert trainer.track(1, 6).lanes < 6
-    assert "do not fit into memory" in trainer.execution.notes[0]
+    assert trainer.runner.slot(1, 6).lanes < 6
+    assert "do not fit into memory" in trainer.runner.execution.notes[0]
     np.testing.assert_allclose(losses, expected, rtol=1e-4)
 
 
@@ -143,8 +154,8 @@ def test_running_out_of_memory_halves_the_lanes(monkeypatch):
     trainer = trainer_of(TASK, "map", seeds=2)
     expected = trainer.train(exponents, 1, 9)
     again = trainer_of(TASK, "map", seeds=2)
-    track, failed = again.track(1, 6), []
-    advance = track.advance
+    slot, failed = again.runner.slot(1, 6), []
+    advance = slot.advance
 
     def fail_once(*arguments: Any) -> Any:
         if not failed:
@@ -152,10 +163,10 @@ def test_running_out_of_memory_halves_the_lanes(monkeypatch):
             raise MemoryError("out of memory")
         return advance(*arguments)
 
-    monkeypatch.setattr(track, "advance", fail_once)
+    monkeypatch.setattr(slot, "advance", fail_once)
     np.testing.assert_array_equal(again.train(exponents, 1, 9), expected)
-    assert track.lanes == 3
-    assert "went on with 3" in again.execution.notes[0]
+    assert slot.lanes == 3
+    assert "went on with 3" in again.runner.execution.notes[0]
 
 
 # Programs.
@@ -164,13 +175,13 @@ def test_running_out_of_memory_halves_the_lanes(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The training programs compiled since the test began."""
-    programs, lower = [], _executors.lower_program
+    programs, lower = [], _programs.lower_program
 
     def spy(program: Any, arguments: tuple) -> Any:
         programs.extend([arguments] if getattr(program, "kind", "") == "advance" else [])
         return lower(program, arguments)
 
-    monkeypatch.setattr(_executors, "lower_program", spy)
+    monkeypatch.setattr(_programs, "lower_program", spy)
     return programs
 
 
@@ -188,9 +199,9 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
     first, expected = run(), seeds if budget == 4 else result
     assert sum(rung.name != "sweep" for rung in first.stages) > 1
     assert len(trained) == count
-    seen, misses = len(traces), _executors.programs.misses
+    seen, misses = len(traces), _programs.programs.misses
     assert numbers(run()) == numbers(first)
-    assert (len(trained), len(traces), _executors.programs.misses) == (count, seen, misses)
+    assert (len(trained), len(traces), _programs.programs.misses) == (count, seen, misses)
     assert first.lr == expected.lr  # executors agree
     for rung, other in zip(first.stages, expected.stages, strict=True):
         np.testing.assert_allclose(
@@ -205,11 +216,11 @@ class Killed(Exception):
     """Raised where a test ends a search."""
 
 
-def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.SearchProgress], None]:
+def die_at(stage: int, error: type[BaseException] = Killed) -> Callable[[lrjax.Progress], None]:
     """A progress function that raises when the n-th stage has begun to train."""
     seen: list[str] = []
 
-    def progress(event: lrjax.SearchProgress) -> None:
+    def progress(event: lrjax.Progress) -> None:
         if event.stage not in (*seen[-1:], "preparing"):
             seen.append(event.stage)
         elif len(seen) == stage:
@@ -287,8 +298,8 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
     ("change", "words"),
     [
         ({"train_steps": 500}, "train_steps: 1000 there, 500 now"),
-        ({"trainings": 1.5}, "budget: 2.0 there, 1.5 now"),
-        ({"num_seeds": 2}, "num_seeds: 1 there, 2 now"),
+        ({"trainings": 1.5}, "trainings: 2.0 there, 1.5 now"),
+        ({"num_seeds": 2}, "num_seeds: None there, 2 now"),
         ({"min_lr": 1e-5}, "min_lr: "),
         ({"key": jax.random.key(6)}, "the key changed"),
         ({"executor": "loop"}, "executor: map there, loop now"),
@@ -493,7 +504,7 @@ def previewed(*arguments: Any, **options: Any) -> lrjax.Preview:
 
 def test_more_seeds_than_the_task_has(tmp_path):
     few = Task.from_arrays(
-        TASK.init, TASK.loss_fn, train=TASK.arrays, validation=TASK.arrays, batch_size=16, max_seeds=1
+        TASK.init, TASK.loss_fn, train=TASK._arrays, validation=TASK._arrays, batch_size=16, max_seeds=1
     )
     assert lrjax.Budget(trainings=8.0)._course(Context(train_steps=STEPS, max_seeds=1)).num_seeds == 1
     check_message(

@@ -1,4 +1,4 @@
-"""Lanes are carried on from their states, and seeds are added, without changing what is there."""
+"""Lanes are trained on from their states, and seeds are added, without changing what is there."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from problems import regression
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import TrialRunner
+from lrjax._engine import LaneRunner
 
 LRS = np.array([0.001, 0.01, 0.03])
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -22,9 +22,9 @@ def momentum(lr: Any) -> Any:
     return optax.sgd(lr, momentum=0.9)
 
 
-def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 4, seeds: int = 1, factory: Any = momentum):
-    key = jax.random.key(21)
-    return TrialRunner("test", task, factory, key=key, horizons=(steps,), num_seeds=seeds, executor=executor)
+def runner_of(task: lrjax.Task, executor: Any = "map", *, seeds: int = 1, factory: Any = momentum) -> LaneRunner:
+    shapes, key = [(seeds, len(LRS))], jax.random.key(21)
+    return LaneRunner("test", task, factory, key=key, executor=executor, longest=8, shapes=shapes)
 
 
 @pytest.mark.parametrize(
@@ -33,38 +33,39 @@ def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 4, seeds:
     ids=["stateful-map", "map", "loop", "vmap", "chunked"],
 )
 def test_four_steps_and_four_more_are_eight(task, executor):
-    whole = runner_of(task, executor, steps=8, seeds=2).run(LRS, keep=True)
-    runner = runner_of(task, executor, steps=4, seeds=2)  # more than one epoch of batches
-    half = runner.run(LRS, keep=True)
-    second = runner.run(LRS[1:], states=_pick(half.states, slice(1, None)), start=4, keep=True)
+    whole = runner_of(task, executor, seeds=2)
+    losses = whole.train(LRS, 8, 2)
+    runner = runner_of(task, executor, seeds=2)  # more than one epoch of batches
+    half = runner.train(LRS, 4, 2)
+    second = runner.train(LRS[1:], 8, 2)
     rtol = 0 if executor in ("map", "loop") else 1e-4
     same = lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 100)  # noqa: E731
-    jax.tree.map(same, second.states, _pick(whole.states, slice(1, None)))
-    same(second.metrics["loss"], whole.metrics["loss"][..., 1:])
-    again = runner.run(LRS)  # new lanes start from step 0 after others went on
-    np.testing.assert_array_equal(again.metrics["loss"], half.metrics["loss"])
-
-
-def _pick(states: Any, lanes: slice) -> Any:
-    return jax.tree.map(lambda leaf: leaf[lanes], states)
+    for pair, state in runner.states.lanes.items():
+        jax.tree.map(same, state, whole.states.lanes[pair])
+    assert len(runner.states.lanes) == 4
+    same(second, losses[:, 1:])
+    again = runner.train(LRS, 4, 2)  # new lanes start from step 0 after others went on
+    np.testing.assert_array_equal(again, half)
 
 
 def test_divergence_is_remembered_when_a_lane_is_carried_on():
-    runner = runner_of(REGRESSION, steps=3, factory=optax.sgd)
-    first = runner.run(np.array([0.01, 1e20]), keep=True)
-    second = runner.run(np.array([0.01, 1e20]), states=first.states, start=3)
-    np.testing.assert_array_equal(second.diverged_at, first.diverged_at)
-    assert first.diverged_at[0, 0] == -1 < first.diverged_at[0, 1]
+    runner = runner_of(REGRESSION, factory=optax.sgd)
+    first, second = [
+        (runner.train([0.01, 1e20], steps, 1), [int(state.diverged_at) for state in runner.states.lanes.values()])[1]
+        for steps in (3, 6)
+    ]
+    np.testing.assert_array_equal(second, first)
+    assert first[0] == -1 < first[1]
 
 
 @pytest.mark.parametrize("executor", ["map", "loop", "vmap"])
 def test_more_seeds_leave_the_numbers_of_the_old_ones(executor):
-    few, many = (runner_of(REGRESSION, executor, seeds=seeds).run(LRS) for seeds in (2, 3))
+    few, many = (runner_of(REGRESSION, executor).sample(LRS, [4], seeds).metrics["loss"] for seeds in (2, 3))
     rtol = 1e-5 if executor == "vmap" else 0
-    np.testing.assert_allclose(many.metrics["loss"][:, :2], few.metrics["loss"], rtol=rtol)
+    np.testing.assert_allclose(many[:, :2], few, rtol=rtol)
 
 
-def test_a_task_without_random_access_is_carried_on_by_drawing_again():
+def test_a_task_without_random_access_draws_its_batches_again():
     source, asked = REGRESSION, []
 
     def sample_batches(key: jax.Array, num_steps: int) -> Any:
@@ -74,8 +75,7 @@ def test_a_task_without_random_access_is_carried_on_by_drawing_again():
     task = lrjax.Task(
         init=source.init, loss_fn=source.loss_fn, sample_batches=sample_batches, eval_batches=source.eval_batches
     )
-    runner = runner_of(task, "loop", steps=4)
-    second = runner.run(LRS, states=runner.run(LRS, keep=True).states, start=4)
-    whole = runner_of(source, "loop", steps=8).run(LRS)
-    np.testing.assert_array_equal(second.metrics["loss"], whole.metrics["loss"])
-    assert asked == [4, 2, 8]  # the batches, the check of their prefix, and those to go on with
+    key = jax.random.key(3)
+    later, whole = task.training_batches(0, key, 4, 8), source.training_batches(0, key, 0, 8)
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b[4:]), later, whole)
+    assert asked == [8]

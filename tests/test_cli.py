@@ -410,7 +410,7 @@ def test_the_search_path_is_left_as_it_was(find):
 
 
 def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypatch):
-    sample, calls = lrjax._search._live.sample_round, []
+    sample, calls = lrjax._search._live.curve_of, []
 
     def interrupt_second(*arguments, **options):
         calls.append(1)
@@ -418,7 +418,7 @@ def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypa
             raise KeyboardInterrupt
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(lrjax._search._live, "sample_round", interrupt_second)
+    monkeypatch.setattr(lrjax._search._live, "curve_of", interrupt_second)
     words = ("--seeds", 1, "--steps", 3, "--executor", "map", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run("find", "my_tasks.py:task", *words)
     assert status == 130
@@ -431,7 +431,7 @@ def test_interrupted_before_the_first_round(find, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lrjax._search._live, "sample_round", interrupt)
+    monkeypatch.setattr(lrjax._search._live, "curve_of", interrupt)
     status, out, err = find()
     assert (status, out, err) == (
         130,

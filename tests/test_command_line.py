@@ -211,11 +211,11 @@ LOOKUP = {
     ),
     "loss that fails": (("find", "tasks.py:keyed"), "KeyError at tasks.py:19: 'weights'"),
     "task that cannot be carried on": (
-        ("sweep", "tasks.py:task", "--grid", "learning_rate=1,2", "--steps", "2"),
+        ("sweep", "tasks.py:task", "--grid", "learning_rate=1,2", "--train-steps", "2"),
         "`MODULE:TASK` must give batches from any step on",
     ),
     "grid of an unknown argument": (
-        ("sweep", "tasks.py:task", "--grid", "learning_rat=1,2", "--steps", "2"),
+        ("sweep", "tasks.py:task", "--grid", "learning_rat=1,2", "--train-steps", "2"),
         "learning_rat",
     ),
 }
@@ -281,8 +281,8 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
 
 
 HOOKS = {
-    "find": "import lrjax._search._live as place; name, when = 'sample_round', 2",
-    "search": "from lrjax._search._lane_trainer import LaneTrainer as place; name, when = 'train', 2",
+    "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
+    "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",
     "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
     "range-test": "import lrjax._search._range_test as place; name, when = '_why_stop', 9",
 }
@@ -309,7 +309,7 @@ RUNS = {
     "find": ((*CHEAP, "--seeds", "1", "--steps", "3"), "lr_finder.json", lrjax.LRResult),
     "search": ((*CHEAP, "--train-steps", "200", "--budget", "1"), "lr_finder.json", lrjax.LRResult),
     "sweep": (
-        (*CHEAP, "--grid", "learning_rate=0.01,0.1", "--steps", "20", "--eval-every", "5"),
+        (*CHEAP, "--grid", "learning_rate=0.01,0.1", "--train-steps", "20", "--eval-every", "5"),
         "sweep.json",
         lrjax.SweepResult,
     ),

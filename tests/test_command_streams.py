@@ -184,7 +184,7 @@ def test_a_tilde_is_the_home_directory_in_every_option(home, monkeypatch, capsys
     assert (home / "runs" / "lr_finder.json").is_file()
     assert main(["schedules", "plot", "~/spec.json", "--no-plot"]) == 0
     assert "peak 0.25" in capsys.readouterr().out
-    words = ("--optimizer", "sgd", "--grid", "learning_rate=0.1", "--steps", "2", "--no-plot")
+    words = ("--optimizer", "sgd", "--grid", "learning_rate=0.1", "--train-steps", "2", "--no-plot")
     assert main(["sweep", *words, "--out=~/sweep", "--directory=~/kept"]) == 0
     assert (home / "kept").is_dir()
     assert not list(home.parent.glob("~*"))
@@ -217,7 +217,7 @@ ABSURD = {
     "seeds of a sweep": (("sweep", "--grid", "learning_rate=1", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
     "steps": (("find", "--steps", "9" * 20, "--dry-run"), "`--steps` must be at most 2,147,483,647"),
     "steps of a ramp": (("range-test", "--steps", "9" * 20), "`--steps` must be at most 2,147,483,647"),
-    "steps of a sweep": (("sweep", "--grid", "learning_rate=1", "--steps", "9" * 20), "`--steps` must be at most"),
+    "steps of a sweep": (("sweep", "--grid", "learning_rate=1", "--train-steps", "9" * 20), "`--train-steps` must be"),
     "steps of a training": (("find", "--train-steps", "9" * 20), "`--train-steps` must be at most 2,147,483,647"),
     "more digits than Python reads": (("find", "--steps", "9" * 5000), "`--steps` must be a whole number, got '9999"),
     "horizons": (("find", "--horizons", "9" * 30), "`--horizons` must be at most 2,147,483,647"),

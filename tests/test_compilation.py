@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from lanes import SampledRounds
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import Program, TrialRunner, lower_program
+from lrjax._engine import Program, Shared, lower_program
 from lrjax._engine import programs as kept
 
 KEY = jax.random.key(2)
@@ -49,18 +50,16 @@ def mlp(num_steps: int = 5, num_evals: int = 2, loss_fn: Any = mlp_loss) -> lrja
     )
 
 
-def arguments_of(runner: TrialRunner, executor: Any, lanes: int = LANES) -> tuple[Program, tuple]:
+def arguments_of(runner: SampledRounds, executor: Any, lanes: int = LANES) -> tuple[Program, tuple]:
     """A program of one seed and what it is called with."""
-    seed = runner.experiment.seeds[0]
-    data = jax.tree.map(lambda leaf: leaf[None], seed) if executor == "vmap" else seed
-    bounds = (jnp.int32(0), jnp.int32(lanes))
-    rates = jnp.linspace(0.01, 0.1, lanes)
-    program = Program(spec=runner.experiment.spec, executor=executor)
-    return program, (rates, bounds, None, data, runner.experiment.evaluation)
+    data = jax.tree.map(lambda leaf: leaf[None], runner.experiment.seeds[0])
+    shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)
+    rates = jnp.linspace(0.01, 0.1, lanes)[None]
+    return Program("trial", runner.experiment.spec, executor), (rates, None, data, shared)
 
 
-def runner_of(task: lrjax.Task, executor: Any, *, num_steps: int = 5, num_seeds: int = 1) -> TrialRunner:
-    return TrialRunner("test", task, optax.adam, key=KEY, horizons=(num_steps,), num_seeds=num_seeds, executor=executor)
+def runner_of(task: lrjax.Task, executor: Any, *, num_steps: int = 5, num_seeds: int = 1) -> SampledRounds:
+    return SampledRounds(task, optax.adam, key=KEY, horizons=[num_steps], num_seeds=num_seeds, executor=executor)
 
 
 @pytest.fixture

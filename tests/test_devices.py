@@ -13,7 +13,7 @@ from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import Program, TrialRunner, _runner, compile_program
+from lrjax._engine import LaneRunner, Program, _rounds, compile_program
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 LRS = np.geomspace(1e-4, 0.5, 7)
@@ -33,12 +33,9 @@ def losses(executor: Any, lrs: Any = LRS, mesh: Mesh | None = None) -> list:
 
 def carried_losses(executor: Any, mesh: Mesh | None = None) -> list:
     """Half the steps, then the other half from the states of the first."""
-    runner = TrialRunner(
-        "test", task(), momentum, key=jax.random.key(KEY), horizons=(2,), num_seeds=SEEDS, executor=executor, mesh=mesh
-    )
-    first = runner.run(LRS, keep=True)
-    second = runner.run(LRS, states=first.states, start=2)
-    return [first.metrics["loss"][0].tolist(), second.metrics["loss"][0].tolist()]
+    key, shapes = jax.random.key(KEY), [(SEEDS, len(LRS))]
+    runner = LaneRunner("test", task(), momentum, key=key, executor=executor, mesh=mesh, longest=4, shapes=shapes)
+    return [runner.train(LRS, steps, SEEDS).tolist() for steps in (2, 4)]
 
 
 def on_four_devices() -> dict[str, Any]:
@@ -56,7 +53,7 @@ def on_four_devices() -> dict[str, Any]:
         programs[str(program.executor)] = compiled = compile_program(program, arguments)
         return compiled
 
-    _runner.compile_program = compile_and_keep
+    _rounds.compile_program = compile_and_keep
     return {
         "devices": len(devices),
         "executors": {name: losses(executor) for name, executor in EXECUTORS.items()},

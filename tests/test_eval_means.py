@@ -115,11 +115,11 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 def test_means_are_those_over_all_examples(eval_batches, values, options):
     """In a curve (its reference too), for every metric of a sweep, and so in what is best."""
     problem = task(eval_batches, values, **options)
-    sampling = {"key": KEY, "num_steps": STEPS, "num_seeds": 1, "executor": "loop"}
-    curve = lrjax.sample_losses(problem, optax.sgd, LRS, **sampling)
+    sampling = {"key": KEY, "num_seeds": 1, "executor": "loop"}
+    curve = lrjax.sample_losses(problem, optax.sgd, LRS, num_steps=STEPS, **sampling)
     np.testing.assert_allclose(curve.final[0], expected(LRS), rtol=1e-6)
     np.testing.assert_allclose(curve.initial_loss, 4.5, rtol=1e-6)
-    result = lrjax.sweep(problem, optax.sgd, {"learning_rate": LRS}, eval_every=2, **sampling)
+    result = lrjax.sweep(problem, optax.sgd, {"learning_rate": LRS}, eval_every=2, train_steps=STEPS, **sampling)
     assert set(result.metrics) == {"loss", "square", "train_loss"}
     for name, power in (("loss", 1), ("square", 2)):
         for place, steps in enumerate((2, 4)):
@@ -134,10 +134,10 @@ def test_means_are_those_over_all_examples(eval_batches, values, options):
 )
 def test_means_are_those_in_every_executor(executor, stateful):
     problem = task(CASES["padding to several lengths"][0], masked_and_weight, stateful=stateful)
-    options = {"key": KEY, "num_steps": STEPS, "num_seeds": 2, "executor": executor}
-    curve = lrjax.sample_losses(problem, optax.sgd, LRS, **options)
+    options = {"key": KEY, "num_seeds": 2, "executor": executor}
+    curve = lrjax.sample_losses(problem, optax.sgd, LRS, num_steps=STEPS, **options)
     np.testing.assert_allclose(curve.final, np.tile(expected(LRS), (2, 1)), rtol=1e-6)
-    result = lrjax.sweep(problem, optax.sgd, {"learning_rate": LRS}, **options)
+    result = lrjax.sweep(problem, optax.sgd, {"learning_rate": LRS}, train_steps=STEPS, **options)
     np.testing.assert_allclose(result.final("square"), np.tile(expected(LRS, power=2)[:, None], 2), rtol=1e-6)
 
 
@@ -181,7 +181,7 @@ def test_a_weight_that_depends_on_the_parameters_is_that_of_each_evaluation():
         return {"loss": jnp.abs(batch["x"] - w).mean(), "weight": jnp.exp(-jnp.abs(batch["x"] - w)).sum()}
 
     result = lrjax.sweep(
-        task(split(8), near), optax.sgd, {"learning_rate": LRS}, key=KEY, num_steps=STEPS, executor="map"
+        task(split(8), near), optax.sgd, {"learning_rate": LRS}, key=KEY, train_steps=STEPS, executor="map"
     )
     away = np.abs(X - (1 - (1 - np.asarray(LRS)) ** STEPS)[:, None])
     parts, weights = zip(
@@ -191,7 +191,7 @@ def test_a_weight_that_depends_on_the_parameters_is_that_of_each_evaluation():
 
 
 def test_another_weight_is_another_call(tmp_path):
-    options = {"key": KEY, "num_steps": 2, "executor": "loop", "directory": tmp_path}
+    options = {"key": KEY, "train_steps": 2, "executor": "loop", "directory": tmp_path}
     batches = padded((0, 7, 8), (7, 10, 8))
 
     def run(values, **weight):
@@ -206,7 +206,7 @@ def test_another_weight_is_another_call(tmp_path):
 
 def weighing(values: Any = masked, parts: Any = ((0, 8, 8), (8, 10, 8)), **weight: Any) -> Any:
     problem = lambda: task(padded(*parts), values, **weight)  # noqa: E731
-    return lambda: lrjax.sweep(problem(), optax.sgd, {"learning_rate": LRS}, key=KEY, num_steps=2)
+    return lambda: lrjax.sweep(problem(), optax.sgd, {"learning_rate": LRS}, key=KEY, train_steps=2)
 
 
 def returning(weight: Any) -> Any:

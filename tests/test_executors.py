@@ -10,13 +10,13 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lanes import train_lanes
 from marks import slow
 from problems import CURVATURES, START, quadratic, quadratic_loss, regression
 from sequential import EVALUATION, seed_keys, train
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import TrialRunner
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 every_executor = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS.keys())
@@ -92,8 +92,8 @@ def test_without_adaptivity_vectorised_lanes_agree_to_rounding(executor):
 def test_mapped_and_looped_trials_are_a_sequential_run_bit_for_bit(factory):
     lanes = LRS[1:4:2]
     for seed, executor in ((0, "map"), (1, "map"), (1, "loop")):
-        runner = TrialRunner("test", NET, factory, key=KEY, horizons=(6,), num_seeds=SEEDS, executor=executor)
-        states = runner.run(lanes, keep=True).states[seed]
+        made = train_lanes(NET, factory, lanes, key=KEY, num_steps=6, num_seeds=SEEDS, executor=executor)
+        states = made.states[seed]
         assert (states.step == 6).all()
         for lane, lr in enumerate(lanes):
             expected = _sequential_run(factory, float(lr), seed)
@@ -168,8 +168,8 @@ def test_gradient_descent_on_a_quadratic_has_its_closed_form_and_diverges_where_
 
 
 def test_the_threshold_of_divergence_is_two_over_the_largest_curvature():
-    runner = TrialRunner("test", QUADRATIC, optax.sgd, key=KEY, horizons=(50,), num_seeds=1, executor="map")
-    weights = np.abs(runner.run(np.array([1.99, 2.01]) / CURVATURES.max(), keep=True).states[0].params[:, 0])
+    made = train_lanes(QUADRATIC, optax.sgd, np.array([1.99, 2.01]) / CURVATURES.max(), key=KEY, num_steps=50)
+    weights = np.abs(made.states[0].params[:, 0])
     assert weights[0] < np.abs(START[0]) < weights[1]
 
 

@@ -27,8 +27,6 @@ from processes import finish, start, tell
 
 import lrjax
 from lrjax._engine import _source, _store
-from lrjax._search import _track
-from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -47,7 +45,7 @@ def loss_fn(w: Any, batch: Any, key: Any) -> Any:
 
 
 def sweep(directory: Any = None, problem: lrjax.Task | None = None, **options: Any) -> Any:
-    good = {"key": KEY, "num_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
+    good = {"key": KEY, "train_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
     grid = {"learning_rate": [0.01, 0.1, 0.3]}
     return lrjax.sweep(problem or task(), optax.sgd, grid, directory=directory, **good | options)
 
@@ -99,9 +97,8 @@ def die_at(count: int) -> Callable[[Any], None]:
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
     save = _store.Store.save
-    for module in (_run, _track):
-        monkeypatch.setattr(module, "FIRST_STEPS", 1)
-        monkeypatch.setattr(module, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
@@ -163,9 +160,9 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
-    _run.CALL_SECONDS = _track.CALL_SECONDS = 0.0
+    _source.CALL_SECONDS = 0.0
     _store.Cadence.due = lambda self: True
-    many = {"sweep": {"num_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}[kind]
+    many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}[kind]
     result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)
     return {"bits": hashlib.sha256(repr(bits(result)).encode()).hexdigest()}
 
@@ -528,7 +525,7 @@ def test_batches_that_changed_since_are_noticed_wherever_they_are(kind, source, 
 
 
 PLACES = {"sweep": (0, 2, 4, 6, 9), "search": (0, 7, 12, 16, 19)}
-MORE: dict[str, dict[str, Any]] = {"sweep": {"num_steps": 10}, "search": {"train_steps": 80}}
+MORE: dict[str, dict[str, Any]] = {"sweep": {"train_steps": 10}, "search": {"train_steps": 80}}
 
 
 def test_a_source_that_never_gives_the_same_twice_is_noticed_without_a_folder(monkeypatch):

@@ -318,7 +318,7 @@ def test_batches_of_an_iterable_are_the_next_ones():
 
 
 def test_ctrl_c_gives_what_is_known():
-    def stop(event: lrjax.SearchProgress) -> None:
+    def stop(event: lrjax.Progress) -> None:
         if event.stage == "refining" and event.updates:
             raise KeyboardInterrupt
 

@@ -76,7 +76,7 @@ def test_a_row_of_the_table_trains_as_the_schedule_does(tmp_path):
         lambda peak: short.make_optimizer(lrjax.schedules.cosine_decay(peak, 30)),
         [10.0 ** float(trained.log10_peaks[column])],
         key=jax.random.key(0),
-        num_steps=30,
+        train_steps=30,
         num_seeds=3,
         eval_every=30,
     )

@@ -142,7 +142,7 @@ def test_odd_arguments_are_answered_or_explained(tmp_path, monkeypatch):
     check(drawn(400, 0, slow=False), tmp_path, monkeypatch)
 
 
-PLANS = {"preview": "find_lr", "plan_sweep": "sweep"}
+PLANS = {"preview of find_lr": "find_lr", "preview": "sweep"}
 MISTAKES = ("no", "nan", "-1", "np.ones(3)", "keys", "Refusing", "2**63")
 
 

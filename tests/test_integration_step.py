@@ -1,18 +1,18 @@
-"""find_lr_for_step: the search for a training step of one's own."""
+"""step_task: a training step of one's own, in every verb."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import budgeted, sampled
 from marks import slow
 from problems import regression
 from tiny import check_message
 from toy_data import KEY, same
 
 import lrjax
-from lrjax.integrations import find_lr_for_step
-from lrjax.integrations._step import task_of_step
+from lrjax.integrations import step_task
 
 TASK = regression()
 ADAM = optax.inject_hyperparams(optax.adam)(learning_rate=0.5)
@@ -31,7 +31,11 @@ def step(state, batch):
 
 
 def evaluate(state):
-    return TASK.loss_fn(state["params"], TASK.eval_batches[0], None)
+    return evaluate_params(state["params"])
+
+
+def evaluate_params(params):
+    return TASK.loss_fn(params, TASK.eval_batches[0], None)
 
 
 def set_lr(state, lr):
@@ -52,18 +56,79 @@ OPTIONS = {"num_steps": 5, "executor": "map", "key": KEY, "min_lr": 1e-4, "refin
 
 @pytest.mark.parametrize("executor", ["map", slow("loop")])
 def test_the_curve_is_that_of_the_same_problem_as_a_task(executor):
-    task, put_lr = task_of_step(step, begin, list(batches_of(KEY, 2)), evaluate, set_lr, key=KEY)
+    task = step_task(step, begin, list(batches_of(KEY, 2)), evaluate, set_lr)
     how = {"key": KEY, "num_steps": 5, "num_seeds": 2, "horizons": (2,), "executor": executor}
-    own = lrjax.sample_losses(task, put_lr, [1e-3, 0.1], **how)
+    own = lrjax.sample_losses(task, task.set_lr, [1e-3, 0.1], **how)
     plain = lrjax.sample_losses(TASK, optax.adam, [1e-3, 0.1], **how)
     np.testing.assert_allclose(own.losses, plain.losses, rtol=1e-4)
     np.testing.assert_allclose(own.initial_loss, plain.initial_loss, rtol=1e-6)
 
 
+LONG = {"key": KEY, "num_seeds": 1, "executor": "map"}
+LRS = [1e-3, 0.03, 0.1]
+VERBS = {
+    "find_lr": lambda task, make: sampled(task, make, num_steps=5, refine=None, min_lr=1e-4, **LONG).curve.final,
+    "sample_losses": lambda task, make: lrjax.sample_losses(task, make, LRS, **LONG, num_steps=5).final,
+    "search": lambda task, make: budgeted(task, make, **LONG, train_steps=50).lr,
+    "sweep": lambda task, make: lrjax.sweep(task, make, LRS, **LONG, train_steps=20, eval_every=10).metrics["loss"],
+    "range_test": lambda task, make: lrjax.range_test(task, make, key=KEY, num_steps=20).losses,
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_takes_it_and_finds_what_it_finds_for_the_same_problem(verb):
+    task = step_task(step, begin, list(batches_of(KEY, 1, 60)), evaluate, set_lr)
+    own, plain = VERBS[verb](task, task.set_lr), VERBS[verb](TASK, optax.adam)
+    np.testing.assert_allclose(own, plain, rtol=1e-3)
+
+
+def test_a_sweep_names_what_set_lr_takes_and_shows_the_loss_that_step_returns():
+    momentum = optax.inject_hyperparams(optax.sgd)(learning_rate=0.1, momentum=0.5)
+
+    def own(state, batch):
+        loss, grads = jax.value_and_grad(TASK.loss_fn)(state[0], batch, None)
+        updates, opt = momentum.update(grads, state[1])
+        return (optax.apply_updates(state[0], updates), opt), loss
+
+    def put(state, learning_rate, momentum):
+        return optax.tree_utils.tree_set(state, learning_rate=learning_rate, momentum=momentum)
+
+    state = TASK.init(jax.random.split(jax.random.fold_in(KEY, 0), 3)[0])
+    task = step_task(
+        own, (state, momentum.init(state)), list(batches_of(KEY, 1, 10)), lambda s: evaluate_params(s[0]), put
+    )
+    how = {"key": KEY, "num_steps": 10, "executor": "map"}
+    grid = {"learning_rate": [0.01, 0.1], "momentum": [0.0, 0.9]}
+    got, plain = lrjax.sweep(task, task.set_lr, grid, **how), lrjax.sweep(TASK, optax.sgd, grid, **how)
+    for name in ("loss", "train_loss"):
+        np.testing.assert_allclose(got.metrics[name], plain.metrics[name], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"names 'momemtum', which .* Did you mean 'momentum'"):
+        lrjax.sweep(task, task.set_lr, {"learning_rate": [0.1], "momemtum": [0.9]}, **how)
+
+
+def test_a_range_test_reads_evaluate_where_step_returns_no_loss():
+    silent = step_task(lambda *now: step(*now)[0], begin, list(batches_of(KEY, 1, 20)), evaluate, set_lr)
+    test = lrjax.range_test(silent, silent.set_lr, key=KEY, num_steps=20)
+    state = begin(jax.random.split(jax.random.fold_in(KEY, 0), 3)[0])
+    for lr, loss, batch in zip(test.lrs, test.losses, batches_of(KEY, 1, 20), strict=False):
+        np.testing.assert_allclose(loss, evaluate(state), rtol=1e-3)
+        state = step(set_lr(state, jnp.float32(lr)), batch)[0]
+
+
+def test_inject_hyperparams_needs_no_set_lr():
+    task = step_task(step, begin, list(batches_of(KEY)), evaluate)
+    own = lrjax.sample_losses(task, task.set_lr, LRS, key=KEY, num_steps=5, executor="map")
+    task = step_task(step, begin, list(batches_of(KEY)), evaluate, set_lr)
+    given = lrjax.sample_losses(task, task.set_lr, LRS, key=KEY, num_steps=5, executor="map")
+    np.testing.assert_array_equal(own.losses, given.losses)
+    bad = lambda: step_task(lambda s, b: s, W, [np.zeros(1)], lambda s: s["w"].sum())  # noqa: E731
+    check_message(bad, ValueError, ["(set_lr=...)", "none by the name learning_rate", "inject_hyperparams"])
+
+
 def test_one_lr_is_a_plain_loop_of_the_step():
     state = begin(jax.random.key(7))
-    task, put_lr = task_of_step(step, state, list(batches_of(KEY)), evaluate, set_lr, key=KEY)
-    got = lrjax.sample_losses(task, put_lr, [0.03], key=KEY, num_steps=5, executor="map").final[0, 0]
+    task = step_task(step, state, list(batches_of(KEY)), evaluate, set_lr)
+    got = lrjax.sample_losses(task, task.set_lr, [0.03], key=KEY, num_steps=5, executor="map").final[0, 0]
     state = set_lr(begin(jax.random.key(7)), jnp.float32(0.03))
     for batch in batches_of(KEY):
         state, _ = step(state, batch)
@@ -72,7 +137,8 @@ def test_one_lr_is_a_plain_loop_of_the_step():
 
 def test_the_result_is_a_whole_one_and_the_state_is_as_it_was():
     state, twin = begin(jax.random.key(7)), begin(jax.random.key(7))
-    result = find_lr_for_step(step, state, list(batches_of(KEY, 2)), evaluate, set_lr, **OPTIONS)
+    task = step_task(step, state, list(batches_of(KEY, 2)), evaluate, set_lr)
+    result = lrjax.find_lr(task, task.set_lr, **OPTIONS)
     assert result.outcome.name == "found"
     assert result.window.min_lr <= result.lr <= result.window.max_lr
     assert "Learning rate" in result.summary()
@@ -91,15 +157,14 @@ def test_python_numbers_that_the_step_reads_in_python_stay_python_numbers():
         rate = state["lr"] if state["power"] == 2 else 0.0
         return state | {"w": state["w"] - rate * jax.grad(lambda w: w ** state["power"])(state["w"])}
 
-    task, put_lr = task_of_step(
+    task = step_task(
         branching,
         {"w": jnp.float32(1.0), "power": 2, "lr": 0.0},
         [jnp.zeros(1)] * 3,
         lambda state: state["w"] ** 2,
         lambda state, lr: state | {"lr": lr},
-        key=KEY,
     )
-    got = lrjax.sample_losses(task, put_lr, [0.1, 0.2], key=KEY, num_steps=3, executor="map").final[0]
+    got = lrjax.sample_losses(task, task.set_lr, [0.1, 0.2], key=KEY, num_steps=3, executor="map").final[0]
     np.testing.assert_allclose(got, [(0.8**3) ** 2, (0.6**3) ** 2], rtol=1e-6)
 
 
@@ -107,15 +172,14 @@ def test_what_moves_without_the_lr_does_not_count():
     def drifting(state, batch):
         return state | {"w": state["w"] - state["lr"] * state["w"], "drift": state["drift"] + 1.0}
 
-    task, put_lr = task_of_step(
+    task = step_task(
         drifting,
         {"w": jnp.float32(1.0), "drift": jnp.float32(0.0), "lr": jnp.float32(0.0)},
         [jnp.zeros(1)] * 3,
         lambda state: {"loss": state["w"] ** 2 + state["drift"], "drift": state["drift"]},
         lambda state, lr: state | {"lr": lr},
-        key=KEY,
     )
-    curve = lrjax.sample_losses(task, put_lr, [0.1, 0.5], key=KEY, num_steps=3, horizons=(1,), executor="map")
+    curve = lrjax.sample_losses(task, task.set_lr, [0.1, 0.5], key=KEY, num_steps=3, horizons=(1,), executor="map")
     np.testing.assert_allclose(curve.initial_loss, [1.0 + 3.0])
     np.testing.assert_allclose(curve.metrics["drift"][:, 0, 0], [1.0, 3.0])
 
@@ -127,8 +191,8 @@ def test_random_keys_in_the_state_are_carried():
 
     state = {"w": jnp.float32(0.0), "key": jax.random.key(9), "lr": jnp.float32(0.0)}
     how = (noisy, state, [jnp.zeros(1)] * 2, lambda s: s["w"], lambda s, lr: s | {"lr": lr})
-    task, put_lr = task_of_step(*how, key=KEY)
-    got = lrjax.sample_losses(task, put_lr, [1.0, 2.0], key=KEY, num_steps=2, executor="vmap").final[0]
+    task = step_task(*how)
+    got = lrjax.sample_losses(task, task.set_lr, [1.0, 2.0], key=KEY, num_steps=2, executor="vmap").final[0]
     keys = [jax.random.split(jax.random.key(9))]
     keys.append(jax.random.split(keys[0][0]))
     wanted = sum(float(jax.random.normal(now)) for _, now in keys)
@@ -148,7 +212,12 @@ def call(**changed):
     }
     options = {name: changed.pop(name) for name in list(changed) if name not in good}
     arguments = good | changed
-    return lambda: find_lr_for_step(*arguments.values(), **({"num_steps": 2, "executor": "map"} | options))
+
+    def find():
+        task = step_task(*arguments.values())
+        return lrjax.find_lr(task, task.set_lr, **({"key": KEY, "num_steps": 2, "executor": "map"} | options))
+
+    return find
 
 
 CASES = {
@@ -204,7 +273,7 @@ CASES = {
     "an evaluate that returns a vector": (
         call(evaluate=lambda s: s["w"]),
         ValueError,
-        ["find_lr_for_step(evaluate=...)(state)` must be a scalar", "float32[2]", "jnp.mean"],
+        ["step_task(evaluate=...)(state)` must be a scalar", "float32[2]", "jnp.mean"],
     ),
     "an evaluate without loss": (call(evaluate=lambda s: {"fid": s["lr"]}), ValueError, ['"loss"', "['fid']"]),
     "an evaluate that returns None": (call(evaluate=lambda s: None), TypeError, ["(evaluate=...)", "got NoneType"]),
@@ -217,7 +286,7 @@ CASES = {
         ValueError,
         ["(batches=...)", "at least 2 batches", "ended after 1", "`batches=lambda"],
     ),
-    "a key that is a number": (call(key=0), TypeError, ["find_lr_for_step(key=...)", "jax.random.key(0)"]),
+    "a key that is a number": (call(key=0), TypeError, ["find_lr(key=...)", "jax.random.key(0)"]),
     "a misspelt option": (call(steps=3), TypeError, ["steps"]),
     "an lr of 0 that the state cannot hold": (
         call(set_lr=lambda s, lr: s | {"lr": jnp.log(lr)}, step=lambda s, b: s | {"w": s["w"] * s["lr"]}),

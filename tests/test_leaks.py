@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from doors import budgeted, of_step, resumed, sampled
+from doors import budgeted, resumed, sampled
 from marks import slow_but_for
 
 import lrjax
@@ -79,7 +79,7 @@ def two_stages(task, make_optimizer):
 
 def sweep(executor):
     def run(task, make_optimizer):
-        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor=executor)
+        lrjax.sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, train_steps=2, executor=executor)
 
     return run
 
@@ -103,7 +103,8 @@ def refind(task, make_optimizer):
 def plan(task, make_optimizer):
     lrjax.preview(lrjax.find_lr, task, make_optimizer, lrjax.StepSampling(num_steps=2), key=KEY, executor="map")
     lrjax.preview(lrjax.find_lr, task, make_optimizer, key=KEY, train_steps=20, executor="map")
-    lrjax.plan_sweep(task, make_optimizer, {"learning_rate": [0.01, 0.1]}, key=KEY, num_steps=2, executor="map")
+    grid = {"learning_rate": [0.01, 0.1]}
+    lrjax.preview(lrjax.sweep, task, make_optimizer, grid, key=KEY, train_steps=2, executor="map")
 
 
 def step_of_ones_own(task, make_optimizer):
@@ -115,7 +116,8 @@ def step_of_ones_own(task, make_optimizer):
     batches = list(task.sample_batches(KEY, 4))
     evaluate = lambda state: task.loss_fn(state["w"], X[:8], None)  # noqa: E731
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
-    lrjax.integrations.find_lr_for_step(step, state, batches, evaluate, put_lr, executor="map", **of_step(SMALL))
+    own = lrjax.integrations.step_task(step, state, batches, evaluate, put_lr)
+    sampled(own, own.set_lr, executor="map", **SMALL)
 
 
 def train_scheduled(task, make_optimizer):
@@ -136,7 +138,7 @@ VERBS = {
     "range_test": range_test,
     "checkpoint": refind,
     "plans": plan,
-    "find_lr_for_step": step_of_ones_own,
+    "step_task": step_of_ones_own,
     "scheduled": train_scheduled,
 }
 QUICK = ("find_lr map", "find_lr loop", "sweep map", "sweep loop", "checkpoint", "range_test")
@@ -174,14 +176,14 @@ def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
     seen = []
     task, make_optimizer = make(seen)
-    first = lrjax._engine._executors.programs.misses
+    first = lrjax._engine.programs.misses
     for _ in range(2):
         find("map")(task, make_optimizer)
-    assert lrjax._engine._executors.programs.misses == first + 1
-    kept = len(lrjax._engine._executors.programs._entries)
+    assert lrjax._engine.programs.misses == first + 1
+    kept = len(lrjax._engine.programs._entries)
     del task, make_optimizer
     gc.collect()
-    assert len(lrjax._engine._executors.programs._entries) == kept - 1
+    assert len(lrjax._engine.programs._entries) == kept - 1
 
 
 MEMORY = """

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from doors import sampled
+from lanes import SampledRounds
 from marks import slow
 
 import lrjax
@@ -17,8 +18,9 @@ from lrjax._engine import (
     SHARE_OF_FREE,
     MemoryModel,
     Program,
-    TrialRunner,
-    _runner,
+    Shared,
+    _memory,
+    _rounds,
     compile_program,
     free_bytes,
     out_of_memory,
@@ -45,16 +47,16 @@ TASK = lrjax.Task(
 )
 
 
-def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> TrialRunner:
-    return TrialRunner("test", TASK, factory, key=KEY, horizons=(3,), num_seeds=num_seeds, executor=executor)
+def runner_of(executor: Any, factory: Any = optax.sgd, num_seeds: int = 1) -> SampledRounds:
+    return SampledRounds(TASK, factory, key=KEY, horizons=[3], num_seeds=num_seeds, executor=executor)
 
 
-def bytes_of(runner: TrialRunner, executor: Any, lanes: int) -> int:
-    rates, bounds = jnp.zeros(lanes), (jnp.int32(0), jnp.int32(lanes))
-    seeds = runner.experiment.seeds
-    data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds) if executor == "vmap" else seeds[0]
-    arguments = (rates, bounds, None, data, runner.experiment.evaluation)
-    return program_bytes(compile_program(Program(spec=runner.experiment.spec, executor=executor), arguments))
+def bytes_of(runner: SampledRounds, executor: Any, lanes: int) -> int:
+    seeds = runner.experiment.seeds if executor == "vmap" else runner.experiment.seeds[:1]
+    data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)
+    arguments = (jnp.zeros((len(seeds), lanes)), None, data, shared)
+    return program_bytes(compile_program(Program("trial", runner.experiment.spec, executor), arguments))
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +93,13 @@ def test_the_lanes_that_fit_follow_from_the_model():
 def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypatch, losses):
     runner = runner_of("vmap")
     allowed = runner.memory_model(chunked=True).predict(lanes) + 1
-    monkeypatch.setattr(_runner, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
+    monkeypatch.setattr(_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     ran = []
-    monkeypatch.setattr(_runner, "execute", lambda *call: ran.append(call) or jax.block_until_ready(call[0](*call[1])))
+    monkeypatch.setattr(_rounds, "execute", lambda *call: ran.append(call) or jax.block_until_ready(call[0](*call[1])))
     result = runner.run(LRS)
     assert runner.execution.used == f"chunked({lanes})"
     assert runner.execution.requested == "vmap"
-    assert 0 < runner.execution.predicted_bytes <= allowed
+    assert 0 < runner.execution.bytes <= allowed
     assert len(ran) == 1
     (note,) = runner.execution.notes
     pattern = rf"vmap with 8 lanes at once needs .*B, more than the .*B allowed: went on with chunked\({lanes}\)\."
@@ -106,7 +108,7 @@ def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypat
 
 
 def test_what_does_not_fit_at_all_is_refused(monkeypatch):
-    monkeypatch.setattr(_runner, "free_bytes", lambda device: 1000.0)
+    monkeypatch.setattr(_memory, "free_bytes", lambda device: 1000.0)
     for executor in ("vmap", "map"):
         with pytest.raises(MemoryError, match=r"one copy .* needs .* and 1000 B are free\. Use smaller"):
             runner_of(executor).run(LRS)
@@ -126,7 +128,7 @@ def test_running_out_of_memory_halves_the_chunk(executor, num_seeds, failures, c
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
         return jax.block_until_ready(compiled(*arguments))
 
-    monkeypatch.setattr(_runner, "execute", exhausted)
+    monkeypatch.setattr(_rounds, "execute", exhausted)
     runner = runner_of(executor, num_seeds=num_seeds)
     result = runner.run(LRS)
     assert runner.execution.used == f"chunked({chunks[-1]})"
@@ -150,14 +152,14 @@ def test_other_errors_are_not_hidden(executor, error, monkeypatch):
     def fail(compiled: Any, arguments: tuple) -> Any:
         raise error
 
-    monkeypatch.setattr(_runner, "execute", fail)
+    monkeypatch.setattr(_rounds, "execute", fail)
     with pytest.raises(type(error)):
         runner_of(executor).run(LRS)
 
 
 def test_the_search_reports_what_memory_made_of_it(monkeypatch):
     allowed = runner_of("vmap").memory_model(chunked=True).predict(2) + 1
-    monkeypatch.setattr(_runner, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
+    monkeypatch.setattr(_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     options = {"key": KEY, "num_steps": 3, "num_seeds": 1, "refine": None, "extend_range": False, "throw": False}
     result = sampled(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
     assert result.execution.used == "chunked(2)"

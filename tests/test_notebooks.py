@@ -18,7 +18,6 @@ from rich.console import Console
 
 import lrjax
 from lrjax import _progress, schedules
-from lrjax._search import _picture
 from lrjax.demos import digits
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
@@ -58,7 +57,7 @@ def result():
 @pytest.fixture(scope="module")
 def swept():
     grid = {"learning_rate": [0.1, 0.3]}
-    return lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), num_steps=4, executor="map")
+    return lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), train_steps=4, executor="map")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +126,7 @@ def test_without_a_picture_there_are_words(result, swept, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no <canvas>")
 
-    monkeypatch.setattr(_picture, "plot_lr", fail)
+    monkeypatch.setattr(lrjax.LRResult, "plot", fail)
     page = Page(result._repr_html_())
     assert page.pictures == []
     assert f"Learning rate {result.lr:.2e}" in page.text
@@ -161,10 +160,10 @@ def test_progress_in_a_notebook_is_one_line_rewritten(monkeypatch):
     monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
     monkeypatch.setattr(Console, "__init__", lambda self, **_: None)
     now = 0.0
-    bar = _progress.Bar()
+    bar = _progress._open_bar()
     for done in range(1_000):
         now += 0.01
-        bar.show("first <grid>", done, 1_000, "2 lanes")
+        bar.show(lrjax.Progress(stage="first <grid>", updates=done, planned=1_000, lanes=2, train_steps=10))
     bar.close()
     assert 20 < len(shown) < 60
     assert shown[-2]["text/plain"].startswith("first <grid>, ")

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from lanes import train_lanes
 from marks import slow_but_for
 from optax import contrib
 from problems import CURVATURES, START, quadratic_loss
 from sequential import train
 
 import lrjax
-from lrjax._engine import TrialRunner
 
 KEY = jax.random.key(3)
 LRS = np.array([0.003, 0.03])
@@ -95,8 +95,7 @@ def extra_of(name: str) -> tuple[str, ...]:
 
 
 def trained(make_optimizer: Callable[..., Any], executor: str, task: lrjax.Task = TASK) -> Any:
-    runner = TrialRunner("test", task, make_optimizer, key=KEY, horizons=(STEPS,), num_seeds=1, executor=executor)
-    return runner.run(LRS, keep=True).states[0]
+    return train_lanes(task, make_optimizer, LRS, key=KEY, num_steps=STEPS, executor=executor).states[0]
 
 
 def check_against_plain_optax(name: str, make_optimizer: Callable[..., Any], executors: tuple[str, ...]) -> None:

@@ -251,9 +251,9 @@ def everything_else() -> dict[str, Any]:
         "sweep": error_of(lambda: sweep(sharded(mesh), executor="vmap")),
         "sweep mesh": error_of(lambda: sweep(sharded(mesh), mesh=mesh_of(name="trial"))),
         "search": error_of(lambda: search(sharded(mesh), executor="map")),
-        "plan_sweep": error_of(
-            lambda: lrjax.plan_sweep(
-                sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), num_steps=6
+        "preview": error_of(
+            lambda: lrjax.preview(
+                lrjax.sweep, sharded(mesh), optax.adam, {"learning_rate": [0.1]}, key=jax.random.key(KEY), train_steps=6
             )
         ),
     }
@@ -277,7 +277,7 @@ def everything_else() -> dict[str, Any]:
 
 
 def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any) -> dict[str, Any]:
-    good = {"key": jax.random.key(KEY), "num_steps": 6, "eval_every": 2}
+    good = {"key": jax.random.key(KEY), "train_steps": 6, "eval_every": 2}
     result = lrjax.sweep(problem, make_optimizer, np.float32([1e-3, 1e-2]), **good | options)
     return {"losses": result.metrics["loss"].tolist(), "used": result.execution.used, "reason": result.execution.reason}
 
@@ -285,7 +285,7 @@ def sweep(problem: lrjax.Task, make_optimizer: Any = optax.adam, **options: Any)
 def resumed(problem: lrjax.Task) -> dict[str, Any]:
     """A sweep that is interrupted, and goes on from its folder."""
 
-    def interrupt(event: lrjax.SweepProgress) -> None:
+    def interrupt(event: lrjax.Progress) -> None:
         if event.step >= 4:
             raise KeyboardInterrupt
 
@@ -383,7 +383,7 @@ def nnx_losses(mesh: Mesh | None) -> dict[str, Any]:
 
 def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
     """A step on a state that is spread over devices, or one of `pmap`; else on one device."""
-    from lrjax.integrations import find_lr_for_step
+    from lrjax.integrations import step_task
 
     def step(state: Any, batch: Any) -> Any:
         grads = jax.grad(BASE().loss_fn)(state["params"], batch, None)
@@ -400,18 +400,15 @@ def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
 
     state = {"params": BASE().init(jax.random.key(0)), "lr": jnp.zeros(())}
     batches = BASE().sample_batches(jax.random.key(1), 8)
-    result = find_lr_for_step(
+    task = step_task(
         step_of_parts if by_pmap else step,
         state if mesh is None else put(state, mesh, 1) | {"lr": jnp.zeros(())},
         [jax.tree.map(lambda leaf, i=i: leaf[i], batches) for i in range(8)],
         lambda state: BASE().loss_fn(state["params"], BASE().eval_batches[0], None),
         lambda state, lr: state | {"lr": lr},
-        num_steps=4,
-        num_seeds=1,
-        refine=None,
-        throw=False,
     )
-    return told(result)
+    options = {"num_steps": 4, "num_seeds": 1, "refine": None, "throw": False}
+    return told(lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), **options))
 
 
 def run_example() -> dict[str, Any]:
@@ -502,7 +499,7 @@ def test_results_and_sweeps_keep_the_sharding(slow):
         "sweep": ["`sweep(executor=...)`", "the parameters are sharded over 4 devices", "got vmap"],
         "sweep mesh": ["`sweep(mesh=...)`", "{'trial': 4}", "Leave mesh out"],
         "search": ["`find_lr(executor=...)`", "the parameters are sharded over 4 devices", "got map"],
-        "plan_sweep": ["`plan_sweep(task=...)`", "the parameters are sharded over 4 devices"],
+        "preview": ["`preview(lrjax.sweep, task=...)`", "the parameters are sharded over 4 devices"],
     }.items(),
 )
 def test_what_would_not_keep_the_devices_is_refused(name, parts, slow):

@@ -28,9 +28,6 @@ def task(**fields):
     return Task(**good | fields)
 
 
-EVALUATION = lrjax.Evaluation(
-    step=3, trials=ROWS, seeds=ROWS, settings={f"name_{i}": ROWS for i in range(9)}, metrics={"loss": ROWS * 1.0}
-)
 VALUES = {
     "task": task(),
     "stacked batches": task(eval_batches={"x": np.ones((200, 64, 64))}, trainable={"a": [True] * 500}),
@@ -55,8 +52,9 @@ VALUES = {
         stopped=None,
     ),
     "stage": stage(curve_from(np.linspace(-4, 0, MANY), np.ones((4, MANY)))),
-    "evaluation": EVALUATION,
-    "progress of a sweep": lrjax.SweepProgress("training", 1, 2, 3, 4, 5, 6, 7.0, 8.0, EVALUATION),
+    "progress of a sweep": lrjax.Progress(
+        stage="training", rows=({f"name_{i}": 0.1 for i in range(90)},) * MANY, metrics=("loss",) * MANY
+    ),
     "zipped": lrjax.zipped(learning_rate=np.linspace(1, 2, MANY), weight_decay=np.linspace(1, 2, MANY)),
     "description": lrjax.schedules.describe(lrjax.schedules.one_cycle(peak_value=0.1, total_steps=MANY), MANY),
 }

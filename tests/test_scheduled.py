@@ -471,9 +471,9 @@ def test_the_search_of_a_step_sets_the_number():
 
     start = (jnp.zeros(2), optimizer.init(jnp.zeros(2)))
     read = lambda state: loss(state[0], batches[0])  # noqa: E731
-    found = lrjax.integrations.find_lr_for_step(
-        step, start, list(batches), read, set_lr, num_seeds=1, num_steps=5, max_lr=0.5, min_lr=1e-3, throw=False
-    )
+    task = lrjax.integrations.step_task(step, start, list(batches), read, set_lr)
+    options = {"num_seeds": 1, "num_steps": 5, "max_lr": 0.5, "min_lr": 1e-3, "throw": False}
+    found = lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), **options)
     for lr, final in list(zip(found.curve.lrs, found.curve.final[0], strict=True))[::5]:
         w = start[0]
         plain = optax.inject_hyperparams(optax.sgd)(learning_rate=float(lr), momentum=DECAY)

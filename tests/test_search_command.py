@@ -150,17 +150,17 @@ def test_a_wrong_option_is_named(words, message, run):
 
 
 def test_interrupted_it_tells_the_best_so_far(run, monkeypatch):
-    from lrjax._search import LaneTrainer
+    from lrjax._engine import LaneRunner
 
-    whole, calls = LaneTrainer.train, []
+    whole, calls = LaneRunner.train, []
 
-    def train(self, exponents, num_seeds, num_steps):
+    def train(self, lrs, num_steps, num_seeds):
         calls.append(num_steps)
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return whole(self, exponents, num_seeds, num_steps)
+        return whole(self, lrs, num_steps, num_seeds)
 
-    monkeypatch.setattr(LaneTrainer, "train", train)
+    monkeypatch.setattr(LaneRunner, "train", train)
     status, out, _ = run("--json")
     assert status == 130
     assert len(json.loads(out)["stages"]) == 1

@@ -174,7 +174,7 @@ def test_progress_and_interrupts_in_both_stages():
     seen: list[str] = []
 
     def stop_in(stage: str):
-        def progress(event: lrjax.SearchProgress) -> None:
+        def progress(event: lrjax.Progress) -> None:
             seen.append(event.stage)
             if event.stage == stage and event.updates:
                 raise KeyboardInterrupt

@@ -10,7 +10,7 @@ import shapes
 
 import lrjax
 from lrjax._curve import _loss_curve as _curve
-from lrjax.schedules import _describe
+from lrjax.schedules import _phases
 
 
 def test_every_annotated_module_is_under_the_checker():
@@ -24,7 +24,7 @@ def test_every_annotated_module_is_under_the_checker():
 
 def test_a_wrong_shape_is_seen():
     with pytest.raises(jaxtyping.TypeCheckError, match="values"):
-        _describe.leaps(np.zeros((2, 2)))
+        _phases.leaps(np.zeros((2, 2)))
     with pytest.raises(jaxtyping.TypeCheckError, match="initial_loss"):
         _curve.reduce_losses(np.zeros((2, 3)), np.zeros(3))
 

@@ -1,4 +1,4 @@
-"""find_lr_for_step: states that are more than arrays: nnx objects, TrainStates, Python numbers."""
+"""step_task: states that are more than arrays: nnx objects, TrainStates, Python numbers."""
 
 import flax.struct
 import jax
@@ -11,8 +11,7 @@ from flax.training.train_state import TrainState
 from tiny import check_message
 
 import lrjax
-from lrjax.integrations import find_lr_for_step
-from lrjax.integrations._step import task_of_step
+from lrjax.integrations import step_task
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(4, 8, 2)).astype(np.float32)
@@ -23,9 +22,9 @@ LR = 0.03
 
 def curve_at(step, state, evaluate, set_lr, executor="map"):
     """The loss that a trial reaches after four steps."""
-    task, put_lr = task_of_step(step, state, BATCHES, evaluate, set_lr, key=KEY)
+    task = step_task(step, state, BATCHES, evaluate, set_lr)
     how = {"key": KEY, "num_steps": len(BATCHES), "executor": executor}
-    return float(lrjax.sample_losses(task, put_lr, [LR], **how).final[0, 0])
+    return float(lrjax.sample_losses(task, task.set_lr, [LR], **how).final[0, 0])
 
 
 def by_hand(step, state, evaluate, set_lr):
@@ -173,7 +172,12 @@ def search(**changed):
         "evaluate": lambda state: state.lr,
         "set_lr": lambda state, lr: state.replace(lr=lr),
     }
-    return lambda: find_lr_for_step(*(good | changed).values(), num_steps=2)
+
+    def find():
+        task = step_task(*(good | changed).values())
+        return lrjax.find_lr(task, task.set_lr, lrjax.StepSampling(num_steps=2), key=KEY)
+
+    return find
 
 
 CASES = {

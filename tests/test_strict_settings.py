@@ -104,7 +104,7 @@ def searched_lr(task, executor):
 def swept_losses(task, executor):
     grid = {"learning_rate": [0.01, 0.1, 1e30], "momentum": [0.5, 0.9]}
     stop = lrjax.SuccessiveHalving(first=4)
-    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, num_steps=8, num_seeds=2, executor=executor, stop=stop)
+    result = lrjax.sweep(task, optax.sgd, grid, key=KEY, train_steps=8, num_seeds=2, executor=executor, stop=stop)
     assert result.best().settings["learning_rate"] == pytest.approx(0.1)
     return [result.best().value]
 
@@ -135,7 +135,8 @@ def stepped_lr(task, executor):
     state = {"w": np.zeros(2, np.float32), "lr": np.float32(0)}
     options = of_step({"executor": executor, "min_lr": 1e-3, "max_lr": 1.0, **SMALL})
     put_lr = lambda state, lr: state | {"lr": lr}  # noqa: E731
-    return [lrjax.integrations.find_lr_for_step(step, state, list(x), evaluate, put_lr, **options).lr]
+    task = lrjax.integrations.step_task(step, state, list(x), evaluate, put_lr)
+    return [lrjax.find_lr(task, task.set_lr, **options).lr]
 
 
 def peak_of(schedule, total_steps):

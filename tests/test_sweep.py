@@ -33,7 +33,7 @@ def settings_of(grid: dict[str, Any], trial: int) -> dict[str, jax.Array]:
 
 
 def digits_sweep(name: str, executor: Any) -> lrjax.SweepResult:
-    options = {"key": KEY, "num_steps": 300, "num_seeds": 2, "eval_every": 100}
+    options = {"key": KEY, "train_steps": 300, "num_seeds": 2, "eval_every": 100}
     return lrjax.sweep(DIGITS, OPTIMIZERS[name], GRIDS[name], executor=executor, **options)
 
 
@@ -124,7 +124,7 @@ def conv_lane(in_one_program: bool) -> Curve:
 
 @pytest.mark.parametrize("executor", [slow("loop"), slow("map"), "vmap"])
 def test_convolutions_with_batch_norm_are_sequential_trainings_to_the_end(executor):
-    result = lrjax.sweep(CONV, optax.adamw, CONV_GRID, key=KEY, num_steps=300, eval_every=100, executor=executor)
+    result = lrjax.sweep(CONV, optax.adamw, CONV_GRID, key=KEY, train_steps=300, eval_every=100, executor=executor)
     check_lane(result, 1, 0, conv_lane(False), rtol=0 if executor == "loop" else 1e-4)
     if executor == "map":
         # XLA on CPU compiles a convolution inside a loop to other code, which rounds otherwise: map has the bits of a
@@ -133,7 +133,7 @@ def test_convolutions_with_batch_norm_are_sequential_trainings_to_the_end(execut
 
 
 def test_auto_takes_the_loop_for_convolutions_on_a_cpu():
-    options = {"key": KEY, "num_steps": 300, "eval_every": 100}
+    options = {"key": KEY, "train_steps": 300, "eval_every": 100}
     result = lrjax.sweep(CONV, optax.adamw, CONV_GRID, executor="auto", **options)
     assert (result.execution.requested, result.execution.used) == ("auto", "loop")
     check_lane(result, 1, 0, conv_lane(False))
@@ -174,7 +174,7 @@ MEASURED = {"eval_fn": DropoutNet.task(eval_fn=DropoutNet.eval_fn), "loss_fn": D
 @pytest.mark.parametrize(("name", "executor"), [slow("eval_fn", "map"), ("loss_fn", "loop")])
 def test_dropout_ragged_evaluation_batches_and_a_last_shorter_interval_are_the_oracles(name, executor):
     task = MEASURED[name]
-    options = {"key": KEY, "num_steps": 10, "num_seeds": 2, "eval_every": 4}
+    options = {"key": KEY, "train_steps": 10, "num_seeds": 2, "eval_every": 4}
     result = lrjax.sweep(task, optax.adam, RATES, executor=executor, **options)
     assert result.steps.tolist() == list(SHORT)
     assert [len(batch[1]) for batch in task.eval_batches] == [12, 12, 5]
@@ -184,9 +184,9 @@ def test_dropout_ragged_evaluation_batches_and_a_last_shorter_interval_are_the_o
 
 
 def test_one_step_is_one_evaluation():
-    result = regress("loop", num_steps=1, eval_every=None)
+    result = regress("loop", train_steps=1, eval_every=None)
     curve = follow(REGRESSION, momentum(jnp.float32(0.03)), evaluations=(1,))
-    assert (result.steps.tolist(), result.num_steps, result.metrics["loss"].shape) == ([1], 1, (3, 2, 1))
+    assert (result.steps.tolist(), result.train_steps, result.metrics["loss"].shape) == ([1], 1, (3, 2, 1))
     check_lane(result, 1, 0, curve)
 
 
@@ -203,7 +203,7 @@ def test_a_sweep_leaves_its_inputs_alone(executor):
         batch_size=4,
     )
     grid = {"learning_rate": rates}
-    one, two = (lrjax.sweep(task, optax.sgd, grid, key=KEY, num_steps=4, executor=executor) for _ in range(2))
+    one, two = (lrjax.sweep(task, optax.sgd, grid, key=KEY, train_steps=4, executor=executor) for _ in range(2))
     same_numbers(one, two)
     assert not any(leaf.is_deleted() for leaf in params.values())
     assert (params["w"] == 1).all()
@@ -223,7 +223,7 @@ def test_the_settings_of_jax_hold_for_the_batches_too(where):
             batches_between=lambda key, start, stop: convert(batches[start:stop]),
             eval_batches=[jnp.eye(4)],
         )
-        result = lrjax.sweep(task, optax.sgd, [0.1], key=KEY, num_steps=12, executor="loop")
+        result = lrjax.sweep(task, optax.sgd, [0.1], key=KEY, train_steps=12, executor="loop")
         check_lane(result, 0, 0, follow(task, optax.sgd(jnp.float64(0.1)), evaluations=result.steps.tolist()))
 
 
@@ -232,6 +232,6 @@ def test_a_bad_eval_fn_is_found_before_the_training():
     task = DropoutNet.task(eval_fn=lambda params, batch: {"accuracy": jnp.float32(0.5)})
     with pytest.raises(ValueError, match='dict of names with "loss"'):
         lrjax.sweep(
-            task, optax.sgd, [0.1], key=KEY, num_steps=9, executor="loop", progress=lambda event: seen.add(event.step)
+            task, optax.sgd, [0.1], key=KEY, train_steps=9, executor="loop", progress=lambda event: seen.add(event.step)
         )
     assert seen <= {0}

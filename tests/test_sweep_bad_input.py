@@ -19,13 +19,13 @@ GRID = {"learning_rate": [0.1, 0.01]}
 
 
 def sweep(problem=None, make_optimizer=optax.sgd, grid=GRID, **options):
-    good = {"key": KEY, "num_steps": 4, "executor": "map"}
+    good = {"key": KEY, "train_steps": 4, "executor": "map"}
     return lrjax.sweep(arrays() if problem is None else problem, make_optimizer, grid, **(good | options))
 
 
 @functools.cache
 def measured():
-    return sweep(num_steps=2)
+    return sweep(train_steps=2)
 
 
 def grid_of(value):
@@ -207,14 +207,14 @@ CASES = {
         ["must return an Optax optimizer", "got None", "forget its `return`"],
     ),
     "an optimizer's name": (lambda: sweep(make_optimizer="adam"), TypeError, ["must be a function", "'adam' (str)"]),
-    "None for a task": (lambda: lrjax.sweep(None, optax.sgd, GRID, key=KEY, num_steps=4), TypeError, ["got None"]),
+    "None for a task": (lambda: lrjax.sweep(None, optax.sgd, GRID, key=KEY, train_steps=4), TypeError, ["got None"]),
     "no key": (lambda: sweep(key=None), TypeError, ["`sweep(key=...)`", "None", "jax.random.key(0)"]),
     "several keys": (
         lambda: sweep(key=jax.random.split(KEY)),
         ValueError,
         ["must be one key", "shape (2,)", "Index it"],
     ),
-    "steps as a bool": (lambda: sweep(num_steps=True), TypeError, ["`sweep(num_steps=...)`", "the bool True"]),
+    "steps as a bool": (lambda: sweep(train_steps=True), TypeError, ["`sweep(train_steps=...)`", "the bool True"]),
     "half a seed": (lambda: sweep(num_seeds=1.5), TypeError, ["`sweep(num_seeds=...)`", "1.5 (float)"]),
     "no evaluations": (lambda: sweep(eval_every=0), ValueError, ["`sweep(eval_every=...)`", ">= 1", "got 0"]),
     "evaluations by epochs": (lambda: sweep(eval_every=0.5), TypeError, ["`sweep(eval_every=...)`", "0.5 (float)"]),
@@ -233,8 +233,12 @@ CASES = {
     "bytes for a directory": (lambda: sweep(directory=b"sweep"), TypeError, ["must be a path", "b'sweep'"]),
     "no task": (lambda: sweep(problem=loss), TypeError, ["`sweep(task=...)` must be a lrjax.Task", "Task.from_arrays"]),
     "a key that is a number": (lambda: sweep(key=1), TypeError, ["`sweep(key=...)`", "jax.random.key(1)"]),
-    "no steps": (lambda: sweep(num_steps=0), ValueError, ["`sweep(num_steps=...)`", ">= 1", "got 0"]),
-    "steps as a float": (lambda: sweep(num_steps=4.0), TypeError, ["`sweep(num_steps=...)`", "4.0 (float)", "Write 4"]),
+    "no steps": (lambda: sweep(train_steps=0), ValueError, ["`sweep(train_steps=...)`", ">= 1", "got 0"]),
+    "steps as a float": (
+        lambda: sweep(train_steps=4.0),
+        TypeError,
+        ["`sweep(train_steps=...)`", "4.0 (float)", "Write 4"],
+    ),
     "no seeds": (lambda: sweep(num_seeds=0), ValueError, ["`sweep(num_seeds=...)`", "got 0"]),
     "too many seeds": (
         lambda: sweep(arrays(max_seeds=2), num_seeds=3),
@@ -244,12 +248,12 @@ CASES = {
     "rare evaluations": (
         lambda: sweep(eval_every=5),
         ValueError,
-        ["`sweep(eval_every=...)` must be at most num_steps=4", "got 5", "give num_steps"],
+        ["`sweep(eval_every=...)` must be at most train_steps=4", "got 5", "give train_steps"],
     ),
     "evaluations that go back": (
         lambda: sweep(eval_every=[2, 1]),
         ValueError,
-        ["`sweep(eval_every=...)` given as a sequence must hold increasing steps up to num_steps=4", "got [2, 1]"],
+        ["`sweep(eval_every=...)` given as a sequence must hold increasing steps up to train_steps=4", "got [2, 1]"],
     ),
     "evaluations after the end": (lambda: sweep(eval_every=(1, 5)), ValueError, ["increasing steps", "got [1, 5]"]),
     "half an evaluation": (lambda: sweep(eval_every=[1.5]), TypeError, ["`sweep(eval_every=...)[0]`", "got 1.5"]),
@@ -276,7 +280,7 @@ CASES = {
     "a rung beyond the end": (
         lambda: sweep(stop=SuccessiveHalving(first=4)),
         ValueError,
-        ["first rung before num_steps=4", "first=4", "Lower it"],
+        ["first rung before train_steps=4", "first=4", "Lower it"],
     ),
     "a metric that is none": (
         lambda: sweep(stop=SuccessiveHalving(first=2, metric="acc", mode="max")),
@@ -368,7 +372,7 @@ CASES = {
         TypeError,
         ["must hold arrays of numbers", "Encode it as numbers"],
     ),
-    "nan far from the first batch": (lambda: sweep(nan_at(11), num_steps=12), ValueError, ["finite", "in step 11"]),
+    "nan far from the first batch": (lambda: sweep(nan_at(11), train_steps=12), ValueError, ["finite", "in step 11"]),
     "batches_between without return": (
         lambda: sweep(between(lambda key, start, stop: None)),
         ValueError,
@@ -427,7 +431,7 @@ CASES = {
     ),
     "best at": (best(at="end"), ValueError, ['must be "last" or "any"', "'end'"]),
     "best of the diverged": (
-        lambda: sweep(grid={"learning_rate": [1e30]}, num_steps=20).best(),
+        lambda: sweep(grid={"learning_rate": [1e30]}, train_steps=20).best(),
         ValueError,
         ["must have a trial with a finite value", "Lower the learning rates"],
     ),
@@ -442,9 +446,9 @@ CASES = {
         ["draws two axes, and this sweep has 1", '"curves"'],
     ),
     "a plan of auto": (
-        lambda: lrjax.plan_sweep(arrays(), optax.sgd, GRID, key=KEY, num_steps=2, executor="auto"),
+        lambda: lrjax.preview(lrjax.sweep, arrays(), optax.sgd, GRID, key=KEY, train_steps=2, executor="auto"),
         ValueError,
-        ["`plan_sweep(executor=...)`", "'auto'", "depends on the machine"],
+        ["`preview(lrjax.sweep, executor=...)`", "'auto'", "depends on the machine"],
     ),
 }
 
@@ -534,9 +538,9 @@ BEFORE_IT_BEGINS = {
         ["must all be different", "raise num_seeds"],
     ),
     "too many steps": (
-        lambda: sweep(num_steps=2**31, progress=stop),
+        lambda: sweep(train_steps=2**31, progress=stop),
         ValueError,
-        ["`sweep(num_steps=...)`", "at most 2,147,483,647"],
+        ["`sweep(train_steps=...)`", "at most 2,147,483,647"],
     ),
     "a hyperparameter that is branched on": (
         lambda: sweep(
@@ -600,7 +604,7 @@ COMMANDS = {
     "the same twice": (["--grid", "learning_rate=0.1,0.1"], "`--grid learning_rate=...` must all be different"),
     "stop": (["--grid", "learning_rate=0.1", "--stop", "half"], "must be none, diverged, halving:FIRST"),
     "a metric": (
-        ["--grid", "learning_rate=0.1", "--metric", "f1", "--mode", "max", "--steps", "2", "--executor", "map"],
+        ["--grid", "learning_rate=0.1", "--metric", "f1", "--mode", "max", "--train-steps", "2", "--executor", "map"],
         "`--metric` must be one of accuracy, loss, train_loss, got 'f1'",
     ),
     "a metric without a mode": (
@@ -622,7 +626,7 @@ def test_the_command_says_it_in_its_own_words(words, part, tmp_path, capsys):
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 0.1), ("min", 1e-3)])
 def test_the_command_prunes_by_and_prints_the_good_end_of_a_metric(mode, best, tmp_path, capsys):
-    words = ["--grid", "learning_rate=1e-3,1e-1,1e-2", "--steps", "20", "--executor", "map", "--optimizer", "sgd"]
+    words = ["--grid", "learning_rate=1e-3,1e-1,1e-2", "--train-steps", "20", "--executor", "map", "--optimizer", "sgd"]
     metric = ["--metric", "accuracy", "--mode", mode, "--stop", "halving:10:3"]
     assert main(["sweep", *words, *metric, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -636,7 +640,16 @@ def test_the_command_prunes_by_and_prints_the_good_end_of_a_metric(mode, best, t
 
 
 def test_the_command_sweeps_and_writes(tmp_path, capsys):
-    words = ["--grid", "learning_rate=1e-3:1e-1:3log", "--zip", "momentum=0,0.9", "--steps", "20", "--executor", "map"]
+    words = [
+        "--grid",
+        "learning_rate=1e-3:1e-1:3log",
+        "--zip",
+        "momentum=0,0.9",
+        "--train-steps",
+        "20",
+        "--executor",
+        "map",
+    ]
     assert main(["sweep", *words, "--optimizer", "sgd", "--out", str(tmp_path)]) == 0
     assert "optimizer = optax.sgd(learning_rate=0.1, momentum=0.9)" in capsys.readouterr().out
     names = {"sweep.json", "sweep.csv", "sweep.png", "sweep_curves.png"}

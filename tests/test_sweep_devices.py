@@ -34,7 +34,7 @@ COLLECTIVE = re.compile(
 
 
 def sweep(mesh: Mesh | None = None, executor: Any = "map", **options: Any) -> lrjax.SweepResult:
-    good = {"key": jax.random.key(KEY), "num_steps": STEPS, "num_seeds": SEEDS, "eval_every": 10}
+    good = {"key": jax.random.key(KEY), "train_steps": STEPS, "num_seeds": SEEDS, "eval_every": 10}
     problem, grid = options.pop("task", None) or task(), options.pop("grid", GRID)
     return lrjax.sweep(problem, optax.sgd, grid, mesh=mesh, executor=executor, **good | options)
 
@@ -117,7 +117,7 @@ def on_eight_devices() -> dict[str, Any]:
     measured["three devices"] = numbers(sweep(few, "map"))
     three_axes = Mesh(devices.reshape(2, 2, 2), ("trial", "data", "model"))
     result = sweep(three_axes, "vmap", task=sharded_task())
-    measured["sharded"], measured["sharded on"] = numbers(result), result.execution.devices
+    measured["sharded"], measured["sharded on"] = numbers(result), result.execution.mesh
     measured["sharded program"] = [words for one in programs.values() for words in collectives(one)]
     measured["batch norm"] = batch_norm_losses(meshes["4 x 2"])
     measured["batch norm alone"] = batch_norm_losses(Mesh(devices[:1], ("trial",)))
@@ -174,8 +174,8 @@ def on_two_processes(port: str, process: str, folder: str, pause: str) -> dict[s
 def stored(mesh: Mesh, folder: str, pause: float) -> dict[str, Any]:
     """A sweep with a folder, so slow that another process can be killed meanwhile."""
 
-    def wait(event: lrjax.SweepProgress) -> None:
-        if event.evaluation is not None:
+    def wait(event: lrjax.Progress) -> None:
+        if event.rows:
             print(f"step {event.step}", flush=True)
             time.sleep(pause)
 

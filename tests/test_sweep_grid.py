@@ -63,7 +63,7 @@ TASK = task()
 
 
 def sweep(make_optimizer: Any, grid: Any, *, steps: int = 1, **options: Any) -> lrjax.SweepResult:
-    good = {"key": KEY, "num_steps": steps, "executor": "loop", "task": TASK} | options
+    good = {"key": KEY, "train_steps": steps, "executor": "loop", "task": TASK} | options
     return lrjax.sweep(good.pop("task"), make_optimizer, grid, **good)
 
 
@@ -307,7 +307,7 @@ def two_players(maker_lr: Any, judge_lr: Any, split: Any = optax.partition) -> o
 def test_two_optimizers_with_a_learning_rate_each_are_swept_together(split):
     make_optimizer = functools.partial(two_players, split=split)
     rates = {"maker_lr": [0.001, 0.03], "judge_lr": [0.01, 0.1, 0.3]}
-    options = {"key": KEY, "num_steps": 12, "eval_every": 6, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 12, "eval_every": 6, "executor": "loop"}
     result = lrjax.sweep(adversarial(), make_optimizer, rates, **options)
     assert (result.shape, list(result.columns)) == ((2, 3), ["maker_lr", "judge_lr"])
     optimizer = make_optimizer(jnp.float32(0.03), jnp.float32(0.01))

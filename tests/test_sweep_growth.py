@@ -14,8 +14,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, schedules, zipped
-from lrjax._engine import Engine, _store
-from lrjax._sweeps import _run
+from lrjax._engine import Engine, _source, _store
 
 KEY = jax.random.key(5)
 FEW, MANY = [0.01, 1e20, 0.3], [0.5, 0.3, 0.1, 0.01, 1e20]
@@ -26,7 +25,7 @@ task = functools.cache(regression)
 
 
 def sweep(directory: Any, grid: Any = MANY, problem: lrjax.Task | None = None, **options: Any) -> lrjax.SweepResult:
-    good = {"key": KEY, "num_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
+    good = {"key": KEY, "train_steps": 6, "num_seeds": 2, "eval_every": 2, "executor": "map", "checkpoint_seconds": 0}
     make_optimizer = options.pop("make_optimizer", optax.sgd)
     if isinstance(grid, list) and isinstance(grid[0], (int, float)):
         grid = {"learning_rate": grid}
@@ -63,8 +62,8 @@ def begin(directory: Path, count: int, *arguments: Any, **options: Any) -> None:
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
     save = _store.Store.save
-    monkeypatch.setattr(_run, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
@@ -193,7 +192,7 @@ def test_what_is_not_there_any_more_and_what_cannot_grow_is_said(tmp_path):
     check(["the kinds of the grid's values: learning_rate: float32 there, learning_rate: int32 now"], [1, 2], "done")
     twice = {"problem": regression(batch_size=8)}
     check(["the training batches changed"], MANY, "done", **twice)
-    check(["num_steps: 6 there, 8 now"], MANY, "done", num_steps=8)
+    check(["train_steps: 6 there, 8 now"], MANY, "done", train_steps=8)
 
 
 @pytest.mark.slow

@@ -43,8 +43,8 @@ def test_how_steps_are_cut_into_calls_changes_no_bit(executor, cut, monkeypatch)
 @pytest.mark.parametrize(("first", "seconds"), [(1, 0.0), (8, 1e9)])
 def test_how_long_a_call_lasts_changes_no_bit(first, seconds, monkeypatch):
     expected = regressed("map")
-    monkeypatch.setattr(_run, "FIRST_STEPS", first)
-    monkeypatch.setattr(_run, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(_source, "FIRST_STEPS", first)
+    monkeypatch.setattr(_source, "CALL_SECONDS", seconds)
     same_numbers(regress("map"), expected)
 
 
@@ -85,9 +85,9 @@ def test_the_first_call_is_short(monkeypatch):
     )
     monkeypatch.setattr(threading, "Thread", Eager)
     steps = []
-    options = {"key": KEY, "num_steps": 24, "eval_every": 24, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "eval_every": 24, "executor": "loop"}
     lrjax.sweep(task, momentum, [0.1], progress=lambda event: steps.append(event.step), **options)
-    assert steps[1] == _run.FIRST_STEPS == 8
+    assert steps[1] == _source.FIRST_STEPS == 8
 
 
 @pytest.mark.parametrize(
@@ -173,5 +173,5 @@ def test_a_loop_compiles_its_step_once():
         batch_size=4,
     )
     with compiled() as names:
-        lrjax.sweep(task, optax.sgd, THREE, key=KEY, num_steps=3, executor="loop")
-    assert names.count("jit(_advance_lane)") == 1
+        lrjax.sweep(task, optax.sgd, THREE, key=KEY, train_steps=3, executor="loop")
+    assert names.count("jit(update_with_loss)") == 1

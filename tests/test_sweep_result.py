@@ -17,7 +17,7 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax._engine import SweepExecution
+from lrjax._engine import Execution
 from lrjax._sweeps import _grid
 
 
@@ -44,7 +44,7 @@ GRIDS: dict[str, Any] = {
 
 @functools.cache
 def swept(name: str) -> SweepResult:
-    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 6, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "num_seeds": 2, "eval_every": 6, "executor": "loop"}
     return lrjax.sweep(TASK, make_optimizer, GRIDS[name], stop=lrjax.StopDiverged(), **options)
 
 
@@ -112,7 +112,7 @@ def test_the_dimensions_of_xarray_are_the_axes_of_the_grid():
     result, data = swept("product"), swept("product").to_xarray()
     assert dict(data.sizes) == {"momentum_rate": 2, "learning_rate+level": 3, "seed": 2, "step": 4}
     assert data["learning_rate"].dims == data["level"].dims == ("learning_rate+level",)
-    assert data.attrs == {"num_steps": 24}
+    assert data.attrs == {"train_steps": 24}
     for row in result.to_rows():
         place = {"momentum_rate": row["momentum_rate"], "seed": row["seed"]}
         lane = data.sel(place).where(data["learning_rate"] == row["learning_rate"], drop=True).squeeze()
@@ -143,7 +143,7 @@ def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
             assert settings["momentum_rate"] == rate
     best = result.best()
     assert "learning_rate=cosine_decay(init_value=0.1, decay_steps=24" in result.summary()
-    options = {"key": KEY, "num_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
+    options = {"key": KEY, "train_steps": 24, "num_seeds": 2, "eval_every": 24, "executor": "loop"}
     again = lrjax.sweep(TASK, lambda level: make_optimizer(**best.settings, level=level), {"level": [0]}, **options)
     np.testing.assert_allclose(again.final()[0], result.final()[best.trial], rtol=1e-6)
 
@@ -189,8 +189,8 @@ def made(values: Any, *, diverged_at: Any = None, metric: str = "loss", stopped_
         metrics={metric: values},
         diverged_at=nowhere if diverged_at is None else np.asarray(diverged_at),
         stopped_at=nowhere if stopped_at is None else np.asarray(stopped_at),
-        num_steps=10 * values.shape[2],
-        execution=SweepExecution(requested="map", used="map"),
+        train_steps=10 * values.shape[2],
+        execution=Execution(requested="map", used="map"),
     )
 
 
@@ -207,6 +207,14 @@ def test_the_best_trial_at_any_time_says_when():
     best = result.best(at="any")
     assert (best.trial, best.value, best.step) == (1, 2.0, 20)
     assert np.isnan(best.std)
+
+
+def test_a_result_with_many_long_names_prints_as_a_line():
+    result = dataclasses.replace(
+        made([[[1.0]]]), metrics={f"{place}{'x' * 500}": np.ones((1, 1, 1)) for place in range(99)}
+    )
+    assert len(repr(result)) < 400
+    assert "99 in all" in repr(result)
 
 
 def test_the_first_of_equal_trials_is_the_best():
@@ -339,11 +347,9 @@ class Writer:
 def test_evaluations_in_the_progress_are_the_rows_of_the_table(executor):
     writer, rows = Writer(), []
 
-    def log(event: lrjax.SweepProgress) -> None:
-        if event.evaluation is None:
-            return
-        assert event.evaluation.step == event.step
-        for row in event.evaluation.rows():
+    def log(event: lrjax.Progress) -> None:
+        assert {row["step"] for row in event.rows} <= {event.step}
+        for row in event.rows:
             rows.append(row)
             for name in ("loss", "train_loss"):
                 writer.add_scalar(f"{name}/{row['trial']}/{row['seed']}", row[name], row["step"])
@@ -362,18 +368,18 @@ def test_evaluations_in_the_progress_are_the_rows_of_the_table(executor):
 
 @pytest.mark.parametrize("stop", [None, lrjax.SuccessiveHalving(first=6, factor=2)], ids=["to the end", "halving"])
 def test_progress_goes_forward_and_ends_where_it_said_it_would(stop):
-    events: list[lrjax.SweepProgress] = []
+    events: list[lrjax.Progress] = []
     result = regress("map", stop=stop, progress=[events.append, events.append])
     assert events[0::2] == events[1::2]  # every listener
     events = events[0::2]
-    assert (events[0].step, events[0].updates, events[0].evaluation) == (0, 0, None)
+    assert (events[0].step, events[0].updates, events[0].rows) == (0, 0, ())
     updates, steps, seconds = ([getattr(event, name) for event in events] for name in ("updates", "step", "seconds"))
     assert updates == sorted(updates)
     assert steps == sorted(steps)
     assert seconds == sorted(seconds)
     assert updates[-1] == result.execution.updates == {event.planned for event in events[1:]}.pop()
-    assert {event.num_steps for event in events} == {24}
-    assert [event.step for event in events if event.evaluation is not None] == result.steps.tolist()
+    assert {event.train_steps for event in events} == {24}
+    assert [event.step for event in events if event.rows] == result.steps.tolist()
     assert events[-1].lanes == int((result.stopped_at < 0).sum())
     assert events[-1].seconds_left == 0
     assert all(event.bytes > 0 for event in events[1:])
@@ -388,18 +394,18 @@ def test_true_shows_a_line_and_functions_may_stand_beside_it(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert seen
-    with pytest.raises(TypeError, match=r"sweep\(progress=...\)` must be True, None, a function"):
+    with pytest.raises(TypeError, match=r"sweep\(progress=...\)` must be True, None or a function"):
         regress("loop", progress="yes")
 
 
 class Interrupt:
-    """Presses Ctrl-C at the n-th event that has (or has not) an evaluation."""
+    """Presses Ctrl-C at the n-th event that has (or has not) rows of an evaluation."""
 
     def __init__(self, at: int, *, evaluations: bool = True):
         self.left, self.evaluations = at, evaluations
 
-    def __call__(self, event: lrjax.SweepProgress) -> None:
-        self.left -= (event.evaluation is not None) == self.evaluations
+    def __call__(self, event: lrjax.Progress) -> None:
+        self.left -= bool(event.rows) == self.evaluations
         if self.left == 0:
             raise KeyboardInterrupt
 
@@ -461,7 +467,7 @@ def test_evaluations_at_given_steps_are_those_of_regular_ones():
 
 
 def test_what_a_listener_raises_ends_the_sweep():
-    def fail(event: lrjax.SweepProgress) -> None:
+    def fail(event: lrjax.Progress) -> None:
         if event.step:
             raise RuntimeError("my logger")
 
@@ -475,7 +481,7 @@ def test_what_a_listener_raises_ends_the_sweep():
         (lambda text: text[:-40], "must be a JSON file"),
         (lambda text: text.replace("lrjax-sweep-result", "other"), "must be a file of format"),
         (lambda text: text.replace('"shape": [\n  3', '"shape": [\n  4'), "is damaged"),
-        (lambda text: text.replace('"loss"', '"lost"').replace('"num_steps"', '"steps_num"'), "is damaged"),
+        (lambda text: text.replace('"loss"', '"lost"').replace('"train_steps"', '"steps_train"'), "is damaged"),
     ],
     ids=["cut", "format", "shape", "field"],
 )

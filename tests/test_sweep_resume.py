@@ -27,7 +27,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax._engine import Engine, _folder, _store
+from lrjax._engine import Engine, _folder, _source, _store
 from lrjax._sweeps import _run
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ task = functools.cache(arrays)
 
 
 def sweep(directory: Any = None, problem: Task | None = None, **options: Any) -> lrjax.SweepResult:
-    good: dict = {"key": KEY, "num_steps": STEPS, "num_seeds": 2, "eval_every": EVERY, "executor": "map"}
+    good: dict = {"key": KEY, "train_steps": STEPS, "num_seeds": 2, "eval_every": EVERY, "executor": "map"}
     make_optimizer, grid = options.pop("make_optimizer", momentum), options.pop("grid", {"learning_rate": LRS})
     good |= {"checkpoint_seconds": 0, "directory": directory}
     return lrjax.sweep(problem or task(), make_optimizer, grid, **good | options)
@@ -92,12 +92,12 @@ class Killed(Exception):
     """Raised where a test ends a run."""
 
 
-def die_at(evaluation: int, error: type[BaseException] = Killed) -> Callable[[lrjax.SweepProgress], None]:
+def die_at(evaluation: int, error: type[BaseException] = Killed) -> Callable[[lrjax.Progress], None]:
     """A progress function that raises at the n-th evaluation; at 0 before anything is compiled."""
     seen = []
 
-    def progress(event: lrjax.SweepProgress) -> None:
-        seen.extend([event.step] if event.evaluation is not None else [])
+    def progress(event: lrjax.Progress) -> None:
+        seen.extend([event.step] if event.rows else [])
         if len(seen) == evaluation:
             raise error
 
@@ -115,8 +115,8 @@ def begin(folder: Path, evaluations: int, **options: Any) -> Path:
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is a call of its own with a checkpoint after it, written before the next one begins."""
     save = _store.Store.save
-    monkeypatch.setattr(_run, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_run, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
     monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
@@ -208,13 +208,13 @@ def resume_everywhere(
     ],
 )
 def test_a_sweep_goes_on_from_between_any_two_writes(options, tmp_path, monkeypatch):
-    resume_everywhere(monkeypatch, tmp_path, num_steps=3, **options)
+    resume_everywhere(monkeypatch, tmp_path, train_steps=3, **options)
 
 
 @pytest.mark.usefixtures("checkpoints")
 @pytest.mark.parametrize("stop", [None, StopDiverged()], ids=str)
 def test_a_sweep_with_more_values_goes_on_from_between_any_two_writes(stop, tmp_path, monkeypatch):
-    options = {"num_steps": 3, "stop": stop}
+    options = {"train_steps": 3, "stop": stop}
     sweep(tmp_path / "few", grid={"learning_rate": [0.3, 1e20]}, **options)
     resume_everywhere(monkeypatch, tmp_path, tmp_path / "few", **options)
 
@@ -267,13 +267,13 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
         work(*arguments)
         os.write(1, b"written\n")
 
-    def tell(event: lrjax.SweepProgress) -> None:
+    def tell(event: lrjax.Progress) -> None:
         os.write(1, b"step\n")
         sys.stdin.readline()
 
     _folder.Folder._put, _store.Store._work = put_and_tell, work_and_tell
     _store.Cadence.due = lambda cadence: True
-    sweep(folder, num_steps=CHILD_STEPS * int(kills), stop=HALVING, progress=tell)
+    sweep(folder, train_steps=CHILD_STEPS * int(kills), stop=HALVING, progress=tell)
 
 
 def start(*arguments: str, cache: Path | None = None) -> subprocess.Popen:
@@ -325,7 +325,7 @@ def test_a_sweep_killed_again_and_again_ends_with_the_same_bits(kills, tmp_path)
         kill_soon(process, int(rng.integers(2, 7)), halted)
         half_written += unfinished(folder) > 0
     assert half_written >= kills // 2
-    options = {"num_steps": CHILD_STEPS * kills, "stop": HALVING}
+    options = {"train_steps": CHILD_STEPS * kills, "stop": HALVING}
     result, expected = sweep(folder, **options), sweep(**options)
     assert_same_bits(result, expected)
     assert result.execution.resumed_at > 0
@@ -388,7 +388,7 @@ SOURCES: dict[str, Callable[[], Task]] = {
     ],
 )
 def test_every_source_of_batches_goes_on_to_the_same_bits(make, tmp_path):
-    pruned = {"num_steps": 5, "stop": SuccessiveHalving(first=3, factor=2)}
+    pruned = {"train_steps": 5, "stop": SuccessiveHalving(first=3, factor=2)}
     for at in (1, 2):
         begin(tmp_path / "whole", at, problem=make())
     assert_same_bits(sweep(tmp_path / "whole", make()), sweep(problem=make()))
@@ -435,7 +435,7 @@ def test_a_finished_sweep_called_again_trains_nothing(tmp_path, monkeypatch):
 def test_two_sweeps_in_one_folder_at_once_are_refused(tmp_path):
     refused = []
 
-    def call_again(event: lrjax.SweepProgress) -> None:
+    def call_again(event: lrjax.Progress) -> None:
         check_message(lambda: sweep(tmp_path), BlockingIOError, [str(tmp_path), "is in use", "name another folder"])
         refused.append(event.step)
 
@@ -643,7 +643,7 @@ OTHER_ROW = X[:32] + np.eye(32, 3, -31, dtype=np.float32)  # the last row alone
 # the call that began here, the call now, and what the message names
 OTHERS: dict[str, tuple[dict, dict, list[str]]] = {
     "key": ({}, {"key": jax.random.key(4)}, ["the key changed"]),
-    "num_steps": ({}, {"num_steps": 8}, ["num_steps: 6 there, 8 now"]),
+    "train_steps": ({}, {"train_steps": 8}, ["train_steps: 6 there, 8 now"]),
     "num_seeds": ({}, {"num_seeds": 3}, ["num_seeds: 2 there, 3 now"]),
     "eval_every": ({}, {"eval_every": 3}, ["eval_every: 2 there, 3 now"]),
     "stop": ({}, {"stop": StopDiverged()}, ["stop: None there, StopDiverged() now"]),
@@ -717,7 +717,7 @@ OTHERS: dict[str, tuple[dict, dict, list[str]]] = {
 
 
 def check_refused(before: dict, now: dict, parts: list[str], folder: Path) -> None:
-    before, now = {"num_steps": STEPS, "grid": {"learning_rate": LRS}} | before, before | now
+    before, now = {"train_steps": STEPS, "grid": {"learning_rate": LRS}} | before, before | now
     begun = {path: path.read_bytes() for path in begin(folder, 0, **before).rglob("*") if path.is_file()}
     holds = [f"`sweep(directory={str(folder)!r})` holds another sweep: ", "Repeat that call, or give another directory"]
     check_message(lambda: sweep(folder, **now), ValueError, holds + parts)
@@ -863,8 +863,8 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path):
 def test_what_is_removed_while_a_sweep_runs_is_told(place, tmp_path):
     folder, expected = tmp_path / "sweep", sweep()
 
-    def remove(event: lrjax.SweepProgress) -> None:
-        if event.evaluation is not None and event.step == EVERY:
+    def remove(event: lrjax.Progress) -> None:
+        if event.rows and event.step == EVERY:
             for path in ours(folder).glob(place) if place else [folder]:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -37,11 +37,11 @@ def unpruned(grid: str) -> lrjax.SweepResult:
 
 
 def literal_halving(
-    stop: SuccessiveHalving, metric: np.ndarray, steps: np.ndarray, diverged_at: np.ndarray, num_steps: int
+    stop: SuccessiveHalving, metric: np.ndarray, steps: np.ndarray, diverged_at: np.ndarray, train_steps: int
 ) -> np.ndarray:
     """Updates of every trial, from the metric (trials, seeds, evaluations) of a run in which none was stopped."""
-    updates, going_on, rung = np.full(len(metric), num_steps), list(range(len(metric))), stop.first
-    while rung < num_steps and going_on:
+    updates, going_on, rung = np.full(len(metric), train_steps), list(range(len(metric))), stop.first
+    while rung < train_steps and going_on:
         now = metric[:, :, list(steps).index(rung)].mean(axis=1) * (-1 if stop.mode == "max" else 1)
         lost = ((diverged_at >= 0) & (diverged_at < rung)).any(axis=1) | ~np.isfinite(now)
         ranked = sorted((now[trial], trial) for trial in going_on if not lost[trial])
@@ -126,7 +126,7 @@ def test_trials_are_compared_by_any_metric(metric, mode):
 
     task = dataclasses.replace(REGRESSION, eval_fn=eval_fn)
     stop = SuccessiveHalving(first=6, factor=2, metric=metric, mode=mode)
-    options = {"key": KEY, "num_steps": STEPS, "eval_every": 6, "executor": "loop"}
+    options = {"key": KEY, "train_steps": STEPS, "eval_every": 6, "executor": "loop"}
     rates = [0.003, 0.3, 0.01, 0.1, 0.03]
     whole = lrjax.sweep(task, momentum, rates, **options)
     result = lrjax.sweep(task, momentum, rates, stop=stop, **options)
@@ -176,7 +176,7 @@ def test_a_trial_whose_training_loss_was_lost_goes_first_whatever_its_metric():
         eval_batches=REGRESSION.eval_batches,
         eval_fn=lambda params, batch: REGRESSION.loss_fn(params, batch, KEY),
     )
-    options = {"key": KEY, "num_steps": STEPS, "eval_every": 4, "executor": "loop"}
+    options = {"key": KEY, "train_steps": STEPS, "eval_every": 4, "executor": "loop"}
     whole = lrjax.sweep(task, momentum, [1e-7, 0.03, 0.01], **options)
     assert (whole.diverged_at[:, 0] >= 0).tolist() == [False, True, True]
     assert whole.metrics["loss"][:, 0, 0].argmin() != 0
@@ -214,7 +214,7 @@ def test_a_lane_that_diverges_in_one_seed_leaves_its_other_seed_alone():
         eval_batches=REGRESSION.eval_batches,
         eval_fn=lambda params, batch: REGRESSION.loss_fn(params, batch, KEY),
     )
-    options = {"key": KEY, "num_steps": STEPS, "num_seeds": 5, "eval_every": 6}
+    options = {"key": KEY, "train_steps": STEPS, "num_seeds": 5, "eval_every": 6}
     grid = {"learning_rate": [0.001, 0.01, 0.02]}
     whole = lrjax.sweep(task, momentum, grid, executor="loop", **options)
     some = (whole.diverged_at >= 0).any(axis=1) & (whole.diverged_at < 0).any(axis=1)
@@ -242,7 +242,7 @@ def test_there_are_as_many_programs_as_widths_and_those_are_halved(executor):
 def test_a_stopped_lane_gives_its_memory_back():
     counts, before = [], len(jax.live_arrays())
 
-    def count(event: lrjax.SweepProgress) -> None:
+    def count(event: lrjax.Progress) -> None:
         counts.append(len(jax.live_arrays()) - before)
 
     result = regress("loop", {"learning_rate": [0.01, 1e30, 1e29, 1e28, 1e27]}, stop=StopDiverged(), progress=count)

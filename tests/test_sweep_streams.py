@@ -94,7 +94,7 @@ def arrays() -> lrjax.Task:
 
 
 def sweep(task: lrjax.Task, grid: Any = RATES, **options: Any) -> lrjax.SweepResult:
-    good = {"key": KEY, "num_steps": STEPS, "eval_every": 4, "executor": "loop"}
+    good = {"key": KEY, "train_steps": STEPS, "eval_every": 4, "executor": "loop"}
     return lrjax.sweep(task, optax.sgd, grid, **good | options)
 
 
@@ -142,7 +142,7 @@ def test_all_seeds_see_the_batches_of_a_stream(expected):
 def test_an_iterator_that_was_begun_goes_on_from_there():
     begun = SOURCES["grain iterator"]()
     next(begun), next(begun)
-    same_numbers(sweep(streamed(begun), num_steps=10), sweep(streamed(list(DATA[2:])), num_steps=10))
+    same_numbers(sweep(streamed(begun), train_steps=10), sweep(streamed(list(DATA[2:])), train_steps=10))
 
 
 def two_lanes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,10 +225,10 @@ def test_batches_are_read_ahead_by_four_blocks_at_most_and_never_more_than_neede
             ahead[0] = max(ahead[0], read[0] - trained[0])
             yield DATA[0]
 
-    def follow_steps(event: lrjax.SweepProgress) -> None:
+    def follow_steps(event: lrjax.Progress) -> None:
         trained[0] = event.step
 
-    sweep(streamed(source()), num_steps=200, eval_every=100, progress=follow_steps)
+    sweep(streamed(source()), train_steps=200, eval_every=100, progress=follow_steps)
     assert read[0] == 200  # one block is trained on, two wait, and one is on its way
     assert ahead[0] <= 4 * longest
 
@@ -245,17 +245,17 @@ def test_once_all_lanes_are_stopped_no_more_is_read(monkeypatch):
     task = lrjax.Task.from_batches(
         PARAMS, lambda w, batch, key: jnp.mean((batch @ w) ** 2), train_batches=source(), eval_batches=EVALUATION
     )
-    result = sweep(task, num_steps=400, eval_every=4, stop=lrjax.StopDiverged())
+    result = sweep(task, train_steps=400, eval_every=4, stop=lrjax.StopDiverged())
     assert (result.stopped_at == 4).all()
     assert len(read) <= 5 * 4
     assert readers() == []
 
 
-def memory_of(num_steps: int) -> tuple[int, int]:
+def memory_of(train_steps: int) -> tuple[int, int]:
     """Peaks of the host's memory and of JAX's arrays while a stream of 12,800 bytes a step is trained on."""
 
     def source() -> Iterator[np.ndarray]:
-        for step in range(num_steps):
+        for step in range(train_steps):
             yield np.full((32, 100), step % 7, np.float32)
 
     task = lrjax.Task.from_batches(
@@ -263,13 +263,13 @@ def memory_of(num_steps: int) -> tuple[int, int]:
     )
     arrays, before = [], sum(leaf.nbytes for leaf in jax.live_arrays())
 
-    def measure(event: lrjax.SweepProgress) -> None:
+    def measure(event: lrjax.Progress) -> None:
         if event.step > 0 and not tracemalloc.is_tracing():  # compiling is no part of it
             tracemalloc.start()
         arrays.append(sum(leaf.nbytes for leaf in jax.live_arrays()))
 
     try:
-        sweep(task, num_steps=num_steps, eval_every=20, executor="map", progress=measure)
+        sweep(task, train_steps=train_steps, eval_every=20, executor="map", progress=measure)
         return tracemalloc.get_traced_memory()[1], max(arrays) - before
     finally:
         tracemalloc.stop()
@@ -383,7 +383,7 @@ def test_random_access_that_does_not_fit_the_first_batches_is_refused(case):
         eval_batches=EVALUATION,
     )
     with pytest.raises(ValueError, match=r"batches_between|sample_batches"):
-        sweep(task, num_steps=STEPS)
+        sweep(task, train_steps=STEPS)
 
 
 @pytest.mark.parametrize("step", [0, 1, 2, 9])

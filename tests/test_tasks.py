@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, X, Y, batch_norm, train_batch_norm
+from lanes import SampledRounds, train_lanes
 from marks import slow
 from sequential import EVALUATION, seed_keys
 
 import lrjax
-from lrjax._engine import TrialRunner
 
 KEY = jax.random.key(21)
 LRS = np.array([0.01, 0.1, 0.3])
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(3)
 
 
 def runner_of(task: lrjax.Task, executor: Any = "map", *, steps: int = 5, seeds: int = 1, factory: Any = optax.adam):
-    return TrialRunner("test", task, factory, key=KEY, horizons=(steps,), num_seeds=seeds, executor=executor)
+    return SampledRounds(task, factory, key=KEY, horizons=[steps], num_seeds=seeds, executor=executor)
 
 
 STATEFUL = batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -28,7 +28,7 @@ STATEFUL = batch_norm(eval_fn=BatchNorm.eval_fn)
 
 @pytest.mark.parametrize("executor", ["map", slow("vmap")])
 def test_every_lane_has_a_state_of_its_own(executor):
-    result = runner_of(STATEFUL, executor, seeds=2).run(LRS[:2], keep=True)
+    result = train_lanes(STATEFUL, optax.adam, LRS[:2], key=KEY, num_steps=5, num_seeds=2, executor=executor)
     for seed in range(2):
         for lane in range(2):
             params, state = train_batch_norm(float(LRS[lane]), key=21, num_steps=5, seed=seed)
@@ -54,7 +54,7 @@ def test_the_reference_of_a_stateful_task_is_the_loss_after_the_steps_at_lr_zero
 
 
 def test_without_eval_fn_the_state_that_evaluation_returns_is_discarded():
-    result = runner_of(batch_norm(), seeds=1).run(LRS[:1], keep=True)
+    result = train_lanes(batch_norm(), optax.adam, LRS[:1], key=KEY, num_steps=5)
     state = jax.tree.map(lambda leaf: leaf[0], result.states[0])
     key = jax.random.fold_in(KEY, EVALUATION)
     loss, _ = BatchNorm.loss_fn(state.params, state.model_state, batch_norm().eval_batches[0], key)
@@ -86,9 +86,9 @@ def test_every_epoch_of_a_function_is_asked_for():
             eval_fn=lambda w, batch: w,
         )
 
-    options = {"key": KEY, "num_steps": 7, "num_seeds": 1, "executor": "loop"}
-    assert lrjax.sample_losses(task(), optax.sgd, [1.0], **options).final[0, 0] == 9
-    assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, **options).final()[0, 0] == 9
+    options = {"key": KEY, "num_seeds": 1, "executor": "loop"}
+    assert lrjax.sample_losses(task(), optax.sgd, [1.0], num_steps=7, **options).final[0, 0] == 9
+    assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, train_steps=7, **options).final()[0, 0] == 9
 
 
 @pytest.mark.parametrize("trainable", [None, "w", "all"])
@@ -131,12 +131,11 @@ ONLY_W = {"w": True, "scale": False, "table": False, "keys": (False, False), "fl
 )
 def test_frozen_parameters_pass_through_untouched(trainable, executor):
     task = embedding(trainable)
-    runner = runner_of(task, executor)
-    result = runner.run(LRS, keep=True)
+    result = train_lanes(task, optax.adam, LRS, key=KEY, num_steps=5, executor=executor)
     states = result.states[0]
     assert {name for name, leaf in states.params.items() if jax.tree.leaves(leaf)} == {"w"}
     assert [leaf.shape for leaf in jax.tree.leaves(states.opt_state)] == [(3,), (3, 4), (3, 4)]  # count, two moments
-    frozen = runner.experiment.seeds[0].frozen
+    frozen = result.runner.experiment.seeds[0].frozen
     for name in ("scale", "table", "keys", "flag"):
         assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), frozen[name], task.init[name])), name
 
@@ -155,7 +154,7 @@ def test_frozen_parameters_pass_through_untouched(trainable, executor):
 
 
 def test_every_floating_parameter_trains_unless_told_otherwise():
-    states = runner_of(embedding()).run(LRS[:1], keep=True).states[0]
+    states = train_lanes(embedding(), optax.adam, LRS[:1], key=KEY, num_steps=5).states[0]
     assert {name for name, leaf in states.params.items() if jax.tree.leaves(leaf)} == {"w", "scale"}
     assert states.params["scale"][0] != 1.7
 
@@ -222,14 +221,13 @@ def test_batches_are_read_once_and_only_as_many_as_are_needed():
 
 
 def test_a_stream_of_batches_cannot_be_carried_on_and_says_so():
-    runner = runner_of(from_batches("list"), steps=4)
-    states = runner.run(LRS, keep=True).states
+    task = from_batches("list")
     with pytest.raises(ValueError, match=r"from step 4 on need random access.* Use Task\.from_arrays"):
-        runner.run(LRS, states=states, start=4)
+        task.training_batches(0, KEY, 4, 8)
 
 
 def test_with_fixed_parameters_seeds_differ_in_their_batches_alone():
-    runner = runner_of(embedding(), seeds=2)
-    one, other = runner.run(LRS[:1], keep=True).states
+    made = train_lanes(embedding(), optax.adam, LRS[:1], key=KEY, num_steps=5, num_seeds=2)
+    (one, other), runner = made.states, made.runner
     assert runner.reference.initial_loss[0] == runner.reference.initial_loss[1]
     assert not np.array_equal(one.params["w"], other.params["w"])

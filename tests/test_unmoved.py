@@ -9,7 +9,7 @@ from toy_data import KEY
 
 import lrjax
 from lrjax import Outcome, WarningName
-from lrjax.integrations import find_lr_for_step
+from lrjax.integrations import step_task
 
 X = np.random.default_rng(0).normal(size=(128, 2)).astype(np.float32)
 
@@ -96,16 +96,15 @@ def test_the_other_verbs_say_it_too():
 
 def test_a_step_that_does_not_read_the_learning_rate():
     state = {"w": jnp.ones(2), "lr": jnp.float32(0.0)}
+    task = step_task(
+        lambda state, batch: state | {"w": 0.9 * state["w"]},
+        state,
+        list(X.reshape(-1, 8, 2)),
+        lambda state: jnp.sum(state["w"] ** 2),
+        lambda state, lr: state | {"lr": lr},
+    )
     with pytest.raises(lrjax.LRNotFound, match="No learning rate moved") as caught:
-        find_lr_for_step(
-            lambda state, batch: state | {"w": 0.9 * state["w"]},
-            state,
-            list(X.reshape(-1, 8, 2)),
-            lambda state: jnp.sum(state["w"] ** 2),
-            lambda state, lr: state | {"lr": lr},
-            strategy=lrjax.StepSampling(num_steps=2, num_seeds=1),
-            executor="map",
-        )
+        sampled(task, task.set_lr, key=KEY, num_steps=2, num_seeds=1, executor="map")
     assert "makes no difference" in caught.value.result.warnings[0].message
 
 

@@ -95,7 +95,7 @@ def train(problem: Problem, centre: float) -> Trained:
         make_optimizer,
         {"family": [float(one) for one in range(len(FAMILIES))], "peak": peaks.tolist()},
         key=jax.random.key(0),
-        num_steps=problem.steps,
+        train_steps=problem.steps,
         num_seeds=TRUTH_SEEDS,
         eval_every=problem.steps,
     )

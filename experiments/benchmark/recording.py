@@ -105,7 +105,7 @@ def record(
     values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
     seconds: dict[str, float] = {}
     initial = np.zeros((num_seeds, len(horizons)))
-    run = functools.partial(lrjax.sweep, problem.task, key=key, num_steps=steps, eval_every=horizons)
+    run = functools.partial(lrjax.sweep, problem.task, key=key, train_steps=steps, eval_every=horizons)
     for schedule in SCHEDULES:
         say(schedule)
         started = time.perf_counter()
@@ -122,7 +122,7 @@ def record(
         problem.make_optimizer,
         lrjax.schedules.stack(ramps),
         key=key,
-        num_steps=RANGE_STEPS,
+        train_steps=RANGE_STEPS,
         num_seeds=num_seeds,
         eval_every=1,
     )

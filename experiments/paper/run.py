@@ -24,7 +24,6 @@ import optax
 import lrjax
 from experiments.paper.store import Store, to_document
 from experiments.speed.machine import describe_machine, today
-from lrjax._engine import Executor
 
 ROOT = Path(__file__).resolve().parents[2]
 FINDER_KEY, GRID_KEY, RANGE_KEY = 1, 0, 2
@@ -65,7 +64,7 @@ class Plan:
     finder_seeds: int
     finder_batches: int | None
     eval_every: int
-    executor: Executor
+    executor: str | lrjax.Chunked
     finder_steps: int = HORIZONS[-1]
     finder_exponents: tuple[float, float] = WHOLE_RANGE
     range_steps: int = 100
@@ -227,7 +226,7 @@ def train_fully(plan: Plan, lrs: list[float], folder: Path, title: str) -> dict[
         plan.make_optimizer,
         {"lr": lrs},
         key=jax.random.key(GRID_KEY),
-        num_steps=plan.num_steps,
+        train_steps=plan.num_steps,
         num_seeds=plan.num_seeds,
         eval_every=plan.eval_every,
         executor=plan.executor,
@@ -349,7 +348,7 @@ def try_one_step(plan: Plan) -> str:
     start = time.perf_counter()
     small = dataclasses.replace(plan.task, eval_batches=plan.task.eval_batches[:1])
     swept = lrjax.sweep(
-        small, plan.make_optimizer, {"lr": [1e-4]}, key=jax.random.key(GRID_KEY), num_steps=1, executor="loop"
+        small, plan.make_optimizer, {"lr": [1e-4]}, key=jax.random.key(GRID_KEY), train_steps=1, executor="loop"
     )
     made = jax.eval_shape(plan.task.init, jax.random.key(0)) if callable(plan.task.init) else plan.task.init
     params = made[0] if plan.task.has_state else made
@@ -370,7 +369,7 @@ class Lines:
     def __init__(self, title: str):
         self._title, self._last = title, time.perf_counter()
 
-    def __call__(self, event: lrjax.SearchProgress | lrjax.SweepProgress) -> None:
+    def __call__(self, event: lrjax.Progress) -> None:
         now = time.perf_counter()
         if now - self._last < SECONDS_BETWEEN_LINES or not event.planned:
             return

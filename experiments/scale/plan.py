@@ -2,7 +2,7 @@
 
     python experiments/scale/plan.py             # about 8 minutes on two cores; a run that was stopped goes on
 
-Three parts, written to experiments/results/scale.json: `check` compares `lrjax.plan_sweep` with sweeps that ran here
+Three parts, written to experiments/results/scale.json: `check` compares `lrjax.preview` with sweeps that ran here
 (bytes of the compiled program and of the process, seconds); `mesh` compiles and runs a sweep on 256 forced host
 devices; `plan` compiles the large model for two and four lanes and plans the rest. Expected: bytes within 20 %, time
 within a factor of 2, no collective on 256 devices.
@@ -80,19 +80,19 @@ def check(model: str, executor: str, lanes: str) -> dict[str, Any]:
 
     problem, count, steps = MODELS[model], int(lanes), CHECK_STEPS[model]
     task, factory, grid = problem.task(), problem.make_optimizer(), {"lr": problem.lrs(count)}
-    plan = lrjax.plan_sweep(task, factory, grid, key=jax.random.key(0), num_steps=steps, executor=executor)
+    plan = lrjax.preview(lrjax.sweep, task, factory, grid, key=jax.random.key(0), train_steps=steps, executor=executor)
     before = resident()
-    result = lrjax.sweep(task, factory, grid, key=jax.random.key(0), num_steps=steps, executor=executor)
+    result = lrjax.sweep(task, factory, grid, key=jax.random.key(0), train_steps=steps, executor=executor)
     grown = peak_resident() - before
     return {
         "model": model,
         "executor": executor,
         "lanes": count,
-        "planned_bytes": plan.device_bytes,
+        "planned_bytes": plan.bytes,
         "compiled_bytes": result.execution.bytes,
         "process_bytes": grown,
-        "planned_over_compiled": plan.device_bytes / result.execution.bytes,
-        "planned_over_process": plan.device_bytes / grown,
+        "planned_over_compiled": plan.bytes / result.execution.bytes,
+        "planned_over_process": plan.bytes / grown,
         "planned_seconds": plan.seconds,
         "seconds": result.execution.run_seconds,
         "planned_over_measured_seconds": plan.seconds / result.execution.run_seconds,
@@ -136,7 +136,7 @@ def mesh() -> dict[str, Any]:
 
     _engine.compile_program = compile_and_look
     lrs = np.geomspace(1e-4, 1e-2, 4 * DEVICES)
-    options: dict[str, Any] = {"key": jax.random.key(0), "num_steps": 4, "executor": "map"}
+    options: dict[str, Any] = {"key": jax.random.key(0), "train_steps": 4, "executor": "map"}
     task = digits(hidden=8)
     many = lrjax.sweep(
         task, optax.adam, {"learning_rate": lrs}, mesh=Mesh(np.asarray(jax.devices()), ("trial",)), **options
@@ -166,12 +166,13 @@ def plan() -> dict[str, Any]:
     task, parameters = large_task()
     update = 6 * parameters * BATCH * SEQUENCE / (FLOPS * SHARE)
     grid = lrjax.zipped(learning_rate=np.geomspace(1e-5, 1e-2, TRIALS), weight_decay=np.geomspace(1e-3, 1, TRIALS))
-    planned = lrjax.plan_sweep(
+    planned = lrjax.preview(
+        lrjax.sweep,
         task,
         optax.adamw,
         grid,
         key=jax.random.key(0),
-        num_steps=STEPS,
+        train_steps=STEPS,
         devices=DEVICES,
         device_bytes=DEVICE_BYTES,
         update_seconds=update,

@@ -14,8 +14,7 @@ import numpy as np
 from contenders import CHUNKS, IN_ONE_PROGRAM, NAMES, OURS, Problem, Run
 from models import MODELS, Model
 
-from lrjax._engine import TrialRunner
-from lrjax._engine import _executors as executors
+from lrjax._engine import LaneRunner, programs
 
 MIN_REPEATS, ENOUGH_REPEATS, MAX_REPEATS = 3, 9, 51
 ENOUGH_SECONDS = 2.0
@@ -60,7 +59,7 @@ def say(text: str) -> None:
 def clear_caches() -> None:
     """Forget every executable, JAX's and lrjax's."""
     jax.clear_caches()
-    executors.programs.clear()
+    programs.clear()
 
 
 def seconds_a_lane(entry: dict[str, Any]) -> float:
@@ -79,7 +78,7 @@ def measure_facts(model: Model, fresh_lrs: int) -> dict[str, Any]:
         start = time.perf_counter()
         train(np.asarray([lr]))
         samples.append(time.perf_counter() - start)
-    memory = contenders.make_runner(problem, "vmap").memory_model()
+    memory = contenders.rounds_of(problem, "vmap").memory_model()
     return {
         "num_steps": model.num_steps,
         "parameters": model.num_parameters,
@@ -191,10 +190,10 @@ def smaller(width: int, lane_seconds: float | None, cap: float, name: str) -> in
 def _first_run(problem: Problem, name: str, lrs: np.ndarray, entry: Entry, cap: float) -> tuple[Run | None, np.ndarray]:
     """Build an engine and run it once; a slow run without compilation in it counts as the one sample."""
     start = time.perf_counter()
-    runner: TrialRunner | None = None
+    runner: LaneRunner | None = None
     if name in OURS:
         runner = contenders.make_runner(problem, OURS[name])
-        run: Run | None = functools.partial(_run_ours, runner)
+        run: Run | None = functools.partial(_run_ours, runner, problem.model.num_steps)
     else:
         builders: dict[str, Callable[[Problem], Run | None]] = {
             "step loop": contenders.step_loop,
@@ -217,8 +216,8 @@ def _first_run(problem: Problem, name: str, lrs: np.ndarray, entry: Entry, cap: 
     return run, losses
 
 
-def _run_ours(runner: TrialRunner, lrs: np.ndarray) -> np.ndarray:
-    return runner.run(lrs).metrics["loss"][-1, 0]
+def _run_ours(runner: LaneRunner, num_steps: int, lrs: np.ndarray) -> np.ndarray:
+    return runner.sample(lrs, (num_steps,), 1, in_batches=True).metrics["loss"][-1, 0]
 
 
 def _check_agreement(losses: dict[str, np.ndarray], entries: dict[str, Entry]) -> None:

@@ -14,7 +14,7 @@ import optax
 from models import Model
 
 import lrjax
-from lrjax._engine import Program, TrialRunner, compile_program, program_bytes
+from lrjax._engine import LaneRunner, Program, Shared, compile_program, program_bytes
 
 Run = Callable[[np.ndarray], np.ndarray]
 """From learning rates to validation losses, waiting for them."""
@@ -88,17 +88,14 @@ def make_problem(model: Model) -> Problem:
     return Problem(model, task, model.make_optimizer(), params, state, batches, validation)
 
 
-def make_runner(problem: Problem, executor: Any) -> TrialRunner:
+def make_runner(problem: Problem, executor: Any) -> LaneRunner:
     """Our engine on a problem."""
-    return TrialRunner(
-        "engine",
-        problem.task,
-        problem.make_optimizer,
-        key=jax.random.key(0),
-        horizons=(problem.model.num_steps,),
-        num_seeds=1,
-        executor=executor,
-    )
+    return LaneRunner("engine", problem.task, problem.make_optimizer, key=jax.random.key(0), executor=executor)
+
+
+def rounds_of(problem: Problem, executor: Any) -> Any:
+    """What our engine runs for the problem's steps."""
+    return make_runner(problem, executor).rounds((problem.model.num_steps,), 1, True)[0]
 
 
 def step_loop(problem: Problem) -> Run:
@@ -186,12 +183,8 @@ def _flops(costs: Any) -> float:
 
 def vmap_bytes(problem: Problem, lanes: int) -> int:
     """Bytes of our vectorised program at a width, by the compiler's own account."""
-    experiment = make_runner(problem, "vmap").experiment
-    arguments = (
-        jnp.zeros(lanes, experiment.dtype),
-        (jnp.int32(0), jnp.int32(0)),
-        None,
-        jax.tree.map(lambda leaf: leaf[None], experiment.seeds[0]),
-        experiment.evaluation,
-    )
-    return program_bytes(compile_program(Program(spec=experiment.spec, executor="vmap"), arguments))
+    experiment = rounds_of(problem, "vmap").experiment
+    seeds = jax.tree.map(lambda leaf: leaf[None], experiment.seeds[0])
+    shared = Shared(rows=(jnp.int32(0), jnp.int32(0)), evaluation=experiment.evaluation)
+    arguments = (jnp.zeros((1, lanes), experiment.dtype), None, seeds, shared)
+    return program_bytes(compile_program(Program("trial", experiment.spec, "vmap"), arguments))

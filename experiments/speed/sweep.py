@@ -28,7 +28,7 @@ from machine import describe_machine, matmul_peak, today
 from models import MODELS, Model
 
 import lrjax
-from lrjax._engine import Executor, SeedData, TrialRunner, draw_seeds, make_spec, step_facts
+from lrjax._engine import Executor, LaneRunner, draw_seeds, make_spec, step_facts
 from lrjax.demos import digits, load_digits
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -84,7 +84,7 @@ def make_task(model: Model) -> lrjax.Task:
 def run(model: Model, lanes: int, steps: int, executor: Executor = "auto", **options: Any) -> lrjax.SweepResult:
     """The sweep, over learning rates at which nothing diverges."""
     grid = {"lr": model.lrs(lanes) if lanes > 1 else model.lrs(2)[:1]}
-    good = {"key": jax.random.key(KEY), "num_steps": steps, "eval_every": steps, "executor": executor}
+    good = {"key": jax.random.key(KEY), "train_steps": steps, "eval_every": steps, "executor": executor}
     return lrjax.sweep(make_task(model), model.make_optimizer(), grid, **good | options)
 
 
@@ -184,24 +184,17 @@ def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     steps = min(steps_of(model, options), 2000)
     chosen = run(model, TRIALS, steps).execution
     executor = _executor(chosen.used)
-    runner = TrialRunner(
-        "bound",
-        make_task(model),
-        model.make_optimizer(),
-        key=jax.random.key(KEY),
-        horizons=(steps,),
-        num_seeds=1,
-        executor=executor,
-    )
+    factory = model.make_optimizer()
+    runner = LaneRunner("bound", make_task(model), factory, key=jax.random.key(KEY), executor=executor)
     lrs, task = model.lrs(TRIALS), make_task(model)
-    grid, factory = {"lr": lrs}, model.make_optimizer()
+    grid = {"lr": lrs}
     bound, ours, stalls = [], [], []
     for _ in range(2 if options.quick else 5):
         before = runner.execution.run_seconds
-        runner.run(lrs)
+        runner.sample(lrs, (steps,), 1, in_batches=True)
         bound.append(runner.execution.run_seconds - before)
         result = lrjax.sweep(
-            task, factory, grid, key=jax.random.key(KEY), num_steps=steps, eval_every=steps, executor=executor
+            task, factory, grid, key=jax.random.key(KEY), train_steps=steps, eval_every=steps, executor=executor
         )
         ours.append(result.execution.run_seconds)
         stalls.append(result.execution.stall_seconds / result.execution.run_seconds)
@@ -222,7 +215,7 @@ def measure_checkpoints(model: Model, options: argparse.Namespace) -> dict[str, 
     steps = steps_of(model, options)
     task, factory, grid = make_task(model), model.make_optimizer(), {"lr": model.lrs(TRIALS)}
     used = run(model, TRIALS, min(steps, 100)).execution.used
-    good = {"key": jax.random.key(KEY), "num_steps": steps, "executor": _executor(used)}
+    good = {"key": jax.random.key(KEY), "train_steps": steps, "executor": _executor(used)}
     without, with_folder, waited, written = [], [], [], []
     for _ in range(2 if options.quick else 4):
         started = time.perf_counter()
@@ -270,7 +263,7 @@ def measure_pruning(options: argparse.Namespace) -> dict[str, Any]:
                     factory,
                     grid,
                     key=jax.random.key(KEY),
-                    num_steps=steps,
+                    train_steps=steps,
                     eval_every=steps // 20,
                     executor=executor,
                     stop=stop,
@@ -326,7 +319,7 @@ def measure_lanes(model: Model, options: argparse.Namespace) -> dict[str, Any]:
             best, results = float("inf"), []
             for _ in range(2):
                 result = lrjax.sweep(
-                    task, factory, grid, key=jax.random.key(KEY), num_steps=steps, eval_every=steps, executor=executor
+                    task, factory, grid, key=jax.random.key(KEY), train_steps=steps, eval_every=steps, executor=executor
                 )
                 best = min(best, result.execution.run_seconds)
                 results.append(result.execution)
@@ -346,8 +339,7 @@ def operations(model: Model) -> tuple[bool, float]:
     (seed,), trainable = draw_seeds(task, jax.random.key(KEY), 1)
     spec = make_spec(task, model.make_optimizer(), trainable, (1,))
     batches = task.training_batches(0, seed.data_key, 0, 1)
-    data = SeedData(seed.params, seed.frozen, seed.model_state, batches, np.int32(0), seed.train_key)
-    return step_facts(spec, jax.ShapeDtypeStruct((), np.float32), data)
+    return step_facts(spec, jax.ShapeDtypeStruct((), np.float32), seed._replace(batches=batches))
 
 
 def _executor(words: str) -> Executor:

@@ -10,6 +10,7 @@ from ._refine import new_ones as new_ones
 from ._refine import paper_points as paper_points
 from ._rules import DRIFT as DRIFT
 from ._rules import METHODS as METHODS
+from ._rules import REASONS as REASONS
 from ._rules import SETTLED as SETTLED
 from ._rules import Rule as Rule
 from ._rules import crossing as crossing

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import MAX_DECADES, check_index, check_type, is_lr
+from .._checks import check_index, check_type
 from .._decode import require
+from .._lrs import MAX_DECADES, is_lr
 from .._repr import line_repr
 from .._settings import without_alarms
 from .._types import Array, Float, Int
@@ -157,13 +158,6 @@ def reduce_losses(losses: Float[Array, "seeds trials"], initial_loss: Float[Arra
 
     With d_i the mean over seeds of y[s, i] - y0[s] (inf where any is not finite) and A = -min d,
     z_i = min(1 + d_i / A, 1.5). Adding a constant to all losses or scaling them changes nothing.
-
-    Args:
-      losses: y, in any units; not finite where diverged.
-      initial_loss: y0, finite.
-
-    Returns:
-      The normalised losses and A.
     """
     initial_loss = jnp.asarray(initial_loss, losses.dtype)
     d = jnp.mean(losses - initial_loss[:, None], axis=0)

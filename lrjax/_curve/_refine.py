@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .._checks import MAX_DECADES
+from .._lrs import MAX_DECADES
 from ._loss_curve import LossCurve
 from ._rules import METHODS
 from ._warnings import WarningName
@@ -24,15 +24,7 @@ SAME = 0.05
 
 
 def first_grid(min_lr: float, max_lr: float) -> list[float]:
-    """Half decades: the multiples of 0.5 within the range, and its two ends.
-
-    Args:
-      min_lr: lowest learning rate.
-      max_lr: highest.
-
-    Returns:
-      Increasing exponents; 17 for the default 1e-7 to 10.
-    """
+    """Half decades: the multiples of 0.5 within the range, and its two ends; 17 for the default 1e-7 to 10."""
     low, high = _exponent(min_lr), _exponent(max_lr)
     inner = [0.5 * k for k in range(math.ceil(2 * low), math.floor(2 * high) + 1)]
     return [low, *[x for x in inner if low + SAME < x < high - SAME], high]
@@ -52,18 +44,11 @@ def new_ones(wanted: list[float], tried: list[float]) -> list[float]:
 def extend(
     tried: list[float], start: tuple[float, float], window: Window, warnings: frozenset[WarningName]
 ) -> list[float]:
-    """One more decade of half decades on each side where the range was too short.
+    """One more decade of half decades on each side where the range, `start` at first, was too short.
 
-    Args:
-      tried: exponents on the half-decade grid so far.
-      start: the first range, as exponents.
-      window: what was found on them.
-      warnings: their names.
-
-    Returns:
-      New exponents: below if the plateau was not seen or the window's low end lies within half a decade of the
-      range's, above likewise, both if nothing was learned, below if everything diverged. Empty if the range is
-      enough, or has grown by 5 decades, or reaches 1e-12 or 1e3.
+    Below if the plateau was not seen or the window's low end lies within half a decade of the range's, above likewise,
+    both if nothing was learned, below if everything diverged. Empty if the range is enough, or has grown by 5 decades,
+    or reaches 1e-12 or 1e3.
     """
     low, high = min(tried), max(tried)
     down = up = False
@@ -85,14 +70,9 @@ def extend(
 
 
 def fill_window(tried: list[float], window: Window) -> list[float]:
-    """Quarter decades from half a decade below min_lr to half a decade above max_lr that were not tried.
+    """Quarter decades that were not tried, from half a decade below min_lr to half a decade above max_lr.
 
-    Args:
-      tried: exponents so far.
-      window: what was found on them; where nothing was, the whole range is filled.
-
-    Returns:
-      New exponents, within 1e-12 to 1e3.
+    Where nothing was found, the whole range is filled; always within 1e-12 to 1e3.
     """
     if window.outcome is Outcome.found:
         low = math.floor(4 * (math.log10(float(window.min_lr)) - 0.5) + 1e-3)
@@ -107,14 +87,8 @@ def fill_window(tried: list[float], window: Window) -> list[float]:
 def paper_points(curve: LossCurve, window: Window, threshold: float) -> list[float]:
     """The paper's adaptive sampling: log-midpoints around every point of interest.
 
-    Args:
-      curve: what was tried.
-      window: what was found on it.
-      threshold: decades; a point whose two neighbours are no further away is known well enough.
-
-    Returns:
-      New exponents: for min_lr, max_lr and the three methods' picks, the midpoint between the nearest trial and each
-      of its neighbours that is further away than the threshold.
+    For min_lr, max_lr and the three methods' picks, the midpoint between the nearest trial and each of its neighbours
+    that is further away than the threshold, in decades.
 
     Source: "Learning rate optimization through step sampling", section 3.3.
     """

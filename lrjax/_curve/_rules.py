@@ -220,3 +220,13 @@ def _unless_narrow(window: Window, lr: Float[Array, ""]) -> Float[Array, ""]:
 
 METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steepest": steepest}
 """The paper's three, by name."""
+
+REASONS = {
+    "midpoint": "the middle of the window, in decades",
+    "half_loss": "half of the reduction of the loss is reached",
+    "steepest": "the loss falls fastest here",
+    "lowest_loss": "the trial with the lowest loss",
+    "smoothed_minimum": "the lowest loss, smoothed",
+    "lowest_for": "the lowest loss, moved down to the training's length",
+}
+"""Rule -> why its learning rate is chosen, in the words of a summary. A rule that is missing is a user's own."""

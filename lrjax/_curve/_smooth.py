@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._checks import MAX_DECADES
+from .._lrs import MAX_DECADES
 from .._types import Array, Bool, Float, Int
 
 CELL = 0.025
@@ -34,15 +34,9 @@ class Smooth(NamedTuple):
 def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
     """Convolve the linear interpolant of (x, z), constant beyond both ends, with a Gaussian.
 
-    The integral over each segment is exact, and written so that far segments vanish term by term (no
-    cancellation between large terms, so float32 is enough).
-
-    Args:
-      x: log10 lr, increasing; repeated last points are allowed.
-      z: values there.
-
-    Returns:
-      Values and the first two derivatives on the multiples of 0.025 in [x_1, x_K]; `inside` marks them.
+    The integral over each segment is exact, and written so that far segments vanish term by term: no cancellation
+    between large terms, so float32 is enough. Repeated last points are allowed. Values and two derivatives on the
+    multiples of 0.025 in [x_1, x_K], which `inside` marks.
     """
     first = jnp.ceil(x[0] / CELL - 1e-3)
     last = jnp.floor(x[-1] / CELL + 1e-3)
@@ -75,17 +69,7 @@ def flat_minimum(z: Float[Array, " cells"], inside: Bool[Array, " cells"]) -> In
 def crossing_below(
     x: Float[Array, " cells"], loss: Float[Array, " cells"], bottom: Int[Array, ""], level: float
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """The largest x left of the bottom where the loss rises through a level (going left), interpolated.
-
-    Args:
-      x: cells, increasing.
-      loss: values on them.
-      bottom: index of the minimum.
-      level: the level, above loss[bottom].
-
-    Returns:
-      The crossing (x[0] if there is none), and whether there is one.
-    """
+    """Where the loss, going left from the bottom, first rises through a level: interpolated, else x[0], False."""
     if x.shape[0] < 2:
         return x[0], jnp.asarray(False)
     rises = (loss[:-1] >= level) & (loss[1:] < level) & (jnp.arange(x.shape[0] - 1) < bottom)

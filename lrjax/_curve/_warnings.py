@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_flag, check_loss, check_type, describe, kind_of, on_host, show
-from .._settings import without_alarms
+from .._checks import check_flag, check_loss, check_type, describe, kind_of, show
+from .._settings import on_host, without_alarms
 from .._types import Array, Float, Scalar
 from ._loss_curve import LossCurve, reduce_losses
 from ._window import Outcome, Window, pad_trials

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import MAX_DECADES, check_flag, check_type, is_lr
+from .._checks import check_flag, check_type
 from .._decode import require
+from .._lrs import MAX_DECADES, is_lr
 from .._repr import line_repr
 from .._settings import without_alarms
 from .._types import Array, Bool, Float, Int

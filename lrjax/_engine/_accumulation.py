@@ -78,11 +78,7 @@ class Accumulation:
         return int(self.done(batches)[-1])
 
     def batches(self, updates: int) -> int:
-        """Batches of so many updates.
-
-        Raises:
-          ValueError: the optimizer does not come to make them.
-        """
+        """Batches of so many updates."""
         if not self or updates == 0:
             return updates
         length = _FIRST_LENGTH
@@ -96,11 +92,7 @@ class Accumulation:
         return int(np.argmax(self.done(length) >= updates))
 
     def check(self, where: str, batches: int) -> None:
-        """Raise unless so many batches end with an update.
-
-        Raises:
-          ValueError: they do not; the message says which numbers do.
-        """
+        """Raise unless so many batches end with an update."""
         if not self or self.ends(batches):
             return
         done = self.updates(batches)
@@ -127,20 +119,7 @@ def find_accumulation(
     batch: Callable[[], Batch] | None = None,
     stacked: bool = False,
 ) -> Accumulation:
-    """How an optimizer, or a step of one's own, accumulates.
-
-    Args:
-      spec: with the optimizer.
-      hyperparameters: of one trial.
-      params: that train.
-      opt_state: a checkpoint's, to go on from; None: the first.
-      batch: gives a training batch, for a step of one's own.
-      stacked: whether the hyperparameters are those of several trials, with a leading axis; then an update is complete
-        where it is in all of them.
-
-    Returns:
-      When its updates are complete.
-    """
+    """How an optimizer, or a step of one's own, accumulates."""
     name, own = name_of(spec.make_optimizer), spec.step_fn is not None
     begin, step = _own_step(spec) if own else _optimizer_step(spec, params)
     given = params if own else None
@@ -189,7 +168,7 @@ def _optimizer_step(spec: TrialSpec, params: Params) -> tuple[Callable, Callable
 def _own_step(spec: TrialSpec) -> tuple[Callable, Callable]:
     """The arrays with a learning rate in them, and a step."""
     step_fn, put_lr = cast(Any, spec.step_fn), cast(Any, spec.make_optimizer)
-    return lambda lr, arrays: put_lr(lr)(arrays), lambda lr, arrays, batch: step_fn(arrays, batch)
+    return lambda lr, arrays: put_lr(lr)(arrays), lambda lr, arrays, batch: step_fn(arrays, batch)[0]
 
 
 def _accumulators(state: PyTree) -> list[Any]:

@@ -10,6 +10,7 @@ from .._checks import describe, name_of, path_of, show
 from .._trees import first_leaf_difference, leaves_by_path
 from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import to_arrays
+from ._experiment import Checkpoint
 from ._optimizer import build_optimizer
 from ._promotion import strengthen, type_of
 from ._seeds import draw_seeds
@@ -19,22 +20,6 @@ from ._weak import JittedFor
 
 _PROBES = (1e-4, 1e-2, 1.0)
 """Learning rates that show which leaves of an optimizer's state hold them."""
-
-
-class Checkpoint(NamedTuple):
-    """Where trials start, instead of from the task's own parameters.
-
-    Attributes:
-      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
-      opt_state: of the parameters that train.
-      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
-        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
-    """
-
-    params: Params
-    model_state: ModelState
-    opt_state: PyTree
-    lr_leaves: tuple[int, ...]
 
 
 def check_checkpoint(
@@ -47,11 +32,7 @@ def check_checkpoint(
     opt_state: PyTree,
     model_state: ModelState | None,
 ) -> Checkpoint:
-    """The checkpoint as strong JAX arrays.
-
-    Raises:
-      TypeError, ValueError: it is not of this task and optimizer; the message names the first leaf that differs.
-    """
+    """The checkpoint as strong JAX arrays."""
     if not task.has_state and model_state is not None:
         raise ValueError(
             f"`{where}(model_state=...)` must be None for a task without a state, got {show(model_state)}. "
@@ -101,23 +82,7 @@ def _like(
     any_dtype: tuple[int, ...] = (),
     ignored: tuple[str, ...] = (),
 ) -> PyTree:
-    """The leaves of one tree in the structure of another, found by their paths.
-
-    Args:
-      where: the argument's name, for messages.
-      expected: arrays or their shapes.
-      given: the tree that must be like it.
-      what: for messages.
-      any_dtype: positions of leaves whose dtype does not matter.
-      ignored: ends of the paths of leaves that may be there in addition: an optimizer of all parameters has moments
-        of the frozen ones too.
-
-    Returns:
-      Strong arrays.
-
-    Raises:
-      ValueError: a leaf is missing, of another shape or dtype, or too many.
-    """
+    """The leaves of one tree in the structure of another, found by their paths."""
     given = strengthen(to_arrays(where, given))
     problem = first_leaf_difference(expected, given, any_dtype=any_dtype, ignored=ignored, unbox=True)
     if problem:

@@ -6,10 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 
+from .._settings import current_settings
 from .._types import PyTree
-from ._executors import Chunked, Executor
+from ._devices import first_device
+from ._executor import Chunked, Executor
+from ._memory import memory_budget
 from ._trial import SeedData, TrialSpec, init_trial, train_step
+from ._weak import WeakCache
 
 SMALL_STEP = 5e7
 """Floating-point operations of a training step under which vectorising can win on a CPU, so that it is measured."""
@@ -36,13 +42,7 @@ class Choice(NamedTuple):
 
 
 def step_facts(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> tuple[bool, float]:
-    """Whether a training step holds a convolution, and the floating-point operations of its matrix products.
-
-    Args:
-      spec: the trial.
-      hyperparameters: of one trial, or their shapes.
-      data: of one seed, or its shapes.
-    """
+    """Whether a training step holds a convolution, and the floating-point operations of its matrix products."""
     state = jax.eval_shape(lambda h, d: init_trial(spec, h, d), hyperparameters, data)
     jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameters, state, data)
     return _count_operations(jaxpr.jaxpr)
@@ -70,22 +70,55 @@ def _holds_equations(value: Any) -> bool:
     return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
-Measure = Callable[[list[Executor]], list[float]]
+class Probe(NamedTuple):
+    """An executor to measure.
 
-
-def choose(facts: Callable[[], tuple[bool, float]], platform: str, width: int, measure: Measure | None) -> Choice:
-    """The executor for a round of `width` lanes.
-
-    Args:
-      facts: `step_facts` of what will run.
-      platform: "cpu", "gpu" or "tpu".
-      width: lanes in a round.
-      measure: seconds per lane of executors, measured on their real programs; None: nothing may be measured, since
-        several hosts must come to the same answer.
-
-    Returns:
-      The executor and the reason.
+    Attributes:
+      bytes: of its program, per device.
+      run: calls the program.
+      lanes: that a call trains.
     """
+
+    bytes: int
+    run: Callable[[], Any]
+    lanes: int
+
+
+_choices = WeakCache(64)
+
+
+def choose_executor(
+    spec: TrialSpec,
+    arrays: PyTree,
+    mesh: Mesh | None,
+    width: int,
+    *,
+    facts: Callable[[], tuple[bool, float]],
+    probe: Callable[[Executor], Probe],
+    measure: bool,
+) -> Choice:
+    """What `auto` takes, chosen once for a trial of these shapes in this process."""
+    platform = first_device(mesh).platform
+    shapes = str(jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), arrays))
+    known = (spec, shapes, mesh, platform, width, current_settings())
+
+    def seconds(executors: list[Executor]) -> list[float]:
+        """Of a lane, on the programs that would run; infinite for one that would not fit."""
+        probes, budget = [probe(executor) for executor in executors], memory_budget(mesh)
+        fits = [index for index, one in enumerate(probes) if one.bytes <= budget]
+        times = dict(zip(fits, seconds_of([probes[index].run for index in fits]), strict=True))
+        return [times.get(index, math.inf) / one.lanes for index, one in enumerate(probes)]
+
+    return _choices.get(known, lambda: choose(facts, platform, width, seconds if measure else None))
+
+
+def choose(
+    facts: Callable[[], tuple[bool, float]],
+    platform: str,
+    width: int,
+    measure: Callable[[list[Executor]], list[float]] | None,
+) -> Choice:
+    """The executor for `width` lanes on "cpu", "gpu" or "tpu"; `measure` gives seconds per lane, None: not allowed."""
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return Choice("loop", "under jax_disable_jit there are no compiled programs")
     if platform != "cpu":

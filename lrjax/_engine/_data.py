@@ -31,12 +31,7 @@ def to_arrays(where: str, tree: PyTree) -> PyTree:
 
 
 def check_arrays(where: str, tree: PyTree) -> PyTree:
-    """Turn every leaf into an array, of NumPy unless it is one of JAX, refusing what no program can hold.
-
-    Raises:
-      TypeError: a leaf is a string, an object or no array at all.
-      ValueError: a 64-bit integer does not fit the 32 bits JAX keeps.
-    """
+    """Turn every leaf into an array, of NumPy unless it is one of JAX, refusing what no program can hold."""
     if inspect.isgenerator(tree):
         raise TypeError(f"`{where}` must hold arrays, got a generator. Collect it: list(...), or np.stack(list(...)).")
     leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
@@ -75,11 +70,7 @@ def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
 
 
 def stack_batches(where: str, batches: Sequence[Batch]) -> Batch:
-    """Stack batches of one structure and shape along a new leading axis.
-
-    Raises:
-      ValueError: two batches differ in structure, shape or dtype; the message names the leaf.
-    """
+    """Stack batches of one structure and shape along a new leading axis."""
     first = batches[0]
     for index, batch in enumerate(batches):
         check_like_first(where, first, index, batch)
@@ -123,15 +114,7 @@ def _stack(*trees: PyTree) -> PyTree:
 
 
 def read_eval_batches(where: str, eval_batches: PyTree) -> list[Batch]:
-    """The evaluation batches as arrays.
-
-    Args:
-      where: the argument's name, for messages.
-      eval_batches: a list of batches, or one pytree whose leaves have a leading batch axis.
-
-    Raises:
-      TypeError, ValueError: there is no batch, an empty one, or one that is not made of arrays.
-    """
+    """The evaluation batches as arrays."""
     if isinstance(eval_batches, list):
         batches = [check_arrays(f"{where}[{index}]", batch) for index, batch in enumerate(eval_batches)]
     else:
@@ -164,9 +147,6 @@ def count_examples(where: str, batches: Sequence[Batch]) -> list[float]:
 
     Batches of equal shapes count equally. Others count by their examples: the length of the leading axis that all
     their leaves but scalars share, if nothing else about their shapes differs.
-
-    Raises:
-      ValueError: the shapes do not say which axis holds the examples.
     """
     if len({_shapes_of(batch) for batch in batches}) == 1:
         return [1.0] * len(batches)
@@ -234,11 +214,7 @@ def check_weights(where: str, weights: Sequence[float]) -> None:
 
 
 def unstack(where: str, stacked: Batch) -> list[Batch]:
-    """Split a pytree along the leading axis of its leaves.
-
-    Raises:
-      ValueError: a leaf has no leading axis, or two leaves disagree on its length.
-    """
+    """Split a pytree along the leading axis of its leaves."""
     count = leading_length(where, stacked, axis="batch")
     return [jax.tree.map(lambda leaf, i=index: leaf[i], stacked) for index in range(count)]
 
@@ -294,3 +270,17 @@ def as_list(where: str, batches: Iterable[Batch]) -> list[Batch]:
         raise TypeError(
             f"`{where}` must be an iterable of batches, got {show(batches)} ({type(batches).__name__})."
         ) from None
+
+
+def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
+    """Raise where a floating leaf of batches with a leading step axis, from `first_step` on, is not finite."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            continue
+        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
+        if not finite.all():
+            step = first_step + int(np.flatnonzero(~finite)[0])
+            raise ValueError(
+                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
+                "Clean the data: every learning rate would diverge there."
+            )

@@ -15,15 +15,14 @@ from jax.sharding import Mesh
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
-from ._executors import Chunked, Executor
-from ._seeds import Seed
+from ._programs import Chunked, Executor
 from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, train_step
 
 
 def describe_call(
     spec: TrialSpec,
     settings: Sequence[PyTree],
-    seeds: Sequence[Seed],
+    seeds: Sequence[SeedData],
     *,
     key: Key,
     executor: object,
@@ -56,7 +55,7 @@ def describe_call(
     }
 
 
-def fingerprint(spec: TrialSpec, seeds: Sequence[Seed], key: Key, executor: object) -> dict[str, Any]:
+def fingerprint(spec: TrialSpec, seeds: Sequence[SeedData], key: Key, executor: object) -> dict[str, Any]:
     """What another run must share to give the same numbers, for the reader of a result."""
     device = jax.local_devices()[0]
     return {
@@ -104,12 +103,17 @@ def _numbers_of(leaf: Any) -> Any:
 
 
 def _program_checksum(
-    spec: TrialSpec, settings: Sequence[PyTree], seed: Seed, first_batches: Batch, shared: bool, evaluation: EvalData
+    spec: TrialSpec,
+    settings: Sequence[PyTree],
+    seed: SeedData,
+    first_batches: Batch,
+    shared: bool,
+    evaluation: EvalData,
 ) -> str:
     """Of the text of a step and an evaluation, and of the constants in it."""
 
     def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
-        data = SeedData(params, seed.frozen, seed.model_state, batches, jnp.int32(0), seed.train_key)
+        data = seed._replace(params=params, batches=batches, first_step=jnp.int32(0), data_key=None)
         state = train_step(spec, setting, init_trial(spec, setting, data), data)
         return evaluate(spec, state, data, evaluation)
 

@@ -1,19 +1,20 @@
 """Lanes over devices: meshes, padding, placing inputs and reading outputs, on one host or many."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .._types import PyTree
+from .._types import Int, PyTree
+
+Rows = Int[np.ndarray, "seeds rows"]
+"""For every row of a program, the trial that it holds; -1 for none."""
 
 
 def lane_mesh(where: str, mesh: object) -> Mesh | None:
-    """The mesh whose first axis carries the lanes: the user's, else all local devices, else None for one device.
-
-    Raises:
-      TypeError: `mesh` is no Mesh.
-    """
+    """The mesh whose first axis carries the lanes: the user's, else all local devices, else None for one device."""
     if mesh is None:
         devices = jax.local_devices()
         return Mesh(np.asarray(devices), ("trial",)) if len(devices) > 1 else None
@@ -39,14 +40,14 @@ def num_shards(mesh: Mesh | None) -> int:
     return 1 if mesh is None else mesh.shape[lane_axis(mesh)]
 
 
-def replicate(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Place a tree on every device of the mesh; each host gives its own (equal) copy."""
-    return place_on(tree, mesh)
+def lane_spec(mesh: Mesh, *rest: Any) -> PartitionSpec:
+    """How an array with the axes (seeds, lanes, ...) lies on the mesh."""
+    return PartitionSpec(None, lane_axis(mesh), *rest)
 
 
-def shard_lanes(tree: PyTree, mesh: Mesh | None) -> PyTree:
-    """Spread a tree of numpy arrays over the mesh along its leading lane axis."""
-    return place_on(tree, mesh, None if mesh is None else PartitionSpec(lane_axis(mesh)))
+def place_lanes(tree: PyTree, mesh: Mesh | None) -> PyTree:
+    """Spread arrays with the axes (seeds, lanes, ...) over the mesh."""
+    return place_on(tree, mesh, None if mesh is None else lane_spec(mesh))
 
 
 def place_on(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec | None = None) -> PyTree:
@@ -90,9 +91,42 @@ def spans_hosts(mesh: Mesh) -> bool:
     return len({device.process_index for device in mesh.devices.flat}) > 1
 
 
+def first_device(mesh: Mesh | None) -> Any:
+    """A device of this process on which programs run."""
+    return jax.local_devices()[0] if mesh is None else mesh.local_devices[0]
+
+
+def check_one_host(where: str, mesh: Mesh | None) -> None:
+    """Raise where the loop on the host was asked for on several hosts."""
+    if mesh is not None and spans_hosts(mesh):
+        raise ValueError(
+            f'`{where}` runs on one device, but the mesh spans several hosts. Use "map", "vmap" or lrjax.Chunked(k).'
+        )
+
+
 def lane_order(width: int, shards: int) -> np.ndarray:
-    """Row r of the program holds lane order[r]: lanes are dealt out to the shards like cards.
+    """Row r of the program holds lane order[r]: lanes go to the shards in turn.
 
     So a round that fills only a part of the width still occupies every device.
     """
     return np.arange(width).reshape(-1, shards).T.ravel()
+
+
+def assign_lanes(trials: Int[np.ndarray, "seeds lanes"], width: int, shards: int) -> Rows:
+    """The rows of a program of some width that hold these trials, assigned to the shards in turn."""
+    order = lane_order(width, shards)
+    rows = np.full((trials.shape[0], width), -1)
+    held = order < trials.shape[1]
+    rows[:, held] = trials[:, order[held]]
+    return rows
+
+
+def narrowest(alive: int, width: int, unit: int) -> int:
+    """The width that `alive` lanes are compacted to: the least of width, width / 2, width / 4, ... that holds them."""
+    best = width
+    while width > unit:
+        width = -(-width // (2 * unit)) * unit
+        if width < alive:
+            break
+        best = width
+    return best

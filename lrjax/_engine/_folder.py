@@ -38,12 +38,7 @@ _NAME = re.compile(r"(table|checkpoint|waiting|lanes|draft)-([0-9]{6,})(-p[0-9]+
 
 
 class Stored(NamedTuple):
-    """A file of arrays.
-
-    Attributes:
-      number: of its name.
-      meta: what its first line says.
-    """
+    """A file of arrays: the number in its name, and what its first line says."""
 
     number: int
     meta: dict[str, Any]
@@ -62,18 +57,10 @@ class Folder:
         self._table: Path | None = None
 
     def open(self, call: dict[str, Any], grows: Sequence[str] = ()) -> dict[str, Any]:
-        """Make the folder or take it over; nobody else can until `close`.
+        """Make the folder or take it over, until `close`; what `write_call` wrote, nothing in a new folder.
 
-        Args:
-          call: what is asked, as strict JSON.
-          grows: the parts of the call that may change; the caller looks at them.
-
-        Returns:
-          What `write_call` wrote; nothing in a new folder.
-
-        Raises:
-          ValueError: the folder is not of this call, or something in it is not; the message names what.
-          OSError: it cannot be written, or another process works there.
+        The parts of the call that `grows` names may have changed: the caller looks at them. Raises `ValueError` where
+        the folder or a file in it is not of this call, `OSError` where it cannot be written or another process works.
         """
         mine = self.mark._replace(call=digest_of(call))
         asked = (self._where, self.path, mine, call, grows)

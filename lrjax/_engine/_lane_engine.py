@@ -1,6 +1,5 @@
-"""What all waves of a sweep share: seeds, evaluation set, programs, and where things lie on the devices."""
+"""What all lanes share: seeds, evaluation set, programs, and where things lie on the devices."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Sequence
@@ -11,64 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .._types import Array, Batch, Key, PyTree
+from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
-from ._devices import agree_on_least, num_shards, place_on, spans_hosts
-from ._executors import Chunked, Executor, compile_program
-from ._lane_program import Call, Feed, Lane, Origin, SweepProgram, begin_lane, evaluate_lane
-from ._memory import SHARE_OF_FREE, free_bytes, program_bytes, show_bytes
-from ._seeds import Seed
-from ._sharding import lead
-from ._trial import EvalData, TrialSpec
-
-
-@dataclasses.dataclass(kw_only=True)
-class SweepExecution:
-    """How a sweep was run; grows while it runs. Times and counts are of this process, not of the ones it resumed.
-
-    Attributes:
-      requested: the executor asked for.
-      used: the one that ran.
-      reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread, and each batch, as "4 x 2"; "1" where each trial keeps a
-        sharding of its own.
-      waves: groups of lanes that ran one after the other, because of memory or of their structure.
-      width: lanes of a seed that one program holds.
-      steps_per_call: updates of every lane in one call of the program.
-      bytes: memory of the largest program per device, from the compiler.
-      updates: optimizer updates done.
-      updates_saved: updates that pruning took away.
-      widths: the widths that lanes were compacted to, the first one included.
-      compile_seconds, run_seconds: wall time of compiling, and of training and evaluating.
-      stall_seconds: of run_seconds, how long the devices waited for batches.
-      checkpoint_seconds: how long training waited for checkpoints.
-      checkpoints: how many were begun.
-      resumed_at: the step at which this process went on; -1 if it began anew.
-      notes: what did not go as asked, in sentences.
-    """
-
-    requested: str
-    used: str = ""
-    reason: str = ""
-    devices: str = "1"
-    waves: int = 0
-    width: int = 0
-    steps_per_call: int = 0
-    bytes: int = 0
-    updates: int = 0
-    updates_saved: int = 0
-    widths: list[int] = dataclasses.field(default_factory=list)
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
-    stall_seconds: float = 0.0
-    checkpoint_seconds: float = 0.0
-    checkpoints: int = 0
-    resumed_at: int = -1
-    notes: list[str] = dataclasses.field(default_factory=list)
+from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
+from ._execution import Execution
+from ._executor import Chunked, Executor
+from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
+from ._programs import Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
+from ._sharding import Shardings, lead, shardings_like, shardings_of
+from ._source import BatchSource, Block
+from ._trial import EvalData, SeedData, TrialSpec, TrialState
 
 
 class Engine:
-    """Programs and data that every wave uses.
+    """Programs and data for lanes that are carried from call to call.
 
     Args:
       spec: what is compiled.
@@ -76,11 +31,10 @@ class Engine:
       mesh: the devices, or None for one.
       seeds: the seeds.
       evaluation: the evaluation set.
-      first_batches: of one step, (seeds, ...) unless shared.
-      shared: whether all seeds see the same batches.
-      batch_shardings: the user's own, of the leaves of a batch, where they are kept.
-      block: steps of the longest block.
+      source: the batches.
+      longest: steps between two evaluations, at most.
       execution: what is reported.
+      own_shardings: whether batches stay as the user spread them, since the task uses several devices by itself.
     """
 
     def __init__(
@@ -89,27 +43,22 @@ class Engine:
         executor: Executor,
         mesh: Mesh | None,
         *,
-        seeds: Sequence[Seed],
+        seeds: Sequence[SeedData],
         evaluation: EvalData,
-        first_batches: Batch,
-        shared: bool,
-        batch_shardings: Sequence[NamedSharding | None],
-        block: int,
-        execution: SweepExecution,
+        source: BatchSource,
+        longest: int,
+        execution: Execution,
+        own_shardings: bool = False,
     ):
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor
-        self.num_seeds, self.shared, self.block = len(seeds), shared, block
-        self.first_batches, self.batch_shardings = first_batches, tuple(batch_shardings)
-        self._params_specs = _specs_of(seeds[0].params)
-        self._state_specs = _specs_of(seeds[0].model_state)
-        self._frozen_specs = _specs_of(seeds[0].frozen)
-        origin = [Origin(seed.params, seed.frozen, seed.model_state) for seed in seeds]
-        specs = Origin(self._params_specs, self._frozen_specs, self._state_specs)
-        self.origins: Origin = self._stack_seeds(origin, specs)
-        self.keys: Key = place_on(stack_leaves([seed.train_key for seed in seeds]), mesh)
+        self.num_seeds, self.shared, self.block = len(seeds), source.shared, source.longest_block(longest)
+        self.first_batches, self._one_step = source.first, source.one_step()
+        self._batch_shardings = source.shardings if own_shardings else ()
+        self._shardings: Shardings = shardings_of(seeds[0])
+        self.seeds: SeedData = self._place_seeds(seeds)
         self.evaluation: EvalData = place_on(evaluation, mesh)
-        self._admitted: set[Any] = set()
+        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
 
     @property
     def shards(self) -> int:
@@ -135,37 +84,46 @@ class Engine:
         if isinstance(self.executor, Chunked):
             self.executor = Chunked(min(self.executor.size, -(-lanes // self.shards)))
 
-    # What goes to the devices.
-
-    def place_settings(self, settings: PyTree) -> PyTree:
-        """Settings with the axes (seeds, lanes, ...) on the devices."""
-        return place_on(settings, self.mesh, None if self.mesh is None else self.lane_spec())
-
-    def place_lanes(self, lanes: Lane) -> Lane:
-        """Lanes on the devices, from the host; those of several hosts are there already."""
+    def leave_mesh(self) -> None:
+        """Use one device, as the loop on the host does; report it."""
         if self.mesh is None:
-            return jax.tree.map(jnp.asarray, lanes)
-        if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(lanes)):
-            return lanes
-        leaves, treedef = jax.tree.flatten(lanes)
-        specs = self._lane_specs(treedef, leaves)
-        return treedef.unflatten(
-            [place_on(leaf, self.mesh, self.lane_spec(*spec)) for leaf, spec in zip(leaves, specs, strict=True)]
+            return
+        note = f"loop runs on one of {self.mesh.size} devices."
+        self.execution.notes += [note] if note not in self.execution.notes else []
+        self.execution.devices, self.execution.mesh, self.mesh = 1, "", None
+        self.seeds, self.evaluation = jax.tree.map(
+            jnp.asarray, jax.device_put((self.seeds, self.evaluation), jax.local_devices()[0])
         )
 
-    def constrain(self, lanes: Lane) -> Lane:
-        """Lanes that are on the devices, where the programs want them."""
-        assert self.mesh is not None
-        leaves, treedef = jax.tree.flatten(lanes)
-        specs = [self.lane_spec(*spec) for spec in self._lane_specs(treedef, leaves)]
-        return treedef.unflatten(_move(tuple(leaves), self.mesh, tuple(specs)))
+    # What is placed on the devices.
+
+    def place_settings(self, settings: PyTree) -> PyTree:
+        """Arrays with the axes (seeds, lanes, ...) on the devices."""
+        return place_lanes(settings, self.mesh)
+
+    def place_states(self, states: TrialState) -> TrialState:
+        """States of lanes on the devices, from the host; those of several hosts are there already."""
+        if self.mesh is None:
+            return jax.tree.map(jnp.asarray, states)
+        if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(states)):
+            return states
+        mesh, (leaves, treedef) = self.mesh, jax.tree.flatten(states)
+        specs = self._specs_like(states)
+        return treedef.unflatten([place_on(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)])
+
+    def constrain(self, states: TrialState) -> TrialState:
+        """States that are on the devices, where the programs want them."""
+        if self.mesh is None:
+            return states
+        leaves, treedef = jax.tree.flatten(states)
+        return treedef.unflatten(_move(tuple(leaves), self.mesh, tuple(self._specs_like(states))))
 
     def place_batches(self, batches: Batch) -> Batch:
         """A block's batches on the devices, as the user spread them, or the examples over "data"."""
         axis = 1 if self.shared else 2
-        if any(self.batch_shardings):
+        if any(self._batch_shardings):
             leaves, treedef = jax.tree.flatten(batches)
-            where = [lead(sharding, axis) for sharding in self.batch_shardings]
+            where = [lead(sharding, axis) for sharding in self._batch_shardings]
             return treedef.unflatten(map(jax.device_put, leaves, where))
         if self.mesh is None or "data" not in self.mesh.axis_names:
             return place_on(batches, self.mesh)
@@ -176,44 +134,51 @@ class Engine:
 
         return jax.tree.map(put, batches)
 
-    def lane_spec(self, *rest: Any) -> PartitionSpec:
-        """How an array with the axes (seeds, lanes, ...) lies on the mesh."""
-        assert self.mesh is not None
-        return PartitionSpec(None, "trial", *rest)
-
     def scalar(self, value: int) -> Array:
         """A number for a program."""
         return place_on(np.int32(value), self.mesh)
 
-    def feeds(self, batches: Batch) -> Feed:
-        """What the seeds' lanes read."""
-        return Feed(self.origins.frozen, self.keys, None if self.shared else batches)
-
-    def call(self, batches: Batch, first_step: int, count: int, rows: int) -> Call:
-        """What a call of the program is about."""
-        shared = batches if self.shared else None
-        return Call(shared, self.scalar(first_step), self.scalar(count), self.scalar(rows))
+    def _place_seeds(self, seeds: Sequence[SeedData]) -> SeedData:
+        """What the lanes of every seed read, without batches, with a leading seed axis."""
+        stacked = stack_leaves([seed._replace(batches=None, first_step=None, data_key=None) for seed in seeds])
+        if self.mesh is None:
+            return stacked
+        leaves, treedef = jax.tree.flatten(stacked)
+        kept = jax.tree.leaves(seeds[0]._replace(batches=None, first_step=None, data_key=None))
+        specs = [PartitionSpec(None, *_spec_of(getattr(leaf, "sharding", None))) for leaf in kept]
+        return treedef.unflatten([place_on(leaf, self.mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)])
 
     # Programs.
 
-    def program(self, kind: Any, shardings: Any = None) -> SweepProgram:
-        """A program of this sweep."""
-        return SweepProgram(kind, self.spec, self.executor, self.mesh, shardings)
+    def arguments(self, kind: Kind, settings: PyTree, states: Any, rows: int, block: Block | None = None) -> tuple:
+        """What a program is called with: (settings, states, seeds, shared)."""
+        seeds, bounds = self.seeds, (self.scalar(0), self.scalar(rows))
+        if kind == "begin":
+            return settings, None, seeds._replace(frozen=None, key=None), Shared(rows=bounds)
+        seeds = seeds._replace(params=None, model_state=None, opt_state=None)
+        if kind == "evaluate":
+            return None, states, seeds._replace(key=None), Shared(rows=bounds, evaluation=self.evaluation)
+        assert block is not None
+        own, shared = (None, block.batches) if self.shared else (block.batches, None)
+        call = Shared(shared, self.scalar(block.start), self.scalar(block.count), bounds)
+        return settings, states, seeds._replace(batches=own), call
 
-    def begin(self, settings: PyTree, rows: int) -> Lane:
-        """New lanes for settings with the axes (seeds, lanes, ...)."""
-        arguments = (settings, self.origins, self.scalar(rows))
-        return self.executable("begin", arguments)(*arguments)
+    def run(self, kind: Kind, settings: PyTree, states: Any, rows: int, block: Block | None = None) -> Any:
+        """Call a program; see `arguments`."""
+        arguments = self.arguments(kind, settings, states, rows, block)
+        return self.executable(kind, arguments)(*arguments)
 
-    def executable(self, kind: Any, arguments: tuple) -> Any:
-        """The compiled program for these arguments.
-
-        Raises:
-          MemoryError: it does not fit.
-        """
+    def compile(self, kind: Kind, arguments: tuple) -> Any:
+        """The compiled program for these arguments."""
         started = time.perf_counter()
-        compiled = compile_program(self.program(kind, shardings=self.shardings(kind, arguments)), arguments)
+        program = Program(kind, self.spec, self.executor, self.mesh, self._result_specs(kind, arguments))
+        compiled = compile_program(program, arguments)
         self.execution.compile_seconds += time.perf_counter() - started
+        return compiled
+
+    def executable(self, kind: Kind, arguments: tuple) -> Any:
+        """The compiled program for these arguments."""
+        compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
             needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
             if needed - self._held_by(kind, arguments) > budget:
@@ -225,119 +190,79 @@ class Engine:
             self.execution.bytes = max(self.execution.bytes, needed)
         return compiled
 
-    def _held_by(self, kind: Any, arguments: tuple) -> int:
+    def _held_by(self, kind: Kind, arguments: tuple) -> int:
         """Bytes of arguments that are on the device already."""
         leaves = [leaf for leaf in jax.tree.leaves(arguments) if isinstance(leaf, jax.Array)]
         return sum(leaf.nbytes // (self.shards if kind != "begin" else 1) for leaf in leaves)
 
-    def shardings(self, kind: Any, arguments: tuple) -> tuple[PartitionSpec, ...] | None:
-        """The user's own sharding of what a program gives back, leaf by leaf; None where there is no mesh."""
+    def _result_specs(self, kind: Kind, arguments: tuple) -> tuple[PartitionSpec, ...] | None:
+        """The user's own sharding of the states that a program returns, leaf by leaf; None where there is no mesh."""
         if self.mesh is None or kind == "evaluate":
             return None
-        lanes = arguments[1] if kind == "advance" else self.lane_shapes(arguments[0])
-        leaves, treedef = jax.tree.flatten(lanes)
-        return tuple(self._lane_specs(treedef, leaves))
+        states = arguments[1] if kind == "advance" else self.state_shapes(arguments[0])
+        return tuple(map(_spec_of, shardings_like(states, self._shardings)))
 
-    def _lane_specs(self, treedef: Any, leaves: Sequence[Any]) -> list[PartitionSpec]:
-        """The user's own sharding of every leaf of the lanes: parameters, what the optimizer keeps like them, state."""
-        if not any(spec for spec in _spec_leaves((self._params_specs, self._state_specs))):
-            return [PartitionSpec()] * len(leaves)
-        lane = treedef.unflatten(list(range(len(leaves))))
-        where: dict[int, PartitionSpec] = dict.fromkeys(range(len(leaves)), PartitionSpec())
-        params = jax.tree.leaves(lane.state.params)
-        where |= zip(params, _spec_leaves(self._params_specs), strict=True)
-        where |= zip(jax.tree.leaves(lane.state.model_state), _spec_leaves(self._state_specs), strict=True)
-        structure = jax.tree.structure(lane.state.params)
-        for node in jax.tree.leaves(lane.state.opt_state, is_leaf=lambda n: jax.tree.structure(n) == structure):
-            if jax.tree.structure(node) == structure and len(params) > 0:
-                for place, like in zip(jax.tree.leaves(node), params, strict=True):
-                    if leaves[place].ndim == leaves[like].ndim:  # moments are shaped like their parameters
-                        where[place] = where[like]
-        return [where[place] for place in range(len(leaves))]
+    def _specs_like(self, states: TrialState) -> list[PartitionSpec]:
+        """How the leaves of states lie on the mesh."""
+        assert self.mesh is not None
+        return [lane_spec(self.mesh, *_spec_of(one)) for one in shardings_like(states, self._shardings)]
 
     # Shapes and memory.
 
-    def lane_shapes(self, settings: PyTree) -> Lane:
-        """Shapes of the lanes for settings with the axes (seeds, lanes, ...)."""
-        axes = jax.tree.leaves(settings)[0].shape[:2]
-        one_setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), settings)
-        one_origin = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.origins)
-        lane = jax.eval_shape(functools.partial(begin_lane, self.spec), one_setting, one_origin)
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), lane)
-
-    def lane_targets(self, settings: PyTree) -> Lane:
-        """`lane_shapes`, with shardings where several processes hold the lanes."""
-        shapes = self.lane_shapes(settings)
-        return self._shard_shapes(shapes) if self.several_hosts else shapes
-
-    def _shard_shapes(self, lanes: Lane) -> Lane:
-        assert self.mesh is not None
-        leaves, treedef = jax.tree.flatten(lanes)
-        specs = self._lane_specs(treedef, leaves)
-        return treedef.unflatten(
-            [_sharded(leaf, self.mesh, self.lane_spec(*spec)) for leaf, spec in zip(leaves, specs, strict=True)]
-        )
-
-    def leave_mesh(self) -> None:
-        """Go on with one device."""
-        self.mesh = None
-        self.origins, self.keys, self.evaluation = jax.tree.map(
-            jnp.asarray, jax.device_put((self.origins, self.keys, self.evaluation), jax.local_devices()[0])
-        )
-
-    def shapes(self, setting: PyTree, width: int) -> tuple[tuple, tuple]:
-        """Shapes of the arguments of `advance` and of `evaluate` at a width; `setting` is that of one trial."""
-
-        def widen(leaf: Any, *axes: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((*axes, *np.shape(leaf)), leaf.dtype)
-
-        settings = jax.tree.map(lambda leaf: widen(leaf, self.num_seeds, width), setting)
-        lanes = self.lane_shapes(settings)
-        if self.mesh is not None:
-            mesh = self.mesh
-            settings = jax.tree.map(lambda leaf: _sharded(leaf, mesh, self.lane_spec()), settings)
-            lanes = self._shard_shapes(lanes)
-        batches = self.place_batches(self._blank_block())
-        rows = self.scalar(0)
-        advance = (settings, lanes, self.feeds(batches), self.call(batches, 0, 0, 0))
-        return advance, (lanes, self.origins.frozen, (self.evaluation, rows))
-
-    def _blank_block(self) -> Batch:
-        axis = 0 if self.shared else 1
-
-        def blank(leaf: np.ndarray) -> np.ndarray:
-            return np.zeros((*leaf.shape[:axis], self.block, *leaf.shape[axis:]), leaf.dtype)
-
-        return jax.tree.map(blank, self.first_batches)
-
     def budget(self) -> float:
         """Bytes that a program may take on a device, the same on every host."""
-        device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
-        sharers = len(self.mesh.local_devices) if self.mesh is not None and device.platform == "cpu" else 1
-        return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, self.mesh)
+        return memory_budget(self.mesh)
 
-    def _stack_seeds(self, seeds: list[Origin], specs: Origin) -> Origin:
-        stacked = stack_leaves(seeds)
+    def state_shapes(self, settings: PyTree) -> TrialState:
+        """Shapes of the states of lanes for settings with the axes (seeds, lanes, ...)."""
+        axes = jax.tree.leaves(settings)[0].shape[:2]
+        setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), settings)
+        begin = functools.partial(begin_lane, self.spec, shared=Shared())
+        one = jax.eval_shape(lambda setting, seed: begin(setting, None, seed), setting, self._seed_shapes())
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), one)
+
+    def state_targets(self, settings: PyTree) -> TrialState:
+        """`state_shapes`, with shardings where several processes hold the lanes."""
+        shapes = self.state_shapes(settings)
+        return self._shard_shapes(shapes) if self.several_hosts else shapes
+
+    def _shard_shapes(self, states: TrialState) -> TrialState:
         if self.mesh is None:
-            return stacked
-        leaves, treedef = jax.tree.flatten(stacked)
-        return treedef.unflatten(
-            [
-                place_on(leaf, self.mesh, PartitionSpec(None, *spec))
-                for leaf, spec in zip(leaves, _spec_leaves(specs), strict=True)
-            ]
-        )
+            return states
+        leaves, treedef = jax.tree.flatten(states)
+        return treedef.unflatten(map(functools.partial(_sharded, self.mesh), leaves, self._specs_like(states)))
+
+    def _seed_shapes(self) -> SeedData:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.seeds)
+
+    def one_step_data(self) -> SeedData:
+        """Shapes of what a seed's lanes read in one step."""
+        return self._seed_shapes()._replace(batches=self._one_step, first_step=jax.ShapeDtypeStruct((), jnp.int32))
+
+    def example_arguments(self, kind: Kind, setting: PyTree, width: int) -> tuple:
+        """What a program is called with, as shapes; `setting` is that of one trial."""
+
+        def widen(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((self.num_seeds, width, *np.shape(leaf)), leaf.dtype)
+
+        settings = jax.tree.map(widen, setting)
+        states = self._shard_shapes(self.state_shapes(settings))
+        if (mesh := self.mesh) is not None:
+            settings = jax.tree.map(lambda leaf: _sharded(mesh, leaf, lane_spec(mesh)), settings)
+        return self.arguments(kind, settings, states, 0, self.example_block() if kind == "advance" else None)
+
+    def example_block(self) -> Block:
+        """The batches of step 0 in the place of a whole block's."""
+        axis = 0 if self.shared else 1
+        repeat = lambda leaf: np.repeat(np.expand_dims(leaf, axis), self.block, axis)  # noqa: E731
+        return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.first_batches)), None)
 
     def metric_names(self, setting: PyTree) -> tuple[str, ...]:
-        """What evaluations of such a setting give, before anything is compiled.
-
-        Raises:
-          TypeError, ValueError: the optimizer, the loss or the evaluation cannot be used.
-        """
-        origin = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.origins)
-        lane = jax.eval_shape(functools.partial(begin_lane, self.spec), jax.tree.map(shape_of, setting), origin)
-        evaluate = functools.partial(evaluate_lane, self.spec)
-        reading = jax.eval_shape(evaluate, lane, origin.frozen, self.evaluation)
+        """What evaluations of such a setting give, before anything is compiled."""
+        settings = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, 1, *np.shape(leaf)), leaf.dtype), setting)
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), self.state_shapes(settings))
+        evaluate = lambda state, seed, shared: evaluate_lane(self.spec, None, state, seed, shared)  # noqa: E731
+        reading = jax.eval_shape(evaluate, state, self._seed_shapes(), Shared(evaluation=self.evaluation))
         if "train_loss" in reading.metrics:
             raise ValueError(
                 '`eval_fn` must not name a metric "train_loss", which a sweep gives to the mean of training losses. '
@@ -353,24 +278,10 @@ def _move(leaves: tuple, mesh: Mesh, specs: tuple[PartitionSpec, ...]) -> list[A
     return [jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, spec)) for leaf, spec in pairs]
 
 
-def shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The shape of an array or a number."""
-    return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype)
+def _spec_of(sharding: Any) -> PartitionSpec:
+    return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()
 
 
-def _sharded(leaf: Any, mesh: Mesh, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+def _sharded(mesh: Mesh | None, leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
+    assert mesh is not None
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
-
-
-def _specs_of(tree: PyTree) -> PyTree:
-    """The user's sharding of every array, () where there is none."""
-
-    def spec(leaf: Any) -> PartitionSpec:
-        sharding = getattr(leaf, "sharding", None)
-        return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()
-
-    return jax.tree.map(spec, tree)
-
-
-def _spec_leaves(tree: PyTree) -> list[PartitionSpec]:
-    return jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, PartitionSpec))

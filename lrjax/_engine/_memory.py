@@ -1,10 +1,14 @@
 """How much memory a program needs, how much there is, and the chunk that follows."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
+
+from ._devices import agree_on_least, first_device
 
 SHARE_OF_FREE = 0.7
 """The part of the free memory that a program may take: fragmentation and the rest of the process want some."""
@@ -48,10 +52,29 @@ def program_bytes(compiled: Any) -> int:
     )
 
 
-def memory_model(few: int, many: int) -> MemoryModel:
+def model_memory(bytes_at: Callable[[int], int]) -> MemoryModel:
     """Extrapolate from the bytes of programs of width 2 and 4 (that of one lane is often laid out differently)."""
+    few, many = map(bytes_at, (2, 4))
     per_lane = max(many - few, 0) / 2
     return MemoryModel(fixed=few - 2 * per_lane, per_lane=MARGIN * per_lane)
+
+
+def memory_budget(mesh: Mesh | None) -> float:
+    """Bytes that a program may take on a device, the same on every host."""
+    device = first_device(mesh)
+    sharers = len(mesh.local_devices) if mesh is not None and device.platform == "cpu" else 1
+    return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, mesh)
+
+
+def halved(lanes: int, unit: int = 1) -> int | None:
+    """Half of so many lanes, a multiple of the unit; None if they cannot be fewer."""
+    half = max(unit, lanes // 2 // unit * unit)
+    return half if half < lanes else None
+
+
+def halved_note(lanes: int, half: int) -> str:
+    """What an `Execution` says where memory ran out."""
+    return f"{lanes} lanes at once ran out of memory: went on with {half}."
 
 
 def free_bytes(device: Any) -> float:

@@ -12,16 +12,11 @@ import jax.numpy as jnp
 import optax
 
 from .._checks import brief, check_signature, describe, name_of, path_of, show
-from .._settings import broken_setting
+from .._settings import TRACER_ERRORS, broken_setting
 from .._trees import first_difference
-from .._types import Array, OptimizerFactory, Params
-from ._promotion import Types, carried_difference, promote_weak, type_of, with_types
+from .._types import Array, OptimizerFactory, Params, PyTree
+from ._promotion import Types, promote_weak, same_kind, type_of, with_types
 
-TRACER_ERRORS = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-)
 _OPTAX = str(Path(optax.__file__).parent)
 _LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.parent))
 _HINTS = {  # what to do about the Optax function in which it failed
@@ -36,11 +31,7 @@ _HINTS = {  # what to do about the Optax function in which it failed
 
 
 def check_factory(where: str, make_optimizer: object) -> None:
-    """Raise unless `make_optimizer` looks like a function of a learning rate.
-
-    Raises:
-      TypeError: it is an optimizer already (`optax.adam(1e-3)`), not callable, or takes other arguments.
-    """
+    """Raise unless `make_optimizer` looks like a function of a learning rate."""
     if isinstance(make_optimizer, optax.GradientTransformation) or hasattr(make_optimizer, "update"):
         raise TypeError(
             f"`{where}` must be a function of the learning rate, got an optimizer that already has one. "
@@ -57,18 +48,7 @@ def check_factory(where: str, make_optimizer: object) -> None:
 
 
 def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> optax.GradientTransformationExtraArgs:
-    """Call the factory with traced numbers.
-
-    Args:
-      make_optimizer: function of one argument, a learning rate (or a pytree of hyperparameters).
-      hyperparameters: the traced argument, float32 leaves of shape ().
-
-    Returns:
-      The transformation, taking extra arguments (`value`, `grad`, `value_fn`).
-
-    Raises:
-      TypeError: the factory branches in Python on the traced number, or returns something else.
-    """
+    """Call the factory with traced numbers."""
     names = list(hyperparameters) if isinstance(hyperparameters, Mapping) else []
     what = "traced hyperparameters" if names not in ([], ["learning_rate"]) else "a traced learning rate"
     with _explained(make_optimizer, what):
@@ -133,6 +113,23 @@ def extra_arguments(loss: Array, grads: Params, loss_of: Callable[[Params], Arra
         "obj_fn": value_fn,  # sophia's name for it
         "grad_fn": lambda params, *_: jax.grad(value_fn)(params),  # sam's, with opaque_mode
     }
+
+
+def carried_difference(before: PyTree, later: PyTree) -> str:
+    """Say why a loop cannot carry one tree in the place of another; empty if it can.
+
+    Structure and shapes must be equal, and a number must stay of its kind (bool, integer, floating, complex): another
+    dtype of the kind is cast back, but a float that is carried as an integer would be cut off.
+    """
+    difference = first_difference(before, later, compare="structure")
+    if difference:
+        return difference
+    pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(later), strict=True)
+    for (path, leaf), other in pairs:
+        one, after = type_of(leaf), type_of(other)
+        if one.shape != after.shape or not (one.weak_type or same_kind(one.dtype, after.dtype)):
+            return f"{path_of(path)} is {describe(after)} instead of {describe(one)}"
+    return ""
 
 
 def _check_state(make_optimizer: OptimizerFactory, before: Any, after: Any) -> None:

@@ -8,33 +8,17 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Shard
 
 from .._types import PyTree
 from ._choice import Choice
-from ._executors import Executor
+from ._executor import Executor
 from ._sharding import sharding_of
 from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, update_with_loss
 
 
-class LaneMesh(NamedTuple):
-    """The mesh over which programs would spread lanes.
-
-    Attributes:
-      mesh: the mesh, or None for one device.
-      axes: those that the programs use by hand; what is sharded over the others alone they keep.
-    """
-
+class _LaneMesh(NamedTuple):
     mesh: Mesh | None
     axes: tuple[str, ...]
 
 
-class Trial(NamedTuple):
-    """A trial as the programs would run it.
-
-    Attributes:
-      spec: what is compiled.
-      hyperparameters: of one trial.
-      data: of one seed.
-      evaluation: the evaluation set.
-    """
-
+class _Trial(NamedTuple):
     spec: TrialSpec
     hyperparameters: PyTree
     data: SeedData
@@ -42,31 +26,28 @@ class Trial(NamedTuple):
 
 
 def loop_on_own_devices(
-    where: str, trial: Trial, *, executor: Executor, mesh: Mesh | None, lanes: LaneMesh
+    where: str,
+    spec: TrialSpec,
+    setting: PyTree,
+    seed: SeedData,
+    evaluation: EvalData,
+    *,
+    executor: Executor,
+    asked_mesh: Mesh | None,
+    mesh: Mesh | None,
+    axes: tuple[str, ...],
 ) -> Choice | None:
-    """The loop on the host for a task that uses several devices by itself; None for one that does not.
-
-    Args:
-      where: the caller's name, for messages.
-      trial: what is trained.
-      executor, mesh: as asked for.
-      lanes: what the programs of the other executors keep.
-
-    Returns:
-      The executor, and the reason if it was not asked for.
-
-    Raises:
-      ValueError: the task does, and a mesh or another executor was asked for.
-    """
-    devices = _own_devices(trial, LaneMesh(None, ()) if executor == "loop" else lanes)
+    """The loop on the host for a task that uses several devices by itself; None for one that does not."""
+    trial = _Trial(spec, setting, seed._replace(data_key=None), evaluation)
+    devices = _own_devices(trial, _LaneMesh(None, ()) if executor == "loop" else _LaneMesh(mesh, axes))
     if not devices:
         return None
     if executor == "loop":
         return Choice("loop", "")
-    if mesh is not None:
+    if asked_mesh is not None:
         raise ValueError(
-            f"`{where}(mesh=...)` spreads trials over the mesh {dict(mesh.shape)}, but {devices}. Leave mesh out: then "
-            "the trials run one after the other, each on the devices that the task itself asks for."
+            f"`{where}(mesh=...)` spreads trials over the mesh {dict(asked_mesh.shape)}, but {devices}. Leave mesh "
+            "out: then the trials run one after the other, each on the devices that the task itself asks for."
         )
     if executor != "auto":
         raise ValueError(
@@ -76,7 +57,7 @@ def loop_on_own_devices(
     return Choice("loop", f"{devices}, so the trials run one after the other, each on those devices")
 
 
-def _own_devices(trial: Trial, lanes: LaneMesh) -> str:
+def _own_devices(trial: _Trial, lanes: _LaneMesh) -> str:
     """How a task uses several devices in ways that programs over lanes would not keep, as a clause; else empty.
 
     Looks at the mesh that is set, the arrays, and the jaxpr of a trial.
@@ -89,7 +70,7 @@ def _own_devices(trial: Trial, lanes: LaneMesh) -> str:
     return _in_arrays(trial, lanes) or _in_jaxpr(trial, lanes)
 
 
-def _in_arrays(trial: Trial, lanes: LaneMesh) -> str:
+def _in_arrays(trial: _Trial, lanes: _LaneMesh) -> str:
     data = trial.data
     trees = {
         "state" if trial.spec.step_fn is not None else "parameters": (data.params, data.frozen),
@@ -106,7 +87,7 @@ def _in_arrays(trial: Trial, lanes: LaneMesh) -> str:
     return ""
 
 
-def _in_jaxpr(trial: Trial, lanes: LaneMesh) -> str:
+def _in_jaxpr(trial: _Trial, lanes: _LaneMesh) -> str:
     spec, *arguments = trial
 
     def run(hyperparameters: PyTree, data: SeedData, evaluation: EvalData) -> Any:
@@ -152,7 +133,7 @@ def _size(value: Any) -> int:
     return mesh.num_devices if isinstance(mesh, Sharding) else mesh.size
 
 
-def _kept(value: Any, lanes: LaneMesh) -> bool:
+def _kept(value: Any, lanes: _LaneMesh) -> bool:
     """Whether a mesh or a sharding is that of the lanes, and not over the axes that these use by hand."""
     mesh = value.mesh if isinstance(value, NamedSharding) else value
     if lanes.mesh is None or not isinstance(mesh, (Mesh, AbstractMesh)) or mesh.shape != lanes.mesh.shape:

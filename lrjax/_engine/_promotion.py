@@ -9,8 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._checks import describe, path_of
-from .._trees import first_difference
 from .._types import PyTree
 
 Types = tuple[jax.ShapeDtypeStruct, ...]
@@ -30,13 +28,6 @@ def promote_weak(types: Types, step: Callable[[Types], Sequence[jax.ShapeDtypeSt
     """The types under which a loop carries its state.
 
     A weak type gives way to what the step makes of it, as in `jax.lax.scan`; a strong one stays as it is.
-
-    Args:
-      types: of the state before the first step.
-      step: from the state's types before a step to those after it.
-
-    Returns:
-      The types; the step may still return others for strong ones.
     """
     while True:
         after = tuple(_promoted(before, later) for before, later in zip(types, step(types), strict=True))
@@ -49,23 +40,6 @@ def _promoted(before: jax.ShapeDtypeStruct, after: jax.ShapeDtypeStruct) -> jax.
     if not before.weak_type or before.shape != after.shape or not same_kind(before.dtype, after.dtype, wider=True):
         return before
     return jax.ShapeDtypeStruct(before.shape, after.dtype, weak_type=after.weak_type)
-
-
-def carried_difference(before: PyTree, after: PyTree) -> str:
-    """Say why a loop cannot carry one tree in the place of another; empty if it can.
-
-    Structure and shapes must be equal, and a number must stay of its kind (bool, integer, floating, complex): another
-    dtype of the kind is cast back, but a float that is carried as an integer would be cut off.
-    """
-    difference = first_difference(before, after, compare="structure")
-    if difference:
-        return difference
-    pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
-    for (path, leaf), other in pairs:
-        one, told = type_of(leaf), type_of(other)
-        if one.shape != told.shape or not (one.weak_type or same_kind(one.dtype, told.dtype)):
-            return f"{path_of(path)} is {describe(told)} instead of {describe(one)}"
-    return ""
 
 
 def strengthen(tree: PyTree) -> PyTree:

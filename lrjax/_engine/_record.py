@@ -26,12 +26,7 @@ class Damaged(ValueError):
 
 
 class Mark(NamedTuple):
-    """Whose a file is; every line of JSON holds it.
-
-    Attributes:
-      kind: "sweep" or "search".
-      call: the digest of the call.
-    """
+    """Whose a file is, which every line of JSON says: "sweep" or "search", and the digest of the call."""
 
     kind: str
     call: str

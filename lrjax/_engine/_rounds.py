@@ -1,36 +1,37 @@
-"""Rounds of lanes: where each lane sits in a program, and how the parts that ran become one result."""
+"""Rounds of trials from step 0, each lane in one fused program of one width, kept within memory."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from .._types import Array, Bool, Float, Int, PyTree
-from ._devices import lane_order
-from ._trial import TrialRecord, TrialState
+from .._types import Int, PyTree
+from ._choice import Probe, choose_executor, step_facts
+from ._data import stack_leaves
+from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
+from ._execution import Execution
+from ._executor import Chunked, Executor
+from ._experiment import Experiment
+from ._host_loop import compile_step, run_on_host
+from ._memory import (
+    SHARE_OF_FREE,
+    MemoryModel,
+    halved,
+    memory_budget,
+    model_memory,
+    out_of_memory,
+    program_bytes,
+    show_bytes,
+)
+from ._programs import Program, Shared, compile_program
+from ._trial import SeedData, TrialRecord
 
-
-class Round(NamedTuple):
-    """What a round of trials reached.
-
-    Attributes:
-      metrics: name -> value at each horizon; always has "loss". As the program gave it, nan and inf included.
-      diverged_at: first step with a loss that is not finite; -1 for none.
-      states: for each seed, the lanes' states with a leading trial axis; None unless asked for.
-    """
-
-    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]
-    diverged_at: Int[np.ndarray, "seeds trials"]
-    states: tuple[TrialState, ...] | None
-
-
-class SeedRound(NamedTuple):
-    """One seed's part of a round; leading axis = trials."""
-
-    record: TrialRecord
-    states: TrialState | None
+MAP_SECONDS = 0.5
+"""About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
 
 
 class Layout(NamedTuple):
@@ -64,53 +65,256 @@ class Layout(NamedTuple):
         """The row of each lane."""
         return np.argsort(lane_order(self.rows, self.shards), kind="stable")[:count]
 
-    def groups(self, rows: Int[np.ndarray, " parts"]) -> Int[np.ndarray, " rows"]:
-        """For every row, the part that ran it; part p ran the local rows below rows[p] on each shard."""
-        local = np.arange(self.rows) % self.local
-        return np.searchsorted(rows, local, side="right").clip(max=len(rows) - 1)
+
+class Rounds:
+    """An experiment on its devices.
+
+    Args:
+      experiment: what is trained.
+      executor: how lanes run.
+      mesh: the devices, or None for one.
+      execution: what is reported.
+      advance: called with the number of updates done since the last call.
+      own_devices: whether the task uses several devices by itself.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        executor: Executor,
+        mesh: Mesh | None,
+        execution: Execution,
+        advance: Callable[[int], None],
+        own_devices: bool = False,
+    ):
+        self.experiment, self.mesh, self._own_devices = experiment, mesh, own_devices
+        self.executor: Executor = executor
+        self.execution, self.advance, self.width = execution, advance, 0
+        self._updates = experiment.accumulation.updates(experiment.spec.horizons[-1])
+        self._rows_per_call = 1
+        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
+        self._placed: dict[Any, Any] = {}
+
+    def run(self, settings: PyTree) -> TrialRecord:
+        """Train and evaluate one lane for each entry of every seed."""
+        settings = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), settings)
+        count = _count(settings)
+        self.width = self.width or count
+        if self.executor == "auto":
+            self._resolve(settings)
+        if self.executor == "loop":
+            self._leave_mesh()
+        pieces = []
+        for first in range(0, count, self.width):
+            pieces.append(self._run_piece(take(settings, slice(first, first + self.width))))
+        return _concatenate(pieces, axis=1)
+
+    def _run_piece(self, settings: PyTree) -> TrialRecord:
+        """Run lanes of one width, in smaller chunks if memory runs out."""
+        run = self._run_on_host if self.executor == "loop" else self._run_program
+        while True:
+            self.execution.used = str(self.executor)
+            started, compiled = time.perf_counter(), self.execution.compile_seconds
+            try:
+                piece = run(settings)
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or not self._can_shrink():
+                    raise
+                reason, lanes = error.args if isinstance(error, _TooWide) else ("ran out of memory", None)
+                self._shrink(reason, lanes)
+                continue
+            compiling = self.execution.compile_seconds - compiled
+            self.execution.run_seconds += time.perf_counter() - started - compiling
+            return piece
+
+    def _run_on_host(self, settings: PyTree) -> TrialRecord:
+        spec, seeds, evaluation = self.experiment.spec, self.experiment.seeds, self.experiment.evaluation
+        records = []
+        for seed in seeds:
+            for index in range(_count(settings)):
+                lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), settings)
+                record, _ = run_on_host(spec, lane, seed, evaluation)
+                records.append(jax.device_get(record))
+                self.advance(self._updates)
+        axes = (len(seeds), _count(settings))
+        return jax.tree.map(lambda *rows: np.stack(rows).reshape(*axes, *np.shape(rows[0])), *records)
+
+    def _run_program(self, settings: PyTree) -> TrialRecord:
+        """All seeds' lanes vectorised, or those of one seed after the other, chunked or mapped."""
+        count, layout = _count(settings), self._layout()
+        together = self.executor == "vmap"
+        records = []
+        for which in [None] if together else range(len(self.experiment.seeds)):
+            arguments = self._arguments(settings, which, layout)
+            compiled = self._executable(arguments)
+            if self.executor == "map":
+                record = self._run_rows(compiled, arguments, count, layout)
+            else:
+                record = to_host(execute(compiled, arguments), self.mesh)
+                self._done(count, layout.rows, len(self.experiment.seeds) if together else 1)
+            records.append(take(record, layout.rows_of(count), axis=1))
+        return _concatenate(records, axis=0)
+
+    def _arguments(self, settings: PyTree, which: int | None, layout: Layout) -> tuple:
+        """What a program of one seed, or of all, is called with."""
+        order, seeds = layout.lanes(_count(settings)), self._seeds(which)
+        num_seeds = len(seeds.first_step)
+        wide = jax.tree.map(lambda leaf: np.broadcast_to(leaf[order], (num_seeds, *leaf[order].shape)), settings)
+        if "evaluation" not in self._placed:
+            self._placed["evaluation"] = place_on(self.experiment.evaluation, self.mesh)
+        shared = Shared(rows=self._bounds(0, layout.local), evaluation=self._placed["evaluation"])
+        return place_lanes(wide, self.mesh), None, seeds, shared
+
+    def _run_rows(self, compiled: Any, arguments: tuple, count: int, layout: Layout) -> TrialRecord:
+        """The map program, a few rows a call: the same bits, but Ctrl-C and progress come through."""
+        *lanes, shared = arguments
+        total = -(-count // layout.shards)  # rows of the fullest shard
+        together = self.mesh is not None and spans_hosts(self.mesh)  # hosts must make the same calls
+        first, group, records, stops = 0, total if together else self._rows_per_call, [], []
+        while first < total:
+            stop = min(first + group, total)
+            started = time.perf_counter()
+            part = execute(compiled, (*lanes, shared._replace(rows=self._bounds(first, stop))))
+            seconds = time.perf_counter() - started
+            records.append(to_host(part, self.mesh))
+            stops.append(stop)
+            ran = min(stop * layout.shards, count) - min(first * layout.shards, count)
+            self._done(ran, (stop - first) * layout.shards, 1)
+            group = max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
+            first, self._rows_per_call = stop, group
+        rows = np.arange(layout.rows)
+        owner = np.searchsorted(stops, rows % layout.local, side="right").clip(max=len(stops) - 1)
+        return jax.tree.map(lambda *leaves: np.stack([leaves[o][:, row] for row, o in enumerate(owner)], 1), *records)
+
+    def _done(self, lanes: int, rows: int, seeds: int) -> None:
+        self.execution.padded_updates += (rows - lanes) * seeds * self._updates
+        self.advance(lanes * seeds * self._updates)
+
+    # Programs and memory.
+
+    def _layout(self) -> Layout:
+        shards = num_shards(self.mesh)
+        chunk = min(self.executor.size, -(-self.width // shards)) if isinstance(self.executor, Chunked) else 1
+        return Layout(self.width, shards, chunk)
+
+    def _compile(self, arguments: tuple) -> Any:
+        executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
+        started = time.perf_counter()
+        compiled = compile_program(Program("trial", self.experiment.spec, executor, self.mesh), arguments)
+        self.execution.compile_seconds += time.perf_counter() - started
+        return compiled
+
+    def _executable(self, arguments: tuple) -> Any:
+        """The compiled program."""
+        compiled = self._compile(arguments)
+        if compiled in self._admitted:
+            return compiled
+        needed, budget = program_bytes(compiled), memory_budget(self.mesh)
+        if needed > budget and self._can_shrink():
+            lanes = self.memory_model(chunked=True).lanes_within(budget)
+            raise _TooWide(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
+        if needed > budget / SHARE_OF_FREE:
+            raise MemoryError(
+                f"Training one copy with executor {self.executor} needs {show_bytes(needed)}, and "
+                f"{show_bytes(budget / SHARE_OF_FREE)} are free. Use smaller training or evaluation batches, "
+                "jax.checkpoint in the model, or a machine with more memory."
+            )
+        self.execution.bytes = max(self.execution.bytes, needed)
+        self._admitted.add(compiled)
+        return compiled
+
+    def _can_shrink(self) -> bool:
+        return self.executor == "vmap" or (isinstance(self.executor, Chunked) and self._layout().chunk > 1)
+
+    def _shrink(self, reason: str, lanes: int | None) -> None:
+        """Take a smaller chunk: the lanes that fit by prediction, and at most half of what there was."""
+        before, layout = self.executor, self._layout()
+        at_once = layout.chunk if isinstance(before, Chunked) else layout.local * len(self.experiment.seeds)
+        half = min(halved(at_once) or 1, layout.local)
+        self.executor = Chunked(half if lanes is None else min(half, lanes))
+        self.execution.notes.append(f"{before} with {at_once} lanes at once {reason}: went on with {self.executor}.")
+
+    def memory_model(self, *, chunked: bool = False) -> MemoryModel:
+        """Bytes on one device against lanes, from compiling programs of two and of four lanes."""
+        spec, dtype, evaluation = self.experiment.spec, self.experiment.dtype, self.experiment.evaluation
+        if self._own_devices:
+            return MemoryModel(program_bytes(compile_step(spec, jnp.zeros((), dtype), self.experiment.seeds[0])), 0)
+        vectorised = self.executor == "vmap" and not chunked
+        seeds = stack_leaves(self.experiment.seeds if vectorised else self.experiment.seeds[:1])
+        bounds = (jnp.asarray(np.int32(0)), jnp.asarray(np.int32(0)))
+
+        def bytes_at(lanes: int) -> int:
+            settings = jnp.zeros((len(seeds.first_step), lanes), dtype)
+            program = Program("trial", spec, "vmap" if vectorised else Chunked(lanes))
+            arguments = (settings, None, seeds, Shared(rows=bounds, evaluation=evaluation))
+            return program_bytes(compile_program(program, arguments))
+
+        return model_memory(bytes_at)
+
+    def _seeds(self, which: int | None) -> SeedData:
+        """One seed, or all, on the devices, with a seed axis."""
+        if which not in self._placed:
+            seeds = self.experiment.seeds if which is None else self.experiment.seeds[which : which + 1]
+            self._placed[which] = place_on(stack_leaves(seeds), self.mesh)
+        return self._placed[which]
+
+    def _bounds(self, first: int, stop: int) -> Any:
+        """The rows that `map` runs, on the devices."""
+        return place_on((np.int32(first), np.int32(stop)), self.mesh)
+
+    def _leave_mesh(self) -> None:
+        """The loop on the host runs on one device."""
+        check_one_host('executor="loop"', self.mesh)
+        if self.mesh is not None:
+            note = f"loop runs on one of {self.mesh.size} devices."
+            self.execution.notes += [note] if note not in self.execution.notes else []
+            self.execution.devices, self.execution.mesh, self.mesh = 1, "", None
+            self._placed.clear()
+
+    def _resolve(self, settings: PyTree) -> None:
+        """Let `auto` choose."""
+        lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
+        experiment = self.experiment
+        self.executor, self.execution.reason = choose_executor(
+            experiment.spec,
+            (experiment.seeds, settings),
+            self.mesh,
+            self.width,
+            facts=lambda: step_facts(experiment.spec, lane, experiment.seeds[0]),
+            probe=lambda executor: self._probe(executor, settings),
+            measure=self.mesh is None or not spans_hosts(self.mesh),
+        )
+
+    def _probe(self, executor: Executor, settings: PyTree) -> Probe:
+        """The program of an executor, on all its rows, or on two for `map`, which runs them one by one."""
+        self.executor = executor
+        layout, together = self._layout(), executor == "vmap"
+        rows = min(2, layout.local) if executor == "map" else layout.local
+        *lanes, shared = self._arguments(settings, None if together else 0, layout)
+        arguments = (*lanes, shared._replace(rows=self._bounds(0, rows)))
+        compiled = self._compile(arguments)
+        seeds = len(self.experiment.seeds) if together else 1
+        return Probe(program_bytes(compiled), lambda: execute(compiled, arguments), rows * layout.shards * seeds)
 
 
-def take(tree: PyTree, index: Int[np.ndarray, " lanes"] | slice | int, axis: int = 0) -> PyTree:
+class _TooWide(MemoryError):
+    """A program that would not fit: (why, lanes that would)."""
+
+
+def execute(compiled: Any, arguments: tuple) -> Any:
+    """Run an executable and wait for it, so that what the runtime raises is raised here."""
+    return jax.block_until_ready(compiled(*arguments))
+
+
+def take(tree: PyTree, index: Int[np.ndarray, " lanes"] | slice, axis: int = 0) -> PyTree:
     """Rows of every leaf along an axis."""
     where = (slice(None),) * axis + (index,)
     return jax.tree.map(lambda leaf: leaf[where], tree)
 
 
-def join_groups(parts: Sequence[PyTree], owner: Int[np.ndarray, " rows"]) -> PyTree:
-    """Row r of parts[owner[r]], for every leaf."""
-    if len(parts) == 1:
-        return parts[0]
-
-    def pick(*leaves: Any) -> Any:
-        numpy: Any = np if isinstance(leaves[0], np.ndarray) else jnp
-        result = leaves[0]
-        for index, leaf in enumerate(leaves[1:], start=1):
-            mine: Bool[np.ndarray, " rows"] = (owner == index).reshape((-1,) + (1,) * (leaf.ndim - 1))
-            result = numpy.where(mine, leaf, result)
-        return result
-
-    return jax.tree.map(pick, *parts)
+def _concatenate(parts: Sequence[TrialRecord], axis: int) -> TrialRecord:
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *parts)
 
 
-def join_seeds(rounds: Sequence[SeedRound]) -> Round:
-    """The round of all seeds."""
-    records = [one.record for one in rounds]
-    metrics = {name: np.stack([record.metrics[name].T for record in records], axis=1) for name in records[0].metrics}
-    states = tuple(one.states for one in rounds if one.states is not None)
-    return Round(metrics, np.stack([record.diverged_at for record in records]), states or None)
-
-
-def join_pieces(pieces: Sequence[Round]) -> Round:
-    """The round whose lanes did not fit into one width."""
-    if len(pieces) == 1:
-        return pieces[0]
-    metrics = {name: np.concatenate([piece.metrics[name] for piece in pieces], axis=-1) for name in pieces[0].metrics}
-    states = None
-    if pieces[0].states is not None:
-        by_seed = zip(*[piece.states for piece in pieces if piece.states is not None], strict=True)
-        states = tuple(jax.tree.map(_concatenate, *parts) for parts in by_seed)
-    return Round(metrics, np.concatenate([piece.diverged_at for piece in pieces], axis=-1), states)
-
-
-def _concatenate(*leaves: Array) -> Array:
-    return jnp.concatenate(leaves)
+def _count(settings: PyTree) -> int:
+    return jax.tree.leaves(settings)[0].shape[0]

@@ -1,80 +1,65 @@
-"""Runs rounds of trials: places lanes in programs, keeps within memory, and reports what it took."""
+"""The one runner of searches: lanes sampled from step 0 in rounds, and lanes that are trained on from stop to stop."""
 
 import dataclasses
-import functools
-import time
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
-from .._settings import current_settings
-from .._types import Array, Key, OptimizerFactory, PyTree
-from ._checkpoint import Checkpoint
-from ._choice import choose, seconds_of, step_facts
-from ._data import stack_leaves
-from ._devices import agree_on_least, lane_mesh, num_shards, replicate, shard_lanes, spans_hosts, to_host
-from ._executors import Chunked, Executor, Program, check_executor, compile_program, compile_step, run_on_host
-from ._memory import SHARE_OF_FREE, MemoryModel, free_bytes, memory_model, out_of_memory, program_bytes, show_bytes
+from .._checks import check_key
+from .._progress import Reporter
+from .._types import Float, Int, Key, OptimizerFactory, PyTree
+from ._accumulation import Accumulation
+from ._batch_log import BatchLog
+from ._carried import NO_LANES, LaneStates, ProgramSlot
+from ._choice import Choice
+from ._devices import lane_mesh, num_shards, spans_hosts
+from ._execution import Execution
+from ._executor import Executor, check_executor
+from ._experiment import EXAMPLE_LR, Checkpoint, Experiment, Reference, measure_reference, prepare
 from ._optimizer import check_factory
-from ._own_devices import LaneMesh, Trial, loop_on_own_devices
-from ._prepare import Experiment, Reference, measure_reference, prepare
-from ._rounds import Layout, Round, SeedRound, join_groups, join_pieces, join_seeds, take
-from ._sharding import place
+from ._own_devices import loop_on_own_devices
+from ._rounds import Rounds
 from ._task import Task, check_task
-from ._trial import SeedData, TrialState
-from ._weak import WeakCache
-
-MAP_SECONDS = 0.5
-"""About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
-
-_choices = WeakCache(64)
+from ._unmoved import Unmoved, why_unmoved
 
 
-@dataclasses.dataclass(kw_only=True)
-class Execution:
-    """How the trials were run; grows while they run.
+class Round(NamedTuple):
+    """What trials reached that were trained from step 0.
 
     Attributes:
-      requested: the executor asked for.
-      used: the one that ran last, after `auto` and after what memory allowed.
-      reason: why `auto` took it; empty if it was asked for.
-      devices: over how many devices the lanes were spread; 1 where each trial keeps a sharding of its own.
-      notes: what did not go as asked, in sentences.
-      predicted_bytes: memory of the largest program per device, from the compiler; 0 for `loop`.
-      compile_seconds, run_seconds: wall time.
-      padded_updates: updates of lanes that only fill a program's width.
+      metrics: name -> value at each horizon; always has "loss". As the program gave it, nan and inf included.
+      diverged_at: first update with a loss that is not finite; -1 for none.
+      horizons: updates after which it was evaluated.
+      reference: the losses to measure against.
     """
 
-    requested: str
-    used: str = ""
-    reason: str = ""
-    devices: int = 1
-    notes: list[str] = dataclasses.field(default_factory=list)
-    predicted_bytes: int = 0
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
-    padded_updates: int = 0
+    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]
+    diverged_at: Int[np.ndarray, "seeds trials"]
+    horizons: Int[np.ndarray, " horizons"]
+    reference: Reference
 
 
-class TrialRunner:
-    """An experiment on its devices. Every round of lanes runs through one compiled program of one width.
+class LaneRunner:
+    """Trains lanes of a task: new ones in rounds (`sample`), or the same ones longer and longer (`train`).
 
     Args:
       where: the caller's name, for messages.
       task: the problem.
       make_optimizer: `make_optimizer(hyperparameters)`, for a search over lrs `make_optimizer(lr)`.
       key: the experiment's key.
-      horizons: increasing numbers of training batches after which to evaluate.
-      num_seeds: seeds, or None for 3 or as many as the data allow.
-      executor: how to run the lanes.
+      num_seeds: seeds, where a call does not say; None: 3, or as many as the data allow.
+      executor: how the lanes run.
       mesh: devices over whose first axis (or axis "trial") the lanes are spread; None: all local devices.
-      progress: called with the number of updates done since the last call.
       checkpoint: where new lanes start, instead of from the task's own parameters.
-      in_updates, example: as for `prepare`.
+      longest: updates of a lane of `train`, at most.
+      shapes: (seeds, lanes) of the programs of `train`, which takes the first that is wide enough; (): those of the
+        first call.
+      reporter: who is told.
     """
 
     def __init__(
@@ -84,380 +69,261 @@ class TrialRunner:
         make_optimizer: OptimizerFactory,
         *,
         key: Key,
-        horizons: tuple[int, ...],
-        num_seeds: int | None,
+        num_seeds: int | None = None,
         executor: Executor = "auto",
         mesh: Mesh | None = None,
-        progress: Callable[[int], None] | None = None,
         checkpoint: Checkpoint | None = None,
-        in_updates: bool = False,
-        example: PyTree = None,
+        longest: int = 0,
+        shapes: Sequence[tuple[int, int]] = (),
+        reporter: Reporter | None = None,
     ):
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
+        self.where, self.task, self.key = where, task, check_key(f"{where}(key=...)", key)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
-        self._where, self._asked_mesh, self._own_devices = where, mesh, None
+        self._asked: Executor = self.executor
+        self._asked_mesh = mesh
         self.mesh = lane_mesh(f"{where}(mesh=...)", mesh)
         self.execution = Execution(requested=str(executor), devices=num_shards(self.mesh))
-        self.experiment: Experiment = prepare(
-            where,
-            task,
-            make_optimizer,
-            key=key,
-            horizons=horizons,
-            num_seeds=num_seeds,
-            checkpoint=checkpoint,
-            in_updates=in_updates,
-            example=example,
-        )
-        self.reference: Reference = measure_reference(self.experiment)
-        self.progress = progress or (lambda updates: None)
-        self.width = 0
-        self._rows_per_call = 1
-        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
-        self._placed: dict[Any, Any] = {}
+        self.longest, self.log, self.states = longest, BatchLog(), NO_LANES
+        self._make_optimizer, self._checkpoint, self._num_seeds = make_optimizer, checkpoint, num_seeds
+        self._shapes, self._reporter = tuple(shapes), reporter or Reporter(None)
+        self._loop: Choice | None = None
+        self._sampled: dict[Any, tuple[Rounds, Reference]] = {}
+        self._slots: dict[tuple[int, int], ProgramSlot] = {}
+        self._carried: Experiment | None = None
+        self._reference: Reference | None = None
+        self._observer: LaneRunner | None = None
+        self._initial: dict[tuple[int, int], Any] = {}
+        self._last: Experiment | None = None
 
     @property
-    def num_seeds(self) -> int:
-        """Seeds in the experiment."""
-        return len(self.experiment.seeds)
+    def experiment(self) -> Experiment:
+        """What was trained last: task, optimizer, seeds and evaluation."""
+        return self.carried if self._last is None else self._last
 
     @property
-    def num_steps(self) -> int:
-        """Training batches of a lane in a round."""
-        return self.experiment.spec.horizons[-1]
+    def accumulation(self) -> Accumulation:
+        """How many batches an update takes."""
+        return self.experiment.accumulation
 
-    @property
-    def num_updates(self) -> int:
-        """Updates of a lane in a round."""
-        return self.experiment.accumulation.updates(self.num_steps)
-
-    def run(
+    def sample(
         self,
         hyperparameters: PyTree,
+        horizons: Sequence[int],
+        num_seeds: int | None = None,
         *,
-        states: tuple[TrialState, ...] | None = None,
-        start: int = 0,
-        keep: bool = False,
+        in_batches: bool = False,
     ) -> Round:
-        """Train and evaluate one lane for each entry, `num_steps` updates from step `start` on.
+        """Train one lane for each entry from step 0, in one program; nothing is kept of them."""
+        num_seeds = self._num_seeds if num_seeds is None else num_seeds
+        rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches, _first(hyperparameters))
+        self._last = rounds.experiment
+        record = rounds.run(hyperparameters)
+        self._last, self.executor = rounds.experiment, rounds.executor
+        done = self._last.accumulation.done(self._last.spec.horizons[-1])
+        metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
+        diverged = np.where(record.diverged_at < 0, record.diverged_at, done[record.diverged_at])
+        return Round(metrics, diverged, done[list(self._last.spec.horizons)], reference)
 
-        Lanes are carried on by running them again from their states: `run(lrs, keep=True)`, then
-        `run(lrs, states=round.states, start=num_steps, keep=True)` and so on, all through two executables.
+    def rounds(
+        self, horizons: tuple[int, ...], num_seeds: int | None = None, in_batches: bool = False, example: PyTree = None
+    ) -> tuple[Rounds, Reference]:
+        """What `sample` runs; made once for each number of steps and seeds."""
+        known = (horizons, num_seeds, in_batches)
+        if known not in self._sampled:
+            experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches, example=example)
+            reference = measure_reference(experiment)
+            executor, mesh = self._placement(self._asked)
+            rounds = Rounds(experiment, executor, mesh, self.execution, self._reporter.advance, self._loop is not None)
+            self._sampled[known] = rounds, reference
+        return self._sampled[known]
 
-        Args:
-          hyperparameters: pytree of arrays with a leading trial axis; for a search over lrs, one vector.
-          states: for each seed, states to go on from (of an earlier round with `keep`), leading trial axis.
-          start: the step that the states are at; 0 for new lanes.
-          keep: whether to return the states after the last step.
+    def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, **options: Any) -> Experiment:
+        """The experiment of some horizons, and whether it uses several devices by itself."""
+        example = options.get("example")
+        experiment = prepare(
+            self.where,
+            self.task,
+            self._make_optimizer,
+            key=self.key,
+            horizons=horizons,
+            num_seeds=num_seeds,
+            checkpoint=self._checkpoint,
+            **options,
+        )
+        setting = np.asarray(EXAMPLE_LR, experiment.dtype) if example is None else example
+        self._loop = loop_on_own_devices(
+            self.where,
+            experiment.spec,
+            setting,
+            experiment.seeds[0],
+            experiment.evaluation,
+            executor=self._asked,
+            asked_mesh=self._asked_mesh,
+            mesh=self.mesh,
+            axes=() if self.mesh is None else self.mesh.axis_names,
+        )
+        if self._loop is None:
+            return experiment
+        self.execution.reason, self.execution.devices = self._loop.reason, 1
+        return experiment.keep_shardings()
 
-        Returns:
-          The round, in the order given.
+    def _placement(self, executor: Executor) -> tuple[Executor, Mesh | None]:
+        """How lanes run, and on which devices."""
+        return (executor, self.mesh) if self._loop is None else (self._loop.executor, None)
 
-        Raises:
-          ValueError: the task gives no batches from `start` on.
+    # Lanes that are trained on.
+
+    @property
+    def carried(self) -> Experiment:
+        """The experiment of `train`."""
+        if self._carried is None:
+            _check_batches(self.where, self.task)
+            _check_mesh(f"{self.where}(mesh=...)", self.mesh)
+            seeds = max((seeds for seeds, _ in self._shapes), default=self._num_seeds)
+            self._carried = self._prepare((1,), seeds, in_updates=True)
+        return self._carried
+
+    @property
+    def reference(self) -> Reference:
+        """The losses of what every lane of `train` starts from."""
+        if self._reference is None:
+            self._reference = measure_reference(self.carried)
+        return self._reference
+
+    def train(self, lrs: Sequence[float], num_steps: int, num_seeds: int) -> Float[np.ndarray, "seeds trials"]:
+        """Bring every lane to `num_steps` updates, and evaluate it there.
+
+        New lanes are first brought to where the others are, then all are trained on together: a lane's numbers are
+        those of a training without a break.
         """
-        lanes = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), hyperparameters)
-        count = _count(lanes)
-        self.width = self.width or count
-        self._select_batches(start)
-        if self._own_devices is None:
-            self._keep_own_devices(take(lanes, 0))
-        if self.executor == "auto":
-            self._resolve(lanes)
-        if self.executor == "loop":
-            self._leave_other_devices()
-        pieces = []
-        for first in range(0, count, self.width):
-            piece = slice(first, first + self.width)
-            some = None if states is None else tuple(take(one, piece) for one in states)
-            pieces.append(self._run_piece(take(lanes, piece), some, keep))
-        return join_pieces(pieces)
+        self._last = self.carried
+        wanted = [(seed, lr) for seed in range(num_seeds) for lr in map(float, lrs)]
+        start = self.states if num_steps > self.states.step else NO_LANES
+        new = [pair for pair in wanted if pair not in start.lanes]
+        known = len(wanted) - len(new)
+        start = start if known else NO_LANES
+        updates = len(new) * num_steps + known * (num_steps - start.step)
+        self._reporter.stage(f"{len(lrs)} learning rates to step {num_steps}", updates)
+        slot, advance = self.slot(num_seeds, len(lrs)), self._reporter.advance
+        if known and new:
+            level, _ = slot.train(new, NO_LANES, start.step, advance, evaluate=False)
+            start = start._replace(lanes=start.lanes | level.lanes)
+        after, losses = slot.train(wanted, start, num_steps, advance, evaluate=True)
+        if num_steps == self.states.step:
+            after = after._replace(lanes=self.states.lanes | after.lanes)
+        self.states = after
+        return np.asarray([[losses[seed, lr] for lr in map(float, lrs)] for seed in range(num_seeds)])
 
-    def _run_piece(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round:
-        """Run lanes of one width, in smaller chunks if memory runs out."""
-        while True:
-            self.execution.used = str(self.executor)
-            started, compiled = time.perf_counter(), self.execution.compile_seconds
-            try:
-                piece = self._run_seeds(lanes, states, keep)
-            except (jax.errors.JaxRuntimeError, MemoryError) as error:
-                if not out_of_memory(error) or not self._can_shrink():
-                    raise
-                self._shrink("ran out of memory")
-                continue
-            if piece is None:  # it would not have fitted, and the executor was made smaller
-                continue
-            compiling = self.execution.compile_seconds - compiled
-            self.execution.run_seconds += time.perf_counter() - started - compiling
-            return piece
+    def initial_loss(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
+        """Of the untouched parameters; of a stateful task or an own step after steps at learning rate 0."""
+        spec = self.carried.spec
+        if not spec.has_state and spec.step_fn is None:
+            return self.reference.untouched_loss[:num_seeds]
+        if (num_seeds, num_steps) not in self._initial:
+            self._initial[num_seeds, num_steps] = self._observe(num_seeds, num_steps)
+        return self._initial[num_seeds, num_steps]
 
-    def _run_seeds(self, lanes: PyTree, states: tuple[TrialState, ...] | None, keep: bool) -> Round | None:
-        if self.executor == "vmap":
-            stacked = None if states is None else stack_leaves(states)
-            result = self._run_program("all", lanes, stacked, keep)
-            return None if result is None else join_seeds([SeedRound(*take(result, s)) for s in range(self.num_seeds)])
-        rounds = []
-        for seed in range(self.num_seeds):
-            state = None if states is None else states[seed]
-            run = self._run_on_host if self.executor == "loop" else self._run_program
-            rounds.append(run(seed, lanes, state, keep))
-            if rounds[-1] is None:
-                return None
-        return join_seeds(rounds)
-
-    def _run_on_host(self, seed: int, lanes: PyTree, states: TrialState | None, keep: bool) -> SeedRound:
-        experiment, data = self.experiment, self._data(seed)
-        records, kept = [], []
-        for index in range(_count(lanes)):
-            lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), lanes)
-            state = None if states is None else place(take(states, index), experiment.spec.shardings)
-            record, state = run_on_host(experiment.spec, lane, state, data, experiment.evaluation)
-            records.append(jax.device_get(record))
-            kept.append(state if keep else None)
-            self.progress(self.num_updates)
-        record = jax.tree.map(lambda *rows: np.stack(rows), *records)
-        return SeedRound(record, stack_leaves(kept) if keep else None)
-
-    def _run_program(
-        self, which: int | Literal["all"], lanes: PyTree, states: TrialState | None, keep: bool
-    ) -> SeedRound | None:
-        """One seed's lanes, chunked or mapped, or all seeds' vectorised; None if it would not fit."""
-        count, layout, axis = _count(lanes), self._layout(), int(which == "all")
-        order = layout.lanes(count)
-        arguments = (
-            shard_lanes(take(lanes, order), self.mesh),
-            self._bounds(0, layout.local),
-            None if states is None else take(states, order, axis),
-            self._data(which),
-            self._evaluation(),
-        )
-        compiled = self._executable(self._program(keep), arguments)
-        if compiled is None:
-            return None
-        if self.executor == "map":
-            record, kept = self._run_groups(compiled, arguments, count, layout)
-        else:
-            record, kept = execute(compiled, arguments)
-            record = to_host(record, self.mesh)
-            self._done(count, layout.rows, self.num_seeds if axis else 1)
-        rows = layout.rows_of(count)
-        return SeedRound(take(record, rows, axis), take(kept, rows, axis) if keep else None)
-
-    def _run_groups(self, compiled: Any, arguments: tuple, count: int, layout: Layout) -> tuple[Any, Any]:
-        """The map program, a few rows a call: the same bits, but Ctrl-C and progress come through."""
-        hyperparameters, _, *rest = arguments
-        total = -(-count // layout.shards)  # rows of the fullest shard
-        together = self.mesh is not None and spans_hosts(self.mesh)  # hosts must make the same calls
-        first, group, records, states, bounds = 0, total if together else self._rows_per_call, [], [], []
-        while first < total:
-            stop = min(first + group, total)
-            started = time.perf_counter()
-            record, kept = execute(compiled, (hyperparameters, self._bounds(first, stop), *rest))
-            seconds = time.perf_counter() - started
-            records.append(to_host(record, self.mesh))
-            states.append(kept)
-            bounds.append(stop)
-            lanes = min(stop * layout.shards, count) - min(first * layout.shards, count)
-            self._done(lanes, (stop - first) * layout.shards, 1)
-            group = max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
-            first, self._rows_per_call = stop, group
-        owner = layout.groups(np.asarray(bounds))
-        return join_groups(records, owner), join_groups(states, owner)
-
-    def _done(self, lanes: int, rows: int, seeds: int) -> None:
-        self.execution.padded_updates += (rows - lanes) * seeds * self.num_updates
-        self.progress(lanes * seeds * self.num_updates)
-
-    def _program(self, keep: bool) -> Program:
-        executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
-        return Program(spec=self.experiment.spec, executor=executor, mesh=self.mesh, keep=keep)
-
-    def _layout(self) -> Layout:
-        shards = num_shards(self.mesh)
-        chunk = min(self.executor.size, -(-self.width // shards)) if isinstance(self.executor, Chunked) else 1
-        return Layout(self.width, shards, chunk)
-
-    def _executable(self, program: Program, arguments: tuple) -> Any | None:
-        """The compiled program, or None if it would not fit and the executor was made smaller instead."""
-        started = time.perf_counter()
-        compiled = compile_program(program, arguments)
-        self.execution.compile_seconds += time.perf_counter() - started
-        if compiled in self._admitted:
-            return compiled
-        needed, budget = program_bytes(compiled), self._budget()
-        if needed > budget and self._can_shrink():
-            lanes = self.memory_model(chunked=True).lanes_within(budget)
-            self._shrink(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
-            return None
-        if needed > budget / SHARE_OF_FREE:
-            raise MemoryError(
-                f"Training one copy with executor {self.executor} needs {show_bytes(needed)}, and "
-                f"{show_bytes(budget / SHARE_OF_FREE)} are free. Use smaller training or evaluation batches, "
-                "jax.checkpoint in the model, or a machine with more memory."
+    def _observe(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
+        """The loss after steps at learning rate 0, by lanes whose optimizer does nothing."""
+        own = self.carried.spec.step_fn is not None
+        if self._observer is None:
+            make_optimizer = self._make_optimizer if own else _no_updates
+            self._observer = LaneRunner(
+                self.where,
+                self.task if own else dataclasses.replace(self.task, eval_params=None),
+                make_optimizer,
+                key=self.key,
+                executor=self.executor,
+                mesh=self._asked_mesh,
+                longest=self.longest,
+                shapes=[(len(self.carried.seeds), 1)],
             )
-        self.execution.predicted_bytes = max(self.execution.predicted_bytes, needed)
-        self._admitted.add(compiled)
-        return compiled
-
-    def _can_shrink(self) -> bool:
-        return self.executor == "vmap" or (isinstance(self.executor, Chunked) and self._layout().chunk > 1)
-
-    def _shrink(self, reason: str, lanes: int | None = None) -> None:
-        """Take a smaller chunk: the lanes that fit by prediction, and at most half of what there was."""
-        before, layout = self.executor, self._layout()
-        at_once = layout.chunk if isinstance(before, Chunked) else layout.local * self.num_seeds
-        half = max(1, min(at_once // 2, layout.local))
-        self.executor = Chunked(half if lanes is None else min(half, lanes))
-        self.execution.notes.append(f"{before} with {at_once} lanes at once {reason}: went on with {self.executor}.")
-
-    def _budget(self) -> float:
-        """Bytes that a program may take on a device, the same on every host."""
-        device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
-        sharers = len(self.mesh.local_devices) if self.mesh is not None and device.platform == "cpu" else 1
-        return agree_on_least(SHARE_OF_FREE * free_bytes(device) / sharers, self.mesh)
-
-    def memory_model(self, *, chunked: bool = False) -> MemoryModel:
-        """Bytes on one device against lanes, from compiling programs of two and of four lanes.
-
-        Args:
-          chunked: of a chunk of one seed's lanes, whatever the executor; else of all seeds' lanes under `vmap`.
-
-        Of a task that uses several devices by itself: of one step, the only program that there is.
-        """
-        if self._own_devices:
-            step = compile_step(self.experiment.spec, jnp.zeros((), self.experiment.dtype), self.experiment.seeds[0])
-            return MemoryModel(program_bytes(step), 0)
-        vmap, seeds = self.executor == "vmap" and not chunked, self.experiment.seeds
-        compiled = []
-        for lanes in (2, 4):
-            arguments = (
-                jnp.zeros(lanes, self.experiment.dtype),
-                (_int32(0), _int32(lanes)),
-                None,
-                stack_leaves(seeds) if vmap else seeds[0],
-                self.experiment.evaluation,
-            )
-            program = Program(spec=self.experiment.spec, executor="vmap" if vmap else Chunked(lanes))
-            compiled.append(compile_program(program, arguments))
-        return memory_model(*map(program_bytes, compiled))
-
-    def _select_batches(self, start: int) -> None:
-        """Have the batches from step `start` on in the seeds' data."""
-        if int(self.experiment.seeds[0].first_step) == start:
-            return
-        self.experiment = self.experiment.from_step(start)
-        self._placed.clear()
-
-    def _data(self, which: int | Literal["all"]) -> SeedData:
-        """A seed's data, or all seeds' stacked, on the devices."""
-        if which not in self._placed:
-            seeds = self.experiment.seeds
-            data = stack_leaves(seeds) if which == "all" else seeds[which]
-            self._placed[which] = replicate(data, self.mesh)
-        return self._placed[which]
-
-    def _bounds(self, first: int, stop: int) -> Any:
-        """The rows that `map` runs, on the devices."""
-        return replicate((_int32(first), _int32(stop)), self.mesh)
-
-    def _evaluation(self) -> Any:
-        if "evaluation" not in self._placed:
-            self._placed["evaluation"] = replicate(self.experiment.evaluation, self.mesh)
-        return self._placed["evaluation"]
-
-    def _resolve(self, lanes: PyTree) -> None:
-        """Let `auto` choose, once for each experiment of these shapes in this process."""
-        device = jax.local_devices()[0] if self.mesh is None else self.mesh.local_devices[0]
-        shapes = str(jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), (self.experiment.seeds, lanes)))
-        known = (self.experiment.spec, shapes, self.mesh, device.platform, current_settings())
-        hosts = self.mesh is not None and spans_hosts(self.mesh)
-        measure = None if hosts else lambda executors: self._measure(executors, lanes)
-        facts = lambda: self._facts(lanes)  # noqa: E731
-        choice = _choices.get(known, lambda: choose(facts, device.platform, self.width, measure))
-        self.executor, self.execution.reason = choice
-        self.execution.predicted_bytes = 0  # of what was only measured
-
-    def _facts(self, lanes: PyTree) -> tuple[bool, float]:
-        lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], self.experiment.dtype), lanes)
-        return step_facts(self.experiment.spec, lane, self.experiment.seeds[0])
-
-    def _measure(self, executors: list[Executor], lanes: PyTree) -> list[float]:
-        """Seconds that a lane takes for one seed, on the programs that would run; infinite if one would not fit."""
-        probes = [self._probe(executor, lanes) for executor in executors]
-        started = time.perf_counter()
-        compiled = [compile_program(probe.program, probe.arguments) for probe in probes]
-        self.execution.compile_seconds += time.perf_counter() - started
-        budget = self._budget()
-        fits = [index for index, one in enumerate(compiled) if program_bytes(one) <= budget]
-        seconds = [float("inf")] * len(probes)
-        times = seconds_of([functools.partial(execute, compiled[i], probes[i].arguments) for i in fits])
-        for index, value in zip(fits, times, strict=True):
-            seconds[index] = value / probes[index].lanes
-        return seconds
-
-    def _probe(self, executor: Executor, lanes: PyTree) -> "_Probe":
-        """The program of an executor, on all its rows, or on two for `map`, which runs them one by one."""
-        self.executor = executor
-        layout, which = self._layout(), "all" if executor == "vmap" else 0
-        rows = min(2, layout.local) if executor == "map" else layout.local
-        arguments = (
-            shard_lanes(take(lanes, layout.lanes(_count(lanes))), self.mesh),
-            self._bounds(0, rows),
-            None,
-            self._data(which),
-            self._evaluation(),
-        )
-        seeds = self.num_seeds if executor == "vmap" else 1
-        return _Probe(self._program(keep=False), arguments, rows * layout.shards * seeds)
-
-    def _keep_own_devices(self, lane: PyTree) -> None:
-        """Run the trials one after the other, as they are, where the task uses several devices by itself."""
-        experiment = self.experiment
-        loop = loop_on_own_devices(
-            self._where,
-            Trial(experiment.spec, lane, experiment.seeds[0], experiment.evaluation),
-            executor=self.executor,
-            mesh=self._asked_mesh,
-            lanes=LaneMesh(self.mesh, () if self.mesh is None else self.mesh.axis_names),
-        )
-        self._own_devices = loop is not None
-        if loop is None:
-            return
-        self.executor, self.execution.reason = loop
-        self.mesh, self.execution.devices = None, 1
-        self.experiment = experiment.keep_shardings()
-        self._placed.clear()
-
-    def _leave_other_devices(self) -> None:
-        """The loop on the host runs on one device."""
-        if self.mesh is not None and spans_hosts(self.mesh):
+        losses = self._observer.train([0.0], num_steps, num_seeds)[:, 0]
+        if not np.isfinite(losses).all():
+            seed = int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ValueError(
-                '`executor="loop"` runs on one device, but the mesh spans several hosts. '
-                'Use "map", "vmap" or lrjax.Chunked(k).'
+                f"The validation loss after {num_steps} steps at learning rate 0 must be finite, got {losses[seed]} "
+                f"for seed {seed}: the model state that loss_fn returns goes bad by itself."
             )
-        if self.execution.devices > 1:
-            self.execution.notes.append(f"loop runs on one of {self.execution.devices} devices.")
-            self.execution.devices, self.mesh = 1, None
-            self._placed.clear()
+        return losses
+
+    def slot(self, num_seeds: int, lanes: int) -> ProgramSlot:
+        """The program for so many lanes of so many seeds."""
+        if not self._shapes:
+            self._shapes = ((num_seeds, lanes),)
+        fitting = [shape for shape in self._shapes if shape[0] >= num_seeds and shape[1] >= lanes]
+        if self.executor in ("map", "loop"):  # they take no longer in a program that is too wide
+            fitting.sort(key=lambda shape: shape not in self._slots)
+        seeds, width = shape = fitting[0]
+        if shape not in self._slots:
+            experiment = self.carried
+            executor, mesh = self._placement(self.executor)
+            self._slots[shape] = ProgramSlot(
+                experiment,
+                executor,
+                mesh,
+                num_seeds=seeds,
+                lanes=width,
+                longest=self.longest,
+                own_devices=self._loop is not None,
+                execution=self.execution,
+                log=self.log,
+            )
+            self.executor = self._slots[shape].executor
+            self.execution.used = str(self.executor)
+        return self._slots[shape]
+
+    def restore(self, states: LaneStates, executor: Executor) -> None:
+        """Take over the states of lanes, from a folder, and how they ran."""
+        self.states, self.executor = states, executor
+
+    def why_unmoved(self, lr: float, num_steps: int, *, in_batches: bool = False) -> Unmoved | None:
+        """Why no learning rate moved the loss, from a training of `num_steps` steps at a high one."""
+        experiment = self.experiment
+        batches = num_steps if in_batches else experiment.accumulation.batches(num_steps)
+        seed, spec = experiment.seeds[0], dataclasses.replace(experiment.spec, horizons=(batches,))
+        data = seed._replace(batches=self.task.training_batches(0, seed.data_key, 0, batches))
+        return why_unmoved(spec, data, experiment.evaluation, jnp.asarray(lr, experiment.dtype))
 
 
-class _Probe(NamedTuple):
-    """A program to measure, and how many lanes it trains."""
-
-    program: Program
-    arguments: tuple
-    lanes: int
+def _no_updates(lr: Any) -> optax.GradientTransformation:
+    return optax.set_to_zero()
 
 
-def execute(compiled: Any, arguments: tuple) -> Any:
-    """Run an executable and wait for it, so that what the runtime raises is raised here."""
-    return jax.block_until_ready(compiled(*arguments))
+def _first(hyperparameters: PyTree) -> PyTree:
+    """The first trial's, None for a learning rate: all of them look alike."""
+    if isinstance(hyperparameters, (np.ndarray, jax.Array, list, tuple)) and np.ndim(hyperparameters) == 1:
+        return None
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), hyperparameters)
 
 
-def _int32(value: int) -> Array:
-    return jnp.asarray(np.int32(value))
+def _check_batches(where: str, task: Task) -> None:
+    """A search reads the batches of any step, again for every rung."""
+    if task._stream is None and task.batches_between is None:
+        raise ValueError(
+            f"`{where}(task=...)` must give batches from any step on, since lanes are carried on from rung to rung. "
+            "Use Task.from_arrays, or give Task(batches_between=...), a function of (key, start, stop); "
+            "lrjax.StepSampling does without."
+        )
+    if task._stream is not None and not task._stream.resumes:
+        raise ValueError(
+            f"`{where}(task=...)` must be able to read the same batches again for every rung, and `Task.from_batches` "
+            "was given an iterator, or a loader that may give others the next time. Give a list, a Grain iterator or a "
+            "function of the epoch: train_batches=lambda epoch: loader; lrjax.StepSampling does without."
+        )
 
 
-def _count(lanes: PyTree) -> int:
-    return jax.tree.leaves(lanes)[0].shape[0]
+def _check_mesh(where: str, mesh: Mesh | None) -> None:
+    """One axis "trial" over the devices of this host."""
+    if mesh is not None and mesh.axis_names != ("trial",):
+        raise ValueError(
+            f'`{where}` must have the one axis "trial", got {mesh.axis_names}. Write '
+            'jax.sharding.Mesh(jax.local_devices(), ("trial",)).'
+        )
+    if mesh is not None and spans_hosts(mesh):
+        raise ValueError(
+            f"`{where}` must be of this host's devices, got those of {jax.process_count()} processes: a search decides "
+            "after every rung what to train. Search on one host, or use lrjax.sweep."
+        )

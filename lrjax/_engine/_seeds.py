@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,51 +10,16 @@ import numpy as np
 
 from .._checks import describe, describe_tree, path_of, show
 from .._trees import first_difference
-from .._types import Batch, Key, ModelState, Params, PyTree
+from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
 from ._promotion import Types, promote_weak, strengthen, type_of, with_types
-from ._task import Task
 from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
 
 
-class Seed(NamedTuple):
-    """One draw of what is random.
-
-    Attributes:
-      params: initial parameters that train; None where a leaf is frozen.
-      frozen: the other leaves; None where a leaf trains.
-      model_state: initial model state; () for a task without one. Of weak types until `settle_model_state`.
-      data_key: key of the batches.
-      train_key: the dropout key of step t is fold_in(train_key, t).
-    """
-
-    params: Params
-    frozen: Params
-    model_state: ModelState
-    data_key: Key
-    train_key: Key
-
-
-AnySeed = TypeVar("AnySeed", Seed, SeedData)
-
-
 def draw_seeds(
-    task: Task, key: Key, num_seeds: int, first: tuple[Seed, ...] = ()
-) -> tuple[tuple[Seed, ...], tuple[bool, ...]]:
-    """Draw the parameters of every seed and check them.
-
-    Args:
-      task: the problem.
-      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      num_seeds: how many.
-      first: those that were drawn before.
-
-    Returns:
-      The seeds, and for every leaf of the parameters whether it trains.
-
-    Raises:
-      TypeError, ValueError: parameters that cannot be trained.
-    """
+    task: Any, key: Key, num_seeds: int, first: tuple[SeedData, ...] = ()
+) -> tuple[tuple[SeedData, ...], tuple[bool, ...]]:
+    """Draw the parameters of every seed and check them."""
     seeds, trainable = list(first), None
     if first:
         trainable = _trainable_leaves(task, join_params(first[0].params, first[0].frozen))
@@ -63,7 +28,8 @@ def draw_seeds(
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
-        seeds.append(Seed(train, frozen, model_state, data_key, train_key))
+        start = jnp.asarray(np.int32(0))
+        seeds.append(SeedData(train, frozen, model_state, None, start, train_key, None, data_key))
         difference = first_difference(seeds[0][:3], seeds[-1][:3])
         if difference:
             raise ValueError(
@@ -81,7 +47,7 @@ def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
     return init_key, data_key, train_key
 
 
-def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
+def _initialise(task: Any, key: Key) -> tuple[Params, PyTree]:
     made = task.init(key) if callable(task.init) else task.init
     if not task.has_state:
         return _checked_params(made), ()
@@ -96,18 +62,8 @@ def _initialise(task: Task, key: Key) -> tuple[Params, PyTree]:
     return _checked_params(params), jax.tree.map(weak, model_state, arrays)
 
 
-def settle_model_state(spec: TrialSpec, seeds: Sequence[AnySeed], batch: Batch, key: Key) -> tuple[AnySeed, ...]:
-    """The seeds with model states of the types that training carries.
-
-    Args:
-      spec: with the loss function.
-      seeds: their model states may have weak types, as Python's numbers have.
-      batch: a training batch, or its shapes.
-      key: any.
-
-    Returns:
-      The seeds, without weak types: what begins at 0 and becomes a float is one from the beginning.
-    """
+def settle_model_state(spec: TrialSpec, seeds: Sequence[SeedData], batch: Batch, key: Key) -> tuple[SeedData, ...]:
+    """The seeds with model states of the types that training carries."""
     leaves, treedef = jax.tree.flatten(seeds[0].model_state)
     types = tuple(map(type_of, leaves))
     if not any(one.weak_type for one in types):
@@ -150,9 +106,9 @@ def _checked_params(params: Params) -> Params:
     return params
 
 
-def _trainable_leaves(task: Task, params: Params) -> tuple[bool, ...]:
+def _trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
-    if task.step_fn is not None:
+    if task._step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))
     floating = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(params)]
     if not any(floating):

@@ -16,11 +16,9 @@ from .._settings import current_settings, with_settings
 from .._trees import first_difference
 from .._types import Batch, Key, PyTree
 from ._batch_log import BatchLog, Sums, extend, is_sums
-from ._data import check_prefix
-from ._prepare import check_batches_finite
-from ._sharding import sharding_of
+from ._data import check_batches_finite, check_prefix
+from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
-from ._task import Task
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -69,13 +67,13 @@ class BatchSource:
       ValueError: the task gives no batches from a later step on.
     """
 
-    def __init__(self, task: Task, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
+    def __init__(self, task: Any, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
-        self.shared = task.stream is not None
+        self.shared = task._stream is not None
         self.log = BatchLog() if log is None else log
         if _is_in_the_call(task) or not self.resumes:
             self.log = None
-        if task.stream is None and task.batches_between is None:
+        if task._stream is None and task.batches_between is None:
             raise ValueError(
                 "`sweep(task=...)` must give batches from any step on, since a sweep reads them in parts. Use "
                 "Task.from_arrays or Task.from_batches, or give Task(batches_between=...), "
@@ -85,13 +83,13 @@ class BatchSource:
         self._next = 0
         self.first = self._read_first()
         self._sums = self._no_sums()
-        if task.stream is None and task.arrays is None and num_steps > 1:
+        if task._stream is None and task._arrays is None and num_steps > 1:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
     @property
     def resumes(self) -> bool:
         """Whether the same batches can be read again from any place on, also by another process."""
-        return self._task.stream is None or self._task.stream.resumes
+        return self._task._stream is None or self._task._stream.resumes
 
     @property
     def bytes_per_step(self) -> int:
@@ -102,9 +100,19 @@ class BatchSource:
         """Steps in a block."""
         return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
 
+    def one_step(self) -> Batch:
+        """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""
+
+        def shape(leaf: np.ndarray, sharding: NamedSharding | None) -> jax.ShapeDtypeStruct:
+            shape = leaf.shape if self.shared else leaf.shape[1:]
+            return jax.ShapeDtypeStruct((1, *shape), leaf.dtype, sharding=lead(sharding, 1))
+
+        leaves, treedef = jax.tree.flatten(self.first)
+        return treedef.unflatten(map(shape, leaves, self.shardings))
+
     def seek(self, step: int, position: dict[str, Any] | None) -> None:
         """Read from `step` on; `position` is that of the block that ends there."""
-        stream = self._task.stream
+        stream = self._task._stream
         if stream is not None and step != self._next:
             if step > 0 and position is None:
                 raise ValueError(f"No position of the batches of step {step} is known.")
@@ -119,7 +127,7 @@ class BatchSource:
     def read(self, count: int, length: int) -> Block:
         """The next `count` steps, padded to `length`."""
         start = self._next
-        if self._task.stream is None:
+        if self._task._stream is None:
             seeds = [self._task.host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
             for batches in seeds:
                 check_batches_finite(batches, start)
@@ -142,14 +150,7 @@ class BatchSource:
         return Block(start, count, batches, position)
 
     def read_again(self, step: int) -> int:
-        """Compare the batches before `step` with those that were read, for a minute at most.
-
-        Returns:
-          The step until which that was done.
-
-        Raises:
-          ValueError: they are others.
-        """
+        """Compare the batches before `step` with those that were read, for a minute at most."""
         if self.log is None:
             return step
         deadline = time.monotonic() + REREAD_SECONDS
@@ -162,7 +163,7 @@ class BatchSource:
 
     def accepts(self, position: object, step: int) -> bool:
         """Whether `seek` can take such a position, as a file gives it."""
-        stream = self._task.stream
+        stream = self._task._stream
         if stream is not None and not self.resumes:
             return position is None
         if not isinstance(position, dict) or (self.log is not None and not is_sums(position.get("read"))):
@@ -182,11 +183,11 @@ class BatchSource:
 
     def _read_first(self) -> Batch:
         """The batches of step 0, which are given again by `read`."""
-        if self._task.stream is None:
+        if self._task._stream is None:
             seeds = [self._task.host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
             self.shardings = tuple(_sharding_from(leaf, 1) for leaf in jax.tree.leaves(seeds[0]))
             return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
-        self._reader = self._task.stream.open()
+        self._reader = self._task._stream.open()
         self._held = self._reader.read(1, self._num_steps)
         self.shardings = tuple(_sharding_from(leaf, 0) for leaf in jax.tree.leaves(self._held[0]))
         return jax.tree.map(np.asarray, self._held[0])
@@ -225,15 +226,15 @@ CHECKED_STEPS = 8
 """Steps on which random access is compared with the batches in their order."""
 
 
-def _is_in_the_call(task: Task) -> bool:
+def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
-    if task.stream is not None:
-        return task.arrays is task.stream.source
+    if task._stream is not None:
+        return task._arrays is task._stream.source
     sampler = getattr(task.batches_between, "__self__", None)
-    return isinstance(sampler, EpochSampler) and task.arrays is sampler.arrays
+    return isinstance(sampler, EpochSampler) and task._arrays is sampler.arrays
 
 
-def _check_access(task: Task, key: Key, steps: int) -> None:
+def _check_access(task: Any, key: Key, steps: int) -> None:
     """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
     middle = steps // 2
     every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))
@@ -262,15 +263,15 @@ def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 class ReadAhead:
-    """Reads blocks in a thread while the device works on earlier ones.
+    """Reads blocks in a thread while the device works on earlier ones; a context manager.
 
     Args:
-      source: where they come from; used by this thread alone until `close`.
+      source: where they come from; used by this thread alone until the context ends.
       place: puts a block's batches on the devices.
-      start, stop: steps to read.
-      boundaries: increasing steps at which a block must end; the last is `stop`.
+      start: the first step.
+      boundaries: increasing steps at which a block must end; the last is the end.
       length: steps of the padded block.
-      steps_at_once: steps in a block, until told otherwise.
+      even: whether every block has as many steps as there are: several hosts must make the same calls.
     """
 
     def __init__(
@@ -280,10 +281,11 @@ class ReadAhead:
         start: int,
         boundaries: Sequence[int],
         length: int,
-        steps_at_once: int,
+        *,
+        even: bool = False,
     ):
-        self.steps_at_once = steps_at_once
-        self._source, self._place, self._length = source, place, length
+        self.steps_at_once = length if even else min(FIRST_STEPS, length)
+        self._even, self._source, self._place, self._length = even, source, place, length
         self._start, self._boundaries = start, boundaries
         self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
         self._closed = threading.Event()
@@ -291,25 +293,28 @@ class ReadAhead:
         self._thread = threading.Thread(target=self._work, name="lrjax-batches", daemon=True)
         self._thread.start()
 
-    def __call__(self) -> Block:
-        """The next block.
+    def __enter__(self) -> "ReadAhead":
+        return self
 
-        Raises:
-          Whatever reading it raised.
-        """
-        block = self._blocks.get()
-        if isinstance(block, BaseException):
-            raise block
-        return block
-
-    def close(self) -> None:
-        """Stop reading."""
+    def __exit__(self, *error: object) -> None:
         self._closed.set()
         while self._thread.is_alive():
             try:
                 self._blocks.get_nowait()
             except queue.Empty:
                 self._thread.join(timeout=0.01)
+
+    def pace(self, seconds: float) -> None:
+        """Choose the steps of the next blocks, where a step takes so long."""
+        if not self._even:
+            self.steps_at_once = max(1, min(self._length, int(CALL_SECONDS / max(seconds, 1e-9))))
+
+    def __call__(self) -> Block:
+        """The next block."""
+        block = self._blocks.get()
+        if isinstance(block, BaseException):
+            raise block
+        return block
 
     def _work(self) -> None:
         step = self._start
@@ -326,13 +331,7 @@ class ReadAhead:
 
 
 def check_divides(batches: Batch, axis: int, parts: int) -> None:
-    """Raise unless the examples of a batch can be spread over the mesh's "data" axis.
-
-    Args:
-      batches: of one step, or of one step of every seed.
-      axis: the axis of the examples.
-      parts: devices along "data".
-    """
+    """Raise unless the examples of a batch can be spread over the mesh's "data" axis."""
     for leaf in jax.tree.leaves(batches):
         if leaf.ndim > axis and leaf.shape[axis] % parts:
             raise ValueError(

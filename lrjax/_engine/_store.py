@@ -13,18 +13,16 @@ import numpy as np
 
 from .._types import PyTree
 from ._folder import Folder, Stored
+from ._record import Mark
 
 KEPT = 2
 """Checkpoints kept: the last one, and one before it in case that is damaged."""
 
 
 class Store(Folder):
-    """A folder that writes in the background.
+    """A folder that is written in the background, or by several processes.
 
-    Args:
-      verb, kind, directory: as for `Folder`.
-      several: whether several processes share it; then all of them call the same methods, the first one writes the
-        table, and each one its own lanes.
+    Several processes all call the same methods; the first one writes the table, and each one its own lanes.
     """
 
     def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, several: bool = False):
@@ -40,18 +38,17 @@ class Store(Folder):
         call = json.loads(json.dumps(call))  # tuples as lists, as a file gives them back
         if not self._several:
             return super().open(call, grows)
-        answer: dict[str, Any] = {}
+        begun, refused = {}, ""
         if self._writes:
             try:
                 begun = super().open(call, grows)
-                answer = {"begun": begun, "mark": self.mark, "number": self.number}
             except (OSError, ValueError) as error:
-                answer = {"refused": str(error), "os": isinstance(error, OSError)}
-        answer = self._share(answer)
-        if "refused" in answer:
-            raise (OSError if answer["os"] else ValueError)(answer["refused"])
-        self.mark, self.number = type(self.mark)(*answer["mark"]), answer["number"]
-        return answer["begun"]
+                begun, refused = {"os": isinstance(error, OSError)}, str(error)
+        begun, refused, mark, self.number = self._share([begun, refused, self.mark, self.number])
+        if refused:
+            raise (OSError if begun["os"] else ValueError)(refused)
+        self.mark = Mark(*mark)
+        return begun
 
     def write_call(self, decided: dict[str, Any]) -> None:
         """As `Folder.write_call`."""
@@ -69,16 +66,9 @@ class Store(Folder):
             super().append(lines)
 
     def save(self, what: str, meta: dict[str, Any], lanes: PyTree, *, wait: bool = False) -> None:
-        """Write lanes in the background (at once where several processes take part).
+        """Write lanes and `meta`, in the background unless several processes take part; raises `OSError`, also later.
 
-        Args:
-          what: "checkpoint", or "waiting" or "lanes", of which all are kept.
-          meta: strict JSON that `find` gives back.
-          lanes: arrays of the host, or of devices of several processes.
-          wait: until it is on the disk.
-
-        Raises:
-          OSError: this one or the one before could not be written.
+        Of each "checkpoint" only the last ones are kept; of "waiting" and "lanes" all, until they are dropped.
         """
         self.finish()
         arguments = (what, self.new_name(what), meta, lanes)

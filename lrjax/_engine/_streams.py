@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_signature, name_of, show
+from .._checks import attribute, check_signature, name_of, show
 from .._types import Batch, Key, PyTree
 from ._data import check_arrays, check_like_first, stack_batches
 
@@ -78,6 +78,16 @@ class BatchStream:
             if signature is not None:
                 raise TypeError(f"`{where}` must be an iterable or `{FACTORY}`, got `{name_of(source)}{signature}`.")
             first: Iterator[Batch] = itertools.chain.from_iterable(self._epoch(e) for e in itertools.count())
+        elif isinstance(source, dict) or attribute(source, "shape") is not None:
+            raise TypeError(
+                f"`{where}` must be an iterable of batches, got {type(source).__name__} (one batch?). Put batches into "
+                "a list (an array with a leading step axis: list(array)), or use Task.from_arrays for whole arrays."
+            )
+        elif not hasattr(source, "__iter__") and not hasattr(source, "__getitem__"):
+            raise TypeError(
+                f"`{where}` must be an iterable of batches or a function of the epoch that returns one, got "
+                f"{show(source)} ({type(source).__name__})."
+            )
         else:
             first = iter(cast(Iterable[Batch], source))
         self.is_iterator = not self.by_epoch and first is source
@@ -132,20 +142,12 @@ class BatchStream:
             )
 
     def between(self, start: int, stop: int) -> Batch:
-        """Batches start..stop-1, stacked.
-
-        Raises:
-          ValueError: the iterable ends before `stop`.
-        """
+        """Batches start..stop-1, stacked."""
         self.require(stop)
         return stack_batches(self.where, self._kept[start:stop])
 
     def open(self) -> "StreamReader":
-        """A reader from the first batch on.
-
-        Raises:
-          ValueError: it is an iterator that another reader has read.
-        """
+        """A reader from the first batch on."""
         if self.rewinds:
             return StreamReader(self)
         if self._used_up:
@@ -199,12 +201,7 @@ class StreamReader:
         stream.rewind(self._batches)
 
     def read(self, count: int, needed: int) -> list[Batch]:
-        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all.
-
-        Raises:
-          TypeError: a batch is not made of arrays.
-          ValueError: the iterable ends, or a batch has another shape.
-        """
+        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all."""
         return [jax.tree.map(_own, self._next(needed)) for _ in range(count)]
 
     def position(self) -> dict[str, Any]:

@@ -2,19 +2,32 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from .._checks import attribute, check_count, check_flag, check_key, check_loss, check_signature, name_of, show
+from .._checks import check_count, check_flag, check_key, check_loss, check_signature, name_of, show
 from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
 from ._data import as_list, check_arrays, leading_length
 from ._streams import BatchStream, EpochSampler
 
-_STATELESS = "loss_fn(params, batch, key) -> loss"
-_STATEFUL = "loss_fn(params, model_state, batch, key) -> (loss, model_state)"
+_STATELESS = {
+    "loss_fn": "loss_fn(params, batch, key) -> loss",
+    "sample_batches": "sample_batches(key, num_steps) -> batches",
+    "eval_fn": 'eval_fn(params, batch) -> {"loss": ...}',
+    "eval_params": "eval_params(opt_state, params) -> params",
+    "eval_weight": "eval_weight(batch) -> weight",
+    "batches_between": "batches_between(key, start, stop) -> batches",
+    "init": "init(key) -> params",
+}
+_STATEFUL = _STATELESS | {
+    "init": "init(key) -> (params, model_state)",
+    "loss_fn": "loss_fn(params, model_state, batch, key) -> (loss, model_state)",
+    "eval_fn": 'eval_fn(params, model_state, batch) -> {"loss": ...}',
+}
+"""The signature of every function of a task."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,11 +60,6 @@ class Task:
         or it is made by an integration. Called once for each batch. None: see `eval_batches`.
       batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
       max_seeds: the most seeds the data allow, or None for no bound.
-      arrays: what `from_arrays` draws from, or the list of `from_batches`; lets a sweep notice
-        that its data changed. None: unknown.
-      step_fn: `step_fn(state, batch) -> state`, a whole update of one's own instead of gradient and optimizer; see
-        `lrjax.integrations.find_lr_for_step`. The state stands in the place of the parameters, and
-        `make_optimizer(lr)` returns the function that puts lr into it. None: gradient and optimizer.
 
     Raises:
       TypeError: a function is not callable or takes other arguments; the message shows both signatures.
@@ -80,35 +88,21 @@ class Task:
     batches_between: Callable[[Key, int, int], Batch] | None = None
     max_seeds: int | None = None
     has_state: bool = False
-    stream: BatchStream | None = dataclasses.field(default=None, repr=False)
-    arrays: PyTree = dataclasses.field(default=None, repr=False)
-    step_fn: Callable[[PyTree, Batch], PyTree] | None = dataclasses.field(default=None, repr=False)
+    # What `from_batches` reads; the data themselves, so that a resumed run notices that they changed; and the update of
+    # `lrjax.integrations.step_task`, (state, batch) -> (state, loss), in place of gradient and optimizer.
+    _stream: BatchStream | None = dataclasses.field(default=None, repr=False)
+    _arrays: PyTree = dataclasses.field(default=None, repr=False)
+    _step_fn: Callable[[PyTree, Batch], tuple[PyTree, Any]] | None = dataclasses.field(default=None, repr=False)
 
     __repr__ = line_repr
 
     def __post_init__(self) -> None:
-        state = "model_state, " if self.has_state else ""
         where = "Task.stateful" if self.has_state else "Task"
-        _check_signature(f"{where}(loss_fn=...)", self.loss_fn, _STATEFUL if self.has_state else _STATELESS)
-        _check_signature(
-            f"{where}(sample_batches=...)", self.sample_batches, "sample_batches(key, num_steps) -> batches"
-        )
-        if self.eval_fn is not None:
-            wanted = f'eval_fn(params, {state}batch) -> {{"loss": ...}}'
-            _check_signature(f"{where}(eval_fn=...)", self.eval_fn, wanted)
-        if self.eval_params is not None:
-            wanted = "eval_params(opt_state, params) -> params"
-            _check_signature(f"{where}(eval_params=...)", self.eval_params, wanted)
-        if self.eval_weight is not None:
-            _check_signature(f"{where}(eval_weight=...)", self.eval_weight, "eval_weight(batch) -> weight")
-        if self.batches_between is not None:
-            wanted = "batches_between(key, start, stop) -> batches"
-            _check_signature(f"{where}(batches_between=...)", self.batches_between, wanted)
-        if self.step_fn is not None:
-            _check_signature(f"{where}(step_fn=...)", self.step_fn, "step_fn(state, batch) -> state")
-        if callable(self.init):
-            wanted = "init(key) -> (params, model_state)" if self.has_state else "init(key) -> params"
-            _check_signature(f"{where}(init=...)", self.init, wanted)
+        for name, wanted in (_STATEFUL if self.has_state else _STATELESS).items():
+            function = getattr(self, name)
+            given = callable(function) if name == "init" else function is not None
+            if given or name in ("loss_fn", "sample_batches"):
+                _check_signature(f"{where}({name}=...)", function, wanted)
         if self.eval_batches is None:
             raise TypeError(
                 f"`{where}(eval_batches=...)` must be validation batches, got None. Step sampling reads the "
@@ -239,7 +233,7 @@ class Task:
                 for start in range(0, num_validation, size)
             ],
             has_state=stateful,
-            arrays=train,
+            _arrays=train,
             **options,
         )
 
@@ -286,25 +280,15 @@ class Task:
           ... )
         """
         stateful = check_flag("Task.from_batches(stateful=...)", stateful)
-        if isinstance(train_batches, dict) or attribute(train_batches, "shape") is not None:
-            as_list("Task.from_batches(train_batches=...)", cast(Any, train_batches))
-        try:
-            stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
-        except TypeError as error:
-            if callable(train_batches):
-                raise
-            raise TypeError(
-                f"`Task.from_batches(train_batches=...)` must be an iterable of batches or a function of the epoch "
-                f"that returns one, got {show(train_batches)} ({type(train_batches).__name__})."
-            ) from error
+        stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
         return cls(
             init=init,
             loss_fn=loss_fn,
             sample_batches=lambda key, num_steps: stream.between(0, num_steps),
             eval_batches=as_list("Task.from_batches(eval_batches=...)", eval_batches),
             has_state=stateful,
-            stream=stream,
-            arrays=train_batches if isinstance(train_batches, (list, tuple)) else None,
+            _stream=stream,
+            _arrays=train_batches if isinstance(train_batches, (list, tuple)) else None,
             **options,
         )
 
@@ -333,13 +317,13 @@ class Task:
         if start >= stop:
             raise ValueError(f"`training_batches(start)` must be below stop={stop}, got {start}.")
         key = check_key("training_batches(key)", key)
-        if self.stream is not None:
+        if self._stream is not None:
             if start > 0:
                 raise ValueError(
                     f"Batches from step {start} on need random access, and `Task.from_batches` reads an iterable once. "
                     "Use Task.from_arrays, or Task(batches_between=...)."
                 )
-            return self.stream.between(seed * stop, (seed + 1) * stop)
+            return self._stream.between(seed * stop, (seed + 1) * stop)
         if self.batches_between is not None and start > 0:
             batches, where = self.batches_between(key, start, stop), "batches_between(key, start, stop)"
         else:
@@ -359,8 +343,8 @@ class Task:
         """How many seeds of `num_steps` steps the data allow, no more than `at_most`."""
         num_steps = check_count("seeds_available(num_steps)", num_steps, unit="optimizer updates")
         at_most = check_count("seeds_available(at_most)", at_most, unit="seeds")
-        if self.stream is not None:
-            at_most = self.stream.available(num_steps * at_most) // num_steps
+        if self._stream is not None:
+            at_most = self._stream.available(num_steps * at_most) // num_steps
         return at_most if self.max_seeds is None else min(at_most, self.max_seeds)
 
 
@@ -383,6 +367,6 @@ def _check_signature(where: str, function: object, wanted: str) -> None:
         hint = " A model with a state is described by `Task.stateful`."
     elif "model_state" in wanted and one_short:
         hint = " A model without a state is described by `Task`."
-    elif wanted == _STATELESS and one_short:
+    elif wanted == _STATELESS["loss_fn"] and one_short:
         hint = " Add the argument `key`; ignore it if there is no randomness."
     raise TypeError(f"`{where}` must be `{wanted}`, got `{name_of(function)}{signature}`.{hint}")

@@ -13,8 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import EvalSet
-from ._optimizer import TRACER_ERRORS, build_optimizer, extra_arguments, places
-from ._promotion import carried_difference
+from ._optimizer import TRACER_ERRORS, build_optimizer, carried_difference, extra_arguments, places
 from ._sharding import Shardings, constrain
 
 
@@ -28,9 +27,9 @@ class TrialSpec:
       trainable: for every leaf of the parameters, in tree order, whether it trains.
       horizons: numbers of steps after which to evaluate; the last is the length of the training.
       lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
-      step_fn: the user's own update of a state that stands in the place of the parameters; `make_optimizer(lr)` then
-        returns the function that puts lr into the state; `step_fn.state_of(state)` is the state as the user knows it.
-        None: gradient and optimizer.
+      step_fn: a training step of the user's, `(state, batch) -> (state, training loss)`, whose state stands in the
+        place of the parameters; `make_optimizer(lr)` then returns the function that puts lr into the state, and
+        `step_fn.state_of(state)` is the state as the user knows it. None: gradient and optimizer.
       shardings: of the leaves of a trial's state, where the trials keep the user's own.
     """
 
@@ -42,7 +41,7 @@ class TrialSpec:
     trainable: tuple[bool, ...]
     horizons: tuple[int, ...]
     lr_leaves: tuple[int, ...] = ()
-    step_fn: Callable[[PyTree, Batch], PyTree] | None = None
+    step_fn: Callable[[PyTree, Batch], tuple[PyTree, Any]] | None = None
     shardings: Shardings = ()
 
 
@@ -57,6 +56,7 @@ class SeedData(NamedTuple):
       first_step: the step that batches[0] belongs to.
       key: the dropout key of step t is fold_in(key, t).
       opt_state: a checkpoint's, from which every trial starts; None: the optimizer's first state.
+      data_key: key of the batches; no program reads it.
     """
 
     params: Params
@@ -66,6 +66,7 @@ class SeedData(NamedTuple):
     first_step: Int[Array, ""]
     key: Key
     opt_state: PyTree = None
+    data_key: PyTree = None
 
 
 class EvalData(NamedTuple):
@@ -84,6 +85,7 @@ class TrialState(NamedTuple):
       opt_state: the optimizer's state.
       step: updates done.
       diverged_at: first step whose loss was not finite; -1 for none.
+      loss_sum: of the training losses since the last evaluation.
     """
 
     params: Params
@@ -91,6 +93,7 @@ class TrialState(NamedTuple):
     opt_state: optax.OptState
     step: Int[Array, ""]
     diverged_at: Int[Array, ""]
+    loss_sum: Float[Array, ""]
 
 
 class TrialRecord(NamedTuple):
@@ -123,17 +126,22 @@ def join_params(train: Params, frozen: Params) -> Params:
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
     """The state before step 0."""
     if spec.step_fn is not None:
-        put_lr: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
-        state = TrialState(put_lr(data.params), data.model_state, (), jnp.int32(0), jnp.int32(-1))
-        return constrain(state, spec.shardings)
+        state = TrialState(data.params, data.model_state, (), jnp.int32(0), jnp.int32(-1), jnp.float32(0))
+        return set_hyperparameters(spec, hyperparameters, state)
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
         own, treedef = jax.tree.flatten(opt_state)
         kept = enumerate(jax.tree.leaves(data.opt_state))
         opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
-    state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1))
+    state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1), jnp.float32(0))
     return constrain(state, spec.shardings)
+
+
+def set_hyperparameters(spec: TrialSpec, hyperparameters: PyTree, state: TrialState) -> TrialState:
+    """The state of a step of the user's, with hyperparameters in it."""
+    put: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
+    return constrain(state._replace(params=put(state.params)), spec.shardings)
 
 
 def batch_and_key(state: TrialState, data: SeedData) -> tuple[Batch, Key]:
@@ -151,12 +159,12 @@ def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data
 def update_with_loss(
     spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
 ) -> tuple[TrialState, Float[Array, ""]]:
-    """`train_step`, and the training loss before the update (nan for a step of one's own, which tells none)."""
+    """`train_step`, and the training loss before the update (nan where a step of the user's returns none)."""
     batch, key = batch_and_key(state, data)
     if spec.step_fn is not None:
-        params = call_traced("step", spec.step_fn, state.params, batch)
-        state = constrain(state._replace(params=params, step=state.step + 1), spec.shardings)
-        return state, jnp.float32(jnp.nan)
+        params, loss = call_traced("step", spec.step_fn, state.params, batch)
+        total = state.loss_sum + loss.astype(jnp.float32)
+        return constrain(state._replace(params=params, step=state.step + 1, loss_sum=total), spec.shardings), loss
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -173,8 +181,14 @@ def update_with_loss(
         opt_state=_like(state.opt_state, opt_state),
         step=state.step + 1,
         diverged_at=jnp.where(diverged, state.step, state.diverged_at),
+        loss_sum=state.loss_sum + loss.astype(jnp.float32),
     )
     return constrain(new_state, spec.shardings), loss
+
+
+def training_loss(spec: TrialSpec, state: TrialState, data: SeedData) -> Float[Array, ""]:
+    """The loss of the batch of `state.step`, without an update."""
+    return call_loss(spec, join_params(state.params, data.frozen), state.model_state, *batch_and_key(state, data))[0]
 
 
 def train_steps(
@@ -209,12 +223,7 @@ def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: Eva
 def mean_over_batches(
     metrics: Sequence[dict[str, Array]], shares: Sequence[Array] | None
 ) -> dict[str, Float[Array, ""]]:
-    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none.
-
-    Args:
-      metrics: for each group of batches, name -> values of shape (batches,).
-      shares: for each group, the shares of its batches, 1 in all; None: as the metric "weight" says.
-    """
+    """The weighted mean of every metric; nan where the weights that `eval_fn` returned have none."""
     names = list(metrics[0])
     for other in metrics:
         if set(other) != set(names):
@@ -288,27 +297,9 @@ def _is_schedule_free(node: object) -> bool:
     return isinstance(node, optax.contrib.ScheduleFreeState)
 
 
-def run_trial(
-    spec: TrialSpec,
-    hyperparameters: PyTree,
-    state: TrialState | None,
-    data: SeedData,
-    evaluation: EvalData,
-) -> tuple[TrialRecord, TrialState]:
-    """Train to the last horizon and evaluate at each of them.
-
-    Args:
-      spec: what is fixed at compile time.
-      hyperparameters: the trial's setting.
-      state: where to go on from, or None to start from step 0. Horizons count from this state on.
-      data: what all trials of the seed share.
-      evaluation: the evaluation set.
-
-    Returns:
-      The record and the state after the last step.
-    """
-    if state is None:
-        state = init_trial(spec, hyperparameters, data)
+def run_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData) -> TrialRecord:
+    """Train from step 0 to the last horizon and evaluate at each of them."""
+    state = init_trial(spec, hyperparameters, data)
     block = math.gcd(*spec.horizons)
     num_blocks = spec.horizons[-1] // block
     wanted = jnp.asarray([(index + 1) * block in spec.horizons for index in range(num_blocks)])
@@ -331,7 +322,7 @@ def run_trial(
         state, every = lax.scan(advance, state, wanted)
         rows = jnp.asarray([horizon // block - 1 for horizon in spec.horizons])
         metrics = {name: value[rows] for name, value in every.items()}
-    return finish_record(state, metrics), state
+    return finish_record(state, metrics)
 
 
 def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from .._types import Float, PyTree
-from ._executors import evaluate_on_host, run_on_host
+from ._host_loop import evaluate_on_host, run_on_host
 from ._trial import EvalData, SeedData, TrialSpec, TrialState, init_trial
 
 _SAME = 1e-6
@@ -55,22 +55,14 @@ def all_the_same(losses: Float[np.ndarray, "seeds trials"], initial_loss: Float[
 
 
 def why_unmoved(spec: TrialSpec, data: SeedData, evaluation: EvalData, lr: Any) -> Unmoved | None:
-    """Train once more and look at the parameters.
-
-    Args:
-      spec, data, evaluation: what is trained; `data` is of one seed.
-      lr: a high learning rate.
-
-    Returns:
-      Why nothing moves, or None where something does: the parameters change, and the loss reads them.
-    """
-    _, state = run_on_host(spec, lr, None, data, evaluation)
+    """Train once more and look at the parameters."""
+    _, state = run_on_host(spec, lr, data, evaluation)
     if spec.step_fn is None:
         before: PyTree = data.params
         moved = [True] * len(jax.tree.leaves(before))
     else:
         zero = jnp.zeros_like(lr)
-        before = run_on_host(spec, zero, None, data, evaluation)[1].params
+        before = run_on_host(spec, zero, data, evaluation)[1].params
         starts = [jax.tree.leaves(init_trial(spec, rate, data).params) for rate in (zero, lr)]
         moved = [_equal(one, other) for one, other in zip(*starts, strict=True)]  # not what set_lr itself changes
     pairs = zip(jax.tree.leaves(before), jax.tree.leaves(state.params), moved, strict=True)
@@ -84,7 +76,7 @@ def why_unmoved(spec: TrialSpec, data: SeedData, evaluation: EvalData, lr: Any) 
 def why_no_update(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> Unmoved:
     """Whether it is the optimizer or the gradient, where no parameter changes."""
     plain = dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=None, lr_leaves=())
-    _, state = run_on_host(plain, jnp.ones(()), None, data._replace(opt_state=None), evaluation)
+    _, state = run_on_host(plain, jnp.ones(()), data._replace(opt_state=None), evaluation)
     pairs = zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
     return NO_GRADIENT if all(_equal(one, other) for one, other in pairs) else NO_UPDATE
 

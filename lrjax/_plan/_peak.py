@@ -4,10 +4,15 @@ from typing import Any, cast
 
 import numpy as np
 
-from .._checks import attribute, check_choice, check_lr, check_signature, name_of, on_host, show_with_type
+from .._checks import attribute, check_choice, check_signature, name_of, show_with_type
 from .._curve import DRIFT, Outcome, Window
+from .._lrs import check_lr
+from .._settings import on_host
 from .._types import Float, Int, Schedule, StepCount
-from ..schedules._describe import evaluate, known_steps, sample_steps, tolerance_of
+from ..schedules import _known_steps as known_steps
+from ..schedules import _sample_steps as sample_steps
+from ..schedules import _tolerance_of as tolerance_of
+from ..schedules import _values_at as evaluate
 
 AREA_POWER = 0.65
 """Between 1, which keeps the sum of the learning rates, and 0, which keeps the highest one."""

@@ -4,11 +4,12 @@ import dataclasses
 import functools
 from typing import Any
 
-from .._checks import on_host
 from .._html import block, preformatted, sentence
+from .._settings import on_host
 from .._types import Schedule, StepCount
+from ..schedules import _known_steps as known_steps
+from ..schedules import _plot_schedules as plot_schedules
 from ..schedules import one_cycle, warmup_cosine
-from ..schedules._describe import known_steps
 from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, search_of, trial_steps_of
 
 WARMUP = 10
@@ -43,8 +44,6 @@ class Recommendation:
         return f"{self.code}\n{self.reason}"
 
     def _repr_html_(self) -> str:
-        from ..schedules._picture import plot_schedules
-
         said = preformatted(self.code) + sentence(self.reason)
         return block(said, lambda: plot_schedules(self.schedule, self.train_steps), self.code)
 

@@ -7,7 +7,6 @@ from ._course import make_course as make_course
 from ._course import near as near
 from ._curvature_picture import plot_curvature as plot_curvature
 from ._find import find_lr as find_lr
-from ._lane_trainer import LaneTrainer as LaneTrainer
 from ._lr_result import Cost as Cost
 from ._lr_result import LRResult as LRResult
 from ._picture import ROUND_MARKERS as ROUND_MARKERS
@@ -15,12 +14,7 @@ from ._picture import plot_lr as plot_lr
 from ._range_test import RangeTest as RangeTest
 from ._range_test import range_test as range_test
 from ._range_test_picture import plot_range_test as plot_range_test
-from ._reporter import ProgressCallback as ProgressCallback
-from ._reporter import Reporter as Reporter
-from ._reporter import SearchProgress as SearchProgress
 from ._sample import sample_losses as sample_losses
-from ._sample import sample_round as sample_round
-from ._search_setup import make_setup as make_setup
 from ._stage import Stage as Stage
 from ._start import Checkpoint as Checkpoint
 from ._step_sampling import StepSampling as StepSampling

@@ -4,8 +4,9 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from .._checks import MAX_SEEDS, check_count, check_lr_range, check_number, check_type
+from .._checks import MAX_SEEDS, check_count, check_number, check_type
 from .._curve import Outcome, is_lost_in_noise, midpoint
+from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
 from ._course import TOLERANCE, Constants, Course, make_course, near
 from ._stage import Stage

@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_flag, check_key, on_host, show
+from .._checks import check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
 from .._failure import LRNotFound, interruptible
 from .._preview import previewed_by
+from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer
 from ._lr_result import Cost, LRResult
 from ._preview_search import preview_search
-from ._reporter import ProgressCallback, Reporter
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Choice, Context, Strategy, run_stages
@@ -41,7 +42,7 @@ def find_lr(
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
-    progress: ProgressCallback | bool | None = None,
+    progress: ProgressLike = None,
     throw: bool = True,
 ) -> LRResult:
     """Find a good learning rate.
@@ -68,7 +69,7 @@ def find_lr(
       directory: in its folder lrjax-search a search with a budget keeps every finished stage, with its lanes. Run the
         same call again to resume where it was interrupted, to the same answer; another call, and other batches than
         before, are refused.
-      progress: True for a bar, or a function of a `lrjax.SearchProgress`.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       throw: False returns a result with `lr` nan where nothing was found.
 
     Returns:

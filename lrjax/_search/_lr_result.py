@@ -110,7 +110,7 @@ class LRResult(JsonResult, Shown):
     def _cost_in_words(self) -> str:
         run, cost = self.execution, self.cost
         share = "" if cost.trainings is None else f", {cost.trainings:.2f} of the training,"
-        memory = f", {show_bytes(run.predicted_bytes)}" if run.predicted_bytes else ""
+        memory = f", {show_bytes(run.bytes)}" if run.bytes else ""
         devices = f" on each of {run.devices} devices" if run.devices > 1 else ""
         return (
             f"Cost: {cost.updates} updates{share} in {cost.seconds:.1f} s ({run.compile_seconds:.1f} s of it compiling "

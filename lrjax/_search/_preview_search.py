@@ -3,22 +3,23 @@
 import contextlib
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._checks import check_key, on_host
+from .._checks import check_key
 from .._curve import LossCurve
-from .._engine import Executor, Task, TrialRunner
+from .._engine import NO_LANES, Executor, LaneRunner, ProgramSlot, Task
 from .._preview import PlannedRound, Preview
+from .._progress import Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer
-from ._reporter import Reporter
 from ._stage import Stage
 from ._strategy import Context, Request, Strategy, curve_of_losses, run_stages
-from ._track import NOTHING, Track
 
 _WARM, _PROBE = 2, 8
 """Steps of a carried program before its time is taken, and those that are timed."""
@@ -59,7 +60,7 @@ def preview_search(
             pass
         rounds, first = tuple(rehearsal.rounds), rehearsal.requests[0]
         measure = _carried_cost if first.carry else _sampled_cost
-        seconds, size, lane_bytes, used = measure(trainer, rehearsal)
+        seconds, size, lane_bytes, used = measure(trainer.runner_for(first), rehearsal)
     updates = sum(one.updates for one in rounds)
     return Preview(
         rounds=rounds,
@@ -79,7 +80,7 @@ class _Rehearsal:
         self.context, self._live, self._middle = context, live, math.nan
         self.requests: list[Request] = []
         self.rounds: list[PlannedRound] = []
-        self._before: tuple[int, set[float], int] = (0, set(), 0)
+        self.experiment: Any = None  # of the first fused program
 
     def train(self, request: Request) -> LossCurve:
         """A basin."""
@@ -89,8 +90,11 @@ class _Rehearsal:
         self.requests.append(request)
         seeds, steps = request.num_seeds or 1, request.num_steps
         if not request.carry:
-            runner = self._live.runner_for(request)
-            seeds, steps = runner.num_seeds, runner.num_updates
+            horizons = (*request.horizons, request.num_steps)
+            rounds, _ = self._live.runner_for(request).rounds(horizons, request.num_seeds, request.in_batches)
+            self.experiment = rounds.experiment
+            seeds = len(self.experiment.seeds)
+            steps = self.experiment.accumulation.updates(self.experiment.spec.horizons[-1])
         losses = 1.0 - 0.9 * np.exp(-0.5 * (np.asarray(exponents) - self._middle) ** 2)
         return curve_of_losses(exponents, np.tile(losses, (seeds, 1)), np.ones(seeds), steps)
 
@@ -110,56 +114,44 @@ class _Cost(NamedTuple):
     executor: str
 
 
-def _sampled_cost(trainer: LiveTrainer, rehearsal: _Rehearsal) -> _Cost:
+def _sampled_cost(runner: LaneRunner, rehearsal: _Rehearsal) -> _Cost:
     """Of fused programs: two short ones are run, and longer ones extrapolated."""
     first = rehearsal.requests[0]
-    lrs, long = np.asarray([10.0**x for x in first.log10_lrs]), trainer.runner_for(first)
-    took, compiling, runner = [], 0.0, long
+    lrs, long = np.asarray([10.0**x for x in first.log10_lrs]), rehearsal.experiment
+    took, compiling, rounds = [], 0.0, None
     for steps in _PROBES:
-        runner = trainer.probe(first, min(steps, long.num_updates))
-        began = time.perf_counter()
-        runner.run(lrs)
-        once = time.perf_counter() - began
-        began = time.perf_counter()
-        runner.run(lrs)
-        took.append(time.perf_counter() - began)
-        compiling = max(once - took[-1], 0.0)
+        rounds, _ = runner.rounds((min(steps, rehearsal.rounds[0].num_steps),), first.num_seeds)
+        once, again = _seconds(lambda run=rounds.run: run(lrs)), _seconds(lambda run=rounds.run: run(lrs))
+        took.append(again)
+        compiling = max(once - again, 0.0)
+    assert rounds is not None
     step = max(took[1] - took[0], 0.0) / (_PROBES[1] - _PROBES[0])
-    seconds = 0.0
+    seconds = compiling * len({one.num_steps for one in rehearsal.rounds})
     for one in rehearsal.rounds:
-        share = one.lanes * one.seeds / (len(lrs) * long.num_seeds)
+        share = one.lanes * one.seeds / (len(lrs) * len(long.seeds))
         seconds += share * (took[1] + step * max(one.num_steps - _PROBES[1], 0))
-    compiling *= len({one.num_steps for one in rehearsal.rounds})
-    return _Cost(compiling + seconds, _bytes_of(runner, long.num_steps), 0, str(runner.executor))
+    program = runner.execution.bytes or rounds.memory_model().predict(1)
+    per_batch = sum(leaf.nbytes // leaf.shape[0] for leaf in jax.tree.leaves(long.seeds[0].batches))
+    more = max(long.spec.horizons[-1] - rounds.experiment.spec.horizons[-1], 0)
+    seeds = len(long.seeds) if rounds.executor == "vmap" else 1
+    return _Cost(seconds, int(program + per_batch * seeds * more), 0, str(rounds.executor))
 
 
-def _bytes_of(runner: TrialRunner, num_steps: int) -> int:
-    """The program's memory, with the batches of all the steps."""
-    program = runner.execution.predicted_bytes or runner.memory_model().predict(1)
-    batches = jax.tree.leaves(runner.experiment.seeds[0].batches)
-    per_step = sum(leaf.nbytes // leaf.shape[0] for leaf in batches)
-    seeds = runner.num_seeds if runner.executor == "vmap" else 1
-    return int(program + per_step * seeds * max(num_steps - runner.num_steps, 0))
-
-
-def _carried_cost(trainer: LiveTrainer, rehearsal: _Rehearsal) -> _Cost:
+def _carried_cost(runner: LaneRunner, rehearsal: _Rehearsal) -> _Cost:
     """Of programs whose lanes are carried: each is run for a few steps."""
-    request = rehearsal.requests[0]
-    trainer.carried_for(request)
-    lanes = trainer.lanes
     began, speeds = time.perf_counter(), {}
     for one in rehearsal.rounds:
-        track = lanes.track(one.seeds, one.lanes)
-        if track not in speeds:
-            speeds[track] = _measure(track, one, request.longest or one.num_steps)
+        slot = runner.slot(one.seeds, one.lanes)
+        if slot not in speeds:
+            speeds[slot] = _measure(slot, one, runner.longest)
     seconds = time.perf_counter() - began
     for one in rehearsal.rounds:
-        speed, count = speeds[lanes.track(one.seeds, one.lanes)], one.lanes * one.seeds
-        at_once = 1 if lanes.executor not in ("map", "loop") else count
+        speed, count = speeds[runner.slot(one.seeds, one.lanes)], one.lanes * one.seeds
+        at_once = count if runner.executor in ("map", "loop") else 1
         seconds += one.updates / count * speed.step * at_once + speed.evaluation
-    lane = next(iter(speeds)).engine.lane_shapes(np.ones((1, 1), lanes.setup.dtype))
+    lane = next(iter(speeds)).engine.state_shapes(np.ones((1, 1), runner.carried.dtype))
     lane_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(lane))
-    return _Cost(seconds, lanes.execution.predicted_bytes, lane_bytes, str(lanes.executor))
+    return _Cost(seconds, runner.execution.bytes, lane_bytes, str(runner.executor))
 
 
 class _Speed(NamedTuple):
@@ -174,16 +166,22 @@ class _Speed(NamedTuple):
     evaluation: float
 
 
-def _measure(track: Track, planned: PlannedRound, longest: int) -> _Speed:
+def _measure(slot: ProgramSlot, planned: PlannedRound, longest: int) -> _Speed:
     """Run some lanes for a few steps."""
-    pairs = [(seed, -3.0 - 0.01 * lane) for seed in range(planned.seeds) for lane in range(planned.lanes)]
-    crew, silent = track.begin(pairs, NOTHING), lambda updates: None
-    position = track.advance(crew, NOTHING, _WARM, silent)
-    crew.losses()
+    pairs = [(seed, 1e-3 / (lane + 1)) for seed in range(planned.seeds) for lane in range(planned.lanes)]
     stop = min(_WARM + _PROBE, longest)
-    started = time.perf_counter()
-    track.advance(crew, NOTHING._replace(step=_WARM, position=position), stop, silent)
-    trained = time.perf_counter()
-    crew.losses()
-    at_once = len(crew.where) if track.executor in ("map", "loop") else 1
-    return _Speed((trained - started) / (stop - _WARM) / at_once, time.perf_counter() - trained)
+    states, _ = slot.train(pairs, NO_LANES, _WARM, _silent, evaluate=True)
+    training = _seconds(lambda: slot.train(pairs, states, stop, _silent, evaluate=False))
+    both = _seconds(lambda: slot.train(pairs, states, stop, _silent, evaluate=True))
+    at_once = len(pairs) if slot.executor in ("map", "loop") else 1
+    return _Speed(training / (stop - _WARM) / at_once, max(both - training, 0.0))
+
+
+def _silent(updates: int) -> None:
+    """Nobody is told."""
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began

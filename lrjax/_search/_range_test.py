@@ -14,22 +14,20 @@ from .._checks import (
     check_choice,
     check_count,
     check_key,
-    check_lr_range,
     check_mode,
     check_number,
     check_signature,
     check_type,
-    is_lr,
     name_of,
-    on_host,
     show,
 )
 from .._decode import require
 from .._engine import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
 from .._failure import interruptible
 from .._json import JsonResult
+from .._lrs import check_lr_range, is_lr
 from .._repr import line_repr
-from .._settings import without_alarms
+from .._settings import on_host, without_alarms
 from .._types import Float, Int, Key, OptimizerFactory
 from ..range_rules import Suggestion
 from ._range_test_picture import plot_range_test

@@ -1,4 +1,4 @@
-"""From learning rates to the curve: the one place where the finder meets the trial engine."""
+"""The losses of given learning rates as a curve."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, check_lrs, on_host, show
+from .._checks import check_count, check_key, show
 from .._curve import LossCurve
-from .._engine import Executor, Round, Task, TrialRunner
+from .._engine import Executor, LaneRunner, Round, Task
+from .._lrs import check_lrs
+from .._settings import on_host
 from .._types import Array, Float, Key, OptimizerFactory
 
 
@@ -62,17 +64,17 @@ def sample_losses(
       [0.405, 0.125]
     """
     values = check_lrs("sample_losses(lrs=...)", lrs)
-    runner = TrialRunner(
+    runner = LaneRunner(
         "sample_losses",
         task,
         make_optimizer,
         key=check_key("sample_losses(key=...)", key),
-        horizons=check_horizons("sample_losses", num_steps, horizons),
         num_seeds=num_seeds,
         executor=executor,
         mesh=mesh,
     )
-    return sample_round(runner, values)
+    values, steps = np.sort(values), check_horizons("sample_losses", num_steps, horizons)
+    return curve_of(values, runner.sample(values, steps, in_batches=True), runner.experiment.dtype)
 
 
 def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int, ...]:
@@ -90,23 +92,15 @@ def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int
     return tuple(sorted({*counts, steps}))
 
 
-def sample_round(runner: TrialRunner, lrs: np.ndarray, *, number: int = 0) -> LossCurve:
-    """Run one round of learning rates and put it in order."""
-    lrs = np.sort(lrs)
-    return curve_of(runner, lrs, runner.run(lrs), number)
-
-
-def curve_of(runner: TrialRunner, lrs: np.ndarray, result: Round, number: int) -> LossCurve:
-    """The curve of a round; a loss that is not finite reads inf."""
+def curve_of(lrs: np.ndarray, result: Round, dtype: np.dtype) -> LossCurve:
+    """The curve of a round, `lrs` in increasing order; a loss that is not finite reads inf."""
     losses = result.metrics["loss"]
-    dtype, done = runner.experiment.dtype, runner.experiment.accumulation.done(runner.num_steps)
-    diverged = np.asarray(result.diverged_at)
     return LossCurve(
         lrs=jnp.asarray(lrs, dtype),
         losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
-        initial_loss=jnp.asarray(runner.reference.initial_loss, losses.dtype),
-        horizons=jnp.asarray(done[list(runner.experiment.spec.horizons)], jnp.int32),
-        rounds=jnp.full(len(lrs), number, jnp.int32),
-        diverged_at=jnp.asarray(np.where(diverged < 0, diverged, done[diverged]), jnp.int32),
+        initial_loss=jnp.asarray(result.reference.initial_loss, losses.dtype),
+        horizons=jnp.asarray(result.horizons, jnp.int32),
+        rounds=jnp.zeros(len(lrs), jnp.int32),
+        diverged_at=jnp.asarray(result.diverged_at, jnp.int32),
         metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
     )

@@ -1,35 +1,34 @@
 """What a search was asked to do, for its folder."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 
-from .._engine import EXAMPLE_LR, BatchSource, describe_call
+from .._checks import name_of
+from .._engine import EXAMPLE_LR, BatchSource, LaneRunner, describe_call
 from .._version import __version__
-from ._course import Course
-from ._search_setup import Setup
+from ._strategy import Context, Strategy
 
 
-def describe_search(setup: Setup, course: Course) -> dict[str, Any]:
+def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) -> dict[str, Any]:
     """The call, so that an equal description promises an equal answer. Traces a training step."""
-    source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], course.longest)
-    asked = {name: getattr(course, name) for name in ("train_steps", "budget", "num_seeds")}
-    asked |= {"min_lr": 10.0 ** course.coarse[0], "max_lr": 10.0 ** course.coarse[-1]}
-    asked |= {f"constants.{name}": value for name, value in dataclasses.asdict(course.constants).items()}
-    return (
-        asked
-        | {"lrjax": __version__}
-        | describe_call(
-            setup.spec,
-            [np.asarray(EXAMPLE_LR, setup.dtype)],
-            setup.seeds,
-            key=setup.key,
-            executor=setup.executor,
-            mesh=setup.mesh,
-            first_batches=source.first,
-            shared=source.shared,
-            arrays=setup.task.arrays,
-            evaluation=setup.evaluation,
-        )
+    made = runner.carried
+    source = BatchSource(runner.task, [seed.data_key for seed in made.seeds], runner.longest)
+    fields: Any = strategy
+    asked = dataclasses.asdict(fields) if dataclasses.is_dataclass(fields) else {"strategy": name_of(type(strategy))}
+    call = describe_call(
+        made.spec,
+        [np.asarray(EXAMPLE_LR, made.dtype)],
+        made.seeds,
+        key=runner.key,
+        executor=runner.execution.requested,
+        mesh=runner.mesh,
+        first_batches=source.first,
+        shared=source.shared,
+        arrays=runner.task._arrays,
+        evaluation=made.evaluation,
     )
+    asked = json.loads(json.dumps(asked, default=repr))
+    return {"train_steps": context.train_steps} | asked | {"lrjax": __version__} | call

@@ -10,8 +10,10 @@ import numpy as np
 from .._engine import (
     NUMBER,
     BatchSource,
-    Lane,
+    LaneRunner,
+    LaneStates,
     Store,
+    TrialState,
     check_directory,
     fits,
     read_executor,
@@ -19,8 +21,6 @@ from .._engine import (
     unread_note,
 )
 from .._types import Float
-from ._lane_trainer import LaneTrainer
-from ._track import Carried
 
 _NUMBERS = (NUMBER, [(NUMBER, [(NUMBER, [NUMBER])])])
 _ROUND = {"round": int, "request": {"num_steps": int}, "answer": dict, "executor": str}
@@ -42,7 +42,7 @@ class RememberedRounds:
       OSError: it cannot be written, or another process is searching there.
     """
 
-    def __init__(self, trainer: LaneTrainer, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):
+    def __init__(self, trainer: LaneRunner, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):
         self._trainer, self._asked, self._restored = trainer, 0, False
         self._store = Store(verb, "search", check_directory(verb, directory))
         self._store.open(call)
@@ -60,17 +60,17 @@ class RememberedRounds:
         """Let others search there."""
         self._store.close()
 
-    def train(self, exponents: Sequence[float], num_seeds: int, num_steps: int) -> Float[np.ndarray, "seeds trials"]:
+    def train(self, lrs: Sequence[float], num_steps: int, num_seeds: int) -> Float[np.ndarray, "seeds trials"]:
         """The losses there, or those of new training; raises `ValueError` if the batches are others than then."""
-        request = {"exponents": list(exponents), "num_seeds": num_seeds, "num_steps": num_steps}
-        answer = self.recall(request, {"losses": (num_seeds, len(exponents)), "initial_loss": (num_seeds,)})
+        request = {"lrs": list(lrs), "num_seeds": num_seeds, "num_steps": num_steps}
+        answer = self.recall(request, {"losses": (num_seeds, len(lrs)), "initial_loss": (num_seeds,)})
         if answer is None:
-            self._restore(num_seeds, len(exponents))
-            losses = self._trainer.train(exponents, num_seeds, num_steps)
+            self._restore(num_seeds, len(lrs))
+            losses = self._trainer.train(lrs, num_steps, num_seeds)
             answer = {"losses": losses, "initial_loss": self._trainer.initial_loss(num_seeds, num_steps)}
-            wanted = {(seed, x) for seed in range(num_seeds) for x in exponents}
-            lanes = {pair: lane for pair, lane in self._trainer.carried.lanes.items() if pair in wanted}
-            self.keep(request, answer, self._trainer.carried._replace(lanes=lanes))
+            wanted = {(seed, lr) for seed in range(num_seeds) for lr in lrs}
+            lanes = {pair: lane for pair, lane in self._trainer.states.lanes.items() if pair in wanted}
+            self.keep(request, answer, self._trainer.states._replace(lanes=lanes))
         self._initial[num_seeds, num_steps] = np.asarray(answer["initial_loss"], np.float64)
         return np.asarray(answer["losses"], np.float64)
 
@@ -90,7 +90,7 @@ class RememberedRounds:
         del self._rounds[self._asked :]
         return None
 
-    def keep(self, request: dict[str, Any], answer: dict[str, np.ndarray], carried: Carried | None = None) -> None:
+    def keep(self, request: dict[str, Any], answer: dict[str, np.ndarray], carried: LaneStates | None = None) -> None:
         """Write down the answer to a request, and the lanes that it left; raises `OSError`."""
         found = {
             "request": request,
@@ -112,12 +112,13 @@ class RememberedRounds:
     def _restore(self, num_seeds: int, num_lanes: int) -> None:
         """Give the trainer the lanes that the last round left; those whose file is damaged or gone are missing."""
         if not self._restored and self._rounds:
-            track = self._trainer.track(num_seeds, num_lanes)
-            self._trainer.carried = self._lanes(track.engine.lane_shapes(np.ones((1, 1), self._trainer.setup.dtype)))
+            engine = self._trainer.slot(num_seeds, num_lanes).engine
+            states = self._lanes(engine.state_shapes(np.ones((1, 1), self._trainer.carried.dtype)))
+            self._trainer.restore(states, self._trainer.executor)
             self._take_notes()
         self._restored = True
 
-    def _lanes(self, like: Lane) -> Carried:
+    def _lanes(self, like: TrialState) -> LaneStates:
         last, lanes = self._rounds[-1], {}
         num_steps = last["request"]["num_steps"]
         for number, meta in self._store.find("lanes", num_steps=num_steps):
@@ -131,7 +132,7 @@ class RememberedRounds:
                 continue
             for row, (seed, x) in enumerate(pairs):
                 lanes[seed, x] = jax.tree.map(lambda leaf, r=row: leaf[r], stacked)
-        return Carried(num_steps, last["position"], lanes)
+        return LaneStates(num_steps, last["position"], lanes)
 
     def _read_rounds(self) -> list[dict[str, Any]]:
         """Every round before the first that is missing or damaged."""
@@ -144,16 +145,16 @@ class RememberedRounds:
 
     def _read_again(self, there: dict[str, Any]) -> bool:
         """Compare the batches with those that a round was trained on; False if its file does not say which."""
-        setup, position, step = self._trainer.setup, there.get("position"), there["request"]["num_steps"]
-        source = BatchSource(setup.task, [seed.data_key for seed in setup.seeds], step, self._trainer.log)
+        experiment, position, step = self._trainer.carried, there.get("position"), there["request"]["num_steps"]
+        source = BatchSource(experiment.task, [seed.data_key for seed in experiment.seeds], step, self._trainer.log)
         if not source.accepts(position, step):
             return False
         self._trainer.log.remember(step, position)
         until = source.read_again(step)
         if until < step:
-            self._trainer.note(unread_note(until, step))
+            self._trainer.execution.notes.append(unread_note(until, step))
         return True
 
     def _take_notes(self) -> None:
-        self._trainer.note(*self._store.notes)
+        self._trainer.execution.notes.extend(self._store.notes)
         self._store.notes = []

@@ -7,17 +7,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import (
-    MAX_SEEDS,
-    check_choice,
-    check_count,
-    check_flag,
-    check_lr_range,
-    check_number,
-    check_signature,
-    name_of,
-    show,
-)
+from .._checks import MAX_SEEDS, check_choice, check_count, check_flag, check_number, check_signature, name_of, show
 from .._curve import (
     FILL_ROUNDS,
     LossCurve,
@@ -37,6 +27,7 @@ from .._curve import (
     new_ones,
     paper_points,
 )
+from .._lrs import check_lr_range
 from .._settings import without_alarms
 from .._types import Array, Float
 from ._reasons import reason_for

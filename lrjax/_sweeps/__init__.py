@@ -3,13 +3,9 @@
 from ._grid import Zipped as Zipped
 from ._grid import zipped as zipped
 from ._picture import plot_sweep as plot_sweep
-from ._plan_sweep import SweepPlan as SweepPlan
-from ._plan_sweep import plan_sweep as plan_sweep
 from ._result import BestTrial as BestTrial
 from ._result import SweepResult as SweepResult
-from ._result import trial_scores as trial_scores
+from ._scores import trial_scores as trial_scores
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
 from ._sweep import sweep as sweep
-from ._sweep_progress import Evaluation as Evaluation
-from ._sweep_progress import SweepProgress as SweepProgress

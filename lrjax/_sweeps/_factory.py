@@ -51,13 +51,9 @@ def _short(signature: inspect.Signature) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class ByName:
-    """An optimizer factory called with one mapping of its keywords. Equal ones share a program.
+    """An optimizer factory called with one mapping of its keywords. Equal ones share a program."""
 
-    Attributes:
-      func: the factory; messages name it.
-    """
-
-    func: Callable[..., Any]
+    func: Callable[..., Any]  # messages name it
 
     def __call__(self, settings: Mapping[str, Any]) -> Any:
         return self.func(**settings)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._engine import Engine, bucket
+from .._engine import Engine, narrowest
 from .._types import Bool, Float, Int
 from ._grid import Grid
 from ._stop import Stop, SuccessiveHalving
@@ -46,12 +46,12 @@ class Timetable(NamedTuple):
         return tuple(step for step in self.evaluations if start < step <= stop)
 
 
-def make_timetable(num_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
+def make_timetable(train_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
     """Evaluate every so many steps or at the steps given, at every rung and at the end."""
-    rungs = stop.rungs(num_steps) if stop is not None else ()
-    regular = range(eval_every, num_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
-    evaluations = {*regular, *rungs, num_steps}
-    return Timetable(tuple(sorted(evaluations)), (*rungs, num_steps))
+    rungs = stop.rungs(train_steps) if stop is not None else ()
+    regular = range(eval_every, train_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
+    evaluations = {*regular, *rungs, train_steps}
+    return Timetable(tuple(sorted(evaluations)), (*rungs, train_steps))
 
 
 class Ledger:
@@ -127,7 +127,7 @@ class Ledger:
             first_width = engine.width_for(_even(int((~self.given[family.trials]).sum()), most))
             size = _even(len(members), most)
             for start in range(0, len(members), size):
-                width = bucket(min(size, len(members)), first_width, engine.unit)
+                width = narrowest(min(size, len(members)), first_width, engine.unit)
                 waves.append(Wave(index, members[start : start + size], width))
         return waves
 

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
-from .._checks import Mode, check_choice, check_mode, check_type
+from .._checks import Mode, check_choice, check_mode, show_with_type
+from .._json import JsonResult
 from .._settings import without_alarms
 from .._types import Float
-from ._result import SweepResult, trial_scores
+from ._scores import FORMAT, Swept, metric_values, settings_along, trial_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,10 +19,12 @@ KINDS = ("curves", "axis", "heat")
 MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
+Values = Float[np.ndarray, "trials seeds"]
+
 
 @without_alarms()
 def plot_sweep(
-    result: SweepResult,
+    result: Swept,
     kind: str | None = None,
     *,
     metric: str = "loss",
@@ -48,79 +51,77 @@ def plot_sweep(
     Examples:
       >>> import jax, optax, lrjax.plots
       >>> from lrjax.demos import digits
-      >>> result = lrjax.sweep(digits(), optax.sgd, {"learning_rate": [0.01, 0.1]}, key=jax.random.key(0), num_steps=10)
+      >>> grid = {"learning_rate": [0.01, 0.1]}
+      >>> result = lrjax.sweep(digits(), optax.sgd, grid, key=jax.random.key(0), train_steps=10)
       >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
       'learning_rate'
     """
-    check_type("plot_sweep(result)", result, SweepResult, "what lrjax.sweep returned")
+    if not isinstance(result, JsonResult) or result._FORMAT != FORMAT:
+        raise TypeError(f"`plot_sweep(result)` must be what lrjax.sweep returned, got {show_with_type(result)}.")
     check_choice("plot_sweep(kind=...)", kind, (*KINDS, None))
-    values = gaps(result.final(metric))
+    values = gaps(metric_values(result, metric)[:, :, -1])
     mode = check_mode("plot_sweep", metric, mode)
     ax = axes_for("plot_sweep", ax)
+    scores = trial_scores("plot_sweep", result, metric, mode)[:, -1]
     kind = kind or _fitting_kind(result)
-    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, values)
-    draw_title(ax, _title(result, metric, mode))
+    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, values, scores)
+    title = "No trial with a finite value"
+    if np.isfinite(scores).any():
+        best = int(np.argmin(scores))
+        value = result.metrics[metric][best, :, -1].mean()
+        title = f"Best {_metric_label(metric)} {value:.4g}: {_trial_label(result, best)}"
+    draw_title(ax, title)
     style: dict[str, Any] = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
     ax.annotate(_subtitle(result), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
     return ax
 
 
-def _fitting_kind(result: SweepResult) -> str:
+def _fitting_kind(result: Swept) -> str:
     if len(result.shape) == 2 and min(result.shape) >= 3:
         return "heat"
     return "axis" if _number_axis(result, 0) is not None and result.shape[0] > 1 else "curves"
 
 
-def _number_axis(result: SweepResult, axis: int) -> Float[np.ndarray, " settings"] | None:
+def _number_axis(result: Swept, axis: int) -> Float[np.ndarray, " settings"] | None:
     """The numbers along an axis; None where they are no numbers, such as schedules, or cannot be drawn to scale."""
     name = result.names[axis][0]
     column = result.columns[name]
     if column.dtype.kind not in "iuf" or any(other.startswith(f"{name}.") for other in result.columns):
         return None
-    index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
-    numbers = np.asarray([column[np.flatnonzero(index == place)[0]] for place in range(result.shape[axis])], np.float64)
+    numbers = column[settings_along(result, axis)].astype(np.float64)
     return None if np.isnan(gaps(numbers)).any() else numbers
 
 
-def _label(result: SweepResult, axis: int, place: int) -> str:
-    name = result.names[axis][0]
-    shown, numbers = plain(name), _number_axis(result, axis)
+def _labels(result: Swept, axis: int) -> list[str]:
+    """The settings along an axis in words."""
+    name, numbers = result.names[axis][0], _number_axis(result, axis)
     if numbers is not None:
-        return f"{shown} {numbers[place]:.3g}"
-    index = np.indices(result.shape).reshape(len(result.shape), -1)[axis]
-    trial = int(np.flatnonzero(index == place)[0])
-    kind = result.columns.get(f"{name}.kind")
-    return f"{shown} {place}" if kind is None else f"{place}: {plain(str(kind[trial]))}"
+        return [f"{plain(name)} {number:.3g}" for number in numbers]
+    kinds = result.columns.get(f"{name}.kind")
+    if kinds is None:
+        return [f"{plain(name)} {place}" for place in range(result.shape[axis])]
+    return [f"{place}: {plain(str(kind))}" for place, kind in enumerate(kinds[settings_along(result, axis)])]
 
 
-def _trial_label(result: SweepResult, trial: int) -> str:
-    place = np.unravel_index(trial, result.shape)
-    return ", ".join(_label(result, axis, int(where)) for axis, where in enumerate(place))
+def _trial_label(result: Swept, trial: int) -> str:
+    return ", ".join(_labels(result, axis)[place] for axis, place in enumerate(np.unravel_index(trial, result.shape)))
 
 
-def _draw_curves(
-    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
-) -> None:
+def _draw_curves(ax: "Axes", result: Swept, metric: str, mode: Mode, _: Values, scores: np.ndarray) -> None:
     """The mean over the seeds at every evaluation; the best trials in colour."""
-    every = gaps(result.metrics[metric])
-    order = np.argsort(_scores(result, metric, mode), kind="stable")
+    every, steps = gaps(result.metrics[metric]), result.steps
+    order = np.argsort(scores, kind="stable")
     colours = _colours(min(len(order), MOST_CURVES))
     for place, trial in reversed(list(enumerate(order))):
-        means = every[trial].mean(axis=0)
-        named = place < MOST_CURVES
-        colour = colours[place] if named else "0.85"
-        label = _trial_label(result, int(trial)) if named else None
-        ax.plot(
-            result.steps,
-            gaps(means),
-            color=colour,
-            linewidth=1.5 if named else 0.8,
-            label=label,
-            zorder=3 if named else 2,
-        )
-        if named and result.num_seeds > 1:
+        means = gaps(every[trial].mean(axis=0))
+        if place >= MOST_CURVES:
+            ax.plot(steps, means, color="0.85", linewidth=0.8, zorder=2)
+            continue
+        label = _trial_label(result, int(trial))
+        ax.plot(steps, means, color=colours[place], linewidth=1.5, label=label, zorder=3)
+        if every.shape[1] > 1:
             ax.fill_between(
-                result.steps, every[trial].min(0), every[trial].max(0), color=colour, alpha=0.12, linewidth=0
+                steps, every[trial].min(0), every[trial].max(0), color=colours[place], alpha=0.12, linewidth=0
             )
     ax.set(xlabel="optimizer updates", ylabel=_metric_label(metric))
     _limit(ax, every, mode)
@@ -128,41 +129,33 @@ def _draw_curves(
     _legend(ax, "best first" if len(order) > 1 else "", outside=True)
 
 
-def _draw_axis(
-    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
-) -> None:
+def _draw_axis(ax: "Axes", result: Swept, metric: str, mode: Mode, values: Values, scores: np.ndarray) -> None:
     """The final metric against the first hyperparameter."""
-    numbers = _number_axis(result, 0)
-    count = result.shape[0]
+    numbers, count = _number_axis(result, 0), result.shape[0]
     x = np.arange(count, dtype=float) if numbers is None else numbers
     order = np.argsort(x)
-    table = values.reshape(count, -1, result.num_seeds)
-    lines = table.shape[1]
-    colours = _colours(lines)
-    for line in range(lines):
+    table = values.reshape(count, -1, values.shape[1])
+    colours = _colours(table.shape[1])
+    for line, colour in enumerate(colours):
         some = table[order, line]
-        label = None
-        if lines > 1:
-            rest = np.unravel_index(line, result.shape[1:])
-            label = ", ".join(_label(result, axis + 1, int(place)) for axis, place in enumerate(rest))
-        ax.plot(x[order], gaps(some.mean(axis=1)), "o-", color=colours[line], markersize=4, linewidth=1.4, label=label)
-        if result.num_seeds > 1:
+        rest = np.unravel_index(line, result.shape[1:]) if len(colours) > 1 else ()
+        label = ", ".join(_labels(result, axis + 1)[place] for axis, place in enumerate(rest)) or None
+        ax.plot(x[order], gaps(some.mean(axis=1)), "o-", color=colour, markersize=4, linewidth=1.4, label=label)
+        if some.shape[1] > 1:
             low, high = gaps(some.min(axis=1)), gaps(some.max(axis=1))
-            ax.fill_between(x[order], low, high, color=colours[line], alpha=0.15, linewidth=0)
+            ax.fill_between(x[order], low, high, color=colour, alpha=0.15, linewidth=0)
     if numbers is None:
-        ax.set_xticks(x, [_label(result, 0, place) for place in range(count)], rotation=30, ha="right", fontsize=SMALL)
+        ax.set_xticks(x, _labels(result, 0), rotation=30, ha="right", fontsize=SMALL)
     elif (numbers > 0).all() and numbers.max() > 20 * numbers.min():
         ax.set_xscale("log")
-    ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.num_steps} updates")
+    ax.set(xlabel=plain(result.names[0][0]), ylabel=f"{_metric_label(metric)} after {result.train_steps} updates")
     _limit(ax, values, mode)
     tidy(ax)
-    if lines > 1:
+    if len(colours) > 1:
         _legend(ax, "")
 
 
-def _draw_heat(
-    ax: "Axes", result: SweepResult, metric: str, mode: Mode, values: Float[np.ndarray, "trials seeds"]
-) -> None:
+def _draw_heat(ax: "Axes", result: Swept, metric: str, mode: Mode, values: Values, scores: np.ndarray) -> None:
     """The final metric over two hyperparameters; the best cell framed."""
     if len(result.shape) != 2:
         raise ValueError(
@@ -177,29 +170,22 @@ def _draw_heat(
         means.T, origin="lower", aspect="auto", cmap="viridis_r" if mode == "min" else "viridis",
         vmin=low, vmax=max(high, low + 1e-12),
     )  # fmt: skip
-    ax.figure.colorbar(
-        image, ax=ax, label=_metric_label(metric), extend="max" if finite.size and finite.max() > high else "neither"
-    )
-    for axis, (ticks, count) in enumerate(zip((ax.set_xticks, ax.set_yticks), result.shape, strict=True)):
-        numbers = _number_axis(result, axis)
-        labels = [_label(result, axis, place) if numbers is None else f"{numbers[place]:.2g}" for place in range(count)]
+    beyond = "max" if finite.size and finite.max() > high else "neither"
+    ax.figure.colorbar(image, ax=ax, label=_metric_label(metric), extend=beyond)
+    for axis, ticks in enumerate((ax.set_xticks, ax.set_yticks)):
+        numbers, count = _number_axis(result, axis), result.shape[axis]
+        labels = _labels(result, axis) if numbers is None else [f"{number:.2g}" for number in numbers]
         step = max(1, -(-count // 13))
         ticks(range(0, count, step), labels[::step], fontsize=SMALL)
     ax.tick_params(axis="x", rotation=45 if result.shape[0] > 7 else 0)
     ax.set(xlabel=plain(result.names[0][0]), ylabel=plain(result.names[1][0]))
     for x, y in np.argwhere(~np.isfinite(means)):
         ax.plot(x, y, "x", color=GREY, markersize=5)
-    scores = _scores(result, metric, mode)
     if np.isfinite(scores).any():
         from matplotlib.patches import Rectangle
 
         x, y = np.unravel_index(np.argmin(scores), result.shape)
         ax.add_patch(Rectangle((float(x) - 0.5, float(y) - 0.5), 1, 1, fill=False, edgecolor=CHOSEN, linewidth=2.2))
-
-
-def _scores(result: SweepResult, metric: str, mode: Mode) -> Float[np.ndarray, " trials"]:
-    """After the last step; small is good."""
-    return trial_scores("plot_sweep", result, metric, mode)[:, -1]
 
 
 def _colours(count: int) -> list[Any]:
@@ -210,10 +196,8 @@ def _colours(count: int) -> list[Any]:
 
 def _limit(ax: "Axes", values: np.ndarray, mode: Mode) -> None:
     """Keep a diverged trial from flattening the others."""
-    if mode == "max":
-        return
     finite = values[np.isfinite(values)]
-    if finite.size:
+    if mode == "min" and finite.size:
         low, middle, high = float(finite.min()), float(np.median(finite)), float(finite.max())
         top = min(high, middle + 3 * (middle - low)) if middle > low else high
         margin = 0.05 * (top - low) or 0.05 * abs(low) or 1.0
@@ -233,16 +217,8 @@ def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:
     ax.legend(handles, labels, title=title or None, **style).set_zorder(10)
 
 
-def _title(result: SweepResult, metric: str, mode: Mode) -> str:
-    try:
-        best = result.best(metric, mode=mode)
-    except ValueError:
-        return "No trial with a finite value"
-    return f"Best {_metric_label(metric)} {best.value:.4g}: {_trial_label(result, best.trial)}"
-
-
-def _subtitle(result: SweepResult) -> str:
+def _subtitle(result: Swept) -> str:
+    trials, seeds = result.diverged_at.shape
     diverged = int((result.diverged_at >= 0).sum())
-    seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds > 1)}"
-    words = [f"{result.num_trials} trials x {seeds}, {result.num_steps} updates"]
+    words = [f"{trials} trials x {seeds} seed{'s' * (seeds > 1)}, {result.train_steps} updates"]
     return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))

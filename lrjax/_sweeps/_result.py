@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import Mode, check_count, check_mode, check_path, show
+from .._checks import Mode, check_count, check_path, show
 from .._decode import FieldError, require, require_counts
-from .._engine import SweepExecution
+from .._engine import Execution
 from .._html import Shown
 from .._json import JsonResult
 from .._settings import without_alarms
 from .._types import Float, Int, Schedule
 from ..schedules import to_spec
-from ._grid import read_spec
+from ._columns import read_spec
+from ._picture import plot_sweep
+from ._scores import FORMAT, metric_values, settings_along, trial_scores
 
 if TYPE_CHECKING:
     import pandas
@@ -59,11 +61,11 @@ class SweepResult(JsonResult, Shown):
         losses since the evaluation before) among them.
       diverged_at: first step whose training loss was not finite, as far as seen; -1 for none.
       stopped_at: updates after which a lane was stopped; -1 if it ran to the end.
-      num_steps: updates of a trial that was not stopped.
+      train_steps: updates of a trial that was not stopped.
       execution: how it was run.
     """
 
-    _FORMAT = "lrjax-sweep-result"
+    _FORMAT = FORMAT
 
     names: tuple[tuple[str, ...], ...]
     shape: tuple[int, ...]
@@ -72,8 +74,8 @@ class SweepResult(JsonResult, Shown):
     metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]]
     diverged_at: Int[np.ndarray, "trials seeds"]
     stopped_at: Int[np.ndarray, "trials seeds"]
-    num_steps: int
-    execution: SweepExecution
+    train_steps: int
+    execution: Execution
     specs: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -98,7 +100,7 @@ class SweepResult(JsonResult, Shown):
 
     def final(self, metric: str = "loss") -> Float[np.ndarray, "trials seeds"]:
         """A metric after the last step; nan for lanes that were stopped before."""
-        return self._metric(metric)[:, :, -1]
+        return metric_values(self, metric)[:, :, -1]
 
     def best(self, metric: str = "loss", *, mode: Mode | None = None, at: Literal["last", "any"] = "last") -> BestTrial:
         """The trial with the best mean over the seeds; one that diverged or was stopped in any seed is left out.
@@ -125,7 +127,7 @@ class SweepResult(JsonResult, Shown):
                 "diverged or were stopped. Lower the learning rates, or look at `diverged_at`."
             )
         trial, place = np.unravel_index(np.argmin(scores), scores.shape)
-        seeds = self._metric(metric)[trial, :, place]
+        seeds = self.metrics[metric][trial, :, place]
         return BestTrial(
             trial=int(trial),
             settings=self.settings(int(trial)),
@@ -136,16 +138,8 @@ class SweepResult(JsonResult, Shown):
 
     def to_rows(self) -> list[dict[str, Any]]:
         """One mapping for each trial, seed and evaluation that took place, in that order."""
-        measured = self._measured()
-        rows = []
-        for trial, seed, place in np.argwhere(measured):
-            row: dict[str, Any] = {"trial": int(trial)}
-            row |= {name: column[trial].item() for name, column in self.columns.items()}
-            row |= {"seed": int(seed), "step": int(self.steps[place])}
-            row |= {name: float(values[trial, seed, place]) for name, values in self.metrics.items()}
-            row |= {"diverged_at": int(self.diverged_at[trial, seed]), "stopped_at": int(self.stopped_at[trial, seed])}
-            rows.append(row)
-        return rows
+        table = self._table()
+        return [dict(zip(table, row, strict=True)) for row in zip(*(c.tolist() for c in table.values()), strict=True)]
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The tidy table: one row for each trial, seed and evaluation that took place.
@@ -153,14 +147,20 @@ class SweepResult(JsonResult, Shown):
         Raises:
           ImportError: pandas is not installed.
         """
-        frame = _need("pandas", "to_pandas()")
-        trial, seed, place = np.nonzero(self._measured())
-        columns: dict[str, Any] = {"trial": trial}
-        columns |= {name: column[trial] for name, column in self.columns.items()}
-        columns |= {"seed": seed, "step": self.steps[place]}
-        columns |= {name: values[trial, seed, place] for name, values in self.metrics.items()}
-        columns |= {"diverged_at": self.diverged_at[trial, seed], "stopped_at": self.stopped_at[trial, seed]}
-        return frame.DataFrame(columns)
+        return _need("pandas", "to_pandas()").DataFrame(self._table())
+
+    def _table(self) -> dict[str, np.ndarray]:
+        last = np.where(self.stopped_at >= 0, self.stopped_at, self.train_steps)
+        trial, seed, place = np.nonzero(self.steps <= last[:, :, None])
+        return {
+            "trial": trial,
+            **{name: column[trial] for name, column in self.columns.items()},
+            "seed": seed,
+            "step": self.steps[place],
+            **{name: values[trial, seed, place] for name, values in self.metrics.items()},
+            "diverged_at": self.diverged_at[trial, seed],
+            "stopped_at": self.stopped_at[trial, seed],
+        }
 
     def to_xarray(self) -> "xarray.Dataset":
         """Metrics with one dimension for each axis of the grid, and those of seed and step.
@@ -170,21 +170,18 @@ class SweepResult(JsonResult, Shown):
         """
         arrays = _need("xarray", "to_xarray()")
         dims = tuple("+".join(names) for names in self.names)
-        rest = {"seed": np.arange(self.num_seeds), "step": self.steps}
-        coordinates: dict[str, Any] = dict(rest)
-        index = np.indices(self.shape).reshape(len(self.shape), -1)
+        coordinates: dict[str, Any] = {"seed": np.arange(self.num_seeds), "step": self.steps}
         for axis, (dim, names) in enumerate(zip(dims, self.names, strict=True)):
-            first = [int(np.flatnonzero(index[axis] == place)[0]) for place in range(self.shape[axis])]
             for column, values in self.columns.items():
                 if column in names or any(column.startswith(f"{name}.") for name in names):
-                    coordinates[column] = (dim, values[first])
+                    coordinates[column] = (dim, values[settings_along(self, axis)])
         data: dict[str, Any] = {
             name: ((*dims, "seed", "step"), values.reshape(*self.shape, *values.shape[1:]))
             for name, values in self.metrics.items()
         }
         for name in ("diverged_at", "stopped_at"):
             data[name] = ((*dims, "seed"), getattr(self, name).reshape(*self.shape, self.num_seeds))
-        return arrays.Dataset(data, coords=coordinates, attrs={"num_steps": self.num_steps})
+        return arrays.Dataset(data, coords=coordinates, attrs={"train_steps": self.train_steps})
 
     def _check(self) -> None:
         trials, names = self.num_trials, list(itertools.chain.from_iterable(self.names))
@@ -199,7 +196,7 @@ class SweepResult(JsonResult, Shown):
         require("metrics", not self.steps.size or "loss" in self.metrics, 'those measured, "loss" too', [*self.metrics])
         for name in ("diverged_at", "stopped_at"):
             require(name, getattr(self, name).min() >= -1, "at least -1", int(getattr(self, name).min()))
-        require_counts(self, "num_steps", minimum=1)
+        require_counts(self, "train_steps", minimum=1)
         for name, specs in self.specs.items():
             index = self.columns.get(name, np.zeros(1))
             inside = index.dtype.kind == "i" and ((index >= 0) & (index < len(specs))).all()
@@ -226,8 +223,6 @@ class SweepResult(JsonResult, Shown):
         self, kind: str | None = None, *, metric: str = "loss", mode: Mode | None = None, ax: "Axes | None" = None
     ) -> "Axes":
         """Draw it: see `lrjax.plots.plot_sweep`."""
-        from ._picture import plot_sweep
-
         return plot_sweep(self, kind, metric=metric, mode=mode, ax=ax)
 
     @without_alarms()
@@ -236,7 +231,7 @@ class SweepResult(JsonResult, Shown):
         lanes = self.num_trials * self.num_seeds
         diverged, stopped = int((self.diverged_at >= 0).sum()), int((self.stopped_at >= 0).sum())
         lines = [
-            f"{self.num_trials} trials x {self.num_seeds} seed{'s' * (self.num_seeds > 1)}, {self.num_steps} updates "
+            f"{self.num_trials} trials x {self.num_seeds} seed{'s' * (self.num_seeds > 1)}, {self.train_steps} updates "
             f"each; {diverged} of {lanes} lanes diverged, {stopped} were stopped early."
         ]
         try:
@@ -249,35 +244,12 @@ class SweepResult(JsonResult, Shown):
 
     @without_alarms()
     def __repr__(self) -> str:
+        names = [name if len(name) <= 24 else f"{name[:21]}..." for name in list(self.metrics)[:8]]
+        names += [f"... {len(self.metrics)} in all"] if len(self.metrics) > 8 else []
         return (
-            f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, num_steps={self.num_steps}, "
-            f"metrics=[{', '.join(self.metrics)}], diverged={int((self.diverged_at >= 0).sum())})"
+            f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, train_steps={self.train_steps}, "
+            f"metrics=[{', '.join(names)}], diverged={int((self.diverged_at >= 0).sum())})"
         )
-
-    def _measured(self) -> np.ndarray:
-        """Which evaluations took place."""
-        last = np.where(self.stopped_at >= 0, self.stopped_at, self.num_steps)
-        return self.steps <= last[:, :, None]
-
-    def _metric(self, name: str) -> Float[np.ndarray, "trials seeds evaluations"]:
-        if not self.metrics:
-            raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
-        if not isinstance(name, str) or name not in self.metrics:
-            raise ValueError(
-                f"`metric` must be one that was measured: there is no metric {show(name)} in this sweep. It has "
-                f"{', '.join(self.metrics)}."
-            )
-        return self.metrics[name]
-
-
-def trial_scores(
-    where: str, result: SweepResult, metric: str, mode: Mode | None
-) -> Float[np.ndarray, "trials evaluations"]:
-    """What trials are ranked by: the mean over the seeds, small is good; inf for a trial lost in any seed."""
-    values = result._metric(metric)
-    sign = 1.0 if check_mode(where, metric, mode) == "min" else -1.0
-    means = np.where((result.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
-    return np.where(np.isfinite(means), sign * means, np.inf)
 
 
 def _need(module: str, call: str) -> Any:

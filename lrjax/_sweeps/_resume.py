@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._engine import NUMBER, Lane, Stored, fits, unread_note
+from .._engine import NUMBER, Stored, TrialState, fits, unread_note
 from .._types import Int
 from ._ledger import Ledger, Wave
 from ._sweep_setup import Setup
@@ -19,15 +19,11 @@ Events = dict[Place, dict[str, Any]]
 
 
 class Start(NamedTuple):
-    """Where to resume.
+    """Where to resume: in which wave, at which of its steps; a segment beyond the last where nothing is left to do.
 
     Attributes:
-      segment, wave: which wave; a segment beyond the last means that nothing is left to do.
-      step: updates that its lanes have done.
-      ledger: what was measured before.
       waiting: the lanes of other waves that will be needed.
-      meta: of the checkpoint that the lanes are loaded from; None for the wave's own beginning.
-      state: those lanes.
+      meta, state: of the checkpoint and its lanes; None at the wave's own beginning.
     """
 
     segment: int
@@ -36,7 +32,7 @@ class Start(NamedTuple):
     ledger: Ledger
     waiting: Waiting
     meta: dict[str, Any] | None = None
-    state: Lane | None = None
+    state: TrialState | None = None
 
 
 def find_start(setup: Setup) -> Start:
@@ -49,7 +45,7 @@ def find_start(setup: Setup) -> Start:
     ledger, begun, last = _replay(setup, events)
     if last is None:
         _read_again(setup, max(ledger.positions))
-        return Start(len(setup.timetable.rungs), 0, setup.num_steps, ledger, {})
+        return Start(len(setup.timetable.rungs), 0, setup.train_steps, ledger, {})
     waiting = _WaitingFiles(setup, store.find("waiting", plan=setup.plan))
     for stored in store.find("checkpoint", plan=setup.plan):
         start = _from_checkpoint(setup, events, stored, begun, last, waiting)
@@ -131,7 +127,9 @@ class _WaitingFiles:
         return {place: self._loaded[place] for place in places} if self._loaded.keys() >= set(places) else None
 
 
-def _load(setup: Setup, what: str, stored: Stored, wave: Wave) -> tuple[Int[np.ndarray, "seeds rows"], Lane] | None:
+def _load(
+    setup: Setup, what: str, stored: Stored, wave: Wave
+) -> tuple[Int[np.ndarray, "seeds rows"], TrialState] | None:
     """Which trials a file's rows hold, and the lanes; None if they are damaged or not of this wave."""
     family = setup.grid.families[wave.family]
     rows: Any = stored.meta.get("rows")
@@ -140,7 +138,7 @@ def _load(setup: Setup, what: str, stored: Stored, wave: Wave) -> tuple[Int[np.n
     rows = np.asarray(rows)
     if len(rows) != setup.num_seeds or not rows.size or rows.min() < -1 or rows.max() >= len(family.trials):
         return None
-    like = setup.engine.lane_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], family.settings))
+    like = setup.engine.state_targets(jax.tree.map(lambda leaf: leaf[rows.clip(0)], family.settings))
     assert setup.store is not None
     state = setup.store.load(what, stored.number, like)
     return None if state is None else (rows, state)
@@ -151,9 +149,7 @@ def _replay(
 ) -> tuple[Ledger, list[tuple[int, int]], int | None]:
     """Record events in their order, up to the first that is missing or beyond a place.
 
-    Returns:
-      The ledger, the (segment, wave) that were begun, and the last step recorded in the last one; None if that is
-      complete.
+    Gives every (segment, wave) that was begun, and the last step of the last one; None where that is complete.
     """
     ledger, begun = setup.new_ledger(), []
     for segment in range(len(setup.timetable.rungs)):

@@ -3,28 +3,18 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._engine import (
-    CALL_SECONDS,
-    FIRST_STEPS,
-    Cadence,
-    Lanes,
-    ReadAhead,
-    agree_on_least,
-    deal,
-    make_lanes,
-    out_of_memory,
-)
+from .._engine import Cadence, Lanes, ReadAhead, agree_on_least, assign_lanes, make_lanes, out_of_memory
 from .._failure import interruptible
+from .._progress import Reporter
 from ._ledger import Wave
 from ._result import SweepResult
 from ._resume import Start, find_start
-from ._sweep_progress import Evaluation, SweepReporter
 from ._sweep_setup import Setup
 from ._waiting import WaitingLanes
 
@@ -38,7 +28,7 @@ class SweepRun:
       checkpoint_seconds: time between checkpoints.
     """
 
-    def __init__(self, setup: Setup, reporter: SweepReporter, checkpoint_seconds: float):
+    def __init__(self, setup: Setup, reporter: Reporter, checkpoint_seconds: float):
         self.setup, self.reporter = setup, reporter
         self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
         self.ledger = setup.new_ledger()
@@ -51,7 +41,10 @@ class SweepRun:
           SearchInterrupted: Ctrl-C.
         """
         with interruptible("sweep", lambda: (self._result(interrupted=True), self._how_to_go_on())):
-            self.reporter.begin(self.setup.num_steps, silent=self.engine.several_hosts and jax.process_index() != 0)
+            if self.engine.several_hosts and jax.process_index() != 0:
+                self.reporter.mute()
+            self.reporter.set(train_steps=self.setup.train_steps)
+            self.reporter.stage("compiling")
             self.setup.decide()
             while not self._try():
                 pass
@@ -82,7 +75,7 @@ class SweepRun:
             begun = start if start is not None and number == start.wave else None
             running = self._begin(segment, number, waves, begun, live)
             live = None
-            self.reporter.stage = _stage(segment, len(self.setup.timetable.rungs), number, len(waves))
+            self.reporter.set(stage=_stage(segment, len(self.setup.timetable.rungs), number, len(waves)))
             self._run_wave(running)
             if last:
                 continue
@@ -117,7 +110,7 @@ class SweepRun:
             going_on[:, wave.members] = True
             live.keep(going_on)
             return _Running(segment, number, wave, live, step, step, position)
-        rows = deal(engine, np.tile(wave.members, (seeds, 1)), wave.width)
+        rows = assign_lanes(np.tile(wave.members, (seeds, 1)), wave.width, engine.shards)
         state = self.waiting.get(segment - 1, wave, rows, self.ledger) if segment else None
         self.execution.widths.append(wave.width)
         return _Running(segment, number, wave, make_lanes(engine, family.settings, rows, state), step, step, position)
@@ -128,24 +121,18 @@ class SweepRun:
         boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
         self.setup.source.seek(first, running.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
-        length = self.engine.block
-        at_once = length if several else min(FIRST_STEPS, length)
-        reader = ReadAhead(self.setup.source, self.engine.place_batches, first, boundaries, length, at_once)
-        try:
+        source, length = self.setup.source, self.engine.block
+        with ReadAhead(source, self.engine.place_batches, first, boundaries, length, even=several) as reader:
             for boundary in boundaries:
                 while running.step < boundary:
-                    seconds = self._train_block(reader, running, running.step == first)
-                    if not several:  # other hosts must make the same calls
-                        reader.steps_at_once = max(1, min(length, int(CALL_SECONDS / max(seconds, 1e-9))))
-                        if running.step < boundary:
-                            self._save(running)
+                    reader.pace(self._train_block(reader, running, running.step == first))
+                    if not several and running.step < boundary:  # other hosts must make the same calls
+                        self._save(running)
                 self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
                 self._evaluate(running, boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
                     return
                 self._save(running)
-        finally:
-            reader.close()
 
     def _train_block(self, reader: ReadAhead, running: "_Running", first: bool) -> float:
         """Train on the next block; the seconds that a step takes."""
@@ -161,8 +148,8 @@ class SweepRun:
         running.step, running.position = block.start + block.count, block.position
         lanes = int((running.lanes.rows >= 0).sum())
         self.execution.updates += lanes * block.count
-        self.reporter.lanes, self.reporter.bytes = lanes, self.execution.bytes
-        self.reporter.advance(running.step, lanes * block.count)
+        self.reporter.set(step=running.step, lanes=lanes, bytes=self.execution.bytes)
+        self.reporter.advance(lanes * block.count)
         return (ended - read - compiling) / block.count
 
     def _evaluate(self, running: "_Running", first: bool) -> None:
@@ -197,7 +184,8 @@ class SweepRun:
         running.since = running.step
         compiling = self.execution.compile_seconds - compiled
         self.execution.run_seconds += time.perf_counter() - started - compiling
-        self.reporter.advance(running.step, 0, self._evaluation(event))
+        self.reporter.set(step=running.step)
+        self.reporter.advance(0, rows=self._rows(event), metrics=list(event["metrics"]))
 
     @contextlib.contextmanager
     def _failing(self, wave: Wave | None) -> Iterator[None]:
@@ -211,19 +199,15 @@ class SweepRun:
                 raise _lost_host(error) from error
             raise
 
-    def _evaluation(self, event: dict[str, Any]) -> Evaluation:
-        trials = np.concatenate([np.asarray(index, int) for index in event["trials"]])
-        seeds = np.concatenate([np.full(len(index), seed) for seed, index in enumerate(event["trials"])])
-        return Evaluation(
-            step=event["step"],
-            trials=trials,
-            seeds=seeds,
-            settings={name: column[trials] for name, column in self.setup.grid.columns.items()},
-            metrics={
-                name: np.asarray([float(x) for part in values for x in part])
-                for name, values in event["metrics"].items()
-            },
-        )
+    def _rows(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """An evaluation as the rows of the result's table."""
+        rows = []
+        for seed, trials in enumerate(event["trials"]):
+            for place, trial in enumerate(trials):
+                settings = {name: column[trial].item() for name, column in self.setup.grid.columns.items()}
+                metrics = {name: float(values[seed][place]) for name, values in event["metrics"].items()}
+                rows.append({"trial": trial, **settings, "seed": seed, "step": event["step"], **metrics})
+        return rows
 
     def _count_planned(self, start: Start) -> None:
         """Tell the reporter what there is to do, as far as is known: a rung keeps about one in `factor`."""
@@ -235,9 +219,8 @@ class SweepRun:
                 trials = -(-trials // getattr(self.setup.stop, "factor", 1))
             begin, end = timetable.span(segment)
             planned += trials * self.setup.num_seeds * (end - begin)
-        self.reporter.planned = planned
         steps = np.where(self.ledger.measured, np.asarray(timetable.evaluations), 0).max(axis=2)
-        self.reporter.skip(int(steps.sum()))
+        self.reporter.set(planned=planned, updates=int(steps.sum()))
 
     def _save(self, running: "_Running") -> None:
         """Write a checkpoint if it is time."""
@@ -270,7 +253,7 @@ class SweepRun:
         ledger, setup = self.ledger, self.setup
         steps = np.asarray(setup.timetable.evaluations)
         last = np.where(ledger.measured, steps, 0).max(axis=2)
-        whole = setup.grid.num_trials * setup.num_seeds * setup.num_steps
+        whole = setup.grid.num_trials * setup.num_seeds * setup.train_steps
         saved = 0 if interrupted else whole - int(last.sum())
         return SweepResult(
             names=tuple(axis.names for axis in setup.grid.axes),
@@ -280,8 +263,8 @@ class SweepRun:
             steps=steps,
             metrics=ledger.metrics,
             diverged_at=ledger.diverged_at,
-            stopped_at=np.where(last < setup.num_steps, last, -1),
-            num_steps=setup.num_steps,
+            stopped_at=np.where(last < setup.train_steps, last, -1),
+            train_steps=setup.train_steps,
             execution=dataclasses.replace(self.execution, updates_saved=saved),
         )
 

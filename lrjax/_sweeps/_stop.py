@@ -21,9 +21,9 @@ class StopDiverged:
       StopDiverged()
     """
 
-    def rungs(self, num_steps: int) -> tuple[int, ...]:
+    def rungs(self, train_steps: int) -> tuple[int, ...]:
         """Steps at which trials are compared: none."""
-        check_count("StopDiverged.rungs(num_steps)", num_steps, unit="optimizer updates")
+        check_count("StopDiverged.rungs(train_steps)", train_steps, unit="optimizer updates")
         return ()
 
 
@@ -47,7 +47,7 @@ class SuccessiveHalving:
 
     Examples:
       >>> import lrjax
-      >>> lrjax.SuccessiveHalving(first=100, factor=3).rungs(num_steps=1000)
+      >>> lrjax.SuccessiveHalving(first=100, factor=3).rungs(train_steps=1000)
       (100, 300, 900)
     """
 
@@ -63,11 +63,11 @@ class SuccessiveHalving:
             raise TypeError(f"`SuccessiveHalving(metric=...)` must be a metric's name, got {show(self.metric)}.")
         object.__setattr__(self, "mode", check_mode("SuccessiveHalving", self.metric, self.mode))
 
-    def rungs(self, num_steps: int) -> tuple[int, ...]:
-        """Steps below `num_steps` at which trials are compared."""
-        num_steps = check_count("SuccessiveHalving.rungs(num_steps)", num_steps, unit="optimizer updates")
+    def rungs(self, train_steps: int) -> tuple[int, ...]:
+        """Steps below `train_steps` at which trials are compared."""
+        train_steps = check_count("SuccessiveHalving.rungs(train_steps)", train_steps, unit="optimizer updates")
         rungs, step = [], self.first
-        while step < num_steps:
+        while step < train_steps:
             rungs.append(step)
             step *= self.factor
         return tuple(rungs)
@@ -86,15 +86,15 @@ class SuccessiveHalving:
 Stop = StopDiverged | SuccessiveHalving
 
 
-def check_stop(where: str, stop: object, num_steps: int) -> Stop | None:
+def check_stop(where: str, stop: object, train_steps: int) -> Stop | None:
     """Return `stop`, or say which there are."""
     if stop is None or isinstance(stop, StopDiverged):
         return stop
     if isinstance(stop, SuccessiveHalving):
-        if not stop.rungs(num_steps):
+        if not stop.rungs(train_steps):
             raise ValueError(
-                f"`{where}` must have its first rung before num_steps={num_steps}, got SuccessiveHalving(first="
-                f"{stop.first}). Lower it, for example to {max(1, num_steps // stop.factor**2)}."
+                f"`{where}` must have its first rung before train_steps={train_steps}, got SuccessiveHalving(first="
+                f"{stop.first}). Lower it, for example to {max(1, train_steps // stop.factor**2)}."
             )
         return stop
     raise TypeError(

@@ -6,18 +6,21 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from .._checks import on_host
 from .._engine import Executor, Task
+from .._preview import previewed_by
+from .._progress import ProgressLike, Reporter
+from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
 from ._growth import take_over
 from ._result import SweepResult
 from ._run import SweepRun
 from ._stop import Stop
-from ._sweep_progress import SweepReporter
+from ._sweep_preview import preview_sweep
 from ._sweep_setup import check_seconds, make_setup
 
 
+@previewed_by(preview_sweep)
 @on_host
 def sweep(
     task: Task,
@@ -25,13 +28,13 @@ def sweep(
     grid: Mapping[str, Any] | Zipped | PyTree,
     *,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     num_seeds: int = 1,
     eval_every: int | Sequence[int] | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
-    progress: Any = None,
+    progress: ProgressLike = None,
     stop: Stop | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> SweepResult:
@@ -49,7 +52,7 @@ def sweep(
       grid: name -> sequence of values, or list of `lrjax.schedules`, or stacked pytree: every combination is a trial.
         `lrjax.zipped(...)` for values that change together; a list of mappings and zips for their product.
       key: PRNG key. Seed s uses fold_in(key, s).
-      num_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
+      train_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
       num_seeds: draws of initial parameters, batch order and dropout keys, >= 1.
       eval_every: updates between evaluations on the whole evaluation set, or the increasing steps at which to
         evaluate; None: a tenth of the training. There is always one at the end.
@@ -61,7 +64,7 @@ def sweep(
         interrupted, to the same bits; once it has ended, the same call with more settings in its grid trains only
         those. Any other call, and other batches than those that were trained on, are refused. On several hosts it must
         be on a file system that all of them see.
-      progress: True for a line on the terminal, a function of a `SweepProgress`, or a list of these.
+      progress: True for a bar, a function of a `lrjax.Progress`, or a list of these.
       stop: `lrjax.StopDiverged()` or `lrjax.SuccessiveHalving(first=...)` ends trials early; None runs all to the end.
       checkpoint_seconds: time between checkpoints; more where writing them would cost over 5 %.
 
@@ -80,19 +83,19 @@ def sweep(
       >>> from lrjax.demos import digits
       >>> result = lrjax.sweep(
       ...     digits(), optax.adamw, {"learning_rate": [1e-4, 1e-2], "weight_decay": [0.0, 0.1]},
-      ...     key=jax.random.key(0), num_steps=20, executor="map",
+      ...     key=jax.random.key(0), train_steps=20, executor="map",
       ... )
       >>> result.num_trials, result.best().settings["learning_rate"]
       (4, 0.01)
     """
     seconds = check_seconds(checkpoint_seconds)
-    reporter = SweepReporter(progress)
+    reporter = Reporter(progress, "sweep(progress=...)")
     setup = make_setup(
         task,
         make_optimizer,
         grid,
         key=key,
-        num_steps=num_steps,
+        train_steps=train_steps,
         num_seeds=num_seeds,
         eval_every=eval_every,
         executor=executor,

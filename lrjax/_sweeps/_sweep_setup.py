@@ -17,32 +17,29 @@ from .._engine import (
     Choice,
     Chunked,
     Engine,
-    EvalData,
+    Execution,
     Executor,
-    LaneMesh,
-    Seed,
-    SeedData,
     Store,
-    SweepExecution,
     Task,
-    Trial,
     TrialSpec,
     check_directory,
     check_divides,
     check_evaluation_finite,
     check_executor,
     check_factory,
+    check_one_host,
     check_task,
     describe_call,
     digest_of,
     draw_seeds,
     find_accumulation,
+    halved,
+    halved_note,
     hyperparameter_dtype,
     keep_shardings,
     lane_axis,
     lane_mesh,
     lanes_that_fit,
-    lead,
     loop_on_own_devices,
     make_evaluation,
     make_spec,
@@ -67,7 +64,7 @@ class Setup:
 
     Attributes:
       grid: the trials.
-      num_seeds, num_steps: as asked for.
+      num_seeds, train_steps: as asked for.
       timetable: when lanes are evaluated and cut.
       stop: who is stopped.
       source: the batches.
@@ -84,12 +81,12 @@ class Setup:
 
     grid: Grid
     num_seeds: int
-    num_steps: int
+    train_steps: int
     timetable: Timetable
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    execution: SweepExecution
+    execution: Execution
     given: Ledger
     lanes_per_wave: list[int]
     store: Store | None
@@ -128,7 +125,8 @@ class Setup:
                 for family, count in zip(families, lanes, strict=True)
             ]
         if engine.executor == "loop":
-            self._leave_other_devices()
+            check_one_host('sweep(executor="loop")', engine.mesh)
+            engine.leave_mesh()
         self.execution.used = str(engine.executor)
         self._settle(lanes_per_wave)
 
@@ -140,13 +138,13 @@ class Setup:
         """
         engine = self.engine
         before = engine.width_for(self.lanes_per_wave[family])
-        half = max(engine.unit, before // 2 // engine.unit * engine.unit)
-        if half >= before or engine.several_hosts:
+        half = halved(before, engine.unit)
+        if half is None or engine.several_hosts:
             raise MemoryError(
                 f"The sweep ran out of memory with {before} lanes and executor {engine.executor}: {cause} Use smaller "
                 "batches, jax.checkpoint in the model, or a machine with more memory."
             )
-        self.execution.notes.append(f"{before} lanes at once ran out of memory: went on with {half}.")
+        self.execution.notes.append(halved_note(before, half))
         if self.store is not None:
             self.store.drop("checkpoint")
             self.store.drop("waiting")
@@ -171,18 +169,6 @@ class Setup:
                 self.runs = [*self.runs[:-1], run]
                 self.store.write_call({"runs": self.runs})
 
-    def _leave_other_devices(self) -> None:
-        """The loop on the host runs on one device."""
-        if self.engine.several_hosts:
-            raise ValueError(
-                '`sweep(executor="loop")` runs on one device, but the mesh spans several hosts. '
-                'Use "map", "vmap" or lrjax.Chunked(k).'
-            )
-        if self.engine.mesh is not None:
-            self.execution.notes.append(f"loop runs on one of {self.engine.mesh.size} devices.")
-            self.engine.leave_mesh()
-            self.execution.devices = "1"
-
 
 def make_setup(
     task: Task,
@@ -190,7 +176,7 @@ def make_setup(
     grid: Any,
     *,
     key: Key,
-    num_steps: int,
+    train_steps: int,
     num_seeds: int,
     eval_every: int | Sequence[int] | None,
     executor: Executor,
@@ -209,17 +195,17 @@ def make_setup(
         check_factory("sweep(make_optimizer=...)", make_optimizer)
     executor = check_executor("sweep(executor=...)", executor)
     key = check_key("sweep(key=...)", key)
-    num_steps = check_count("sweep(num_steps=...)", num_steps, unit="optimizer updates")
+    train_steps = check_count("sweep(train_steps=...)", train_steps, unit="optimizer updates")
     num_seeds = _check_seeds(task, num_seeds)
-    eval_every = _check_eval_every(eval_every, num_steps)
-    stop = check_stop("sweep(stop=...)", stop, num_steps)
-    asked_mesh, mesh = mesh, None if one_device else _check_mesh(mesh)
+    eval_every = _check_eval_every(eval_every, train_steps)
+    stop = check_stop("sweep(stop=...)", stop, train_steps)
+    asked_mesh, mesh = mesh, None if one_device else check_mesh(mesh)
     seeds, trainable = draw_seeds(task, key, num_seeds)
     trials = make_grid("sweep", grid, make_optimizer, hyperparameter_dtype(seeds[0].params))
     _check_lanes(trials.num_trials, mesh)
     factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
-    spec = make_spec(task, factory, trainable, (num_steps,))
-    source = BatchSource(task, [seed.data_key for seed in seeds], num_steps)
+    spec = make_spec(task, factory, trainable, (train_steps,))
+    source = BatchSource(task, [seed.data_key for seed in seeds], train_steps)
     if directory is not None:
         _check_directory(directory, source)
     if mesh is not None and "data" in mesh.axis_names:
@@ -229,31 +215,36 @@ def make_setup(
     seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
-    _check_accumulation(spec, trials, seeds[0].params, num_steps)
-    timetable = make_timetable(num_steps, eval_every, stop)
+    _check_accumulation(spec, trials, seeds[0].params, train_steps)
+    timetable = make_timetable(train_steps, eval_every, stop)
     loop = loop_on_own_devices(
         "sweep",
-        _trial_of(spec, trials, seeds[0], source, evaluation),
+        spec,
+        jax.tree.map(lambda leaf: leaf[0], trials.families[0].settings),
+        seeds[0]._replace(batches=source.one_step()),
+        evaluation,
         executor="auto" if one_device else executor,
-        mesh=asked_mesh,
-        lanes=LaneMesh(mesh, () if mesh is None else (lane_axis(mesh),)),
+        asked_mesh=asked_mesh,
+        mesh=mesh,
+        axes=() if mesh is None else (lane_axis(mesh),),
     )
     if loop is not None and one_device:
-        raise ValueError(f"`plan_sweep(task=...)` plans programs that spread trials over devices, but {loop.reason}.")
+        raise ValueError(
+            f"`preview(lrjax.sweep, task=...)` is of programs that spread trials over devices, but {loop.reason}."
+        )
     runs, reason = loop or Choice(executor, "")
     mesh = None if loop else mesh
-    execution = SweepExecution(requested=str(executor), reason=reason, devices=_show_mesh(mesh))
+    execution = Execution(requested=str(executor), reason=reason, **_shape_of(mesh))
     engine = Engine(
-        keep_shardings(spec, seeds[0].params, seeds[0].model_state) if loop else spec,
+        keep_shardings(spec, seeds[0]) if loop else spec,
         runs,
         mesh,
         seeds=seeds,
         evaluation=evaluation,
-        first_batches=source.first,
-        shared=source.shared,
-        batch_shardings=source.shardings if loop else (),
-        block=source.longest_block(int(np.diff((0, *timetable.evaluations)).max())),
+        source=source,
+        longest=int(np.diff((0, *timetable.evaluations)).max()),
         execution=execution,
+        own_shardings=loop is not None,
     )
     for family in trials.families:
         names = engine.metric_names(jax.tree.map(lambda leaf: leaf[0], family.settings))
@@ -270,7 +261,7 @@ def make_setup(
     setup = Setup(
         grid=trials,
         num_seeds=num_seeds,
-        num_steps=num_steps,
+        train_steps=train_steps,
         timetable=timetable,
         stop=stop,
         source=source,
@@ -282,7 +273,7 @@ def make_setup(
         call={},
     )
     if directory is not None:
-        asked = {"num_steps": num_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)}
+        asked = {"train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)}
         grid_asked = describe_grid(trials, hyperparameter_dtype(seeds[0].params))
         engine_asked = describe_call(
             spec,
@@ -293,26 +284,13 @@ def make_setup(
             mesh=mesh,
             first_batches=source.first,
             shared=source.shared,
-            arrays=task.arrays,
+            arrays=task._arrays,
             evaluation=evaluation,
         )
         setup.call = asked | grid_asked | engine_asked
         setup.store = Store("sweep", "sweep", directory, several=engine.several_hosts)
         setup.runs = setup.store.open(setup.call, grows=("values",)).get("runs", [])
     return setup
-
-
-def _trial_of(spec: TrialSpec, grid: Grid, seed: Seed, source: BatchSource, evaluation: EvalData) -> Trial:
-    """The grid's first trial, with the batch of one step."""
-
-    def one_step(leaf: np.ndarray, sharding: Any) -> jax.ShapeDtypeStruct:
-        shape = leaf.shape if source.shared else leaf.shape[1:]
-        return jax.ShapeDtypeStruct((1, *shape), leaf.dtype, sharding=lead(sharding, 1))
-
-    leaves, treedef = jax.tree.flatten(source.first)
-    batches = treedef.unflatten(map(one_step, leaves, source.shardings))
-    data = SeedData(seed.params, seed.frozen, seed.model_state, batches, jnp.asarray(np.int32(0)), seed.train_key)
-    return Trial(spec, jax.tree.map(lambda leaf: leaf[0], grid.families[0].settings), data, evaluation)
 
 
 def _check_directory(directory: object, source: BatchSource) -> None:
@@ -325,33 +303,33 @@ def _check_directory(directory: object, source: BatchSource) -> None:
         )
 
 
-def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, num_steps: int) -> None:
+def _check_accumulation(spec: TrialSpec, trials: Grid, params: Params, train_steps: int) -> None:
     """Raise unless every trial ends with an update."""
     for family in trials.families:
         settings = jax.tree.map(jnp.asarray, family.settings)
-        find_accumulation(spec, settings, params, stacked=True).check("sweep(num_steps=...)", num_steps)
+        find_accumulation(spec, settings, params, stacked=True).check("sweep(train_steps=...)", train_steps)
 
 
-def _check_eval_every(eval_every: int | Sequence[int] | None, num_steps: int) -> int | list[int]:
+def _check_eval_every(eval_every: int | Sequence[int] | None, train_steps: int) -> int | list[int]:
     """The interval, or the steps themselves."""
     if eval_every is None:
-        return max(1, -(-num_steps // EVALUATIONS))
+        return max(1, -(-train_steps // EVALUATIONS))
     if isinstance(eval_every, Sequence) and not isinstance(eval_every, str):
         steps = [
             check_count(f"sweep(eval_every=...)[{index}]", step, unit="optimizer updates")
             for index, step in enumerate(eval_every)
         ]
-        if not steps or steps[-1] > num_steps or any(late <= early for early, late in itertools.pairwise(steps)):
+        if not steps or steps[-1] > train_steps or any(late <= early for early, late in itertools.pairwise(steps)):
             raise ValueError(
-                f"`sweep(eval_every=...)` given as a sequence must hold increasing steps up to num_steps={num_steps}, "
-                f"got {show(list(eval_every))}."
+                "`sweep(eval_every=...)` given as a sequence must hold increasing steps up to "
+                f"train_steps={train_steps}, got {show(list(eval_every))}."
             )
         return steps
     every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
-    if every > num_steps:
+    if every > train_steps:
         raise ValueError(
-            f"`sweep(eval_every=...)` must be at most num_steps={num_steps}, got {every}. "
-            "For one evaluation at the end give num_steps."
+            f"`sweep(eval_every=...)` must be at most train_steps={train_steps}, got {every}. "
+            "For one evaluation at the end give train_steps."
         )
     return every
 
@@ -371,7 +349,7 @@ def check_seconds(seconds: object) -> float:
     return check_number("sweep(checkpoint_seconds=...)", seconds, rule=rule, accept=lambda x: x >= 0)
 
 
-def _check_mesh(mesh: Mesh | None) -> Mesh | None:
+def check_mesh(mesh: Mesh | None) -> Mesh | None:
     """The mesh with auto axes, or None for one device."""
     made = lane_mesh("sweep(mesh=...)", mesh)
     if made is not None and mesh is not None and "trial" not in made.axis_names:
@@ -394,8 +372,11 @@ def _check_lanes(trials: int, mesh: Mesh | None) -> None:
         )
 
 
-def _show_mesh(mesh: Mesh | None) -> str:
-    return "1" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+def _shape_of(mesh: Mesh | None) -> dict[str, Any]:
+    """What an `Execution` says of the devices."""
+    if mesh is None:
+        return {}
+    return {"devices": mesh.size, "mesh": " x ".join(f"{count} {name}" for name, count in mesh.shape.items())}
 
 
 def _read_executor(words: str) -> Executor:

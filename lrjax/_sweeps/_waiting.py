@@ -3,13 +3,15 @@
 import jax
 import numpy as np
 
-from .._engine import Lane, Lanes
-from .._types import Int
+from .._engine import Lanes, Rows, TrialState
 from ._ledger import Ledger, Wave
 from ._sweep_setup import Setup
 
-Waiting = dict[tuple[int, int], tuple[Int[np.ndarray, "seeds rows"], Lane]]
-"""(segment, wave) -> the trials in its rows, and its lanes."""
+Held = tuple[Rows, TrialState]
+"""The trials that the rows of a wave hold, and the states of its lanes on the host."""
+
+Waiting = dict[tuple[int, int], Held]
+"""By (segment, wave)."""
 
 
 class WaitingLanes:
@@ -30,7 +32,7 @@ class WaitingLanes:
             meta = {"plan": self._setup.plan, "segment": segment, "wave": number, "rows": lanes.rows.tolist()}
             self._setup.store.save("waiting", meta, self._held[segment, number][1], wait=True)
 
-    def get(self, segment: int, wave: Wave, rows: Int[np.ndarray, "seeds rows"], ledger: Ledger) -> Lane:
+    def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> TrialState:
         """The lanes for some rows of a wave, from all waves of an earlier segment."""
         waves = ledger.waves(segment, self._setup.engine)
         parts = [self._held[segment, number] for number, one in enumerate(waves) if one.family == wave.family]

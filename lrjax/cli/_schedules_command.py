@@ -11,9 +11,12 @@ from cyclopts import Parameter
 from .. import schedules
 from .._checks import show
 from .._types import Schedule
+from ..schedules import _FACTORIES as FACTORIES
+from ..schedules import _GROUPS as GROUPS
 from ..schedules import Durations
-from ..schedules._picture import plot_schedules
-from ..schedules._spec import FACTORIES, make, signature_text
+from ..schedules import _make as make
+from ..schedules import _plot_schedules as plot_schedules
+from ..schedules import _signature_text as signature_text
 from ._errors import UsageError
 from ._load import make_folder
 from ._options import Command, Count, Flag, Many, Output, Place
@@ -38,13 +41,15 @@ class ListCommand(Command):
     def __call__(self) -> int:
         if self.words:
             raise UsageError(f"`lrjax schedules` takes nothing, or plot and a schedule's name: {EXAMPLE}")
+        factories = {name: FACTORIES[name] for names in GROUPS.values() for name in names}
+        signatures = {name: signature_text(factory) for name, factory in factories.items()}
         if self.json:
-            print_json({name: signature_text(name) for name in FACTORIES})
+            print_json(signatures)
             return FOUND
         screen, rows = Screen(), []
-        for name, factory in FACTORIES.items():
+        for name, factory in factories.items():
             what = re.sub(r"[`$\\]", "", (factory.__doc__ or "").splitlines()[0])
-            rows.append((name, f"{what}\n{signature_text(name)[1:-1]}"))
+            rows.append((name, f"{what}\n{signatures[name][1:-1]}"))
         screen.say("lrjax.schedules", "bold")
         screen.table(("", ""), rows, whole=0)
         screen.say(f"Draw one: {EXAMPLE}")

@@ -12,7 +12,8 @@ from cyclopts import Parameter
 
 from .._checks import show
 from .._engine import show_bytes
-from .._sweeps import SweepProgress, SweepResult, plot_sweep, sweep, trial_scores
+from .._progress import Progress
+from .._sweeps import SweepResult, plot_sweep, sweep, trial_scores
 from ._errors import UsageError
 from ._grid_words import read_grid, read_stop
 from ._load import load_factory, load_key, load_task, make_folder
@@ -41,10 +42,10 @@ class SweepCommand(Lanes):
     """Values of one argument of the optimizer; may be repeated."""
     zip: Annotated[Many, VALUES] = ()
     """The same, but all that are given so change together."""
-    num_steps: Annotated[Count, Parameter(name="--steps")] = 1000
+    train_steps: Count = 1000
     """Optimizer updates of every trial."""
     num_seeds: Annotated[Count | None, of(sweep, "num_seeds", "--seeds")] = None
-    eval_every: Annotated[Count | None, of(sweep, "eval_every", show_default="a tenth of the steps")] = None
+    eval_every: Annotated[Count | None, of(sweep, "eval_every", show_default="a tenth of the training")] = None
     metric: Annotated[str, Parameter(metavar="NAME")] = "loss"
     """The metric by which the best trial is chosen, and pruned."""
     mode: Annotated[Literal["min", "max"] | None, Parameter(show_default="min for the loss")] = None
@@ -78,7 +79,7 @@ class SweepCommand(Lanes):
                     directory=self.directory,
                     stop=stop,
                     progress=[self._check_metric, bar],
-                    **self.given("num_steps", "num_seeds", "eval_every"),
+                    **self.given("train_steps", "num_seeds", "eval_every"),
                 )
             )
         if jax.process_index() != 0:
@@ -90,10 +91,10 @@ class SweepCommand(Lanes):
         kept = "What was measured until then" if interrupted else ""
         return deliver(self._answer(result, path, fixed), self, writers, kept)
 
-    def _check_metric(self, event: SweepProgress) -> None:
+    def _check_metric(self, event: Progress) -> None:
         """Say at the first evaluation, and not at the end, that the task has no such metric."""
-        if event.evaluation is not None and self.metric not in event.evaluation.metrics:
-            names = ", ".join(event.evaluation.metrics)
+        if event.rows and self.metric not in event.metrics:
+            names = ", ".join(event.metrics)
             raise UsageError(f"`--metric` must be one of {names}, got {show(self.metric)}.")
 
     def _answer(self, result: SweepResult, path: str, fixed: dict[str, Any]) -> Answer:
@@ -111,7 +112,7 @@ class SweepCommand(Lanes):
                 "best": None if best is None else {**best._asdict(), "metric": self.metric, "optimizer": call},
                 "trials": result.num_trials,
                 "seeds": result.num_seeds,
-                "steps": result.num_steps,
+                "steps": result.train_steps,
                 "diverged": int((result.diverged_at >= 0).sum()),
                 "stopped": int((result.stopped_at >= 0).sum()),
                 "updates": result.execution.updates,
@@ -142,7 +143,7 @@ def _how_it_ran(result: SweepResult) -> str:
     execution = result.execution
     seconds = execution.run_seconds + execution.compile_seconds
     rate = execution.updates / execution.run_seconds if execution.run_seconds > 0 else 0.0
-    how = f"{execution.used} on {execution.devices} device{'s' * (execution.devices != '1')}"
+    how = f"{execution.used} on {execution.mesh or 1} device{'s' * (execution.mesh != '')}"
     return f"{seconds:.0f} seconds, {rate:,.0f} updates a second, {how}, {show_bytes(execution.bytes)}."
 
 

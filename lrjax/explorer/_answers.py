@@ -10,14 +10,14 @@ from typing import Any
 from .._version import __version__
 from ..schedules import to_spec
 from ._controls import EXAMPLE_STEPS, EXAMPLES, GROUPS, PAIRS, controls
-from ._course import FAR, MAX_NOISE, course
+from ._course import course
 from ._finding import OPTIMIZERS as DIGITS_OPTIMIZERS
 from ._finding import Evidence, read_result, reading, search_digits
-from ._look import rounded
 from ._paths import MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, WITHOUT_MOMENTUM
 from ._plan import plan
 from ._presets import PRESETS, START
 from ._read import Fields, Refused, read_document, read_schedule
+from ._schedule_view import rounded
 from ._surfaces import SURFACES, heights
 
 KEPT = 8
@@ -29,24 +29,21 @@ class Answers:
 
     Attributes:
       routes: path -> function of the request's JSON object.
+      opened: the answer to the file that the page opens with, or None.
     """
 
     def __init__(self) -> None:
+        self.opened: dict[str, Any] | None = None
         self._evidence: collections.OrderedDict[str, Evidence] = collections.OrderedDict()
         self._count, self._lock, self._search = itertools.count(1), threading.Lock(), threading.Lock()
-        self._opened: dict[str, Any] | None = None
         self.routes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-            "/api/start": self.start,
+            "/api/start": lambda body: _contents() | {"opened": self.opened},
             "/api/course": course,
             "/api/digits": self.digits,
             "/api/open": self.open,
             "/api/reading": self.reading,
             "/api/plan": plan,
         }
-
-    def start(self, body: dict[str, Any]) -> dict[str, Any]:
-        """All that the page is made of."""
-        return _contents() | {"opened": self._opened}
 
     def digits(self, body: dict[str, Any]) -> dict[str, Any]:
         """Search the digits; one search at a time."""
@@ -55,20 +52,12 @@ class Answers:
             return {"id": self._keep(_digits(optimizer))}
 
     def open(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A file, as text: a saved result or the spec of a schedule."""
+        """A file, as "text" and "name": a saved result or the spec of a schedule."""
         fields = Fields(body)
-        return self.open_file(fields.text("text"), fields.text("name")[:80])
-
-    def open_file(self, text: str, name: str) -> dict[str, Any]:
-        """The same for a file that the command names; the page shows it when it starts."""
-        document = read_document(text)
+        document = read_document(fields.text("text"))
         if "format" not in document and "name" in document:
             return {"spec": to_spec(read_schedule(document))}
-        return {"id": self._keep(read_result(document, name))}
-
-    def show(self, opened: dict[str, Any]) -> None:
-        """What the page opens with."""
-        self._opened = opened
+        return {"id": self._keep(read_result(document, fields.text("name")[:80]))}
 
     def reading(self, body: dict[str, Any]) -> dict[str, Any]:
         """Read a curve."""
@@ -96,7 +85,7 @@ def _contents() -> dict[str, Any]:
     names = sorted({*EXAMPLES, *PAIRS.values()})
     return {
         "version": __version__,
-        "groups": {title: words.split() for title, words in GROUPS.items()},
+        "groups": GROUPS,
         "controls": {name: controls(name) for name in names},
         "examples": {name: to_spec(read_schedule({"name": name, **spec})) for name, spec in EXAMPLES.items()},
         "example_steps": EXAMPLE_STEPS,
@@ -105,13 +94,7 @@ def _contents() -> dict[str, Any]:
         "optimizers": list(OPTIMIZERS),
         "without_momentum": list(WITHOUT_MOMENTUM),
         "digits_optimizers": list(DIGITS_OPTIMIZERS),
-        "limits": {
-            "steps": MAX_STEPS,
-            "schedules": MAX_SCHEDULES,
-            "seeds": MAX_SEEDS,
-            "far": FAR,
-            "noise": MAX_NOISE,
-        },
+        "limits": {"steps": MAX_STEPS, "schedules": MAX_SCHEDULES, "seeds": MAX_SEEDS},
         "presets": PRESETS,
         "first": START,
     }
@@ -119,12 +102,5 @@ def _contents() -> dict[str, Any]:
 
 def _surface(name: str) -> dict[str, Any]:
     surface, grid = SURFACES[name], heights(name)
-    return {
-        "title": surface.title,
-        "sentence": surface.sentence,
-        "start": surface.start,
-        "minimum": surface.minimum,
-        "box": surface.box,
-        "columns": grid.shape[1],
-        "heights": rounded(grid.reshape(-1)),
-    }
+    shown = {field: getattr(surface, field) for field in ("title", "sentence", "start", "minimum", "box")}
+    return shown | {"columns": grid.shape[1], "heights": rounded(grid.reshape(-1))}

@@ -6,19 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Float
-from ._look import Look, look, rounded
-from ._paths import (
-    MAX_SCHEDULES,
-    MAX_SEEDS,
-    MAX_STEPS,
-    OPTIMIZERS,
-    WITHOUT_MOMENTUM,
-    Paths,
-    descend,
-    noise_table,
-    slot_steps,
-)
+from ._paths import MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, Paths, descend, noise_table, slot_steps
 from ._read import Fields, Refused
+from ._schedule_view import ScheduleView, rounded, view
 from ._surfaces import SURFACES, height, stability_limit
 
 FAR = 100.0
@@ -49,8 +39,8 @@ def course(body: dict[str, Any]) -> dict[str, Any]:
     start = fields.point("start", FAR)
     surface = fields.choice("surface", tuple(SURFACES))
     optimizer = fields.choice("optimizer", tuple(OPTIMIZERS))
-    read = [_read(one) for one in fields.items("schedules", 1, MAX_SCHEDULES)]
-    lrs, momenta = _tables(read, momentum)
+    views = [_read(one) for one in fields.items("schedules", 1, MAX_SCHEDULES)]
+    lrs, momenta = _tables(views, momentum)
     paths = descend(
         height,
         OPTIMIZERS[optimizer],
@@ -65,28 +55,31 @@ def course(body: dict[str, Any]) -> dict[str, Any]:
     paths = Paths(*(np.asarray(part)[:, :seeds] for part in paths))  # pyright: ignore[reportArgumentType]
     shown = [
         {"error": str(one)} if isinstance(one, Refused) else one.shown(steps, total) | way(paths, index, len(steps))
-        for index, one in enumerate(read)
+        for index, one in enumerate(views)
     ]
-    return {"steps": steps.tolist(), "limit": _limit(surface, optimizer, momentum), "schedules": shown}
+    limit = None  # known for plain gradient descent and heavy-ball momentum
+    if optimizer in ("sgd", "momentum"):
+        limit = stability_limit(surface, momentum if optimizer == "momentum" else 0.0)
+    return {"steps": steps.tolist(), "limit": limit, "schedules": shown}
 
 
-def _read(asked: Any) -> Look | Refused:
+def _read(asked: Any) -> ScheduleView | Refused:
     if not isinstance(asked, dict) or "spec" not in asked:
         raise Refused('`schedules` must hold objects with a "spec".')
     try:
-        return look(asked["spec"], asked.get("momentum"))
+        return view(asked["spec"], asked.get("momentum"))
     except Refused as error:
         return error
 
 
 def _tables(
-    read: list[Look | Refused], momentum: float
+    views: list[ScheduleView | Refused], momentum: float
 ) -> tuple[Float[np.ndarray, "schedules steps"], Float[np.ndarray, "schedules steps"]]:
     """The lr and the momentum of every schedule at every step; 0 for those that are missing."""
     lrs = np.zeros((MAX_SCHEDULES, MAX_STEPS), np.float32)
     momenta = np.full_like(lrs, momentum)
-    for index, one in enumerate(read):
-        if isinstance(one, Look):
+    for index, one in enumerate(views):
+        if isinstance(one, ScheduleView):
             lr, own = one.values()
             lrs[index] = lr[:-1]
             momenta[index] = momentum if own is None else own[:-1]
@@ -94,7 +87,7 @@ def _tables(
 
 
 def way(paths: Paths, index: int, slots: int) -> dict[str, Any]:
-    """One schedule's way: the path of the first seed, where the others ended, and the losses of all.
+    """One schedule's path with the first seed, where the others ended, and the losses of all seeds.
 
     Args:
       paths: of every schedule, and of the seeds that are asked for.
@@ -116,10 +109,3 @@ def way(paths: Paths, index: int, slots: int) -> dict[str, Any]:
         "diverged": int((lost >= 0).sum()),
         "diverged_at": int(lost[0]) if lost[0] >= 0 else None,
     }
-
-
-def _limit(surface: str, optimizer: str, momentum: float) -> float | None:
-    """Where the formula holds: plain gradient descent and heavy-ball momentum."""
-    if optimizer not in ("sgd", "momentum"):
-        return None
-    return stability_limit(surface, 0.0 if optimizer in WITHOUT_MOMENTUM else momentum)

@@ -53,7 +53,7 @@ def explore(
     """
     answers = Answers()
     if file is not None:
-        answers.show(_open(answers, Path(file)))
+        answers.opened = _open(answers, Path(file))
     stopped = threading.Event()
     with _listen(host, port, answers, names) as server:
         compiling = threading.Thread(target=_compile, args=(stopped,), daemon=True)
@@ -84,7 +84,7 @@ def _open(answers: Answers, path: Path) -> dict:
     try:
         if path.stat().st_size > MAX_BODY:
             raise Refused(f"it is larger than {MAX_BODY:,} bytes")
-        return answers.open_file(path.read_text("utf-8"), path.name)
+        return answers.open({"text": path.read_text("utf-8"), "name": path.name})
     except OSError as error:
         raise ValueError(f"`explore(file)` must be a file that can be read, got {path}: {error.strerror}.") from None
     except ValueError as error:

@@ -22,9 +22,9 @@ from .._curve import (
 )
 from .._search import LRResult, RangeTest, StepSampling, find_lr, range_test
 from ..demos import digits
-from ._look import rounded
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused
+from ._schedule_view import rounded
 
 OPTIMIZERS = {
     "adam": optax.adam,

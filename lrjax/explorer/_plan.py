@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 from .._plan import peak_for
-from .._types import Schedule
 from ..schedules import one_cycle, to_spec, triangular, warmup_cosine
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused
@@ -34,16 +33,12 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
     if low > high:
         raise Refused(f"`min_lr` must not be above max_lr={high:g}, got {low:g}.")
     if kind == "triangular":
-        schedule: Schedule = triangular(_short(low), _short(high), max(total // (2 * CYCLES), 1))
+        schedule = triangular(_short(low), _short(high), max(total // (2 * CYCLES), 1))
         return {"spec": to_spec(schedule), "why": f"Between the ends of the window, {CYCLES} times up and down."}
-    if kind == "one_cycle":
-        peak = _short(peak_for(lr, one_cycle(1.0, total_steps=total), total))
-        schedule = one_cycle(peak, total_steps=total)
-    else:
-        make = functools.partial(warmup_cosine, warmup_steps=total // WARMUP, total_steps=total)
-        peak = _short(peak_for(lr, make(1.0), total))
-        schedule = make(peak)
-    return {"spec": to_spec(schedule), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
+    options = {"total_steps": total} | ({"warmup_steps": total // WARMUP} if kind == "warmup_cosine" else {})
+    make = functools.partial(one_cycle if kind == "one_cycle" else warmup_cosine, **options)
+    peak = _short(peak_for(lr, make(1.0), total))
+    return {"spec": to_spec(make(peak)), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
 
 
 def _short(lr: float) -> float:

@@ -19,14 +19,12 @@ from ._read import Refused, read_document
 
 PAGE = importlib.resources.files("lrjax.explorer") / "page"
 
+SCRIPTS = ("app", "ask", "chart", "controls", "finder", "surface")
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("style",)},
-    **{
-        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("app", "ask", "chart", "controls", "finder", "surface")
-    },
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in SCRIPTS},
 }
 """Path -> file in the folder `page`, and its type. Nothing else is served."""
 
@@ -129,6 +127,9 @@ def name_in(host: str) -> str:
         return ""
 
 
+_NOTHING = {"error": "There is nothing here."}
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
@@ -141,11 +142,12 @@ class Handler(BaseHTTPRequestHandler):
         """A file of the page."""
         path = urlsplit(self.path).path
         if not self.server.knows(self.headers.get("Host")):
-            return self._refuse(HTTPStatus.FORBIDDEN, self._unknown())
-        if path not in FILES:
-            return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
-        name, kind = FILES[path]
-        self._send(HTTPStatus.OK, (PAGE / name).read_bytes(), kind)
+            self._json(HTTPStatus.FORBIDDEN, {"error": self._unknown()})
+        elif path not in FILES:
+            self._json(HTTPStatus.NOT_FOUND, _NOTHING)
+        else:
+            name, kind = FILES[path]
+            self._send(HTTPStatus.OK, (PAGE / name).read_bytes(), kind)
 
     def do_POST(self) -> None:
         """A question.
@@ -153,50 +155,45 @@ class Handler(BaseHTTPRequestHandler):
         Wrong ones get status 400 and a message. The page asks with `Prefer: handling=lenient` and gets the message with
         status 200, because browsers report every other status as an error of the page.
         """
-        body = self._body()
-        if body is None:
-            return
+        refusal = self._refusal()
+        if refusal is not None:
+            self.close_connection = True  # what was not read is not the next request
+            return self._json(refusal[0], {"error": refusal[1]})
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         answer = self.server.answers.routes.get(urlsplit(self.path).path)
         if answer is None:
-            return self._refuse(HTTPStatus.NOT_FOUND, "There is nothing here.")
+            return self._json(HTTPStatus.NOT_FOUND, _NOTHING)
         try:
             with self.server.answering():
                 found = answer(read_document(body))
             self._json(HTTPStatus.OK, found)
         except Refused as error:
             lenient = "handling=lenient" in self.headers.get("Prefer", "")
-            self._refuse(HTTPStatus.OK if lenient else HTTPStatus.BAD_REQUEST, str(error))
+            self._json(HTTPStatus.OK if lenient else HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except ConnectionError:  # the page was closed
             pass
         except Exception as error:
             traceback.print_exc()
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}")
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
 
-    def _body(self) -> bytes | None:
-        """What was sent; None if it was refused already.
+    def _refusal(self) -> tuple[HTTPStatus, str] | None:
+        """Why a question is not read, if so.
 
         Only this page can send this type here: for another site's page a browser would ask first, and get no leave.
         """
         length = self.headers.get("Content-Length", "")
-        refusal = None
         if not self.server.knows(self.headers.get("Host")):
-            refusal = HTTPStatus.FORBIDDEN, self._unknown()
-        elif self.headers.get_content_type() != "application/json":
-            refusal = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json."
-        elif not (length.isascii() and length.isdecimal()):
-            refusal = HTTPStatus.LENGTH_REQUIRED, "Say how long it is, in Content-Length."
-        elif len(length) > 12 or int(length) > MAX_BODY:
-            refusal = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"This is too large: at most {MAX_BODY:,} bytes are read."
-        if refusal is None:
-            return self.rfile.read(int(length))
-        self.close_connection = True  # what was not read is not the next request
-        return self._refuse(*refusal)
+            return HTTPStatus.FORBIDDEN, self._unknown()
+        if self.headers.get_content_type() != "application/json":
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send application/json."
+        if not (length.isascii() and length.isdecimal()):
+            return HTTPStatus.LENGTH_REQUIRED, "Say how long it is, in Content-Length."
+        if len(length) > 12 or int(length) > MAX_BODY:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"This is too large: at most {MAX_BODY:,} bytes are read."
+        return None
 
     def _unknown(self) -> str:
         return f"This server answers to {self.server.known} only. Another name of it is given by --name."
-
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self._json(status, {"error": message})
 
     def _json(self, status: HTTPStatus, value: dict[str, Any]) -> None:
         self._send(status, json.dumps(value, allow_nan=False).encode(), "application/json")

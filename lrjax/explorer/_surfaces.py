@@ -10,10 +10,8 @@ import numpy as np
 
 from .._types import Array, Float, Int, ScalarLike
 
-Point = tuple[float, float]
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Surface:
     """A function of two numbers, and where to look at it.
 
@@ -22,40 +20,20 @@ class Surface:
       sentence: what there is to see.
       loss: (x, y) -> loss, lowest at `minimum`, where it is 0.
       minimum: the lowest point, or one of them.
-      start: where an optimizer starts unless told otherwise.
+      start: where an optimizer starts by default.
       box: what is drawn: lowest x, highest x, lowest y, highest y.
     """
 
     title: str
     sentence: str
     loss: Callable[[Array, Array], Array]
-    minimum: Point
-    start: Point
+    minimum: tuple[float, float]
+    start: tuple[float, float]
     box: tuple[float, float, float, float]
-
-
-def _bowl(x: Array, y: Array) -> Array:
-    return 5 * x**2 + 10 * y**2
-
-
-def _ravine(x: Array, y: Array) -> Array:
-    return 0.2 * x**2 + 10 * y**2
-
-
-def _rosenbrock(x: Array, y: Array) -> Array:
-    return ((1 - x) ** 2 + 100 * (y - x**2) ** 2) / 50
 
 
 def _beale(x: Array, y: Array) -> Array:
     return ((1.5 - x + x * y) ** 2 + (2.25 - x + x * y**2) ** 2 + (2.625 - x + x * y**3) ** 2) / 2.5
-
-
-def _saddle(x: Array, y: Array) -> Array:
-    return 10 * x**2 + (y**2 - 1) ** 2 / 4
-
-
-def _himmelblau(x: Array, y: Array) -> Array:
-    return ((x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2) / 4
 
 
 def _rastrigin(x: Array, y: Array) -> Array:
@@ -65,57 +43,57 @@ def _rastrigin(x: Array, y: Array) -> Array:
 
 SURFACES = {
     "bowl": Surface(
-        title="Quadratic bowl",
-        sentence="Every way leads down. Only the height of the learning rate matters.",
-        loss=_bowl,
+        "Quadratic bowl",
+        "Every way leads down. Only the height of the learning rate matters.",
+        lambda x, y: 5 * x**2 + 10 * y**2,
         minimum=(0.0, 0.0),
         start=(-1.7, 1.2),
         box=(-2.0, 2.0, -1.5, 1.5),
     ),
     "ravine": Surface(
-        title="Ravine",
-        sentence="Fifty times as steep across as along: what is stable across is slow along.",
-        loss=_ravine,
+        "Ravine",
+        "Fifty times as steep across as along: what is stable across is slow along.",
+        lambda x, y: 0.2 * x**2 + 10 * y**2,
         minimum=(0.0, 0.0),
         start=(-3.5, 0.8),
         box=(-4.0, 1.6, -2.1, 2.1),
     ),
     "rosenbrock": Surface(
-        title="Rosenbrock",
-        sentence="A bent, flat valley between steep walls.",
-        loss=_rosenbrock,
+        "Rosenbrock",
+        "A bent, flat valley between steep walls.",
+        lambda x, y: ((1 - x) ** 2 + 100 * (y - x**2) ** 2) / 50,
         minimum=(1.0, 1.0),
         start=(-1.2, 1.0),
         box=(-2.0, 2.0, -0.8, 2.2),
     ),
     "beale": Surface(
-        title="Beale",
-        sentence="A wide plateau with cliffs at its corners.",
-        loss=_beale,
+        "Beale",
+        "A wide plateau with cliffs at its corners.",
+        _beale,
         minimum=(3.0, 0.5),
         start=(1.0, 1.6),
         box=(-0.8, 4.2, -1.7, 2.05),
     ),
     "saddle": Surface(
-        title="Saddle",
-        sentence="The start is almost on the ridge between two minima, where the gradient is almost 0.",
-        loss=_saddle,
+        "Saddle",
+        "The start is almost on the ridge between two minima, where the gradient is almost 0.",
+        lambda x, y: 10 * x**2 + (y**2 - 1) ** 2 / 4,
         minimum=(0.0, 1.0),
         start=(-0.8, 0.001),
         box=(-1.1, 1.1, -1.6, 1.6),
     ),
     "himmelblau": Surface(
-        title="Himmelblau",
-        sentence="Four minima, equally deep.",
-        loss=_himmelblau,
+        "Himmelblau",
+        "Four minima, equally deep.",
+        lambda x, y: ((x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2) / 4,
         minimum=(3.0, 2.0),
         start=(-0.5, -0.8),
         box=(-5.5, 5.5, -4.6, 4.6),
     ),
     "rastrigin": Surface(
-        title="Rastrigin",
-        sentence="A bowl full of holes. The deepest is in the middle.",
-        loss=_rastrigin,
+        "Rastrigin",
+        "A bowl full of holes. The deepest is in the middle.",
+        _rastrigin,
         minimum=(0.0, 0.0),
         start=(-3.4, 2.6),
         box=(-4.4, 4.4, -3.3, 3.3),

@@ -1,3 +1,4 @@
 """From the objects of other libraries to a `lrjax.Task` and back: a module for each, imported where it is used."""
 
-from ._step import find_lr_for_step as find_lr_for_step
+from ._step import StepTask as StepTask
+from ._step import step_task as step_task

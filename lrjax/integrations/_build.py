@@ -1,4 +1,4 @@
-"""What every integration does in the same way: options to a task, batches to the inputs of a model."""
+"""What every integration does in the same way: from a model that runs on a batch to a task."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,21 +8,31 @@ import jax
 
 from .._checks import check_callable, name_of, show, show_with_type
 from .._engine import Task
-from .._types import Batch
+from .._types import Array, Batch, Key, ModelState, Params
+
+Run = Callable[[Params, ModelState, Batch, Key | None], tuple[Array, ModelState]]
+"""The loss and the new state of a model on a batch; the key is None in evaluation."""
 
 _ARRAYS, _BATCHES = ("train", "validation", "batch_size"), ("train_batches", "eval_batches")
+_FLAGS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "deterministic": False,
+    "use_running_average": False,
+}
+"""Names of flags of a model, and their values in training."""
 
 
-def build_task(
-    where: str,
-    init: Any,
-    loss_fn: Callable[..., Any],
-    eval_fn: Callable[..., Any] | None,
-    options: Mapping[str, Any],
-    *,
-    stateful: bool = True,
-) -> Task:
-    """A task on the data that the options name: arrays (`train=`) or batches (`train_batches=`).
+def build_task(where: str, init: Any, run: Run, options: Mapping[str, Any]) -> Task:
+    """A stateful task from a model's `run`, on the data that the options name."""
+    loss_fn = lambda params, state, batch, key: run(params, state, batch, key)  # noqa: E731
+    eval_fn = lambda params, state, batch: run(params, state, batch, None)[0]  # noqa: E731
+    return make_task(where, init, loss_fn, options, eval_fn=eval_fn, stateful=True)
+
+
+def make_task(where: str, init: Any, loss_fn: Callable[..., Any], options: Mapping[str, Any], **form: Any) -> Task:
+    """A task on arrays (`train=` and its companions) or batches (`train_batches=`).
 
     Raises:
       TypeError: the options name neither, both, or what the integration itself gives.
@@ -38,7 +48,7 @@ def build_task(
             f"eval_batches=... for a loader, got {got}."
         )
     make = Task.from_arrays if given[0] is _ARRAYS else Task.from_batches
-    return make(init, loss_fn, stateful=stateful, eval_fn=eval_fn, **options)
+    return make(init, loss_fn, **form, **options)
 
 
 def first_batch(where: str, options: Mapping[str, Any]) -> Batch:
@@ -64,65 +74,75 @@ def first_of(batch: Batch) -> Any:
     )
 
 
-def arguments_of(inputs: Callable[[Batch], Any], batch: Batch) -> tuple[Any, ...]:
-    """The positional arguments of the model: `inputs(batch)`, several if that is a tuple; a NamedTuple is one."""
-    made = inputs(batch)
-    return made if isinstance(made, tuple) and is_several(made) else (made,)
+def as_arguments(inputs: Any, kinds: tuple[type, ...] = (tuple,)) -> tuple[Any, ...]:
+    """The positional arguments of a model: several if the inputs are a tuple; a NamedTuple is one."""
+    return tuple(inputs) if isinstance(inputs, kinds) and not hasattr(inputs, "_fields") else (inputs,)
 
 
-def is_several(value: object) -> bool:
-    """Whether a tuple or a list stands for several arguments; a NamedTuple is one."""
-    return isinstance(value, (tuple, list)) and not hasattr(value, "_fields")
-
-
-def mode_arguments(where: str, call: Callable[..., Any], given: object, *, training: bool) -> dict[str, Any]:
-    """The keyword arguments given, or the flags of a model that say whether it trains, known by their names."""
-    if given is not None:
-        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-            raise TypeError(f"`{where}` must be a mapping of keyword arguments, got {show_with_type(given)}.")
-        return dict(given)
+def mode_arguments(where: str, call: Any, train: object, evaluation: object) -> dict[bool, dict[str, Any]]:
+    """The keyword arguments in training (True) and in evaluation: those given, or the model's flags by their names."""
     try:
-        names = inspect.signature(call).parameters
+        names = set(inspect.signature(call).parameters)
     except (TypeError, ValueError):
-        return {}
-    return {name: flag is training for name, flag in _FLAGS.items() if name in names}
+        names = set()
+    modes = {}
+    for training, name, given in ((True, "train_arguments", train), (False, "eval_arguments", evaluation)):
+        if given is None:
+            given = {flag: value is training for flag, value in _FLAGS.items() if flag in names}
+        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+            raise TypeError(
+                f"`{where}({name}=...)` must be a mapping of keyword arguments, got {show_with_type(given)}."
+            )
+        modes[training] = dict(given)
+    return modes
 
 
-_FLAGS = {
-    "train": True,
-    "training": True,
-    "is_training": True,
-    "deterministic": False,
-    "use_running_average": False,
-}
-"""Names of flags, and their value while a model trains."""
+def with_random(
+    where: str, function: Any, names: tuple[str, ...], form: str, random: tuple[str, ...] = ("key", "rng")
+) -> Callable[..., Any]:
+    """A loss function with its source of randomness last, whether and wherever it takes one.
 
-
-def with_key(where: str, function: Callable[..., Any], names: tuple[str, ...], returns: str) -> Callable[..., Any]:
-    """A loss function of the named arguments, or of one more whose name says that it is a key.
-
-    Returns:
-      A function of all of them and a key.
+    Args:
+      where: the argument's name.
+      function: of the named arguments, and maybe of one more whose name contains one of `random`.
+      names: of the arguments, the batch last.
+      form: the signature that is wanted, for messages.
+      random: see above.
 
     Raises:
       TypeError: it takes other arguments.
     """
-    known, shown = ", ".join(names), f"loss_fn({', '.join(names)}) -> {returns}, or loss_fn({', '.join(names)}, key)"
-    check_callable(where, function, signature=shown)
+    check_callable(where, function, signature=form)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # builtins show none
         return lambda *arguments: function(*arguments[:-1])
-    last = [name for name in signature.parameters if "key" in name or "rng" in name]
-    takes_key = len(last) == 1 and list(signature.parameters).index(last[0]) == len(names)
+    found = [one for one in signature.parameters.values() if any(word in one.name for word in random)]
+    extra = found[0] if len(found) == 1 else None
+    index = list(signature.parameters).index(extra.name) if extra else -1
+
+    def arranged(arguments: Any) -> tuple[list[Any], dict[str, Any]]:
+        *rest, source = arguments
+        if extra is None or (index > len(rest) and extra.kind is not extra.KEYWORD_ONLY):
+            return rest, {}
+        if extra.kind is extra.KEYWORD_ONLY:
+            return rest, {extra.name: source}
+        return [*rest[:index], source, *rest[index:]], {}
+
     try:
-        signature.bind(*range(len(names) + takes_key))
+        placed, named = arranged(range(len(names) + 1))
+        signature.bind(*placed, **named)
     except TypeError:
         raise TypeError(
-            f"`{where}` must be `{shown}`, got `{name_of(function)}{signature}`. If it takes the parts of a batch, "
-            f"write lambda {known}: {name_of(function).split('.')[-1]}({', '.join(names[:-1])}, *batch)."
+            f"`{where}` must be `{form}`, got `{name_of(function)}{signature}`. If it takes the parts of a batch, "
+            f"write lambda {', '.join(names)}: loss({', '.join(names[:-1])}, *batch)."
         ) from None
-    return function if takes_key else lambda *arguments: function(*arguments[:-1])
+
+    def call(*arguments: Any) -> Any:
+        placed, named = arranged(arguments)
+        return function(*placed, **named)
+
+    return call
 
 
 def drop_aux(where: str, returned: Any) -> Any:

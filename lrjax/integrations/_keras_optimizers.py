@@ -69,47 +69,24 @@ def optimizer_factory(optimizer: keras.optimizers.Optimizer) -> OptimizerFactory
     return make_optimizer
 
 
-def _sgd(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.sgd(lr, momentum=optimizer.momentum or None, nesterov=optimizer.nesterov)
-
-
 def _adam(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.chain(
-        _scale_by_adam(optimizer.beta_1, optimizer.beta_2, optimizer.epsilon), optax.scale_by_learning_rate(lr)
-    )
+    scale = _scale_by_adam(optimizer.beta_1, optimizer.beta_2, optimizer.epsilon)
+    return optax.chain(scale, optax.scale_by_learning_rate(lr))
 
 
-def _rmsprop(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.rmsprop(
-        lr,
-        decay=optimizer.rho,
-        eps=optimizer.epsilon,
-        eps_in_sqrt=True,
-        centered=optimizer.centered,
-        momentum=optimizer.momentum or None,
-    )
-
-
-def _adagrad(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.adagrad(lr, optimizer.initial_accumulator_value, optimizer.epsilon)
-
-
-def _adadelta(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.adadelta(lr, rho=optimizer.rho, eps=optimizer.epsilon)
-
-
-def _lion(optimizer: Any, lr: ScalarLike) -> optax.GradientTransformation:
-    return optax.lion(lr, b1=optimizer.beta_1, b2=optimizer.beta_2, weight_decay=0.0)
+def _rmsprop(own: Any, lr: ScalarLike) -> optax.GradientTransformation:
+    momentum = own.momentum or None
+    return optax.rmsprop(lr, decay=own.rho, eps=own.epsilon, eps_in_sqrt=True, centered=own.centered, momentum=momentum)
 
 
 _RULES: dict[type, Callable[[Any, ScalarLike], optax.GradientTransformation]] = {
-    keras.optimizers.SGD: _sgd,
+    keras.optimizers.SGD: lambda own, lr: optax.sgd(lr, momentum=own.momentum or None, nesterov=own.nesterov),
     keras.optimizers.Adam: _adam,
     keras.optimizers.AdamW: _adam,
     keras.optimizers.RMSprop: _rmsprop,
-    keras.optimizers.Adagrad: _adagrad,
-    keras.optimizers.Adadelta: _adadelta,
-    keras.optimizers.Lion: _lion,
+    keras.optimizers.Adagrad: lambda own, lr: optax.adagrad(lr, own.initial_accumulator_value, own.epsilon),
+    keras.optimizers.Adadelta: lambda own, lr: optax.adadelta(lr, rho=own.rho, eps=own.epsilon),
+    keras.optimizers.Lion: lambda own, lr: optax.lion(lr, b1=own.beta_1, b2=own.beta_2, weight_decay=0.0),
 }
 
 

@@ -1,8 +1,9 @@
 """Flax linen: a task from a module or a TrainState, with all of its collections."""
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import flax.errors
@@ -14,10 +15,18 @@ from flax.training.train_state import TrainState
 from .._checks import brief, check_callable, show
 from .._engine import Task, check_factory
 from .._types import Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
-from ._build import arguments_of, build_task, first_batch, first_of, mode_arguments
+from ._build import as_arguments, build_task, first_batch, first_of, mode_arguments
 
 _TASK = "linen_task"
-_RNGS = ("dropout",)
+_ADVICE = {
+    flax.errors.ScopeCollectionNotFound: "lacks a collection of the model. Give all that model.init returned as "
+    "variables=..., or a TrainState with a field for it (batch_stats).",
+    flax.errors.ModifyScopeVariableError: "calls the model in evaluation as if it trained: it writes into a "
+    "collection. Give eval_arguments={...: ...}, the flags that turn this off.",
+    flax.errors.InvalidRngError: "calls the model without a random stream that it asks for. Name those of training in "
+    'rngs=("dropout", ...); in evaluation it must need none: give eval_arguments={...: ...} that turn dropout off.',
+}
+_ADVICE[flax.errors.ScopeVariableNotFoundError] = _ADVICE[flax.errors.ScopeCollectionNotFound]
 
 
 def linen_task(
@@ -28,7 +37,7 @@ def linen_task(
     inputs: Callable[[Batch], Any] = first_of,
     train_arguments: Mapping[str, Any] | None = None,
     eval_arguments: Mapping[str, Any] | None = None,
-    rngs: tuple[str, ...] = _RNGS,
+    rngs: tuple[str, ...] = ("dropout",),
     **options: Any,
 ) -> Task:
     """A task from a linen module, or from a TrainState.
@@ -47,8 +56,7 @@ def linen_task(
         (True), deterministic and use_running_average (False) are found in its signature.
       eval_arguments: the same in evaluation, with the opposite values.
       rngs: names of the random streams that the module asks for in training.
-      **options: the data, as `train=`, `validation=` and `batch_size=` (`lrjax.Task.from_arrays`) or `train_batches=`
-        and `eval_batches=` (`lrjax.Task.from_batches`), and further fields of `lrjax.Task`.
+      **options: the data, as for `lrjax.Task.from_arrays` or `lrjax.Task.from_batches`, and further fields of `Task`.
 
     Returns:
       A stateful `Task`.
@@ -71,33 +79,28 @@ def linen_task(
     module, apply, variables = _read(model, variables)
     check_callable(f"{_TASK}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
     call: Any = None if module is None else module.__call__
-    settings = {
-        True: mode_arguments(f"{_TASK}(train_arguments=...)", call, train_arguments, training=True),
-        False: mode_arguments(f"{_TASK}(eval_arguments=...)", call, eval_arguments, training=False),
-    }
+    settings = mode_arguments(_TASK, call, train_arguments, eval_arguments)
 
-    def run(params: Params, state: ModelState, batch: Batch, **how: Any) -> Any:
-        arguments = arguments_of(inputs, batch)
-        _check_arguments(module, arguments, settings[bool(how)])
-        with _Explained():
-            return apply({"params": params, **state}, *arguments, **settings[bool(how)], **how)
-
-    def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> Any:
-        keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(rngs)}
-        outputs, moved = run(params, state, batch, rngs=keys, mutable=list(state))
+    def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:
+        arguments, how, moved = as_arguments(inputs(batch)), dict(settings[key is not None]), {}
+        _check_arguments(module, arguments, how)
+        if key is not None:
+            how["rngs"] = {name: jax.random.fold_in(key, index) for index, name in enumerate(rngs)}
+            how["mutable"] = list(state)
+        with _explained():
+            outputs = apply({"params": params, **state}, *arguments, **how)
+        if key is not None:
+            outputs, moved = outputs
         return loss(outputs, batch), {name: moved.get(name, held) for name, held in state.items()}
-
-    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Any:
-        return loss(run(params, state, batch), batch)
 
     def init(key: Key) -> tuple[Params, ModelState]:
         assert module is not None
-        arguments = jax.tree.map(jnp.asarray, arguments_of(inputs, first_batch(_TASK, options)))
+        arguments = jax.tree.map(jnp.asarray, as_arguments(inputs(first_batch(_TASK, options))))
         keys = {name: jax.random.fold_in(key, index) for index, name in enumerate(("params", *rngs))}
         made: Any = module.init(keys, *arguments, **cast(Any, settings[False]))
         return _pair(made)
 
-    return build_task(_TASK, init if variables is None else _pair(variables), loss_fn, eval_fn, options)
+    return build_task(_TASK, init if variables is None else _pair(variables), run, options)
 
 
 def train_state_with_lr(state: TrainState, make_optimizer: OptimizerFactory, lr: ScalarLike | Schedule) -> TrainState:
@@ -172,26 +175,10 @@ def _check_arguments(module: nn.Module | None, arguments: tuple[Any, ...], setti
         ) from None
 
 
-class _Explained:
-    """Turns what Flax says of a missing collection or stream into what to do about it."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, (flax.errors.ScopeCollectionNotFound, flax.errors.ScopeVariableNotFoundError)):
-            raise ValueError(
-                f"`{_TASK}` lacks a collection of the model. Give all that model.init returned as variables=..., or a "
-                f"TrainState with a field for it (batch_stats). Flax says: {brief(error)}"
-            ) from error
-        if isinstance(error, flax.errors.ModifyScopeVariableError):
-            raise ValueError(
-                f"`{_TASK}` calls the model in evaluation as if it trained: it writes into a collection. Give "
-                f"eval_arguments={{...: ...}}, the flags that turn this off. Flax says: {brief(error)}"
-            ) from error
-        if isinstance(error, flax.errors.InvalidRngError):
-            raise ValueError(
-                f"`{_TASK}` calls the model without a random stream that it asks for. Name those of training in "
-                'rngs=("dropout", ...); in evaluation it must need none: give eval_arguments={...: ...} that turn '
-                f"dropout off. Flax says: {brief(error)}"
-            ) from error
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what Flax says of a missing collection or stream into what to do about it."""
+    try:
+        yield
+    except tuple(_ADVICE) as error:
+        raise ValueError(f"`{_TASK}` {_ADVICE[type(error)]} Flax says: {brief(error)}") from error

@@ -1,6 +1,5 @@
 """Flax nnx: a task from a module and a loss of the module."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -8,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from .._checks import check_callable, name_of, show
+from .._checks import name_of, show
 from .._engine import Task, check_factory
 from .._trees import leaves_by_path
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
-from ._build import build_task, drop_aux
+from ._build import build_task, drop_aux, with_random
 from ._template import without_sown
 
 _TASK = "nnx_task"
@@ -38,8 +37,7 @@ def nnx_task(
       loss_fn: `loss_fn(model, batch) -> loss`, or `(loss, aux)`. A parameter named rngs gets an `nnx.Rngs` in training
         and None in evaluation.
       wrt: which variables train, as for `nnx.Optimizer`; other parameters are frozen.
-      **options: the data, as `train=`, `validation=` and `batch_size=` (`lrjax.Task.from_arrays`) or `train_batches=`
-        and `eval_batches=` (`lrjax.Task.from_batches`), and further fields of `lrjax.Task`.
+      **options: the data, as for `lrjax.Task.from_arrays` or `lrjax.Task.from_batches`, and further fields of `Task`.
 
     Returns:
       A stateful `Task`.
@@ -62,38 +60,36 @@ def nnx_task(
       ['bias', 'kernel']
     """
     make, first = _read(model)
-    call = _ordered(loss_fn)
-    split = _Split(wrt)
-    params, _, state, graphdef, streams = split(first)
+    call = with_random(f"{_TASK}(loss_fn=...)", loss_fn, ("model", "batch"), _LOSS, ("rngs",))
+    params, state, graphdef, streams = _split(first, wrt)
     if not jax.tree.leaves(nnx.state(first, wrt)):
         raise ValueError(
             f"`{_TASK}(wrt=...)` must name variables of the module, got {show(wrt)}, of which it has none."
         )
-    options = {"trainable": split.mask(first), **options}
+    trains = nnx.map_state(nnx.filterlib.to_predicate(wrt), nnx.state(without_sown(first), nnx.Any(wrt, nnx.Param)))
+    options = {"trainable": nnx.as_pure(trains), **options}
 
-    def loss_of(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Any, ModelState]:
-        typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-        keys, counts = streams
-        copy = nnx.merge(graphdef, params, _reseeded(keys, typed), counts, state)
-        copy.train()
-        loss = drop_aux(f"{_TASK}(loss_fn=...)", call(copy, batch, nnx.Rngs(jax.random.fold_in(typed, 0xFFFF))))
-        moved = split(copy)[2]
+    def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:
+        keys, rngs = streams[0], None
+        if key is not None:
+            typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+            keys, rngs = _reseeded(keys, typed), nnx.Rngs(jax.random.fold_in(typed, 0xFFFF))
+        copy = nnx.merge(graphdef, params, keys, streams[1], state)
+        copy.eval() if key is None else copy.train()
+        loss = drop_aux(f"{_TASK}(loss_fn=...)", call(copy, batch, rngs))
+        if key is None:
+            return loss, state
+        moved = _split(copy, wrt)[1]
         found, kept = leaves_by_path(moved), leaves_by_path(state)
         if found.keys() > kept.keys():  # sown: a variable that this call made is no state of the next
             moved = jax.tree.structure(state).unflatten([found[path] for path in kept])
         return loss, moved
 
-    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Any:
-        copy = nnx.merge(graphdef, params, *streams, state)
-        copy.eval()
-        return drop_aux(f"{_TASK}(loss_fn=...)", call(copy, batch, None))
-
     def init(key: Key) -> tuple[Params, ModelState]:
         assert make is not None
-        made = split(make(key))
-        return made[0], made[2]
+        return _split(make(key), wrt)[:2]
 
-    return build_task(_TASK, (params, state) if make is None else init, loss_of, eval_fn, options)
+    return build_task(_TASK, (params, state) if make is None else init, run, options)
 
 
 def optimizer_with_lr(
@@ -132,22 +128,12 @@ def optimizer_with_lr(
     return type(optimizer)(model, make_optimizer(lr), wrt=optimizer.wrt)
 
 
-class _Split:
-    """Takes a module apart: parameters, their kind, the other variables, the graph, and the random streams."""
-
-    def __init__(self, wrt: Any):
-        self.wrt = wrt
-        self.params = nnx.Any(wrt, nnx.Param)
-
-    def __call__(self, module: nnx.Module) -> tuple[Params, PyTree, ModelState, Any, tuple[PyTree, PyTree]]:
-        module = without_sown(module)
-        graphdef, params, keys, counts, state = nnx.split(module, self.params, nnx.RngKey, nnx.RngCount, ...)
-        return nnx.as_pure(params), params, nnx.as_pure(state), graphdef, (nnx.as_pure(keys), nnx.as_pure(counts))
-
-    def mask(self, module: nnx.Module) -> PyTree:
-        """Which parameters train."""
-        trains = nnx.filterlib.to_predicate(self.wrt)
-        return nnx.as_pure(nnx.map_state(trains, self(module)[1]))
+def _split(module: nnx.Module, wrt: Any) -> tuple[Params, ModelState, Any, tuple[PyTree, PyTree]]:
+    """A module taken apart: parameters, other variables, the graph, and keys and counts of the random streams."""
+    kinds = (nnx.Any(wrt, nnx.Param), nnx.RngKey, nnx.RngCount, ...)
+    graphdef, *parts = nnx.split(without_sown(module), *kinds)
+    params, keys, counts, state = map(nnx.as_pure, parts)
+    return params, state, graphdef, (keys, counts)
 
 
 def _reseeded(keys: PyTree, key: Key) -> PyTree:
@@ -173,23 +159,3 @@ def _read(model: Any) -> tuple[Callable[[Key], nnx.Module] | None, nnx.Module]:
     if not isinstance(made, nnx.Module):
         raise TypeError(f"{wanted}, but {name_of(model)} made {show(made)}. For linen see linen_task.")
     return cast(Callable[[Key], nnx.Module], model), made
-
-
-def _ordered(loss_fn: Callable[..., Any]) -> Callable[[nnx.Module, Batch, nnx.Rngs | None], Any]:
-    """The loss function with its arguments in one order, whether and wherever it takes rngs."""
-    where = f"{_TASK}(loss_fn=...)"
-    check_callable(where, loss_fn, signature=_LOSS)
-    signature = inspect.signature(loss_fn)
-    names = list(signature.parameters)
-    takes = "rngs" in names
-    rest = [name for name in names if name != "rngs"]
-    try:
-        signature.bind(*range(2 + (takes and names.index("rngs") <= 2)))
-    except TypeError:
-        raise TypeError(
-            f"`{where}` must be `{_LOSS}`, got `{name_of(loss_fn)}{signature}`. If it takes the parts of a batch, "
-            "write lambda model, batch: loss(model, *batch)."
-        ) from None
-    if not takes:
-        return lambda model, batch, rngs: loss_fn(model, batch)
-    return lambda model, batch, rngs: loss_fn(**{rest[0]: model, rest[1]: batch, "rngs": rngs})

@@ -41,18 +41,22 @@ class PyTreeTemplate:
       example: the tree.
       parts: the tree, flat.
       fixed: for every leaf None, if it is an array, or the leaf itself in a list of one.
+      numbers: positions of the Python numbers that count as arrays.
+      moved: positions of those that do not, but were others in a tree that was split.
     """
 
     example: PyTree
     parts: _Parts
     fixed: tuple[list[Any] | None, ...]
+    numbers: frozenset[int]
+    moved: set[int] = dataclasses.field(default_factory=set)
 
     @classmethod
     def of(cls, tree: PyTree, numbers: frozenset[int] = frozenset()) -> "PyTreeTemplate":
         """The template of a tree; a Python number stays fixed unless its position is among `numbers`."""
         parts = _flatten(tree)
         fixed = [None if is_array(leaf) or i in numbers else [leaf] for i, leaf in enumerate(parts.leaves)]
-        return cls(example=tree, parts=parts, fixed=tuple(fixed))
+        return cls(example=tree, parts=parts, fixed=tuple(fixed), numbers=numbers)
 
     def join(self, arrays: tuple[Array, ...]) -> PyTree:
         """The tree with these arrays."""
@@ -66,9 +70,29 @@ class PyTreeTemplate:
         return parts.treedef.unflatten([next(objects) if place else next(outside) for place in parts.is_object])
 
     def split(self, tree: PyTree) -> tuple[Any, ...]:
-        """The arrays of a tree with leaves at the same paths; what it has besides them is left out."""
-        leaves = _flatten(tree).leaves
-        return tuple(leaf for leaf, held in zip(leaves, self.fixed, strict=True) if held is None)
+        """The arrays of a tree with leaves at the same paths; what it has besides them is left out.
+
+        Raises:
+          TypeError: what is neither number nor array became an array.
+        """
+        arrays = []
+        for index, (leaf, held) in enumerate(zip(_flatten(tree).leaves, self.fixed, strict=True)):
+            if held is None:
+                arrays.append(leaf)
+            elif leaf is not held[0]:
+                self._note(index, leaf, held[0])
+        return tuple(arrays)
+
+    def _note(self, index: int, leaf: Any, held: Any) -> None:
+        """Keep in mind that another leaf than before stands there, where that matters."""
+        if isinstance(held, (bool, int, float, complex)):
+            if is_array(leaf) or type(leaf) is not type(held) or leaf != held:
+                self.moved.add(index)
+        elif is_array(leaf):
+            raise TypeError(
+                f"The state must hold an array at {self.parts.paths[index]} from the beginning, since an array comes "
+                f"to stand there, got {show(held)} ({type(held).__name__})."
+            )
 
     def has_leaves_of(self, tree: PyTree) -> bool:
         """Whether a tree has leaves at the same paths."""
@@ -85,26 +109,6 @@ class PyTreeTemplate:
         return first_difference(_tidy(self.example), _tidy(tree), compare="structure") or (
             "what two parts of it share is shared otherwise"
         )
-
-    def moved(self, tree: PyTree) -> frozenset[int]:
-        """The positions of Python numbers that are others in `tree`, which fits.
-
-        Raises:
-          TypeError: what is no number became an array.
-        """
-        positions = set()
-        for index, (leaf, held) in enumerate(zip(_flatten(tree).leaves, self.fixed, strict=True)):
-            if held is None or leaf is held[0]:
-                continue
-            if not isinstance(held[0], (bool, int, float, complex)):
-                if is_array(leaf):
-                    raise TypeError(
-                        f"The state must hold an array at {self.parts.paths[index]} from the beginning, since an array "
-                        f"comes to stand there, got {show(held[0])} ({type(held[0]).__name__})."
-                    )
-            elif is_array(leaf) or type(leaf) is not type(held[0]) or leaf != held[0]:
-                positions.add(index)
-        return frozenset(positions)
 
     @property
     def array_paths(self) -> list[str]:

@@ -8,7 +8,7 @@ import jax
 from .._checks import brief, check_callable, name_of, show
 from .._engine import Task
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ._build import build_task, with_key
+from ._build import build_task, with_random
 
 try:
     import equinox as eqx
@@ -40,8 +40,7 @@ def task(
         not modified.
       trainable: which leaves train, as `filter_spec` of `eqx.partition`: a tree of bools like the model. None: every
         floating array.
-      **options: the data, as `train=`, `validation=` and `batch_size=` (`lrjax.Task.from_arrays`) or `train_batches=`
-        and `eval_batches=` (`lrjax.Task.from_batches`), and further fields of `lrjax.Task`.
+      **options: the data, as for `lrjax.Task.from_arrays` or `lrjax.Task.from_batches`, and further fields of `Task`.
 
     Returns:
       A stateful `Task`. `eqx.combine(params, eqx.filter(model, eqx.is_array, inverse=True))` is its model.
@@ -63,30 +62,28 @@ def task(
       True
     """
     make, model, state = _read(model, state)
-    names = ("model", "batch") if state is None else ("model", "state", "batch")
-    call = with_key(f"{_TASK}(loss_fn=...)", loss_fn, names, "loss" if state is None else "(loss, state)")
+    names, returns = (("model", "batch"), "loss") if state is None else (("model", "state", "batch"), "(loss, state)")
+    form = f"loss_fn({', '.join(names)}) -> {returns}, or loss_fn({', '.join(names)}, key)"
+    call = with_random(f"{_TASK}(loss_fn=...)", loss_fn, names, form)
     arrays, static = eqx.partition((model, state), eqx.is_array)
     if trainable is not None:
         mask = _mask(model, arrays[0], trainable)
         options["trainable"] = lambda params: mask  # a module of bools would be called
 
-    def loss_of(params: Params, held: ModelState, batch: Batch, key: Key) -> Any:
+    def run(params: Params, held: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:
         model, state = eqx.combine((params, held), static)
+        if key is None:
+            model, key = eqx.nn.inference_mode(model), jax.random.key(0)
         if state is None:
             return call(model, batch, key), held
         loss, moved = _pair(call(model, state, batch, key))
         return loss, eqx.filter(moved, eqx.is_array)
 
-    def eval_fn(params: Params, held: ModelState, batch: Batch) -> Any:
-        model, state = eqx.combine((params, held), static)
-        model, key = eqx.nn.inference_mode(model), jax.random.key(0)
-        return call(model, batch, key) if state is None else _pair(call(model, state, batch, key))[0]
-
     def init(key: Key) -> tuple[Params, ModelState]:
         assert make is not None
         return eqx.filter(make(key), eqx.is_array)
 
-    return build_task(_TASK, arrays if make is None else init, loss_of, eval_fn, options)
+    return build_task(_TASK, arrays if make is None else init, run, options)
 
 
 def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, eqx.nn.State | None]:

@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_key, check_number, show
+from .._checks import check_number, show
 from .._engine import Task
-from .._search import LRResult
-from .._search import find_lr as _find_lr
-from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, Schedule
+from .._types import Array, Batch, Key, ModelState, Params, PyTree, Schedule
 from ..schedules import constant, from_spec, to_spec
 
 try:
@@ -28,59 +26,8 @@ if keras.backend.backend() != "jax":
         f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=jax before the first import of keras."
     )
 
+from ._build import build_task
 from ._keras_optimizers import optimizer_factory as optimizer_factory
-
-
-def find_lr(
-    model: keras.Model,
-    x: PyTree,
-    y: PyTree,
-    *,
-    key: Key | None = None,
-    make_optimizer: OptimizerFactory | None = None,
-    validation_data: tuple[PyTree, PyTree] | None = None,
-    validation_split: float = 0.2,
-    batch_size: int = 32,
-    **options: Any,
-) -> LRResult:
-    """Find the learning rate of a compiled Keras model.
-
-    Uses the model's own loss and the class and arguments of its optimizer, not its learning rate. The model, its
-    weights, its optimizer and its metrics stay as they are. See `lrjax.find_lr` for what the search does.
-
-    Args:
-      model: built and compiled, on the JAX backend.
-      x: inputs, leading axis = examples; also a list or dict of arrays.
-      y: targets.
-      key: PRNG key of batches and dropout; None: `jax.random.key(0)`.
-      make_optimizer: an Optax factory in place of the model's optimizer.
-      validation_data: `(x, y)` for validation.
-      validation_split: without it, the last part of the data, as `model.fit` takes it.
-      batch_size: examples in a training batch.
-      **options: further arguments of `lrjax.find_lr`.
-
-    Returns:
-      The result; `set_lr(model, result.lr)` puts it into the model's optimizer.
-
-    Raises:
-      LRNotFound: nothing was found; `.result` holds the curve.
-      TypeError, ValueError: no compiled and built model, an optimizer without an equal in Optax, data that do not
-        match; the message says what to do.
-
-    Examples:
-      >>> import keras, numpy as np
-      >>> from lrjax.integrations.keras import find_lr, set_lr
-      >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-      >>> model.compile("sgd", "mse")
-      >>> x = np.random.default_rng(0).normal(size=(400, 3)).astype("float32")
-      >>> result = find_lr(model, x, x.sum(axis=1, keepdims=True), executor="map")
-      >>> set_lr(model, result.lr)
-    """
-    data = {"validation_data": validation_data, "validation_split": validation_split, "batch_size": batch_size}
-    made = task(model, x, y, **data)
-    factory = optimizer_factory(model.optimizer) if make_optimizer is None else make_optimizer
-    key = jax.random.key(0) if key is None else check_key("keras.find_lr(key=...)", key)
-    return _find_lr(made, factory, key=key, **options)
 
 
 def task(
@@ -93,7 +40,9 @@ def task(
     batch_size: int = 32,
     **options: Any,
 ) -> Task:
-    """A task from a compiled Keras model, for `lrjax.find_lr`, `lrjax.sweep` and the like.
+    """A task from a compiled Keras model, with the model's own loss.
+
+    `optimizer_factory(model.optimizer)` is the `make_optimizer` that goes with it.
 
     Args:
       model: built and compiled, on the JAX backend. All trials start from its weights; it is not modified.
@@ -126,33 +75,19 @@ def task(
     generators = [index for index, variable in enumerate(others) if variable.name == "seed_generator_state"]
     _build_loss(model, jax.tree.map(lambda leaf: leaf[:1], validation))
 
-    def run(params: Params, state: ModelState, batch: Batch, training: bool) -> tuple[Array, ModelState]:
+    def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Array, ModelState]:
+        training, state = key is not None, list(state)
+        for index in generators if training else ():
+            state[index] = jax.random.bits(jax.random.fold_in(key, index), (2,), jnp.uint32).astype(state[index].dtype)
         mapping = [*zip(trainable, params, strict=True), *zip(others, state, strict=True)]
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True) as scope:
             inputs, targets = batch
             loss = model.compute_loss(inputs, targets, model(inputs, training=training), training=training)
         return cast(Array, loss), [scope.get_current_value(variable) for variable in others]
 
-    def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> tuple[Array, ModelState]:
-        state = list(state)
-        for index in generators:
-            state[index] = jax.random.bits(jax.random.fold_in(key, index), (2,), jnp.uint32).astype(state[index].dtype)
-        return run(params, state, batch, training=True)
-
-    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Array:
-        return run(params, state, batch, training=False)[0]
-
-    values = ([jnp.asarray(one.value) for one in part] for part in (trainable, others))
-    return Task.from_arrays(
-        tuple(values),
-        loss_fn,
-        eval_fn=eval_fn,
-        train=train,
-        validation=validation,
-        batch_size=batch_size,
-        stateful=True,
-        **options,
-    )
+    start = tuple([jnp.asarray(one.value) for one in part] for part in (trainable, others))
+    data = {"train": train, "validation": validation, "batch_size": batch_size}
+    return build_task("keras.task", start, run, {**data, **options})
 
 
 def set_lr(model: keras.Model, lr: float | Schedule) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .._checks import attribute, check_callable, name_of, show
 from .._engine import Task
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ._build import arguments_of, build_task, drop_aux, first_batch, first_of, is_several, mode_arguments, with_key
+from ._build import as_arguments, build_task, drop_aux, first_batch, first_of, make_task, mode_arguments, with_random
 
 _LOSS, _PAIR = "plain.loss_task", "plain.pair_task"
 
@@ -21,8 +21,7 @@ def loss_task(params: PyTree | Callable[[Key], PyTree], loss_fn: Callable[..., A
     Args:
       params: a pytree of arrays, or a function of a key that makes one: then the seeds start from different ones.
       loss_fn: `loss_fn(params, batch) -> loss` or `(loss, aux)`, or with a third argument named key or rng.
-      **options: the data, as `train=`, `validation=` and `batch_size=` (`lrjax.Task.from_arrays`) or `train_batches=`
-        and `eval_batches=` (`lrjax.Task.from_batches`), and further fields of `lrjax.Task`.
+      **options: the data, as for `lrjax.Task.from_arrays` or `lrjax.Task.from_batches`, and further fields of `Task`.
 
     Returns:
       A `Task`.
@@ -40,12 +39,9 @@ def loss_task(params: PyTree | Callable[[Key], PyTree], loss_fn: Callable[..., A
       ... )
     """
     where = f"{_LOSS}(loss_fn=...)"
-    call = with_key(where, loss_fn, ("params", "batch"), "loss")
-
-    def loss_of(params: Params, batch: Batch, key: Key) -> Any:
-        return drop_aux(where, call(params, batch, key))
-
-    return build_task(_LOSS, params, loss_of, None, options, stateful=False)
+    form = "loss_fn(params, batch) -> loss, or loss_fn(params, batch, key)"
+    call = with_random(where, loss_fn, ("params", "batch"), form)
+    return make_task(_LOSS, params, lambda params, batch, key: drop_aux(where, call(params, batch, key)), options)
 
 
 def pair_task(
@@ -74,8 +70,7 @@ def pair_task(
       train_arguments: keyword arguments of `init` and of `apply` in training. None: flags named train, training,
         is_training (True), deterministic and use_running_average (False) are found in its signature.
       eval_arguments: those of evaluation; None: the same flags with the opposite values.
-      **options: the data, as `train=`, `validation=` and `batch_size=` (`lrjax.Task.from_arrays`) or `train_batches=`
-        and `eval_batches=` (`lrjax.Task.from_batches`), and further fields of `lrjax.Task`.
+      **options: the data, as for `lrjax.Task.from_arrays` or `lrjax.Task.from_batches`, and further fields of `Task`.
 
     Returns:
       A stateful `Task`.
@@ -100,33 +95,22 @@ def pair_task(
         check_callable(f"{_PAIR}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
     has_state, has_rng, rng_keyword = _form(apply)
     check_callable(f"{_PAIR}(inputs=...)", inputs, signature="inputs(batch) -> inputs of the model")
-    modes = {
-        True: mode_arguments(f"{_PAIR}(train_arguments=...)", apply, train_arguments, training=True),
-        False: mode_arguments(f"{_PAIR}(eval_arguments=...)", apply, eval_arguments, training=False),
-    }
+    modes = mode_arguments(_PAIR, apply, train_arguments, eval_arguments)
 
     def arguments(batch: Batch) -> tuple[Any, ...]:
         if loss is None and inputs is first_of:
-            return tuple(batch) if is_several(batch) else (batch,)
-        return arguments_of(inputs, batch)
+            return as_arguments(batch, (tuple, list))
+        return as_arguments(inputs(batch))
 
     def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:
         positional = [params, *([state] if has_state else []), *([key] if has_rng else []), *arguments(batch)]
         settings = modes[key is not None] | ({"rng": key} if rng_keyword and key is not None else {})
-        returned = apply(*positional, **settings)
-        if not has_state:
-            return returned, state
-        if not (isinstance(returned, tuple) and len(returned) == 2):
-            raise TypeError(f"`{_PAIR}` needs an apply that returns (outputs, state), got {show(returned)}.")
-        return returned
-
-    def loss_fn(params: Params, state: ModelState, batch: Batch, key: Key) -> Any:
-        outputs, state = run(params, state, batch, key)
+        outputs = apply(*positional, **settings)
+        if has_state:
+            if not (isinstance(outputs, tuple) and len(outputs) == 2):
+                raise TypeError(f"`{_PAIR}` needs an apply that returns (outputs, state), got {show(outputs)}.")
+            outputs, state = outputs
         return outputs if loss is None else loss(outputs, batch), state
-
-    def eval_fn(params: Params, state: ModelState, batch: Batch) -> Any:
-        outputs, _ = run(params, state, batch, None)
-        return outputs if loss is None else loss(outputs, batch)
 
     def init(key: Key) -> tuple[Params, ModelState]:
         example = jax.tree.map(jnp.asarray, arguments(first_batch(_PAIR, options)))
@@ -136,7 +120,7 @@ def pair_task(
         return made if has_state else (made, ())
 
     start = init if params is None else (params if has_state else (params, ()))
-    return build_task(_PAIR, start, loss_fn, eval_fn, options)
+    return build_task(_PAIR, start, run, options)
 
 
 def _functions(pair: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -2,7 +2,8 @@
 
 A range test trains one model while the learning rate rises, so its history confounds the learning rate with
 the step. Every rule is a pure function `rule(lrs, losses, *, options) -> Suggestion` on NumPy arrays: re-run
-any of them, with other options, on any history.
+any of them, with other options, on any history. A history is learning rates that rise strictly, > 0, on a linear
+scale, and a recorded (smoothed) loss for each: sequences or arrays of shape (steps,), at least one loss finite.
 """
 
 from ._fastai import Trimmed as Trimmed

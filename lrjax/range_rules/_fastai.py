@@ -32,8 +32,7 @@ def fastai_trim(lrs: Recorded, losses: Recorded, num_steps: int) -> Trimmed:
     """Drop what fastai drops before any rule: the first tenth, the last 5 points, all from the first NaN.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,). Infinite ones are kept.
+      lrs, losses: the history, shape (steps,). Infinite losses are kept.
       num_steps: planned length of the range test (fastai's `num_it`), >= 1; the history is shorter if the
         test stopped early, and the first `num_steps // 10` points are dropped all the same.
 
@@ -41,8 +40,7 @@ def fastai_trim(lrs: Recorded, losses: Recorded, num_steps: int) -> Trimmed:
       A `Trimmed` history; may be empty.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, or `num_steps` < 1.
+      TypeError, ValueError: the arrays are no history, no loss is finite, or `num_steps` < 1.
 
     Source: fastai 2.8, `lr_find`.
 
@@ -67,16 +65,14 @@ def fastai_valley(lrs: Recorded, losses: Recorded, *, num_steps: int | None = No
     *largest* learning rate; here it is 0.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
       num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
 
     Returns:
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, or no point is left.
+      TypeError, ValueError: the arrays are no history, no loss is finite, or no point is left.
 
     Source: fastai 2.8, `valley`.
 
@@ -116,8 +112,7 @@ def fastai_slide(
     here that does). fastai fails with an IndexError below `lr_diff` + 1 points.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
       lr_diff: width of the window, in recorded points, >= 1.
       threshold: largest difference of slopes that counts as none, loss per point, >= 0.
       adjust: factor on the learning rate, > 0.
@@ -127,9 +122,8 @@ def fastai_slide(
       A `Suggestion`, its index in the arrays given; its lr is `adjust * lrs[index]`.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, an option is out of range, or
-        fewer than `lr_diff` + 1 points are left.
+      TypeError, ValueError: the arrays are no history, no loss is finite, an option is out of range, or fewer than
+        `lr_diff` + 1 points are left.
 
     Source: fastai 2.8, `slide`.
 
@@ -164,8 +158,7 @@ def fastai_minimum(lrs: Recorded, losses: Recorded, *, num_steps: int | None = N
     """A tenth of the learning rate with the lowest loss.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
       num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
 
     Returns:
@@ -173,8 +166,7 @@ def fastai_minimum(lrs: Recorded, losses: Recorded, *, num_steps: int | None = N
       10` (fastai, too, draws its marker at the minimum).
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, or no point is left.
+      TypeError, ValueError: the arrays are no history, no loss is finite, or no point is left.
 
     Source: fastai 2.8, `minimum`.
 
@@ -195,17 +187,15 @@ def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: int | None = Non
     Steps from or to an infinite loss are never chosen.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
       num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
 
     Returns:
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, fewer than 2 points are left,
-        or no step is between two finite losses.
+      TypeError, ValueError: the arrays are no history, no loss is finite, fewer than 2 points are left, or no step is
+        between two finite losses.
 
     Source: fastai 2.8, `steep`.
 

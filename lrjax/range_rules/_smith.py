@@ -56,9 +56,8 @@ def smith_bounds(
       `SmithBounds`: base_lr < max_lr.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, an option is out of range, there are fewer than 3
-        finite values, the first ones are not finite, or the values never improve.
+      TypeError, ValueError: the arrays are no history, an option is out of range, there are fewer than 3 finite
+        values, the first ones are not finite, or the values never improve.
 
     Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
 

@@ -63,8 +63,7 @@ def symmetric_smooth(lrs: Recorded, losses: Recorded, sigma_decades: float = 0.1
       Smoothed losses, shape (steps,), in the same unit.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, or `sigma_decades` is not > 0.
+      TypeError, ValueError: the arrays are no history, no loss is finite, or `sigma_decades` is not > 0.
 
     Source: Cleveland 1979, locally weighted regression, with one pass and Gaussian weights.
 

@@ -21,8 +21,7 @@ def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, sk
     `skip_end=0`; here both are right.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,); non-finite ones are dropped.
+      lrs, losses: the history, shape (steps,); non-finite ones are dropped.
       skip_begin: points to drop at the start, >= 0.
       skip_end: points to drop at the end, >= 0.
 
@@ -30,9 +29,8 @@ def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, sk
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, or fewer than 2 finite losses are left (where
-        Lightning logs an error and returns None).
+      TypeError, ValueError: the arrays are no history, or fewer than 2 finite losses are left (where Lightning logs an
+        error and returns None).
 
     Source: PyTorch Lightning 2.5.2, `_LRFinder.suggestion`.
 
@@ -52,8 +50,7 @@ def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end
     Lightning keeps no point at all for `skip_end=0`; here it drops none.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,); non-finite ones are dropped.
+      lrs, losses: the history, shape (steps,); non-finite ones are dropped.
       skip_begin: points to drop at the start, >= 0.
       skip_end: points to drop at the end, >= 0.
 
@@ -61,9 +58,8 @@ def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, or fewer than 2 finite losses are left (where
-        Lightning logs an error and returns None).
+      TypeError, ValueError: the arrays are no history, or fewer than 2 finite losses are left (where Lightning logs an
+        error and returns None).
 
     Source: PyTorch Lightning 2.5.3 (#21055), `_LRFinder.suggestion`.
 
@@ -82,8 +78,7 @@ def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: int = 10, sk
     the minimum, and the peer's own smoothing (weight 0.05 on the new loss) reads 3-4x too high.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
       skip_start: points to drop at the start, >= 0.
       skip_end: points to drop at the end, >= 0.
 
@@ -91,9 +86,7 @@ def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: int = 10, sk
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, fewer than 2 points are left, or no gradient is
-        finite.
+      TypeError, ValueError: the arrays are no history, fewer than 2 points are left, or no gradient is finite.
 
     Source: torch-lr-finder 0.2.2, `LRFinder.plot(suggest_lr=True)`.
 
@@ -116,16 +109,14 @@ def ignite(lrs: Recorded, losses: Recorded) -> Suggestion:
     (ignite's is the first NaN, if there is one).
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale.
-      losses: recorded (smoothed) losses, shape (steps,).
+      lrs, losses: the history, shape (steps,).
 
     Returns:
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, no loss is finite, the curve has fewer than 3
-        points up to its minimum, or no difference is finite.
+      TypeError, ValueError: the arrays are no history, no loss is finite, the curve has fewer than 3 points up to its
+        minimum, or no difference is finite.
 
     Source: ignite 0.5, `FastaiLRFinder.lr_suggestion`.
 
@@ -171,10 +162,8 @@ def steepest_log(lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3,
       A `Suggestion`, its index in the arrays given.
 
     Raises:
-      TypeError: an argument is not of numbers.
-      ValueError: the arrays do not fit, `lrs` do not rise, an option is out of range, fewer than 2 finite
-        losses are left, or the loss never falls (the message says whether it is flat or rising, and what to
-        do).
+      TypeError, ValueError: the arrays are no history, an option is out of range, fewer than 2 finite losses are left,
+        or the loss never falls (the message says whether it is flat or rising, and what to do).
 
     Examples:
       >>> rates = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]

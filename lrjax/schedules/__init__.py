@@ -1,5 +1,6 @@
 """Learning-rate schedules: functions of the step that Optax takes, and pytrees that JAX maps over."""
 
+from . import _evaluate, _factories, _phases, _picture, _spec
 from ._compose import clip as clip
 from ._compose import join as join
 from ._compose import multiply as multiply
@@ -22,12 +23,12 @@ from ._decay import linear_decay as linear_decay
 from ._decay import polynomial_decay as polynomial_decay
 from ._decay import range_test_ramp as range_test_ramp
 from ._describe import Description as Description
-from ._describe import Phase as Phase
 from ._describe import describe as describe
 from ._durations import Durations as Durations
 from ._one_cycle import one_cycle as one_cycle
 from ._one_cycle import one_cycle_momentum as one_cycle_momentum
 from ._one_cycle import triangular_momentum as triangular_momentum
+from ._phases import Phase as Phase
 from ._plateau import PlateauState as PlateauState
 from ._plateau import reduce_on_plateau as reduce_on_plateau
 from ._rates import inverse_sqrt_decay as inverse_sqrt_decay
@@ -49,3 +50,9 @@ from ._validate import ProblemName as ProblemName
 from ._validate import validate as validate
 from ._warmup import warmup as warmup
 from ._warmup import warmup_cosine as warmup_cosine
+
+# what other rooms of the package use; no public names
+_FACTORIES, _GROUPS = _factories.FACTORIES, _factories.GROUPS
+_arguments_of, _signature_text, _make = _factories.arguments_of, _factories.signature_text, _spec.make
+_known_steps, _sample_steps, _values_at = _evaluate.known_steps, _evaluate.sample_steps, _evaluate.evaluate
+_tolerance_of, _plot_schedules = _phases.tolerance_of, _picture.plot_schedules

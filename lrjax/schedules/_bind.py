@@ -8,7 +8,7 @@ pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
 import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from .._checks import describe, kind_of, name_of, show, show_with_type, to_numpy
-from .._types import Array, Schedule, StepLike
+from .._types import Array, StepLike
 
 
 class Core:
@@ -31,7 +31,7 @@ class Core:
       function: what was decorated.
       choices: the static arguments, sorted by name.
       jumps: whether it leaps by design, as stairs and restarts do.
-      derived: numbers that follow from the others, so that a spec leaves them out.
+      derived: numbers that follow from the others, by name: a spec leaves them out.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Core:
         function: Callable[..., Array],
         choices: tuple[tuple[str, Hashable], ...],
         jumps: bool,
-        derived: tuple[str, ...],
+        derived: Mapping[str, Callable[..., Any]],
     ):
         self.function, self.choices = function, choices
         self._may_jump, self.derived = jumps, derived
@@ -47,9 +47,8 @@ class Core:
         self.__name__ = self.name = function.__name__.removeprefix("_")
         self.__qualname__, self.__module__, self.__doc__ = function.__qualname__, function.__module__, function.__doc__
         self._variants: dict[tuple, Core] = {} if choices else {(): self}
-        body = functools.partial(function, **dict(choices))
-        self._body = body
-        self._compiled = jax.jit(functools.partial(_evaluate, body), static_argnums=2, inline=True)
+        self._evaluate = functools.partial(_evaluate, functools.partial(function, **dict(choices)))
+        self._compiled = jax.jit(self._evaluate, static_argnums=2, inline=True)
 
     def choose(self, **choices: Hashable) -> "Core":
         """The core with these static arguments; the same object every time."""
@@ -58,13 +57,17 @@ class Core:
             self._variants[key] = Core(self.function, key, self._may_jump, self.derived)
         return self._variants[key]
 
+    def bind(self, **numbers: Any) -> Partial:
+        """The schedule of these numbers."""
+        return Partial(self, **numbers, **{name: make(**numbers) for name, make in self.derived.items()})
+
     def __call__(self, step: StepLike, **numbers: Any) -> Array:
         widened = widen(step)
-        dtype = _result_dtype(widened, numbers)
-        composed = any(map(_is_child, jax.tree.leaves(numbers, is_leaf=_is_child)))
-        if composed:  # not compiled here: somebody else's schedule may only run eagerly
-            return _evaluate(self._body, widened, numbers, dtype)
-        return self._compiled(widened, numbers, dtype)
+        leaves = [widened, *jax.tree.leaves(numbers, is_leaf=_is_child)]
+        wide = any(map(_is_double, jax.tree.leaves(leaves)))
+        dtype = jax.dtypes.canonicalize_dtype(np.float64) if wide else np.dtype(np.float32)
+        composed = any(map(_is_child, leaves))  # not compiled here: somebody else's schedule may only run eagerly
+        return (self._evaluate if composed else self._compiled)(widened, numbers, dtype)
 
     def __reduce__(self) -> tuple:
         return _core_of, (self.__module__, self.function.__name__, self.choices)
@@ -113,25 +116,32 @@ def read_value(where: str, value: Any) -> Array:
 
 
 jax.tree_util.register_static(Foreign)
-_CHILDREN = (Partial, Foreign)
 
 
 def _is_child(value: object) -> bool:
-    return isinstance(value, _CHILDREN)
+    return isinstance(value, (Partial, Foreign))
+
+
+def own_core(schedule: object) -> Core | None:
+    """The core of a schedule of this package; None for any other callable."""
+    return schedule.func if isinstance(schedule, Partial) and isinstance(schedule.func, Core) else None
+
+
+def cores_in(schedule: Any) -> Iterator[Core | None]:
+    """The core of a schedule and those of the schedules inside it, None for one that is not of this package."""
+    yield (core := own_core(schedule))
+    if core is not None:
+        for inside in filter(_is_child, jax.tree.leaves(dict(schedule.keywords), is_leaf=_is_child)):
+            yield from cores_in(inside)
 
 
 def schedule_core(
-    function: Callable[..., Array] | None = None, *, jumps: bool = False, derived: tuple[str, ...] = ()
+    function: Callable[..., Array] | None = None, *, jumps: bool = False, **derived: Callable[..., Any]
 ) -> Any:
     """Put a module's function `_name(step, **numbers)` under the contract; applied once, where it is defined."""
     if function is None:
-        return functools.partial(schedule_core, jumps=jumps, derived=derived)
+        return functools.partial(schedule_core, jumps=jumps, **derived)
     return Core(function, (), jumps, derived)
-
-
-def bind(core: Core, **numbers: Any) -> Schedule:
-    """The schedule of a core and its numbers."""
-    return Partial(core, **numbers)
 
 
 def _core_of(module: str, name: str, choices: tuple) -> Core:
@@ -149,13 +159,13 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
         with np.errstate(over="ignore"):
             single = np.float32(step)
         return np.maximum(single, np.float32(0)) if type(step) is float else _not_negative(jnp.asarray(step))
-    given, array = step, _as_array(step)
+    array: Any = step if isinstance(step, (jax.Array, np.generic)) else None
+    if isinstance(step, (list, tuple, np.ndarray)):
+        array = to_numpy(step)
     kind = kind_of(array)
     if kind not in ("f", "i", "u"):
-        raise TypeError(
-            "`schedule(step)` must be given a number of steps or an array of them, got "
-            f"{show_with_type(given) if isinstance(given, bool) or not kind else describe(array)}."
-        )
+        got = describe(array) if kind else show_with_type(step)
+        raise TypeError(f"`schedule(step)` must be given a number of steps or an array of them, got {got}.")
     if kind == "f":
         return _not_negative(jnp.asarray(array.astype(np.float64) if array.dtype == np.longdouble else array))
     limit = min(largest, int(jnp.iinfo(array.dtype).max))
@@ -164,20 +174,9 @@ def widen(step: StepLike) -> Array | np.ndarray | np.generic:
     return clip(array, *ends).astype(counter)
 
 
-def _as_array(step: Any) -> Any:
-    if isinstance(step, (list, tuple, np.ndarray)):
-        return to_numpy(step)
-    return step if isinstance(step, (jax.Array, np.generic)) else None
-
-
 def _not_negative(step: Array) -> Array:
     single = step.dtype != np.float64 or step.weak_type
     return jnp.maximum(step, 0).astype(np.float32 if single else np.float64)
-
-
-def _result_dtype(step: Any, numbers: Any) -> np.dtype:
-    wide = any(_is_double(leaf) for leaf in (step, *jax.tree.leaves(numbers)))
-    return jax.dtypes.canonicalize_dtype(np.float64) if wide else np.dtype(np.float32)
 
 
 def _is_double(leaf: Any) -> bool:

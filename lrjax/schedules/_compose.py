@@ -1,16 +1,18 @@
 """Schedules made of schedules. Somebody else's callable may take part: it is held as it is."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from .._checks import check_choice, check_flag, describe
-from .._types import Array, ScalarLike, Schedule, StepCount
-from . import _arguments as check
-from ._bind import Foreign, bind, schedule_core
-from ._stairs import segment_of
+from .._checks import describe
+from .._types import Array, Schedule
+from ._annotations import NonNegative, Slider, Steps, StepsFrom0, count
+from ._bind import Foreign, own_core, schedule_core
+from ._factories import checked, factory
+from ._relations import between, ordered
+from ._shapes import segment_of
 
 
 @schedule_core
@@ -28,7 +30,10 @@ def _join(step, schedules, boundaries, *, clock):
     return value
 
 
-def join(schedules: Sequence[Schedule], boundaries: Sequence[StepCount], *, clock: str = "local") -> Schedule:
+@factory(_join, "composed", between("schedules"))
+def join(
+    schedules: Sequence[Schedule], boundaries: Sequence[Steps], *, clock: Literal["local", "absolute"] = "local"
+) -> Schedule:
     """One schedule after another.
 
     Args:
@@ -37,26 +42,14 @@ def join(schedules: Sequence[Schedule], boundaries: Sequence[StepCount], *, cloc
         are schedules. A boundary belongs to the new one.
       clock: "local" if every schedule counts from its own beginning, "absolute" if all count from step 0.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range, or the lengths do not fit.
-
     Source: `optax.join_schedules`, which takes any number of boundaries in any order.
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.join([schedules.constant(1.0), schedules.linear_decay(0.5, 0.0, 10)], [100])
-      >>> [float(schedule(t)) for t in (99, 100, 105, 110)]
-      [1.0, 0.5, 0.25, 0.0]
+      >>> schedules.join([schedules.constant(1.0), schedules.linear_decay(0.5, 0.0, 10)], [100])([99, 100, 105, 110])
+      Array([1.  , 0.5 , 0.25, 0.  ], dtype=float32)
     """
-    parts = check.children("join(schedules)", schedules)
-    return bind(
-        _join.choose(clock=check_choice("join(clock=...)", clock, ("local", "absolute"))),
-        schedules=parts,
-        boundaries=check.boundaries("join(boundaries)", boundaries, pieces=len(parts)),
-    )
+    ...
 
 
 @schedule_core
@@ -67,25 +60,19 @@ def _multiply(step, schedules):
     return value
 
 
+@factory(_multiply, "composed")
 def multiply(*schedules: Schedule) -> Schedule:
     """The product of schedules, step by step.
 
     Args:
       *schedules: at least one; write `constant(0.5)` for a number.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is no schedule, or there is none.
-
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.multiply(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))
-      >>> [float(schedule(t)) for t in (0, 5, 10)]
-      [0.5, 0.25, 0.0]
+      >>> schedules.multiply(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
+      Array([0.5 , 0.25, 0.  ], dtype=float32)
     """
-    return bind(_multiply, schedules=check.children("multiply(*schedules)", schedules))
+    ...
 
 
 @schedule_core
@@ -95,7 +82,14 @@ def _clip(step, schedule, min_value, max_value):
     return value if max_value is None else jnp.minimum(value, max_value)
 
 
-def clip(schedule: Schedule, *, min_value: ScalarLike | None = None, max_value: ScalarLike | None = None) -> Schedule:
+def _some_bound(name: str, given: dict[str, Any]) -> None:
+    """There is a bound at all."""
+    if given["min_value"] is None and given["max_value"] is None:
+        raise ValueError(f"`{name}` needs min_value, max_value or both, got neither.")
+
+
+@factory(_clip, "composed", _some_bound, ordered("min_value", "max_value"))
+def clip(schedule: Schedule, *, min_value: NonNegative | None = None, max_value: NonNegative | None = None) -> Schedule:
     """A schedule kept within bounds.
 
     Args:
@@ -103,25 +97,12 @@ def clip(schedule: Schedule, *, min_value: ScalarLike | None = None, max_value: 
       min_value: lower bound, or None. Shape (), >= 0.
       max_value: upper bound, or None. Shape (), >= `min_value`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range, or no bound is given.
-
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.clip(schedules.linear_decay(1.0, 0.0, 10), min_value=0.25)
-      >>> [float(schedule(t)) for t in (0, 5, 10)]
-      [1.0, 0.5, 0.25]
+      >>> schedules.clip(schedules.linear_decay(1.0, 0.0, 10), min_value=0.25)([0, 5, 10])
+      Array([1.  , 0.5 , 0.25], dtype=float32)
     """
-    if min_value is None and max_value is None:
-        raise ValueError("`clip` needs min_value, max_value or both, got neither.")
-    low = None if min_value is None else check.value("clip(min_value=...)", min_value)
-    high = None if max_value is None else check.value("clip(max_value=...)", max_value)
-    if low is not None and high is not None:
-        check.ordered("clip", ("min_value", "max_value"), low, high)
-    return bind(_clip, schedule=check.child("clip(schedule)", schedule), min_value=low, max_value=high)
+    ...
 
 
 @schedule_core
@@ -133,7 +114,8 @@ def _largest(step: Array) -> Any:
     return jnp.iinfo(step.dtype).max if jnp.issubdtype(step.dtype, jnp.integer) else jnp.finfo(step.dtype).max
 
 
-def shift(schedule: Schedule, steps: StepCount, *, earlier: bool = False) -> Schedule:
+@factory(_shift, "composed")
+def shift(schedule: Schedule, steps: StepsFrom0, *, earlier: bool = False) -> Schedule:
     """A schedule that begins later, its first value held until then; or one that is already under way.
 
     Args:
@@ -141,23 +123,13 @@ def shift(schedule: Schedule, steps: StepCount, *, earlier: bool = False) -> Sch
       steps: how much, in optimizer updates, >= 0.
       earlier: at step t, have the value of step t + `steps` instead of t - `steps`; to go on with a training.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Examples:
       >>> from lrjax import schedules
       >>> decay = schedules.linear_decay(1.0, 0.0, 10)
       >>> float(schedules.shift(decay, 5)(10)), float(schedules.shift(decay, 5, earlier=True)(0))
       (0.5, 0.5)
     """
-    return bind(
-        _shift.choose(earlier=check_flag("shift(earlier=...)", earlier)),
-        schedule=check.child("shift(schedule)", schedule),
-        steps=check.steps("shift(steps)", steps, minimum=0),
-    )
+    ...
 
 
 @schedule_core
@@ -186,34 +158,24 @@ def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
     return whole, rest
 
 
-def stretch(schedule: Schedule, old_steps: StepCount, new_steps: StepCount) -> Schedule:
+@factory(_stretch, "composed")
+def stretch(schedule: Schedule, old_steps: Steps, new_steps: Steps) -> Schedule:
     r"""A schedule made for `old_steps` that takes `new_steps`: $\eta(t) = \eta_{old}(t \cdot old/new)$.
 
-    Between whole old steps the schedule is asked at a fraction of a step; stairs and cycles round it down.
+    Between whole old steps the schedule is asked at a fraction of a step; stairs and cycles round it down. Beyond old
+    step 2**22 it is asked at whole steps only.
 
     Args:
       schedule: any schedule that takes fractions of a step.
       old_steps: in optimizer updates, >= 1.
       new_steps: in optimizer updates, >= 1.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape. Beyond old step 2**22 it is asked at whole steps only.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.stretch(schedules.step_decay(1.0, factor=0.5, every=10), 30, 90)
-      >>> [float(schedule(t)) for t in (0, 29, 30, 59, 60)]
-      [1.0, 1.0, 0.5, 0.5, 0.25]
+      >>> schedules.stretch(schedules.step_decay(1.0, factor=0.5, every=10), 30, 90)([0, 29, 30, 59, 60])
+      Array([1.  , 1.  , 0.5 , 0.5 , 0.25], dtype=float32)
     """
-    return bind(
-        _stretch,
-        schedule=check.child("stretch(schedule)", schedule),
-        old_steps=check.steps("stretch(old_steps)", old_steps),
-        new_steps=check.steps("stretch(new_steps)", new_steps),
-    )
+    ...
 
 
 @schedule_core(jumps=True)
@@ -224,7 +186,13 @@ def _repeat(step, schedule, cycle_steps, times):
     return schedule(jnp.where(step // cycle_steps >= times, cycle_steps.astype(since.dtype), since))
 
 
-def repeat(schedule: Schedule, cycle_steps: StepCount, *, times: int | None = None) -> Schedule:
+@factory(_repeat, "composed")
+def repeat(
+    schedule: Schedule,
+    cycle_steps: Steps,
+    *,
+    times: Annotated[int, count(1, "cycles"), Slider(1, 20, whole=True)] | None = None,
+) -> Schedule:
     """A schedule from its beginning again and again.
 
     Args:
@@ -233,26 +201,15 @@ def repeat(schedule: Schedule, cycle_steps: StepCount, *, times: int | None = No
         reached, except after the last of `times`.
       times: how often it runs, >= 1, or None for ever. Afterwards it stays at its value at `cycle_steps`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.repeat(schedules.linear_decay(1.0, 0.0, 10), 10, times=2)
-      >>> [float(schedule(t)) for t in (0, 5, 10, 15, 20, 99)]
-      [1.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+      >>> schedules.repeat(schedules.linear_decay(1.0, 0.0, 10), 10, times=2)([0, 5, 10, 15, 20, 99])
+      Array([1. , 0.5, 1. , 0.5, 0. , 0. ], dtype=float32)
     """
-    return bind(
-        _repeat,
-        schedule=check.child("repeat(schedule)", schedule),
-        cycle_steps=check.steps("repeat(cycle_steps)", cycle_steps),
-        times=None if times is None else check.whole("repeat(times=...)", times, unit="cycles"),
-    )
+    ...
 
 
+@checked
 def stack(schedules: Sequence[Schedule]) -> Schedule:
     """Schedules of one kind as one schedule whose numbers have a leading axis, for `jax.vmap`.
 
@@ -272,27 +229,21 @@ def stack(schedules: Sequence[Schedule]) -> Schedule:
       >>> jax.vmap(lambda schedule: schedule(5))(stacked)
       Array([0.5, 1. ], dtype=float32)
     """
-    parts = check.children("stack(schedules)", schedules)
-    for part in parts:
+    for part in schedules:
         for leaf in jax.tree.leaves(part, is_leaf=lambda x: isinstance(x, Foreign)):
             if isinstance(leaf, Foreign):
                 raise TypeError(
                     f"`stack(schedules)` must be schedules of this package, got {leaf.function!r}, whose numbers "
                     "cannot be seen. Make it of lrjax.schedules, or run it by itself."
                 )
-    first = jax.tree.structure(parts[0])
-    for index, part in enumerate(parts):
+    first = jax.tree.structure(schedules[0])
+    for index, part in enumerate(schedules):
         if jax.tree.structure(part) != first:
             raise ValueError(
                 "`stack(schedules)` must be of one kind with the same choices, got "
-                f"{describe_kind(parts[0])} and, at index {index}, {describe_kind(part)}."
+                f"{own_core(schedules[0])} and, at index {index}, {own_core(part)}."
             )
-    for leaves in zip(*map(jax.tree.leaves, parts), strict=True):
+    for leaves in zip(*map(jax.tree.leaves, schedules), strict=True):
         if len({jnp.shape(leaf) for leaf in leaves}) > 1:
             raise ValueError(f"`stack(schedules)` must have numbers of one shape, got {[describe(x) for x in leaves]}.")
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *parts)
-
-
-def describe_kind(schedule: Any) -> str:
-    """The name and the choices of a schedule, for an error message."""
-    return repr(getattr(schedule, "func", schedule))
+    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *schedules)

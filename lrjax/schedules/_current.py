@@ -11,12 +11,12 @@ import optax
 from jax.core import Tracer
 
 from .._checks import MAX_UPDATES, check_choice, kind_of, show, show_with_type
-from .._types import Array, PyTree, Schedule, StepCount
-from . import _arguments as check
+from .._types import Array, PyTree, Schedule
+from ._annotations import StepsFrom0, check_schedule
+from ._factories import checked
 from ._plateau import PlateauState
-from ._scheduled import ScheduledState, in_use
+from ._scheduled import INJECTED, ScheduledState, in_use
 
-_INJECTED = (optax.InjectStatefulHyperparamsState,)
 _PLATEAUS = (PlateauState, optax.contrib.ReduceLROnPlateauState)
 
 
@@ -31,7 +31,7 @@ def _counters() -> dict[type, str]:
 
 
 def _is_known(value: Any) -> bool:
-    return isinstance(value, (ScheduledState, *_INJECTED, *_counters(), *_PLATEAUS))
+    return isinstance(value, (ScheduledState, INJECTED, *_counters(), *_PLATEAUS))
 
 
 def current_hyperparams(
@@ -60,11 +60,14 @@ def current_hyperparams(
       >>> lrjax.schedules.current_hyperparams(state)
       {'learning_rate': Array(0.5, dtype=float32)}
     """
-    known = _by_name(schedule)
+    known = {} if schedule is None else schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
+    for name, each in known.items():
+        check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_counters().values()))
+        check_schedule("current_hyperparams(schedule=...)", each)
     found: list[tuple[tuple, str, Array]] = []
     unread: list[str] = []
     for path, state in _states(opt_state):
-        if isinstance(state, (ScheduledState, *_INJECTED)):
+        if isinstance(state, (ScheduledState, INJECTED)):
             values = in_use(state) if isinstance(state, ScheduledState) else state.hyperparams
             found += [(path, name, _array(value)) for name, value in values.items()]
         elif isinstance(state, _PLATEAUS):
@@ -72,7 +75,9 @@ def current_hyperparams(
         elif (name := _counters()[type(state)]) in known:
             found.append((path, name, jnp.asarray(known[name](jnp.maximum(_array(state.count) - 1, 0)))))
         else:
-            unread.append(f"{name} of {_group(path) or 'the state'} (step {_shown(_array(state.count))})")
+            count = _array(state.count)
+            step = "?" if isinstance(count, Tracer) else str(np.asarray(count))
+            unread.append(f"{name} of {_group(path) or 'the state'} (step {step})")
     if unread:
         read = ", ".join(name for _, name, _ in found)
         raise ValueError(
@@ -89,7 +94,8 @@ def current_hyperparams(
     return _named(found)
 
 
-def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
+@checked
+def at_step(opt_state: PyTree, step: StepsFrom0) -> PyTree:
     """The same state with all schedules at another step; moments and the like stay as they are.
 
     Args:
@@ -112,28 +118,26 @@ def at_step(opt_state: PyTree, step: StepCount) -> PyTree:
       >>> float(lrjax.schedules.current_hyperparams(state)["learning_rate"])
       0.5
     """
-    count = check.steps("at_step(step)", step, minimum=0)
-    if isinstance(count, int) and count > MAX_UPDATES:
-        raise ValueError(f"`at_step(step)` must be below 2**31 steps, got {count:,}. Optimizers count in int32.")
-    scheduled_states = [state for _, state in _states(opt_state) if not isinstance(state, _PLATEAUS)]
-    if not scheduled_states:
+    if isinstance(step, int) and step > MAX_UPDATES:
+        raise ValueError(f"`at_step(step)` must be below 2**31 steps, got {step:,}. Optimizers count in int32.")
+    if all(isinstance(state, _PLATEAUS) for _, state in _states(opt_state)):
         raise ValueError(
             f"`at_step(opt_state)` found no schedule in {type(opt_state).__name__}. Give the state of an optimizer "
             "that was built with one."
         )
-    return _moved(opt_state, count)
+    return _moved(opt_state, step)
 
 
-def _moved(tree: PyTree, count: Any) -> PyTree:
+def _moved(tree: PyTree, step: Any) -> PyTree:
     def at(counter: Any) -> Any:  # an array, one for each of stacked states, or a box with one, as flax.nnx has
-        return jax.tree.map(lambda leaf: jnp.full_like(leaf, count), counter)
+        return jax.tree.map(lambda leaf: jnp.full_like(leaf, step), counter)
 
     def move(state: Any) -> Any:
         if isinstance(state, ScheduledState):
-            return state._replace(step=at(state.step), inner=_moved(state.inner, count))
+            return state._replace(step=at(state.step), inner=_moved(state.inner, step))
         if isinstance(state, tuple(_counters())):
             return state._replace(count=at(state.count))
-        if not isinstance(state, _INJECTED):
+        if not isinstance(state, INJECTED):
             return state
         for name, inner in state.hyperparams_states.items():
             if not hasattr(inner, "_replace") or "count" not in inner._fields:
@@ -142,7 +146,7 @@ def _moved(tree: PyTree, count: Any) -> PyTree:
                     "Restore that state."
                 )
         states = {name: inner._replace(count=at(inner.count)) for name, inner in state.hyperparams_states.items()}
-        inside = _moved(state.inner_state, count)
+        inside = _moved(state.inner_state, step)
         return state._replace(count=at(state.count), hyperparams_states=states, inner_state=inside)
 
     return jax.tree.map(move, tree, is_leaf=_is_known)
@@ -151,24 +155,22 @@ def _moved(tree: PyTree, count: Any) -> PyTree:
 def _states(tree: PyTree, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
     """The states that we know, with their paths, outer ones first."""
     for inside, value in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_known):
-        if _is_known(value):
-            yield (*path, *inside), value
-        if isinstance(value, ScheduledState):
-            yield from _states(value.inner, (*path, *inside, jax.tree_util.GetAttrKey("inner")))
-        elif isinstance(value, _INJECTED):
-            yield from _states(value.inner_state, (*path, *inside, jax.tree_util.GetAttrKey("inner_state")))
+        if not _is_known(value):
+            continue
+        yield (*path, *inside), value
+        inner = {ScheduledState: "inner", INJECTED: "inner_state"}.get(type(value))
+        if inner is not None:
+            yield from _states(getattr(value, inner), (*path, *inside, jax.tree_util.GetAttrKey(inner)))
 
 
 def _array(value: Any) -> Array:
     """A number of a state, also out of a box, as flax.nnx puts every leaf into one."""
-    leaves = jax.tree.leaves(value)
-    if len(leaves) != 1 or not (
-        isinstance(leaves[0], (bool, int, float)) or kind_of(leaves[0]) in ("b", "f", "i", "u")
-    ):
-        raise TypeError(
-            f"`current_hyperparams(opt_state)` must hold numbers as hyperparameters, got {show_with_type(value)}."
-        )
-    return jnp.asarray(leaves[0])
+    match jax.tree.leaves(value):
+        case [leaf] if isinstance(leaf, (bool, int, float)) or kind_of(leaf) in ("b", "f", "i", "u"):
+            return jnp.asarray(leaf)
+    raise TypeError(
+        f"`current_hyperparams(opt_state)` must hold numbers as hyperparameters, got {show_with_type(value)}."
+    )
 
 
 def _group(path: tuple) -> str:
@@ -177,24 +179,13 @@ def _group(path: tuple) -> str:
 
 
 def _named(found: list[tuple[tuple, str, Array]]) -> dict[str, Array]:
-    names = [name for _, name, _ in found]
-    groups = [f"{_group(path)}/{name}".lstrip("/") for path, name, _ in found]
-    named: dict[str, Array] = {}
-    for (path, name, value), group in zip(found, groups, strict=True):
-        key = name if names.count(name) == 1 else group if groups.count(group) == 1 else ""
-        named[key or f"{jax.tree_util.keystr(path).lstrip('.')}/{name}".lstrip("/")] = value
-    return named
-
-
-def _by_name(schedule: Schedule | Mapping[str, Schedule] | None) -> dict[str, Schedule]:
-    if schedule is None:
-        return {}
-    named = schedule if isinstance(schedule, Mapping) else {"learning_rate": schedule}
-    for name, each in named.items():
-        check_choice("current_hyperparams(schedule={name: ...})", name, tuple(_counters().values()))
-        check.child("current_hyperparams(schedule=...)", each)
-    return dict(named)
-
-
-def _shown(count: Array) -> str:
-    return "?" if isinstance(count, Tracer) else str(np.asarray(count))
+    """By the shortest name that occurs once: its own, the group's and its own, the whole path."""
+    ways = [
+        (name, f"{_group(path)}/{name}".lstrip("/"), f"{jax.tree_util.keystr(path).lstrip('.')}/{name}".lstrip("/"))
+        for path, name, _ in found
+    ]
+    short, grouped, _ = map(list, zip(*ways, strict=True))
+    return {
+        name if short.count(name) == 1 else group if grouped.count(group) == 1 else path: value
+        for (name, group, path), (_, _, value) in zip(ways, found, strict=True)
+    }

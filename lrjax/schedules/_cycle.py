@@ -1,12 +1,16 @@
 """Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
 
+from typing import Annotated, Literal
+
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, ScalarLike, Schedule, StepCount
-from . import _arguments as check
-from ._bind import bind, schedule_core
-from ._shapes import Progress, along, blend, bounded_power, cosine, finite, pinned, progress
+from .._types import Array, ScalarLike, Schedule
+from ._annotations import Fraction, NonNegative, Rate, Slider, Steps, count, number
+from ._bind import schedule_core
+from ._factories import factory
+from ._relations import countable, ordered
+from ._shapes import Progress, along, blend, cosine, finite, pinned, power_of_time, progress
 
 
 @schedule_core(jumps=True)
@@ -45,14 +49,15 @@ def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Arr
     )
 
 
+@factory(_cosine_restarts, "cycles", ordered("end_value", "peak_value"))
 def cosine_restarts(
-    peak_value: ScalarLike,
-    first_cycle_steps: StepCount,
+    peak_value: NonNegative,
+    first_cycle_steps: Steps,
     *,
-    cycle_mult: int = 1,
-    peak_decay: ScalarLike = 1.0,
-    end_value: ScalarLike = 0.0,
-    convention: str = "optax",
+    cycle_mult: Annotated[int, count(1, "a factor"), Slider(1, 4, whole=True)] = 1,
+    peak_decay: Fraction = 1.0,
+    end_value: NonNegative = 0.0,
+    convention: Annotated[Literal["optax", "torch", "hf", "keras"], {"torch": "optax", "hf": "optax"}] = "optax",
 ) -> Schedule:
     r"""Cosine decay with warm restarts, SGDR.
 
@@ -68,32 +73,13 @@ def cosine_restarts(
       convention: "optax", "torch" and "hf" agree (transformers stops after `num_cycles`); "keras" scales the cosine
         only, not the floor: cycle $i$ goes from $e + (v - e)\,d^i$.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Loshchilov & Hutter 2017, SGDR, eq. 5; `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.cosine_restarts(1.0, 10, cycle_mult=2, peak_decay=0.5)
-      >>> [round(float(schedule(t)), 3) for t in (0, 5, 9, 10, 20, 30)]
-      [1.0, 0.5, 0.024, 0.5, 0.25, 0.25]
+      >>> cosine_restarts(1.0, 10, cycle_mult=2, peak_decay=0.5)([0, 5, 9, 10, 20, 30]).round(3)
+      Array([1.   , 0.5  , 0.024, 0.5  , 0.25 , 0.25 ], dtype=float32)
     """
-    peak_value = check.value("cosine_restarts(peak_value)", peak_value)
-    end_value = check.value("cosine_restarts(end_value=...)", end_value)
-    check.ordered("cosine_restarts", ("end_value", "peak_value"), end_value, peak_value)
-    same = {"optax": "optax", "torch": "optax", "hf": "optax", "keras": "keras"}
-    return bind(
-        _cosine_restarts.choose(convention=check.convention("cosine_restarts", convention, same)),
-        peak_value=peak_value,
-        first_cycle_steps=check.steps("cosine_restarts(first_cycle_steps)", first_cycle_steps),
-        cycle_mult=check.whole("cosine_restarts(cycle_mult=...)", cycle_mult, unit="a factor"),
-        peak_decay=check.fraction("cosine_restarts(peak_decay=...)", peak_decay),
-        end_value=end_value,
-    )
+    ...
 
 
 def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Array, Array]:
@@ -124,16 +110,12 @@ def _exp_range(step, base_value, peak_value, up_steps, gamma, down_steps):
     return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
 
 
-def _cyclical(where: str, base_value, peak_value, up_steps, down_steps) -> dict:
-    """The arguments that the three cyclical schedules share, checked."""
-    base_value = check.value(f"{where}(base_value)", base_value)
-    peak_value = check.value(f"{where}(peak_value)", peak_value)
-    check.ordered(where, ("base_value", "peak_value"), base_value, peak_value)
-    return {"base_value": base_value, "peak_value": peak_value, **check.up_and_down(where, up_steps, down_steps)}
+CYCLE = ordered("base_value", "peak_value"), countable("up_steps", "down_steps")
 
 
+@factory(_triangular, "cycles", *CYCLE)
 def triangular(
-    base_value: ScalarLike, peak_value: ScalarLike, up_steps: StepCount, *, down_steps: StepCount | None = None
+    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
 ) -> Schedule:
     r"""Smith's cyclical learning rate: up and down along straight lines, for ever.
 
@@ -143,94 +125,65 @@ def triangular(
       up_steps: from base to peak, in optimizer updates, >= 1. Smith: 2 to 8 epochs.
       down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Smith 2015, Cyclical Learning Rates for Training Neural Networks; `torch.optim.lr_scheduler.CyclicLR`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.triangular(0.0, 1.0, 4)
-      >>> [float(schedule(t)) for t in (0, 2, 4, 6, 8, 10)]
-      [0.0, 0.5, 1.0, 0.5, 0.0, 0.5]
+      >>> triangular(0.0, 1.0, 4)([0, 2, 4, 6, 8, 10])
+      Array([0. , 0.5, 1. , 0.5, 0. , 0.5], dtype=float32)
     """
-    return bind(_triangular, **_cyclical("triangular", base_value, peak_value, up_steps, down_steps))
+    ...
 
 
+@factory(_triangular2, "cycles", *CYCLE)
 def triangular2(
-    base_value: ScalarLike, peak_value: ScalarLike, up_steps: StepCount, *, down_steps: StepCount | None = None
+    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
 ) -> Schedule:
     r"""`triangular` whose height above the base halves after every cycle.
 
     Args:
-      base_value: lr at step 0 and at the end of every cycle. Shape (), from 0 to `peak_value`.
+      base_value, up_steps, down_steps: as in `triangular`.
       peak_value: lr at step `up_steps` of the first cycle. Shape (), >= 0.
-      up_steps: from base to peak, in optimizer updates, >= 1.
-      down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
-
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
 
     Source: Smith 2015; `torch.optim.lr_scheduler.CyclicLR(mode="triangular2")`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.triangular2(0.0, 1.0, 4)
-      >>> [float(schedule(t)) for t in (0, 4, 8, 12, 20)]
-      [0.0, 1.0, 0.0, 0.5, 0.25]
+      >>> triangular2(0.0, 1.0, 4)([0, 4, 8, 12, 20])
+      Array([0.  , 1.  , 0.  , 0.5 , 0.25], dtype=float32)
     """
-    return bind(_triangular2, **_cyclical("triangular2", base_value, peak_value, up_steps, down_steps))
+    ...
 
 
+@factory(_exp_range, "cycles", *CYCLE)
 def exp_range(
-    base_value: ScalarLike,
-    peak_value: ScalarLike,
-    up_steps: StepCount,
+    base_value: NonNegative,
+    peak_value: NonNegative,
+    up_steps: Steps,
     *,
-    gamma: ScalarLike,
-    down_steps: StepCount | None = None,
+    gamma: Annotated[ScalarLike, number("a number above 0 and at most 1", lambda x: 0 < x <= 1), Slider(0.9, 1.0)],
+    down_steps: Steps | None = None,
 ) -> Schedule:
     r"""`triangular` whose height above the base shrinks by `gamma` every step: times $\gamma^t$.
 
     $t$ is the step since the start of training, as in PyTorch's code, so even the first peak is a little lower.
 
     Args:
-      base_value: lr at step 0 and at the end of every cycle. Shape (), from 0 to `peak_value`.
+      base_value, up_steps, down_steps: as in `triangular`.
       peak_value: what the first peak would be without `gamma`. Shape (), >= 0.
-      up_steps: from base to peak, in optimizer updates, >= 1.
       gamma: factor of the height per step, above 0 and at most 1.
-      down_steps: from peak to base, in optimizer updates, >= 1; None is as many as `up_steps`.
-
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
 
     Source: Smith 2015; `torch.optim.lr_scheduler.CyclicLR(mode="exp_range")`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.exp_range(0.0, 1.0, 4, gamma=0.5)
+      >>> schedule = exp_range(0.0, 1.0, 4, gamma=0.5)
       >>> [float(schedule(t)) for t in (0, 4, 8, 12)]
       [0.0, 0.0625, 0.0, 0.000244140625]
     """
-    gamma = check.value(
-        "exp_range(gamma=...)", gamma, rule="a number above 0 and at most 1", accept=lambda x: 0 < x <= 1
-    )
-    return bind(_exp_range, gamma=gamma, **_cyclical("exp_range", base_value, peak_value, up_steps, down_steps))
+    ...
 
 
 @schedule_core
 def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cycle_steps, floor_fraction):
-    decay = bounded_power(decay_rate, (step // transition_steps).astype(init_value.dtype))
-    decay = decay * jnp.power(decay_rate, (step % transition_steps) / transition_steps)
+    decay = power_of_time(decay_rate, step, transition_steps)
     since = step % cycle_steps
     from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
     wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
@@ -238,15 +191,16 @@ def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cy
     return finite(init_value * decay) * weight
 
 
+@factory(_cyclic_exponential_decay, "cycles")
 def cyclic_exponential_decay(
-    init_value: ScalarLike,
+    init_value: NonNegative,
     *,
-    transition_steps: StepCount,
-    decay_rate: ScalarLike,
-    cycle_steps: StepCount,
-    floor_fraction: ScalarLike = 0.1,
+    transition_steps: Steps,
+    decay_rate: Rate,
+    cycle_steps: Steps,
+    floor_fraction: Fraction = 0.1,
 ) -> Schedule:
-    r"""An exponential decay times a cosine wave, CED.
+    r"""An exponential decay times a cosine wave, CED; it never ends.
 
     $\eta(t) = i\, r^{t/T} \left(f + (1 - f)\,\tfrac12 (1 + \cos 2\pi t/P)\right)$.
 
@@ -258,25 +212,11 @@ def cyclic_exponential_decay(
       floor_fraction: $f$, from 0 to 1: how low the wave goes, as a part of the envelope. With 0 the lr touches 0 in
         the middle of every cycle.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape. It never ends.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: no canonical one is known; the definition is that of this docstring.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.cyclic_exponential_decay(1.0, decay_rate=0.5, transition_steps=100, cycle_steps=10)
+      >>> schedule = cyclic_exponential_decay(1.0, decay_rate=0.5, transition_steps=100, cycle_steps=10)
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 100)]
       [1.0, 0.0966, 0.933, 0.5]
     """
-    return bind(
-        _cyclic_exponential_decay,
-        init_value=check.value("cyclic_exponential_decay(init_value)", init_value),
-        decay_rate=check.positive("cyclic_exponential_decay(decay_rate=...)", decay_rate),
-        transition_steps=check.steps("cyclic_exponential_decay(transition_steps=...)", transition_steps),
-        cycle_steps=check.steps("cyclic_exponential_decay(cycle_steps=...)", cycle_steps),
-        floor_fraction=check.fraction("cyclic_exponential_decay(floor_fraction=...)", floor_fraction),
-    )
+    ...

@@ -1,17 +1,18 @@
 """1cycle and its momentum: one rise, one fall, and in three phases a last descent."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._checks import check_choice, check_flag
-from .._types import Array, ScalarLike, Schedule, StepCount
-from . import _arguments as check
-from ._bind import bind, schedule_core
+from .._types import Array, Schedule
+from ._annotations import Fraction, NonNegative, Ratio, Steps, number
+from ._bind import schedule_core
 from ._cycle import triangle
+from ._factories import factory
+from ._relations import countable, ordered
 from ._shapes import Progress, along, blend, progress
 
 
@@ -31,14 +32,14 @@ def _phases(
     return [progress(step - start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def _peak_step(pct_start: Any, total_steps: Any) -> Any:
+def _peak_step(*, pct_start: Any, total_steps: Any, **_: Any) -> Any:
     """The whole steps of the rise. float32 cannot tell 0.7 of 10 million steps, so it is made here where it can be."""
     if isinstance(pct_start, Tracer) or isinstance(total_steps, Tracer):
         return jnp.floor(pct_start * total_steps + 1e-3).astype(jax.dtypes.canonicalize_dtype(np.int64))
     return int(float(pct_start) * total_steps)
 
 
-@schedule_core(derived=("peak_step",))
+@schedule_core(peak_step=_peak_step)
 def _one_cycle(
     step, peak_value, total_steps, pct_start, div_factor, final_div_factor, peak_step, *, shape, three_phase, convention
 ):
@@ -51,21 +52,29 @@ def _one_cycle(
     return jnp.where(last[0].done > 0, along(shape, last[0], low, end_value), value) if last else value
 
 
+def _room_for_three(name: str, given: dict[str, Any]) -> None:
+    """Of three phases the first two are as long as each other."""
+    if given["three_phase"]:
+        number("from 0 to 0.5", lambda x: 0 <= x <= 0.5).check(f"{name}(pct_start=...)", given["pct_start"])
+
+
+@factory(_one_cycle, "warmup", _room_for_three)
 def one_cycle(
-    peak_value: ScalarLike,
+    peak_value: NonNegative,
     *,
-    total_steps: StepCount,
-    pct_start: ScalarLike = 0.3,
-    div_factor: ScalarLike = 25.0,
-    final_div_factor: ScalarLike = 1e4,
-    shape: str = "cosine",
+    total_steps: Steps,
+    pct_start: Fraction = 0.3,
+    div_factor: Ratio = 25.0,
+    final_div_factor: Ratio = 1e4,
+    shape: Literal["cosine", "linear"] = "cosine",
     three_phase: bool = False,
-    convention: str = "optax",
+    convention: Literal["optax", "torch"] = "optax",
 ) -> Schedule:
     r"""Up to the peak and down to almost nothing, in one cycle.
 
-    From `peak_value / div_factor` to the peak, then to `peak_value / (div_factor * final_div_factor)`. In three phases
-    it first returns to the initial value, in as many steps as it rose, and then falls further.
+    From `peak_value / div_factor` to the peak, then to `peak_value / (div_factor * final_div_factor)`, where it stays
+    (PyTorch's raises an error). In three phases it first returns to the initial value, in as many steps as it rose, and
+    then falls further.
 
     Args:
       peak_value: the highest lr. Shape (), >= 0.
@@ -79,41 +88,17 @@ def one_cycle(
         "torch" has its peak at pct $N$ - 1 and its end at step $N$ - 1, the last update. (The three phases of Optax's
         `linear_onecycle_schedule` are these for its pct_final = 2 pct_start; its default is 0.85.)
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape. It stays at its end, where PyTorch's raises an error.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Smith & Topin 2018, Super-Convergence; fastai; `torch.optim.lr_scheduler.OneCycleLR`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.one_cycle(1.0, total_steps=100)
+      >>> schedule = one_cycle(1.0, total_steps=100)
       >>> [round(float(schedule(t)), 6) for t in (0, 15, 30, 65, 100)]
       [0.04, 0.52, 1.0, 0.500002, 4e-06]
     """
-    three_phase = check_flag("one_cycle(three_phase=...)", three_phase)
-    at_least_1 = {"rule": "a finite number >= 1", "accept": lambda x: x >= 1}
-    core = _one_cycle.choose(
-        shape=check_choice("one_cycle(shape=...)", shape, ("cosine", "linear")),
-        three_phase=three_phase,
-        convention=check.convention("one_cycle", convention, {"optax": "optax", "torch": "torch"}),
-    )
-    total_steps = check.steps("one_cycle(total_steps=...)", total_steps)
-    pct_start = check.fraction("one_cycle(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0)
-    return bind(
-        core,
-        peak_value=check.value("one_cycle(peak_value)", peak_value),
-        total_steps=total_steps,
-        pct_start=pct_start,
-        peak_step=_peak_step(pct_start, total_steps),
-        div_factor=check.value("one_cycle(div_factor=...)", div_factor, **at_least_1),
-        final_div_factor=check.value("one_cycle(final_div_factor=...)", final_div_factor, **at_least_1),
-    )
+    ...
 
 
-@schedule_core(derived=("peak_step",))
+@schedule_core(peak_step=_peak_step)
 def _one_cycle_momentum(
     step, total_steps, max_momentum, min_momentum, pct_start, peak_step, *, shape, three_phase, convention
 ):
@@ -122,61 +107,34 @@ def _one_cycle_momentum(
     return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum, close=True), value)
 
 
+@factory(_one_cycle_momentum, "momentum", ordered("min_momentum", "max_momentum"), _room_for_three)
 def one_cycle_momentum(
-    total_steps: StepCount,
+    total_steps: Steps,
     *,
-    max_momentum: ScalarLike = 0.95,
-    min_momentum: ScalarLike = 0.85,
-    pct_start: ScalarLike = 0.3,
-    shape: str = "cosine",
+    max_momentum: Fraction = 0.95,
+    min_momentum: Fraction = 0.85,
+    pct_start: Fraction = 0.3,
+    shape: Literal["cosine", "linear"] = "cosine",
     three_phase: bool = False,
-    convention: str = "optax",
+    convention: Literal["optax", "torch"] = "optax",
 ) -> Schedule:
     r"""The momentum that goes with `one_cycle`: low where the learning rate is high.
 
-    From `max_momentum` down to `min_momentum` while the lr rises, and back; in three phases it then stays.
+    From `max_momentum` down to `min_momentum` while the lr rises, and back; in three phases it then stays. Give it to
+    `lrjax.schedules.scheduled`, as `momentum` of SGD or `b1` of Adam.
 
     Args:
-      total_steps: $N$, optimizer updates of the whole training, >= 1; as in `one_cycle`.
+      total_steps, pct_start, shape, three_phase, convention: as in `one_cycle`.
       max_momentum: at both ends. Shape (), from 0 to 1.
       min_momentum: at the peak of the lr. Shape (), from 0 to `max_momentum`.
-      pct_start: part of the steps that the rise of the lr takes, from 0 to 1; in three phases to 0.5.
-      shape: "cosine" or "linear".
-      three_phase: as in `one_cycle`.
-      convention: "optax" or "torch", as in `one_cycle`.
-
-    Returns:
-      A schedule: step of any shape -> momentum of the same shape. Give it to
-      `lrjax.schedules.scheduled`, as `momentum` of SGD or `b1` of Adam.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
 
     Source: Smith & Topin 2018; `torch.optim.lr_scheduler.OneCycleLR(cycle_momentum=True)`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.one_cycle_momentum(100)
-      >>> [round(float(schedule(t)), 4) for t in (0, 30, 100)]
-      [0.95, 0.85, 0.95]
+      >>> one_cycle_momentum(100)([0, 30, 100])
+      Array([0.95, 0.85, 0.95], dtype=float32)
     """
-    three_phase = check_flag("one_cycle_momentum(three_phase=...)", three_phase)
-    low, high = check.momenta("one_cycle_momentum", min_momentum, max_momentum)
-    core = _one_cycle_momentum.choose(
-        shape=check_choice("one_cycle_momentum(shape=...)", shape, ("cosine", "linear")),
-        three_phase=three_phase,
-        convention=check.convention("one_cycle_momentum", convention, {"optax": "optax", "torch": "torch"}),
-    )
-    pct_start = check.fraction("one_cycle_momentum(pct_start=...)", pct_start, high=0.5 if three_phase else 1.0)
-    total_steps = check.steps("one_cycle_momentum(total_steps)", total_steps)
-    return bind(
-        core,
-        total_steps=total_steps,
-        max_momentum=high,
-        min_momentum=low,
-        pct_start=pct_start,
-        peak_step=_peak_step(pct_start, total_steps),
-    )
+    ...
 
 
 @schedule_core
@@ -185,36 +143,22 @@ def _triangular_momentum(step, up_steps, max_momentum, min_momentum, down_steps)
     return blend(height, min_momentum, max_momentum)
 
 
+@factory(_triangular_momentum, "momentum", ordered("min_momentum", "max_momentum"), countable("up_steps", "down_steps"))
 def triangular_momentum(
-    up_steps: StepCount,
-    *,
-    max_momentum: ScalarLike = 0.9,
-    min_momentum: ScalarLike = 0.8,
-    down_steps: StepCount | None = None,
+    up_steps: Steps, *, max_momentum: Fraction = 0.9, min_momentum: Fraction = 0.8, down_steps: Steps | None = None
 ) -> Schedule:
     r"""The momentum that goes with `triangular`: down while the learning rate rises, and back.
 
     Args:
-      up_steps: rise of the lr, in optimizer updates, >= 1.
+      up_steps, down_steps: as in `triangular`.
       max_momentum: at the base of the lr. Shape (), from 0 to 1.
       min_momentum: at the peak of the lr. Shape (), from 0 to `max_momentum`.
-      down_steps: fall of the lr, in optimizer updates, >= 1; None is as many as `up_steps`.
-
-    Returns:
-      A schedule: step of any shape -> momentum of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
 
     Source: Smith 2018, A disciplined approach to neural network hyper-parameters;
     `torch.optim.lr_scheduler.CyclicLR(cycle_momentum=True)`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.triangular_momentum(4)
-      >>> [round(float(schedule(t)), 3) for t in (0, 2, 4, 8)]
-      [0.9, 0.85, 0.8, 0.9]
+      >>> triangular_momentum(4)([0, 2, 4, 8])
+      Array([0.9 , 0.85, 0.8 , 0.9 ], dtype=float32)
     """
-    low, high = check.momenta("triangular_momentum", min_momentum, max_momentum)
-    lengths = check.up_and_down("triangular_momentum", up_steps, down_steps)
-    return bind(_triangular_momentum, max_momentum=high, min_momentum=low, **lengths)
+    ...

@@ -1,6 +1,7 @@
 """Lower the learning rate where a metric stops getting better."""
 
-from typing import Any, NamedTuple, cast
+import functools
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,12 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import check_choice, check_count, check_type, kind_of, show, show_with_type, to_numpy
+from .._checks import check_count, check_type, kind_of, show, show_with_type, to_numpy
 from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
-from . import _arguments as check
+from ._annotations import NonNegative, Positive, Rule, number
 from ._bind import promoting
+from ._factories import checked
+from ._relations import ordered
 
 
 class PlateauState(NamedTuple):
@@ -34,18 +37,28 @@ class PlateauState(NamedTuple):
     total: Float[Array, ""]
 
 
+def _whole(minimum: int, unit: str) -> Rule:
+    """A count that is known when the program is made."""
+    check = functools.partial(check_count, minimum=minimum, unit=unit)
+    return Rule(check, f"a whole number >= {minimum} ({unit})", {})
+
+
+Measurements = Annotated[int, _whole(0, "measurements")]
+
+
+@checked
 def reduce_on_plateau(
     *,
-    factor: ScalarLike = 0.1,
-    patience: int = 10,
-    mode: str = "min",
-    threshold: ScalarLike = 1e-4,
-    threshold_mode: str | None = None,
-    cooldown: int = 0,
-    min_lr: ScalarLike = 0.0,
-    base_lr: ScalarLike | None = None,
-    accumulation_size: int = 1,
-    convention: str = "torch",
+    factor: Annotated[ScalarLike, number("above 0 and below 1", lambda x: 0 < x < 1)] = 0.1,
+    patience: Measurements = 10,
+    mode: Literal["min", "max"] = "min",
+    threshold: NonNegative = 1e-4,
+    threshold_mode: Literal["rel", "abs"] | None = None,
+    cooldown: Measurements = 0,
+    min_lr: NonNegative = 0.0,
+    base_lr: Positive | None = None,
+    accumulation_size: Annotated[int, _whole(1, "updates")] = 1,
+    convention: Literal["torch", "keras", "optax"] = "torch",
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the updates down whenever a metric has stopped improving. Chain it after the optimizer.
 
@@ -94,20 +107,11 @@ def reduce_on_plateau(
       >>> float(updates[0])
       -0.5
     """
-    where = "reduce_on_plateau"
-    factor = check.value(f"{where}(factor=...)", factor, rule="above 0 and below 1", accept=lambda x: 0 < x < 1)
-    check_choice(f"{where}(convention=...)", convention, ("torch", "keras", "optax"))
-    least_patience = 1 if convention == "optax" else 0  # Optax's 0 reduces at improvements, and never on a plateau
-    patience = check_count(f"{where}(patience=...)", patience, minimum=least_patience, unit="measurements")
-    cooldown = check_count(f"{where}(cooldown=...)", cooldown, minimum=0, unit="measurements")
-    size = check_count(f"{where}(accumulation_size=...)", accumulation_size, minimum=1, unit="updates")
-    sign = 1.0 if check_choice(f"{where}(mode=...)", mode, ("min", "max")) == "min" else -1.0
-    if threshold_mode is None:
-        threshold_mode = "abs" if convention == "keras" else "rel"
-    relative = check_choice(f"{where}(threshold_mode=...)", threshold_mode, ("rel", "abs")) == "rel"
-    threshold = check.value(f"{where}(threshold=...)", threshold)
-    min_lr = check.value(f"{where}(min_lr=...)", min_lr)
-    least = _least_scale(where, min_lr, base_lr)
+    if convention == "optax":  # whose 0 reduces at improvements, and never on a plateau
+        _whole(1, "measurements").check("reduce_on_plateau(patience=...)", patience)
+    sign = 1.0 if mode == "min" else -1.0
+    relative = threshold_mode == "rel" or (threshold_mode is None and convention != "keras")
+    least = _least_scale(min_lr, base_lr)
     tolerated = patience if convention == "torch" else max(patience - 1, 0)
     ignored = max(cooldown - 1, 0) if convention == "keras" else cooldown
 
@@ -122,7 +126,7 @@ def reduce_on_plateau(
         del params, extra
         check_type("reduce_on_plateau().update(state)", state, PlateauState, "what its init or update returned")
         total, count = state.total + _metric(value), state.count + 1
-        due = count >= size
+        due = count >= accumulation_size
         with promoting():  # a float32 scale meets updates of any type
             measured = _measure(state, total / count)
             kept = state._replace(total=total, count=count)
@@ -172,14 +176,12 @@ def _metric(value: Any) -> Array:
         return jnp.asarray(array.astype(np.float32))
 
 
-def _least_scale(where: str, min_lr: Any, base_lr: Any) -> Any:
+def _least_scale(min_lr: Any, base_lr: Any) -> Any:
     """The scale at which the learning rate is the lowest allowed."""
-    if base_lr is None:
-        if not isinstance(min_lr, Tracer) and float(min_lr) == 0:
-            return 0.0
+    if base_lr is None and (isinstance(min_lr, Tracer) or float(min_lr) != 0):
         raise ValueError(
-            f"`{where}(min_lr=...)` needs base_lr, the learning rate of the optimizer, got {show(min_lr)} alone."
+            "`reduce_on_plateau(min_lr=...)` needs base_lr, the learning rate of the optimizer, "
+            f"got {show(min_lr)} alone."
         )
-    base_lr = check.positive(f"{where}(base_lr=...)", base_lr)
-    check.ordered(where, ("min_lr", "base_lr"), min_lr, base_lr)
-    return min_lr / base_lr
+    ordered("min_lr", "base_lr")("reduce_on_plateau", {"min_lr": min_lr, "base_lr": base_lr})
+    return 0.0 if base_lr is None else min_lr / base_lr

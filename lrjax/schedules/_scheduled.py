@@ -1,7 +1,7 @@
 """Several hyperparameters of an optimizer on schedules, with one step counter."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -11,8 +11,9 @@ import optax
 from jax.core import Tracer
 
 from .._checks import brief, check_callable, describe, kind_of, name_of, show
+from .._settings import TRACER_ERRORS
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
-from . import _arguments as check
+from ._annotations import number
 from ._bind import promoting
 
 
@@ -33,6 +34,11 @@ class ScheduledState(NamedTuple):
     computed: dict[str, Float[Array, ""]]
     inner: PyTree
 
+
+INJECTED = optax.InjectStatefulHyperparamsState
+"""The state of `optax.inject_hyperparams`."""
+
+HELD = "a finite number that float32 holds"
 
 AT_STEP = "_at_step"
 """Ends the names in `computed`: `optax.tree_utils.tree_set` finds what it sets by its name, and must not find these."""
@@ -87,8 +93,7 @@ def scheduled(
     if not hyperparams:
         raise TypeError("`scheduled` needs at least one hyperparameter: scheduled(optax.sgd, learning_rate=schedule).")
     _check_accepts(make_optimizer, tuple(hyperparams))
-    given = {name: _checked(name, value) for name, value in hyperparams.items()}
-
+    given = {name: _check_hyperparameter(name, value) for name, value in hyperparams.items()}
     followed = {name: value for name, value in given.items() if callable(value)}
     numbers = {name: value for name, value in given.items() if name not in followed}
 
@@ -98,7 +103,7 @@ def scheduled(
     def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
         try:
             optimizer = make_optimizer(**values)
-        except check.TRACER_ERRORS as error:
+        except TRACER_ERRORS as error:
             raise TypeError(
                 f"`scheduled(make_optimizer)` is called with traced numbers at every update, but "
                 f"{name_of(make_optimizer)} needs the value of one of {', '.join(values)}. "
@@ -113,14 +118,14 @@ def scheduled(
 
     def init(params: PyTree) -> ScheduledState:
         step = jnp.int32(0)
-        state = ScheduledState(
-            step, {name: jnp.array(value, np.float32) for name, value in numbers.items()}, at(step), ()
-        )
+        fixed = {name: jnp.array(value, np.float32) for name, value in numbers.items()}
+        state = ScheduledState(step, fixed, at(step), ())
         values = in_use(state)
         with promoting():
             inner = build(values).init(params)
-        if any(map(_is_injected, jax.tree.leaves(inner, is_leaf=_is_injected))):
-            _check_not_injected(build, values, params)
+            if injected := _injected(inner):
+                other = build({name: value + 1 for name, value in values.items()}).init(params)
+                _check_kept(injected, _injected(other))
         return state._replace(inner=inner)
 
     def update(
@@ -156,52 +161,52 @@ def _check_settings(found: Mapping[str, Any], numbers: Mapping[str, Any], follow
             f"{', '.join(map(str, found)) or 'none'}. Is it the state of another optimizer?"
         )
     for name, value in found.items():
-        _check_number(f"{where}.hyperparams[{name!r}]", value)
+        _check_held(f"{where}.hyperparams[{name!r}]", value)
 
 
 def _in_float32(value: Any) -> Array:
-    value = jnp.asarray(value)
-    return jax.lax.convert_element_type(value, np.float32)
+    return jax.lax.convert_element_type(jnp.asarray(value), np.float32)
 
 
 def _like(tree: PyTree, template: PyTree) -> PyTree:
     """The floating leaves in the types of the template's: what enters a scan must come out of it."""
 
     def cast(leaf: Any, wanted: Any) -> Any:
-        if hasattr(leaf, "dtype") and hasattr(wanted, "dtype") and jnp.issubdtype(leaf.dtype, np.floating):
-            return leaf.astype(wanted.dtype)
-        return leaf
+        floats = hasattr(leaf, "dtype") and hasattr(wanted, "dtype") and jnp.issubdtype(leaf.dtype, np.floating)
+        return leaf.astype(wanted.dtype) if floats else leaf
 
     return jax.tree.map(cast, tree, template)
 
 
 def _check_accepts(make_optimizer: OptimizerFactory, names: tuple[str, ...]) -> None:
     try:
-        signature = inspect.signature(make_optimizer)
-    except (TypeError, ValueError):
-        return
-    parameters = signature.parameters
-    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        parameters = inspect.signature(make_optimizer).parameters
+    except (TypeError, ValueError):  # builtins and C functions show none
         return
     unknown = [name for name in names if name not in parameters]
-    if unknown:
+    if unknown and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         raise TypeError(
             f"`scheduled(make_optimizer)` must take {', '.join(unknown)} by keyword; {name_of(make_optimizer)} takes "
             f"{', '.join(parameters)}."
         )
 
 
-def _checked(name: str, value: Any) -> Any:
+def _check_hyperparameter(name: str, value: Any) -> Any:
     """A schedule, or a number that float32 holds."""
     where = f"scheduled({name}=...)"
-    remedy = "Bind anything else with functools.partial(make_optimizer, ...)."
     if not callable(value):
-        bind = "functools.partial(make_optimizer, ...) binds the rest"
-        return _check_number(where, value, f"a schedule or a finite number that float32 holds ({bind})")
+        return _check_held(
+            where, value, f"a schedule or {HELD} (functools.partial(make_optimizer, ...) binds the rest)"
+        )
+    remedy = "Bind anything else with functools.partial(make_optimizer, ...)."
     try:
         out = jax.eval_shape(lambda step: jnp.asarray(value(step)), jax.ShapeDtypeStruct((), np.int32))
-    except check.TRACER_ERRORS as error:
-        raise TypeError(check.cannot_be_traced(where, value)) from error
+    except TRACER_ERRORS as error:
+        raise TypeError(
+            f"`{where}` must be made of jax.numpy operations, since a training step is compiled, but {name_of(value)} "
+            "needs the value of the step. Write jnp for np and math, jnp.where for `if`, jnp.asarray(x)[step] for a "
+            "table."
+        ) from error
     except Exception as error:
         raise TypeError(
             f"`{where}` must be a schedule, a function from step to number; {name_of(value)} failed on a step: "
@@ -214,21 +219,18 @@ def _checked(name: str, value: Any) -> Any:
     return value
 
 
-def _check_number(where: str, value: Any, rule: str = "a finite number that float32 holds") -> Any:
-    """A number that float32 holds, or a traced one."""
-    return check.value(where, value, rule=rule, accept=lambda x: abs(x) <= float(np.finfo(np.float32).max))
+def _check_held(where: str, value: Any, rule: str = HELD) -> Any:
+    return number(rule, lambda x: abs(x) <= float(np.finfo(np.float32).max)).check(where, value)
 
 
-def _check_not_injected(
-    build: Callable[[dict[str, Array]], optax.GradientTransformationExtraArgs], values: dict[str, Array], params: PyTree
-) -> None:
+def _injected(inner: PyTree) -> list[dict[str, Any]]:
+    """The numbers that every `optax.inject_hyperparams` inside keeps."""
+    leaves = jax.tree.leaves(inner, is_leaf=lambda value: isinstance(value, INJECTED))
+    return [leaf.hyperparams for leaf in leaves if isinstance(leaf, INJECTED)]
+
+
+def _check_kept(first: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
     """`optax.inject_hyperparams` keeps the numbers that it began with: a schedule around it would do nothing."""
-
-    def kept(values: dict[str, Array]) -> list[dict[str, Any]]:
-        leaves = jax.tree.leaves(build(values).init(params), is_leaf=_is_injected)
-        return [leaf.hyperparams for leaf in leaves if _is_injected(leaf)]
-
-    first, other = kept(values), kept({name: value + 1 for name, value in values.items()})
     if any(isinstance(value, Tracer) for value in jax.tree.leaves((first, other))):
         return  # inside jit: not known
     for one, two in zip(first, other, strict=True):
@@ -237,7 +239,3 @@ def _check_not_injected(
                 "`scheduled(make_optimizer)` must not use optax.inject_hyperparams, got one that would keep the first "
                 f"{', '.join(ours)}. Give the optimizer itself."
             )
-
-
-def _is_injected(value: Any) -> bool:
-    return isinstance(value, optax.InjectStatefulHyperparamsState)

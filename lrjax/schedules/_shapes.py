@@ -4,14 +4,11 @@ XLA turns `t / T` into `t * (1 / T)` where T is a constant, so that T / T is not
 exactly is therefore pinned with `where` and decided in integers.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from .._types import Array
-
-FALLS = ("linear", "cosine", "sqrt", "square", "mirror_cosine")
-"""The shapes of `along`."""
 
 
 class Progress(NamedTuple):
@@ -55,11 +52,13 @@ def geometric(at: Progress, start: Array, end: Array) -> Array:
 
 
 def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = False) -> Array:
-    """From `start` to `end` along a shape of `FALLS`, both exactly, and accurate beside either where it is 0.
+    """From `start` to `end` along a shape, both exactly, and accurate beside either where it is 0.
 
     Each end has a weight of its own, whose rounding is that of a product with it. Where the ends lie `close` together,
-    as momenta do, it is less if the weights sum to 1.
+    as momenta do, it is less if the weights sum to 1. "exponential" is a constant ratio per step, of positive ends.
     """
+    if shape == "exponential":
+        return geometric(at, start, end)
     done, left = at
     falling, rising = {
         "linear": lambda: (left, done),
@@ -68,7 +67,12 @@ def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = F
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
     }[shape]()
-    return blend(pinned(falling, at), start, end, None if close else pinned(rising, at.back))
+    return fall(at, falling, None if close else rising, start, end)
+
+
+def fall(at: Progress, falling: Array, rising: Array | None, start: Array, end: Array) -> Array:
+    """From `start` to `end`, both exactly, by the weights of either in between; None is 1 - `falling`."""
+    return blend(pinned(falling, at), start, end, None if rising is None else pinned(rising, at.back))
 
 
 def cosine(fraction: Array) -> Array:
@@ -93,11 +97,21 @@ def power_of(weight: Array, rest: Array, exponent: Array) -> tuple[Array, Array]
     )
 
 
-def bounded_power(base: Array, exponent: Any) -> Array:
-    """base ** exponent that stays finite, and is 1 at exponent 0."""
-    return finite(jnp.power(base, exponent))
+def power_of_time(rate: Array, step: Array, every: Array, *, staircase: bool = False) -> Array:
+    """rate ** (step / every), finite: its whole powers are counted in integers, and are all there is of a staircase."""
+    factor = finite(jnp.power(rate, (step // every).astype(rate.dtype)))
+    return factor if staircase else factor * jnp.power(rate, (step % every) / every)
 
 
 def finite(value: Array) -> Array:
     """The value, at most the largest finite number."""
     return jnp.minimum(value, jnp.finfo(value.dtype).max)
+
+
+def segment_of(step: Array, boundaries: tuple[Array, ...], *, closed_left: bool = True) -> Array:
+    """How many boundaries have been reached, or passed if not `closed_left`."""
+    if not boundaries:
+        return jnp.zeros(step.shape, jnp.int32)
+    bounds = jnp.stack([jnp.asarray(bound) for bound in boundaries])
+    reached = step[..., None] >= bounds if closed_left else step[..., None] > bounds
+    return jnp.sum(reached, axis=-1, dtype=jnp.int32)

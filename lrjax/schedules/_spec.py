@@ -1,9 +1,9 @@
 """Any schedule as JSON, and back."""
 
-import inspect
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,48 +14,8 @@ from jax.tree_util import Partial
 from .._checks import show
 from .._decode import MAX_DEPTH, parse
 from .._types import Schedule
-from . import _arguments as check
-from . import _compose, _cycle, _decay, _one_cycle, _rates, _stable, _stairs, _warmup
-from ._bind import Core, Foreign
-
-FACTORIES = {
-    factory.__name__: factory
-    for factory in (
-        _decay.constant,
-        _decay.linear_decay,
-        _decay.polynomial_decay,
-        _decay.exponential_decay,
-        _decay.inverse_time_decay,
-        _decay.cosine_decay,
-        _rates.inverse_sqrt_decay,
-        _rates.tanh_decay,
-        _rates.k_decay,
-        _rates.power_decay,
-        _stairs.step_decay,
-        _stairs.piecewise_constant,
-        _stairs.piecewise_interpolate,
-        _warmup.warmup,
-        _warmup.warmup_cosine,
-        _stable.warmup_stable_decay,
-        _stable.cooldown_from,
-        _cycle.cosine_restarts,
-        _cycle.triangular,
-        _cycle.triangular2,
-        _cycle.exp_range,
-        _cycle.cyclic_exponential_decay,
-        _one_cycle.one_cycle,
-        _one_cycle.one_cycle_momentum,
-        _one_cycle.triangular_momentum,
-        _decay.range_test_ramp,
-        _compose.join,
-        _compose.multiply,
-        _compose.clip,
-        _compose.shift,
-        _compose.stretch,
-        _compose.repeat,
-    )
-}
-"""Every function that makes a schedule, by its name. A new one is added here, and has a spec."""
+from ._bind import Foreign, own_core
+from ._factories import FACTORIES, GROUPS, arguments_of
 
 
 def to_spec(schedule: Schedule) -> dict[str, Any]:
@@ -78,13 +38,14 @@ def to_spec(schedule: Schedule) -> dict[str, Any]:
     """
     if isinstance(schedule, Foreign):
         schedule = schedule.function
-    if not isinstance(schedule, Partial) or not isinstance(schedule.func, Core):
+    core = own_core(schedule)
+    if core is None:
         raise TypeError(
             f"`to_spec(schedule)` must be a schedule of lrjax.schedules, got {show(schedule)}. "
             "Another callable has no name and numbers to write down."
         )
-    core = schedule.func
-    numbers = {name: _to_json(value) for name, value in schedule.keywords.items() if name not in core.derived}
+    keywords = cast(Partial, schedule).keywords
+    numbers = {name: _to_json(value) for name, value in keywords.items() if name not in core.derived}
     return {"name": core.name, **dict(core.choices), **numbers}
 
 
@@ -136,9 +97,7 @@ def from_spec(spec: Mapping[str, Any] | str | Path) -> Schedule:
 def _made(spec: Any, depth: int) -> Schedule:
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise TypeError(f'`from_spec(spec)` must be a dict with the key "name", got {show(spec)}.')
-    name = spec["name"]
-    arguments = {key: _from_json(value, depth) for key, value in spec.items() if key != "name"}
-    return make(name, arguments)
+    return make(spec["name"], {str(key): _from_json(value, depth) for key, value in spec.items() if key != "name"})
 
 
 def make(name: str, arguments: dict[str, Any]) -> Schedule:
@@ -146,35 +105,16 @@ def make(name: str, arguments: dict[str, Any]) -> Schedule:
     if not isinstance(name, str):
         raise TypeError(f"The name of a schedule must be a string, got {show(name)} ({type(name).__name__}).")
     if name not in FACTORIES:
-        from difflib import get_close_matches
-
-        close = get_close_matches(str(name), FACTORIES, n=1)
-        advice = f"Did you mean {close[0]}?" if close else f"There are {', '.join(FACTORIES)}."
+        close = difflib.get_close_matches(name, FACTORIES, n=1)
+        every = ", ".join(", ".join(names) for names in GROUPS.values())
+        advice = f"Did you mean {close[0]}?" if close else f"There are {every}."
         raise ValueError(f"`{show(name, 40)[1:-1]}` is not a schedule. {advice}")
-    factory: Callable[..., Schedule] = FACTORIES[name]
-    signature = inspect.signature(factory)
-    parameters = signature.parameters.values()
-    missing = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind is not each.VAR_POSITIONAL and each.name not in arguments
-    ]
-    unknown = [key for key in arguments if key not in signature.parameters]
-    if missing or unknown:
-        lacks = f"lacks {', '.join(missing)}" if missing else ""
-        has = f"has no argument {', '.join(show(key, 40)[1:-1] for key in unknown[:3])}" if unknown else ""
-        raise TypeError(f"`{name}` {' and '.join(filter(None, (lacks, has)))}. It is {name}{signature_text(name)}.")
-    spread = next((each.name for each in parameters if each.kind is each.VAR_POSITIONAL), None)
-    if spread is None:
-        return factory(**arguments)
-    return factory(*check.sequence(f"{name}(*{spread})", arguments.get(spread, []), spread))
-
-
-def signature_text(name: str) -> str:
-    """The arguments of a schedule with their defaults, without types: `(value)`."""
-    signature = inspect.signature(FACTORIES[name])
-    bare = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
-    return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    parts: list[Schedule] = []
+    for key, (place, parameter, rule) in arguments_of(FACTORIES[name]).items():
+        if rule is not None and parameter.kind is parameter.VAR_POSITIONAL:
+            parts += rule.check(place, arguments.get(key, ()))
+            arguments = {other: value for other, value in arguments.items() if other != key}
+    return FACTORIES[name](*parts, **arguments)
 
 
 def _from_json(value: Any, depth: int) -> Any:

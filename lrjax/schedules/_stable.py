@@ -1,46 +1,50 @@
 """Warmup, stable phase, decay; and cooling any schedule down from any step."""
 
-from typing import Any, cast
+from typing import Literal, cast
 
 import jax.numpy as jnp
 
-from .._checks import check_choice, show
-from .._types import Array, ScalarLike, Schedule, StepCount
-from . import _arguments as check
-from ._bind import Core, Partial, bind, schedule_core
-from ._shapes import FALLS, Progress, along, geometric, progress
+from .._checks import show
+from .._types import Schedule
+from ._annotations import NonNegative, StepsFrom0, check_horizon
+from ._bind import Partial, own_core, schedule_core
+from ._factories import checked, factory
+from ._relations import countable, positive_if
+from ._shapes import along, progress
 
-COOLDOWNS = (*FALLS, "exponential")
-"""The shapes of a decay from a stable learning rate."""
-
-
-def cool(cooldown: str, at: Progress, start: Array, end: Array) -> Array:
-    """The value on the way down."""
-    return geometric(at, start, end) if cooldown == "exponential" else along(cooldown, at, start, end)
+Cooldown = Literal["linear", "cosine", "sqrt", "square", "mirror_cosine", "exponential"]
+"""The shape of a decay from a stable learning rate."""
 
 
 @schedule_core
 def _warmup_stable_decay(step, peak_value, warmup_steps, stable_steps, decay_steps, end_value, *, cooldown, convention):
     low = end_value if convention == "hf" else jnp.zeros_like(peak_value)
     rising = along("linear", progress(step, warmup_steps), low, peak_value)
-    falling = cool(cooldown, progress(step - warmup_steps - stable_steps, decay_steps), peak_value, end_value)
+    falling = along(cooldown, progress(step - warmup_steps - stable_steps, decay_steps), peak_value, end_value)
     return jnp.where(step < warmup_steps, rising, falling)
 
 
+@factory(
+    _warmup_stable_decay,
+    "warmup",
+    countable("warmup_steps", "stable_steps", "decay_steps"),
+    positive_if("cooldown", "exponential", "peak_value", "end_value"),
+)
 def warmup_stable_decay(
-    peak_value: ScalarLike,
+    peak_value: NonNegative,
     *,
-    warmup_steps: StepCount,
-    stable_steps: StepCount,
-    decay_steps: StepCount,
-    end_value: ScalarLike = 0.0,
-    cooldown: str = "sqrt",
-    convention: str = "optax",
+    warmup_steps: StepsFrom0,
+    stable_steps: StepsFrom0,
+    decay_steps: StepsFrom0,
+    end_value: NonNegative = 0.0,
+    cooldown: Cooldown = "sqrt",
+    convention: Literal["optax", "hf"] = "optax",
 ) -> Schedule:
     r"""A linear warmup, a constant phase, a decay: WSD, the trapezoid.
 
-    The stable phase may be lengthened at any time (`extend`): what was trained stays valid. From any step of it the
-    training may be finished (`cooldown_from`).
+    The last value is reached at step `warmup_steps + stable_steps + decay_steps`. The stable phase may be lengthened at
+    any time (`extend`): what was trained stays valid. From any step of it the training may be finished
+    (`cooldown_from`).
 
     With $p$ from 0 to 1 along the decay, the lr goes from the peak to the end by $1 - \sqrt p$ ("sqrt"), $1 - p$
     ("linear"), $\tfrac12(1 + \cos \pi p)$ ("cosine"), $1 - p^2$ ("square"), $2(1 - p)$ minus the cosine
@@ -55,50 +59,18 @@ def warmup_stable_decay(
       cooldown: the shape of the decay, one of those above.
       convention: "optax" warms up from 0, "hf" (transformers) from `end_value`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape. The last value is reached at step
-      `warmup_steps + stable_steps + decay_steps`.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Zhai et al. 2022; Hu et al. 2024, MiniCPM; Haegele et al. 2024 (arXiv 2405.18392), eq. 1 for "sqrt".
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.warmup_stable_decay(1.0, warmup_steps=10, stable_steps=50, decay_steps=20)
-      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 60, 65, 80)]
-      [0.0, 0.5, 1.0, 1.0, 0.5, 0.0]
+      >>> schedules.warmup_stable_decay(1.0, warmup_steps=10, stable_steps=50, decay_steps=20)([0, 5, 10, 60, 65, 80])
+      Array([0. , 0.5, 1. , 1. , 0.5, 0. ], dtype=float32)
     """
-    same = {"optax": "optax", "hf": "hf"}
-    where = "warmup_stable_decay"
-    core = _warmup_stable_decay.choose(
-        cooldown=check_choice(f"{where}(cooldown=...)", cooldown, COOLDOWNS),
-        convention=check.convention(where, convention, same),
-    )
-    warmup_steps = check.steps(f"{where}(warmup_steps=...)", warmup_steps, minimum=0)
-    stable_steps = check.steps(f"{where}(stable_steps=...)", stable_steps, minimum=0)
-    decay_steps = check.steps(f"{where}(decay_steps=...)", decay_steps, minimum=0)
-    check.total(f"{where}(warmup_steps + stable_steps + decay_steps)", warmup_steps, stable_steps, decay_steps)
-    return bind(
-        core,
-        peak_value=_start(f"{where}(peak_value)", peak_value, cooldown),
-        warmup_steps=warmup_steps,
-        stable_steps=stable_steps,
-        decay_steps=decay_steps,
-        end_value=_start(f"{where}(end_value=...)", end_value, cooldown),
-    )
+    ...
 
 
-def _start(where: str, number: Any, cooldown: str) -> Any:
-    """A value of either end: above 0 for a constant factor per step."""
-    if cooldown != "exponential":
-        return check.value(where, number)
-    rule = "above 0 where cooldown='exponential', a constant factor per step"
-    return check.value(where, number, rule=rule, accept=lambda x: x > 0)
-
-
-def extend(schedule: Schedule, more_steps: StepCount) -> Schedule:
+@checked
+def extend(schedule: Schedule, more_steps: StepsFrom0) -> Schedule:
     """A `warmup_stable_decay` whose stable phase is longer: the same until the decay would have begun.
 
     Args:
@@ -118,35 +90,38 @@ def extend(schedule: Schedule, more_steps: StepCount) -> Schedule:
       >>> [float(short(t)) == float(long(t)) for t in (5, 59, 60)], float(short(80)), float(long(160))
       ([True, True, True], 0.0, 1.0)
     """
-    core = schedule.func if isinstance(schedule, Partial) else None
-    if not isinstance(schedule, Partial) or getattr(core, "function", None) is not _warmup_stable_decay.function:
+    core = own_core(schedule)
+    if core is None or core.function is not _warmup_stable_decay.function:
         raise TypeError(
             f"`extend(schedule)` must be a schedule made by `warmup_stable_decay`, got {show(schedule)}. "
             "Only that one has a stable phase."
         )
-    numbers = dict(schedule.keywords)
-    more_steps = check.steps("extend(more_steps)", more_steps, minimum=0)
-    check.total(
-        "extend(more_steps)", numbers["warmup_steps"], numbers["stable_steps"], numbers["decay_steps"], more_steps
-    )
-    numbers["stable_steps"] = numbers["stable_steps"] + more_steps
-    return bind(cast(Core, schedule.func), **numbers)
+    numbers = cast(Partial, schedule).keywords
+    lengths = [numbers["warmup_steps"], numbers["stable_steps"], numbers["decay_steps"], more_steps]
+    check_horizon("extend(more_steps)", sum(steps for steps in lengths if isinstance(steps, int)))
+    return core.bind(**{**numbers, "stable_steps": numbers["stable_steps"] + more_steps})
 
 
 @schedule_core
 def _cooldown_from(step, schedule, begin_step, decay_steps, end_value, *, cooldown):
     start = schedule(begin_step)
-    falling = cool(cooldown, progress(step - begin_step, decay_steps), start, end_value)
+    falling = along(cooldown, progress(step - begin_step, decay_steps), start, end_value)
     return jnp.where(step < begin_step, schedule(jnp.minimum(step, begin_step)), falling)
 
 
+@factory(
+    _cooldown_from,
+    "composed",
+    countable("begin_step", "decay_steps"),
+    positive_if("cooldown", "exponential", "end_value"),
+)
 def cooldown_from(
     schedule: Schedule,
-    begin_step: StepCount,
-    decay_steps: StepCount,
+    begin_step: StepsFrom0,
+    decay_steps: StepsFrom0,
     *,
-    end_value: ScalarLike = 0.0,
-    cooldown: str = "sqrt",
+    end_value: NonNegative = 0.0,
+    cooldown: Cooldown = "sqrt",
 ) -> Schedule:
     """Any schedule up to a step, and from there down to the end: finish a training early.
 
@@ -157,27 +132,11 @@ def cooldown_from(
       end_value: lr from step `begin_step + decay_steps` on. Shape (), >= 0; above 0 if `cooldown` is "exponential".
       cooldown: a shape of `warmup_stable_decay`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Haegele et al. 2024 (arXiv 2405.18392).
 
     Examples:
       >>> from lrjax import schedules
-      >>> schedule = schedules.cooldown_from(schedules.constant(1.0), 100, 20, cooldown="linear")
-      >>> [float(schedule(t)) for t in (99, 100, 110, 120)]
-      [1.0, 1.0, 0.5, 0.0]
+      >>> schedules.cooldown_from(schedules.constant(1.0), 100, 20, cooldown="linear")([99, 100, 110, 120])
+      Array([1. , 1. , 0.5, 0. ], dtype=float32)
     """
-    begin_step = check.steps("cooldown_from(begin_step)", begin_step, minimum=0)
-    decay_steps = check.steps("cooldown_from(decay_steps)", decay_steps, minimum=0)
-    check.total("cooldown_from(begin_step + decay_steps)", begin_step, decay_steps)
-    return bind(
-        _cooldown_from.choose(cooldown=check_choice("cooldown_from(cooldown=...)", cooldown, COOLDOWNS)),
-        schedule=check.child("cooldown_from(schedule)", schedule),
-        begin_step=begin_step,
-        decay_steps=decay_steps,
-        end_value=_start("cooldown_from(end_value=...)", end_value, cooldown),
-    )
+    ...

@@ -1,28 +1,31 @@
 """Warmup before any schedule, and warmup with a cosine."""
 
+from typing import Annotated, Any, Literal
+
 import jax.numpy as jnp
 
-from .._checks import check_choice, check_flag
-from .._types import ScalarLike, Schedule, StepCount
-from . import _arguments as check
-from ._bind import bind, schedule_core
-from ._shapes import along, geometric, progress
+from .._types import Schedule
+from ._annotations import NonNegative, Steps, StepsFrom0
+from ._bind import schedule_core
+from ._factories import factory
+from ._relations import positive_if
+from ._shapes import along, progress
 
 
 @schedule_core
 def _warmup(step, schedule, warmup_steps, init_value, *, shape, skip_zero):
     at = progress(step + 1 if skip_zero else step, warmup_steps)
-    target = schedule(jnp.zeros((), step.dtype))
-    rising = geometric(at, init_value, target) if shape == "exponential" else along(shape, at, init_value, target)
+    rising = along(shape, at, init_value, schedule(jnp.zeros((), step.dtype)))
     return jnp.where(step < warmup_steps, rising, schedule(jnp.maximum(step - warmup_steps, 0)))
 
 
+@factory(_warmup, "warmup", positive_if("shape", "exponential", "init_value"))
 def warmup(
     schedule: Schedule,
-    warmup_steps: StepCount,
+    warmup_steps: StepsFrom0,
     *,
-    init_value: ScalarLike = 0.0,
-    shape: str = "linear",
+    init_value: NonNegative = 0.0,
+    shape: Literal["linear", "cosine", "exponential"] = "linear",
     skip_zero: bool = False,
 ) -> Schedule:
     r"""A rise to where a schedule begins, and then the schedule, from its own step 0.
@@ -36,32 +39,14 @@ def warmup(
       skip_zero: count from 1, so that the first update is not lost to a learning rate of 0: at step t, the rise is
         $(t + 1)/W$ done, and complete one step earlier.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: Goyal et al. 2017, Accurate, Large Minibatch SGD, section 2.2; `skip_zero` as in schedule-free.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.warmup(schedules.cosine_decay(1.0, 100), 10)
-      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 60, 110)]
-      [0.0, 0.5, 1.0, 0.5, 0.0]
+      >>> from lrjax.schedules import cosine_decay
+      >>> warmup(cosine_decay(1.0, 100), 10)([0, 5, 10, 60, 110])
+      Array([0. , 0.5, 1. , 0.5, 0. ], dtype=float32)
     """
-    check_choice("warmup(shape=...)", shape, ("linear", "cosine", "exponential"))
-    if shape == "exponential":
-        advice = "above 0 where shape='exponential', which multiplies it by a constant factor per step"
-        init_value = check.value("warmup(init_value=...)", init_value, rule=advice, accept=lambda x: x > 0)
-    else:
-        init_value = check.value("warmup(init_value=...)", init_value)
-    return bind(
-        _warmup.choose(shape=shape, skip_zero=check_flag("warmup(skip_zero=...)", skip_zero)),
-        schedule=check.child("warmup(schedule)", schedule),
-        warmup_steps=check.steps("warmup(warmup_steps)", warmup_steps, minimum=0),
-        init_value=init_value,
-    )
+    ...
 
 
 @schedule_core
@@ -76,14 +61,24 @@ def _warmup_cosine(step, peak_value, warmup_steps, total_steps, init_value, end_
     return jnp.where(step < warmup_steps, rising, along("cosine", down, peak_value, end_value))
 
 
+def _includes_the_warmup(name: str, given: dict[str, Any]) -> None:
+    """The warmup is shorter than the whole."""
+    part, whole = given["warmup_steps"], given["total_steps"]
+    if isinstance(part, int) and isinstance(whole, int) and part >= whole:
+        raise ValueError(
+            f"`{name}(warmup_steps=...)` must be below total_steps={whole}, which includes it, got {part}."
+        )
+
+
+@factory(_warmup_cosine, "warmup", _includes_the_warmup)
 def warmup_cosine(
-    peak_value: ScalarLike,
+    peak_value: NonNegative,
     *,
-    warmup_steps: StepCount,
-    total_steps: StepCount,
-    init_value: ScalarLike | None = None,
-    end_value: ScalarLike = 0.0,
-    convention: str = "optax",
+    warmup_steps: StepsFrom0,
+    total_steps: Steps,
+    init_value: NonNegative | None = None,
+    end_value: NonNegative = 0.0,
+    convention: Annotated[Literal["optax", "torch", "keras", "hf"], {"torch": "optax", "keras": "optax"}] = "optax",
 ) -> Schedule:
     r"""A linear warmup, then half a cosine down.
 
@@ -97,30 +92,10 @@ def warmup_cosine(
         step ahead: the peak is there at step $W - 1$, and the last update has `end_value`. `init_value` is the peak
         times its `warmup_lr_rate`.
 
-    Returns:
-      A schedule: step of any shape -> lr of the same shape.
-
-    Raises:
-      TypeError, ValueError: an argument is out of its range.
-
     Source: `optax.warmup_cosine_decay_schedule`, whose `decay_steps` is `total_steps`.
 
     Examples:
-      >>> from lrjax import schedules
-      >>> schedule = schedules.warmup_cosine(1.0, warmup_steps=10, total_steps=110)
-      >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 60, 110)]
-      [0.0, 0.5, 1.0, 0.5, 0.0]
+      >>> warmup_cosine(1.0, warmup_steps=10, total_steps=110)([0, 5, 10, 60, 110])
+      Array([0. , 0.5, 1. , 0.5, 0. ], dtype=float32)
     """
-    same = {"optax": "optax", "torch": "optax", "keras": "optax", "hf": "hf"}
-    core = _warmup_cosine.choose(convention=check.convention("warmup_cosine", convention, same))
-    warmup_steps = check.steps("warmup_cosine(warmup_steps=...)", warmup_steps, minimum=0)
-    total_steps = check.steps("warmup_cosine(total_steps=...)", total_steps)
-    check.shorter("warmup_cosine", ("warmup_steps", "total_steps"), warmup_steps, total_steps)
-    return bind(
-        core,
-        peak_value=check.value("warmup_cosine(peak_value)", peak_value),
-        warmup_steps=warmup_steps,
-        total_steps=total_steps,
-        init_value=None if init_value is None else check.value("warmup_cosine(init_value=...)", init_value),
-        end_value=check.value("warmup_cosine(end_value=...)", end_value),
-    )
+    ...

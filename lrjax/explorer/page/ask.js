@@ -24,23 +24,25 @@ export function latest(path, show) {
   let waiting = null;
   let busy = false;
   return async function change(body) {
-    const began = performance.now();
-    waiting = { body, began };
+    waiting = { body, start: performance.now() };
     if (busy) return;
     busy = true;
-    underWay += 1;
-    document.documentElement.dataset.state = "asking";
+    mark(1);
     try {
       while (waiting) {
-        const { body: now, began: then } = waiting;
+        const { body: now, start } = waiting;
         waiting = null;
         show(await ask(path, now), now);
-        requestAnimationFrame(() => performance.measure("change", { start: then }));
+        requestAnimationFrame(() => performance.measure("change", { start }));
       }
     } finally {
       busy = false;
-      underWay -= 1;
-      if (!underWay) document.documentElement.dataset.state = "idle";
+      mark(-1);
     }
   };
+}
+
+function mark(change) {
+  underWay += change;
+  document.documentElement.dataset.state = underWay ? "asking" : "idle";
 }

@@ -4,6 +4,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const DASHES = ["", "7 3", "7 3 2 3", "2 2.5", "10 3", "4 2 1 2"];
 let count = 0;
 
+export const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
+
 /** An SVG element with attributes and children. */
 export function svg(name, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, name);
@@ -66,20 +68,26 @@ function ticks({ low, high, log }, room) {
 const tickText = (value, log) =>
   log && (value < 1e-2 || value > 1e4) ? value.toExponential(0).replace("+", "") : Math.abs(value) < 1e-12 ? "0" : format(value);
 
+/** Pixels of a value, within what a browser can draw; below the axis where a log scale has no place for it. */
+const pixels = (y, value) => clamp(y(y.log && value <= 0 ? y.low : value), -1e4, 1e4).toFixed(1);
+
 /** The `d` of a line through the points; it breaks where a value is null. */
-export function pathThrough(xs, ys, x, y) {
+function pathThrough(xs, ys, x, y) {
   let d = "";
   let pen = "M";
-  for (let index = 0; index < xs.length; index++) {
-    const value = ys[index];
-    if (value === null || (y.log && value <= 0)) {
-      pen = "M";
-      continue;
-    }
-    d += `${pen}${x(xs[index]).toFixed(1)} ${Math.max(-1e4, Math.min(1e4, y(value))).toFixed(1)}`;
-    pen = "L";
-  }
+  xs.forEach((at, index) => {
+    const missing = ys[index] === null || (y.log && ys[index] <= 0);
+    if (!missing) d += `${pen}${x(at).toFixed(1)} ${pixels(y, ys[index])}`;
+    pen = missing ? "M" : "L";
+  });
   return d;
+}
+
+function bandThrough({ xs, low, high }, x, y) {
+  const kept = xs.map((_, index) => index).filter((index) => low[index] !== null);
+  if (kept.length < 2) return "";
+  const point = (values) => (index) => `${x(xs[index]).toFixed(1)} ${pixels(y, values[index] ?? y.high)}`;
+  return `M${[...kept.map(point(high)), ...kept.reverse().map(point(low))].join("L")}Z`;
 }
 
 /**
@@ -91,80 +99,54 @@ export function pathThrough(xs, ys, x, y) {
  */
 export function drawChart(element, spec) {
   const [width, height] = sizeOf(element).map((size, axis) => size || [600, 240][axis]);
-  const [left, right, top, bottom] = [54, 12, 12, 38];
-  element.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const x = scale(spec.x.low, spec.x.high, left, width - right, spec.x.log);
-  const y = scale(spec.y.low, spec.y.high, height - bottom, top, spec.y.log);
-  const clip = (element.dataset.clip ??= `clip${++count}`);
-  const inside = svg("g", { "clip-path": `url(#${clip})` });
-  const axes = svg("g", { class: "axes" });
-  for (const value of ticks(x, Math.max(2, Math.floor(width / 90)))) {
-    axes.append(
-      svg("line", { x1: x(value), x2: x(value), y1: top, y2: height - bottom }),
-      svg("text", { x: x(value), y: height - bottom + 15, "text-anchor": "middle" }, tickText(value, x.log)),
-    );
-  }
-  for (const value of ticks(y, Math.max(2, Math.floor(height / 45)))) {
-    axes.append(
-      svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value) }),
-      svg("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, tickText(value, y.log)),
-    );
-  }
-  axes.append(
-    svg("path", { class: "frame", d: `M${left} ${top}V${height - bottom}H${width - right}` }),
-    svg("text", { class: "label", x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label),
+  const [left, right, top, bottom] = [54, width - 12, 12, height - 38];
+  const x = scale(spec.x.low, spec.x.high, left, right, spec.x.log);
+  const y = scale(spec.y.low, spec.y.high, bottom, top, spec.y.log);
+  const text = (attributes, words) => svg("text", attributes, words);
+  const across = (at, kind) => svg("line", { class: kind, x1: left, x2: right, y1: y(at), y2: y(at) });
+  const upright = (at, kind) => svg("line", { class: kind, x1: x(at), x2: x(at), y1: top, y2: bottom });
+  const axes = svg(
+    "g",
+    { class: "axes" },
+    ...ticks(x, Math.max(2, Math.floor(width / 90))).flatMap((at) => [upright(at, ""), text({ x: x(at), y: bottom + 15, "text-anchor": "middle" }, tickText(at, x.log))]),
+    ...ticks(y, Math.max(2, Math.floor(height / 45))).flatMap((at) => [across(at, ""), text({ x: left - 6, y: y(at) + 4, "text-anchor": "end" }, tickText(at, y.log))]),
+    svg("path", { class: "frame", d: `M${left} ${top}V${bottom}H${right}` }),
+    text({ class: "label", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label),
   );
-  for (const { low, high } of spec.spans ?? [])
-    inside.append(svg("rect", { class: "span", x: x(low), width: Math.max(1, x(high) - x(low)), y: top, height: height - top - bottom }));
-  for (const band of spec.bands ?? []) {
-    const d = bandThrough(band, x, y);
-    if (d) inside.append(svg("path", { class: `band s${band.index % 6}`, d }));
-  }
-  for (const { at, text } of spec.levels ?? []) {
-    inside.append(svg("line", { class: "level", x1: left, x2: width - right, y1: y(at), y2: y(at) }));
-    const below = y(at) < top + 16;
-    inside.append(svg("text", { class: "remark", x: width - right - 4, y: y(at) + (below ? 13 : -5), "text-anchor": "end" }, text));
-  }
-  for (const { at, class: kind } of spec.uprights ?? [])
-    inside.append(svg("line", { class: kind, x1: x(at), x2: x(at), y1: top, y2: height - bottom }));
-  for (const { xs, ys, index, class: kind } of spec.lines ?? []) {
-    const style = kind ? { class: kind } : lineStyle(index);
-    inside.append(svg("path", { ...style, d: pathThrough(xs, ys, x, y) }));
-  }
-  for (const { x: px, y: py, class: kind, title } of spec.points ?? []) {
-    const lost = py === null || py > y.high;
-    const at = [x(px), lost ? top + 7 : y(py)];
-    const mark = lost
-      ? svg("path", { class: `${kind} cross`, d: `M${at[0] - 4} ${at[1] - 4}l8 8m-8 0l8 -8` })
-      : svg("circle", { class: kind, cx: at[0], cy: at[1], r: 3.5 });
-    if (title) mark.append(svg("title", {}, title));
-    inside.append(mark);
-  }
-  if (spec.cursor !== undefined && spec.cursor !== null)
-    inside.append(svg("line", { class: "cursor", x1: x(spec.cursor), x2: x(spec.cursor), y1: top, y2: height - bottom }));
-  const window = svg("clipPath", { id: clip }, svg("rect", { x: left, y: top - 2, width: Math.max(0, width - left - right), height: Math.max(0, height - top - bottom + 3) }));
-  element.replaceChildren(svg("defs", {}, window), axes, inside);
+  const { spans = [], bands = [], levels = [], uprights = [], lines = [], points = [], cursor = null } = spec;
+  const clip = (element.dataset.clip ??= `clip${++count}`);
+  const inside = svg(
+    "g",
+    { "clip-path": `url(#${clip})` },
+    ...spans.map(({ low, high }) => svg("rect", { class: "span", x: x(low), width: Math.max(1, x(high) - x(low)), y: top, height: bottom - top })),
+    ...bands.map((band) => svg("path", { class: `band s${band.index % 6}`, d: bandThrough(band, x, y) })),
+    ...levels.flatMap(({ at, text: words }) => [
+      across(at, "level"),
+      text({ class: "remark", x: right - 4, y: y(at) + (y(at) < top + 16 ? 13 : -5), "text-anchor": "end" }, words),
+    ]),
+    ...uprights.map((one) => upright(one.at, one.class)),
+    ...lines.map((one) => svg("path", { ...(one.class ? { class: one.class } : lineStyle(one.index)), d: pathThrough(one.xs, one.ys, x, y) })),
+    ...points.map((one) => pointAt(one, x, y, top)),
+    ...(cursor === null ? [] : [upright(cursor, "cursor")]),
+  );
+  const window = svg("rect", { x: left, y: top - 2, width: Math.max(0, right - left), height: Math.max(0, bottom - top + 3) });
+  element.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  element.replaceChildren(svg("defs", {}, svg("clipPath", { id: clip }, window)), axes, inside);
 }
 
-function bandThrough({ xs, low, high }, x, y) {
-  const floor = (value) => (y.log && value <= 0 ? y.low : value);
-  const ceiling = (value) => (value === null ? y.high : value);
-  const kept = xs.map((_, index) => index).filter((index) => low[index] !== null);
-  if (kept.length < 2) return "";
-  const bound = (value) => Math.max(-1e4, Math.min(1e4, y(value))).toFixed(1);
-  const up = kept.map((index) => `${x(xs[index]).toFixed(1)} ${bound(floor(ceiling(high[index])))}`);
-  const down = kept.reverse().map((index) => `${x(xs[index]).toFixed(1)} ${bound(floor(low[index]))}`);
-  return `M${up.join("L")}L${down.join("L")}Z`;
+/** A dot, or a cross at the upper edge where the value is missing or too high. */
+function pointAt({ x: px, y: py, class: kind, title }, x, y, top) {
+  const lost = py === null || py > y.high;
+  const mark = lost
+    ? svg("path", { class: `${kind} cross`, d: `M${x(px) - 4} ${top + 3}l8 8m-8 0l8 -8` })
+    : svg("circle", { class: kind, cx: x(px), cy: y(py), r: 3.5 });
+  if (title) mark.append(svg("title", {}, title));
+  return mark;
 }
 
 /** Lowest and highest of several lists, nulls left out; for a log axis only what is above 0. */
 export function extent(lists, log) {
-  let [low, high] = [Infinity, -Infinity];
-  for (const list of lists)
-    for (const value of list)
-      if (value !== null && (!log || value > 0)) {
-        if (value < low) low = value;
-        if (value > high) high = value;
-      }
-  return low > high ? [log ? 1e-3 : 0, 1] : [low, high];
+  const values = lists.flat().filter((value) => value !== null && (!log || value > 0));
+  if (!values.length) return [log ? 1e-3 : 0, 1];
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }

@@ -1,175 +1,145 @@
-// One labelled control for every argument, from the server's description of it.
+// HTML elements, and one labelled control for every argument, from the server's description of it.
 
-import { format } from "./chart.js";
+import { clamp, format } from "./chart.js";
 
 let count = 0;
+const words = (name) => name.replaceAll("_", " ");
 
-/** An HTML element. Text is set as text, never as markup. */
-export function make(name, properties = {}, ...children) {
-  const element = document.createElement(name);
-  const { dataset, ...rest } = properties;
-  Object.assign(element, rest);
-  Object.assign(element.dataset, dataset ?? {});
+/** An HTML element with these properties. Text is set as text, never as markup. */
+export function make(name, { dataset = {}, ...properties } = {}, ...children) {
+  const element = Object.assign(document.createElement(name), properties);
+  Object.assign(element.dataset, dataset);
   element.append(...children);
   return element;
 }
 
-const words = (name) => name.replaceAll("_", " ");
+const labelled = (kind, label, control) =>
+  make("div", { className: `control ${kind}` }, make("label", { htmlFor: control.id, textContent: label }), control);
 
-/** Places of a slider, 0 to 1000, and the values they stand for. */
-function mapping({ kind, low, high, whole, optionalZero }) {
-  const round = whole || kind === "steps" ? Math.round : (value) => Number(value.toPrecision(3));
-  if (kind === "lr" || kind === "ratio") {
-    const floor = kind === "lr" ? Math.max(low, 1e-7) : low;
-    const span = Math.log10(high / floor);
-    return {
-      to: (place) => (optionalZero && place === 0 ? 0 : round(floor * 10 ** ((place / 1000) * span))),
-      from: (value) => (value <= 0 ? 0 : (1000 * Math.log10(value / floor)) / span),
-    };
-  }
+/** Places of a slider and the values that they stand for. */
+function mapping({ kind, low, high, whole }) {
+  if (kind === "steps" || (whole && kind !== "ratio")) return { min: low, max: high, step: 1, to: (place) => place, from: (value) => value };
+  const round = whole ? Math.round : (value) => Number(value.toPrecision(3));
+  const places = { min: 0, max: 1000, step: 5 };
+  if (kind === "number")
+    return { ...places, to: (place) => round(low + (place / 1000) * (high - low)), from: (value) => (1000 * (value - low)) / (high - low || 1) };
+  const floor = kind === "lr" ? Math.max(low, 1e-7) : low;
+  const span = Math.log10(high / floor);
   return {
-    to: (place) => round(low + (place / 1000) * (high - low)),
-    from: (value) => (1000 * (value - low)) / (high - low || 1),
+    ...places,
+    to: (place) => (kind === "lr" && place === 0 ? 0 : round(floor * 10 ** ((place / 1000) * span))),
+    from: (value) => (value <= 0 ? 0 : (1000 * Math.log10(value / floor)) / span),
   };
 }
 
 /** A slider with its number beside it. Whole numbers move by at least one with every press of an arrow key. */
 export function slider(label, spec, value, onInput) {
-  const id = `c${++count}`;
-  const steps = spec.whole || spec.kind === "steps";
-  const direct = steps && spec.kind !== "ratio";
-  const { to, from } = mapping({ optionalZero: spec.kind === "lr", ...spec });
-  const range = direct
-    ? make("input", { type: "range", id, min: spec.low, max: spec.high, step: 1 })
-    : make("input", { type: "range", id, min: 0, max: 1000, step: 5 });
-  const number = make("input", { type: "text", inputMode: "decimal", className: "number", autocomplete: "off", spellcheck: false });
-  number.setAttribute("aria-label", `${label}, as a number`);
-  const show = (now) => {
-    range.value = String(direct ? now : Math.round(Math.max(0, Math.min(1000, from(now)))));
-    number.value = Number.isInteger(now) ? String(now) : format(now);
-    range.setAttribute("aria-valuetext", number.value);
+  const { to, from, ...places } = mapping(spec);
+  const range = make("input", { type: "range", id: `c${++count}`, ...places });
+  const number = make("input", { type: "text", inputMode: "decimal", className: "number", autocomplete: "off", spellcheck: false, ariaLabel: `${label}, as a number` });
+  const place = (now) => (range.value = Math.round(clamp(from(now), places.min, places.max)));
+  const write = (now) => {
+    number.value = range.ariaValueText = Number.isInteger(now) ? String(now) : format(now);
     number.classList.remove("wrong");
   };
-  range.addEventListener("input", () => {
-    const now = direct ? Number(range.value) : to(Number(range.value));
-    number.value = Number.isInteger(now) ? String(now) : format(now);
-    range.setAttribute("aria-valuetext", number.value);
-    number.classList.remove("wrong");
+  range.oninput = () => {
+    const now = to(Number(range.value));
+    write(now);
     onInput(now);
-  });
-  number.addEventListener("input", () => {
+  };
+  number.oninput = () => {
     const now = Number(number.value);
-    const good = number.value.trim() !== "" && Number.isFinite(now) && (!steps || Number.isInteger(now));
+    const whole = spec.whole || spec.kind === "steps";
+    const good = number.value.trim() !== "" && Number.isFinite(now) && (!whole || Number.isInteger(now));
     number.classList.toggle("wrong", !good);
     if (!good) return;
-    range.value = String(direct ? now : Math.round(Math.max(0, Math.min(1000, from(now)))));
+    place(now);
     onInput(now);
-  });
-  show(value);
-  const row = make("div", { className: "control" }, make("label", { htmlFor: id, textContent: label }), range, number);
-  row.show = show;
+  };
+  place(value);
+  write(value);
+  const row = labelled("", label, range);
+  row.append(number);
   return row;
 }
 
 /** A box to tick. */
-export function tick(label, value, onInput) {
-  const id = `c${++count}`;
-  const box = make("input", { type: "checkbox", id, checked: value });
-  box.addEventListener("input", () => onInput(box.checked));
-  return make("div", { className: "control flag" }, box, make("label", { htmlFor: id, textContent: label }));
+function tick(label, checked, onInput) {
+  const box = make("input", { type: "checkbox", id: `c${++count}`, checked, oninput: () => onInput(box.checked) });
+  const row = labelled("flag", label, box);
+  row.prepend(box);
+  return row;
 }
 
-/** One of several words; groups is {title: words} for a long list. */
-export function choice(label, choices, value, onInput, groups = null) {
-  const id = `c${++count}`;
-  const select = make("select", { id });
+/** One of several words, from a list, or from {title: list} where there are many. */
+export function choice(label, choices, value, onInput) {
   const option = (word) => make("option", { value: word, textContent: words(word) });
-  if (groups)
-    for (const [title, members] of Object.entries(groups))
-      select.append(make("optgroup", { label: title }, ...members.map(option)));
-  else select.append(...choices.map(option));
+  const options = Array.isArray(choices)
+    ? choices.map(option)
+    : Object.entries(choices).map(([title, members]) => make("optgroup", { label: title }, ...members.map(option)));
+  const select = make("select", { id: `c${++count}`, oninput: () => onInput(select.value) }, ...options);
   select.value = value;
-  select.addEventListener("input", () => onInput(select.value));
-  return make("div", { className: "control" }, make("label", { htmlFor: id, textContent: label }), select);
+  return labelled("", label, select);
 }
 
-/** All controls of a spec; `change` is called after each change of it, `form` has what the server told. */
+/** All controls of a spec; `change` is called after each change of it, `form` has what the server sent. */
 export function controlsOf(spec, form, total, change) {
-  const rows = [];
-  for (const argument of form.controls[spec.name]) rows.push(...argumentRows(spec, argument, form, total, change));
-  return rows;
-}
+  const rowsOf = (inner) => form.controls[inner.name].flatMap((argument) => argumentRows(inner, argument));
 
-function argumentRows(spec, argument, form, total, change) {
-  const { name } = argument;
-  const set = (value) => {
-    spec[name] = value;
-    change();
-  };
-  if (!argument.optional) return valueRows(words(name), argument, spec[name], set, form, total, change);
-  const rows = [];
-  const holder = make("div", { className: "optional" });
-  const fill = () => {
-    const given = spec[name] !== null && spec[name] !== undefined;
-    holder.replaceChildren(...(given ? valueRows(words(name), argument, spec[name], set, form, total, change) : []));
-  };
-  const first = argument.kind === "lr" ? 0.01 : argument.kind === "steps" ? Math.max(1, Math.round(total / 8)) : argument.low;
-  rows.push(
-    tick(`with ${words(name)}`, spec[name] !== null && spec[name] !== undefined, (on) => {
-      spec[name] = on ? first : null;
-      fill();
-      change();
-    }),
-    holder,
-  );
-  fill();
-  return rows;
-}
-
-function valueRows(label, argument, value, set, form, total, change) {
-  switch (argument.kind) {
-    case "flag":
-      return [tick(label, value, set)];
-    case "choice":
-      return [choice(label, argument.choices, value, set)];
-    case "list":
-      return listRows(label, argument.of, value, form, total, change);
-    case "schedule":
-      return [nested(label, value, set, form, total, change)];
-    case "steps":
-      return [slider(label, { ...argument, high: Math.max(2 * total, value) }, value, set)];
-    default:
-      return [slider(label, argument, value, set)];
-  }
-}
-
-function listRows(label, of, values, form, total, change) {
-  const single = label.replace(/s$/, "");
-  return values.flatMap((value, index) => {
-    const set = (now) => {
-      values[index] = now;
+  function argumentRows(inner, argument) {
+    const { name, kind, low, optional } = argument;
+    const set = (value) => {
+      inner[name] = value;
       change();
     };
-    return valueRows(`${single} ${index + 1}`, of, value, set, form, total, change);
-  });
-}
+    const rows = () => valueRows(words(name), argument, inner[name], set);
+    if (!optional) return rows();
+    const given = () => inner[name] !== null && inner[name] !== undefined;
+    const holder = make("div");
+    const fill = () => holder.replaceChildren(...(given() ? rows() : []));
+    const first = kind === "lr" ? 0.01 : kind === "steps" ? Math.max(1, Math.round(total / 8)) : low;
+    const box = tick(`with ${words(name)}`, given(), (on) => {
+      inner[name] = on ? first : null;
+      fill();
+      change();
+    });
+    fill();
+    return [box, holder];
+  }
 
-function nested(label, spec, set, form, total, change) {
-  const body = make("div");
-  const fill = (inner) => body.replaceChildren(...controlsOf(inner, form, total, change));
-  const select = choice(
-    label,
-    [],
-    spec.name,
-    (name) => {
-      const inner = example(form, name, total);
-      set(inner);
-      fill(inner);
-    },
-    form.groups,
-  );
-  fill(spec);
-  return make("div", { className: "nested" }, select, body);
+  function valueRows(label, argument, value, set) {
+    switch (argument.kind) {
+      case "flag":
+        return [tick(label, value, set)];
+      case "choice":
+        return [choice(label, argument.choices, value, set)];
+      case "list":
+        return value.flatMap((one, index) =>
+          valueRows(`${label.replace(/s$/, "")} ${index + 1}`, argument.of, one, (now) => {
+            value[index] = now;
+            change();
+          }),
+        );
+      case "schedule":
+        return [nested(label, value, set)];
+      case "steps":
+        return [slider(label, { ...argument, high: Math.max(2 * total, value) }, value, set)];
+      default:
+        return [slider(label, argument, value, set)];
+    }
+  }
+
+  function nested(label, inner, set) {
+    const body = make("div", {}, ...rowsOf(inner));
+    const select = choice(label, form.groups, inner.name, (name) => {
+      const fresh = example(form, name, total);
+      set(fresh);
+      body.replaceChildren(...rowsOf(fresh));
+    });
+    return make("div", { className: "nested" }, select, body);
+  }
+
+  return rowsOf(spec);
 }
 
 /** A schedule as it is first shown, for a training of this length. */
@@ -181,14 +151,12 @@ export function example(form, name, total) {
 
 /** Multiply every number of steps in a spec. */
 export function stretch(spec, form, factor) {
-  for (const argument of form.controls[spec.name])
-    spec[argument.name] = stretched(spec[argument.name], argument, form, factor);
-}
-
-function stretched(value, argument, form, factor) {
-  if (value === null || value === undefined) return value;
-  if (argument.kind === "steps") return Math.max(argument.low, Math.round(value * factor));
-  if (argument.kind === "list") return value.map((one) => stretched(one, argument.of, form, factor));
-  if (argument.kind === "schedule") stretch(value, form, factor);
-  return value;
+  const stretched = (value, { kind, low, of }) => {
+    if (value === null || value === undefined) return value;
+    if (kind === "steps") return Math.max(low, Math.round(value * factor));
+    if (kind === "list") return value.map((one) => stretched(one, of));
+    if (kind === "schedule") stretch(value, form, factor);
+    return value;
+  };
+  for (const argument of form.controls[spec.name]) spec[argument.name] = stretched(spec[argument.name], argument);
 }

@@ -28,9 +28,9 @@ function read() {
 export function startFinder(form, tools) {
   page = tools;
   $("digits-optimizer").replaceChildren(...form.digits_optimizers.map((name) => make("option", { value: name, textContent: name })));
-  $("digits").addEventListener("click", searchDigits);
-  $("file").addEventListener("change", openFile);
-  for (const button of document.querySelectorAll("[data-plan]")) button.addEventListener("click", () => makeSchedule(button.dataset.plan));
+  $("digits").onclick = searchDigits;
+  $("file").onchange = openFile;
+  for (const button of document.querySelectorAll("[data-plan]")) button.onclick = () => makeSchedule(button.dataset.plan);
   document.addEventListener("training", () => found && page.trainingSteps() !== asked.steps && read());
   document.addEventListener("redraw", () => found && draw());
   new ResizeObserver(() => found && draw()).observe($("finder"));
@@ -70,23 +70,22 @@ function take(answer, words) {
 async function first() {
   const reading = await ask("/api/reading", { id, ...asked, steps: page.trainingSteps() });
   if (reading.error) return say(reading.error);
-  asked.horizon = reading.horizons.length - 1;
   const { horizons } = reading;
-  const horizon = slider("horizon", { kind: "steps", low: 0, high: Math.max(1, horizons.length - 1) }, asked.horizon, (value) => {
-    if (value < 0 || value >= horizons.length) return;
-    asked.horizon = value;
-    tell();
+  const last = (asked.horizon = horizons.length - 1);
+  const horizon = slider("horizon", { kind: "steps", low: 0, high: Math.max(1, last) }, last, (value) => {
+    asked.horizon = Math.min(value, last);
+    name();
     read();
   });
-  horizon.querySelector("input[type=range]").disabled = horizons.length === 1;
-  const number = horizon.querySelector(".number");
+  const range = horizon.querySelector("input");
+  range.disabled = last === 0;
   const output = make("output", { className: "number" });
-  number.replaceWith(output);
-  const tell = () => {
-    output.textContent = `${horizons[asked.horizon]}`;
-    horizon.querySelector("input").setAttribute("aria-valuetext", `after ${horizons[asked.horizon]} updates`);
+  horizon.querySelector(".number").replaceWith(output);
+  const name = () => {
+    output.textContent = horizons[asked.horizon];
+    range.ariaValueText = `after ${horizons[asked.horizon]} updates`;
   };
-  tell();
+  name();
   const share = slider("share", { kind: "number", low: 0.05, high: 0.99 }, asked.share, (value) => {
     asked.share = value;
     hidden.delete("share");
@@ -111,8 +110,8 @@ function show() {
   $("warnings").replaceChildren(...found.warnings.map((textContent) => make("li", { textContent })));
   if (!found.picks.some(({ rule }) => rule === used)) used = "midpoint";
   rebuild($("picks"), found.picks.map(pickRow));
-  if (found.test) rebuild($("peers"), [...found.test.picks.map(peerRow), ...Object.entries(found.test.refusals).map(refusalRow)]);
-  tellPlan();
+  if (found.test) rebuild($("peers"), [...found.test.picks.map(peerRow), ...Object.entries(found.test.refusals).map((refusal) => row("", ...refusal))]);
+  describePlan();
   draw();
 }
 
@@ -123,39 +122,32 @@ function rebuild(table, rows) {
   if (key) table.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
+const row = (first, rule, lr, ...rest) =>
+  make("tr", {}, make("td", {}, first), make("th", { scope: "row" }, rule), ...[lr, ...rest].map((textContent) => make("td", { textContent })));
+
+/** A box that puts a rule into a set or takes it out, and draws. */
+function drawBox(rule, set, member, ariaLabel = null) {
+  const oninput = () => {
+    set[box.checked === member ? "add" : "delete"](rule);
+    draw();
+  };
+  const box = make("input", { type: "checkbox", checked: set.has(rule) === member, ariaLabel, dataset: { key: `draw ${rule}` }, oninput });
+  return box;
+}
+
 function pickRow({ rule, lr, meaning }) {
-  const radio = make("input", { type: "radio", name: "use", value: rule, checked: rule === used, dataset: { key: `use ${rule}` } });
-  radio.setAttribute("aria-label", `Use ${rule}`);
-  radio.addEventListener("input", () => {
+  const oninput = () => {
     used = rule;
     hidden.delete(rule);
     show();
-  });
-  const box = make("input", { type: "checkbox", checked: !hidden.has(rule), dataset: { key: `draw ${rule}` } });
-  box.addEventListener("input", () => {
-    hidden[box.checked ? "delete" : "add"](rule);
-    draw();
-  });
-  const name = make("label", {}, box, ` ${rule.replaceAll("_", " ")}`);
-  const cells = [make("td", {}, radio), make("th", { scope: "row" }, name), make("td", { textContent: format(lr) }), make("td", { textContent: meaning })];
-  return make("tr", {}, ...cells);
+  };
+  const radio = make("input", { type: "radio", name: "use", value: rule, checked: rule === used, ariaLabel: `Use ${rule}`, dataset: { key: `use ${rule}` }, oninput });
+  return row(radio, make("label", {}, drawBox(rule, hidden, false), ` ${rule.replaceAll("_", " ")}`), format(lr), meaning);
 }
 
-function peerRow({ rule, lr }) {
-  const box = make("input", { type: "checkbox", checked: peers.has(rule), dataset: { key: `peer ${rule}` } });
-  box.setAttribute("aria-label", `Draw ${rule}`);
-  box.addEventListener("input", () => {
-    peers[box.checked ? "add" : "delete"](rule);
-    draw();
-  });
-  return make("tr", {}, make("td", {}, box), make("th", { scope: "row", textContent: rule }), make("td", { textContent: format(lr) }));
-}
+const peerRow = ({ rule, lr }) => row(drawBox(rule, peers, true, `Draw ${rule}`), rule, format(lr));
 
-function refusalRow([rule, why]) {
-  return make("tr", {}, make("td"), make("th", { scope: "row", textContent: rule }), make("td", { textContent: why }));
-}
-
-function tellPlan() {
+function describePlan() {
   const pick = found.picks.find(({ rule }) => rule === used);
   if (pick) $("plan-note").textContent = `For a training of ${page.trainingSteps()} steps, from ${used.replaceAll("_", " ")}, ${format(pick.lr)}. It joins the schedules above.`;
 }
@@ -170,13 +162,11 @@ async function makeSchedule(kind) {
 }
 
 function draw() {
-  const ends = [found.lrs[0] / 1.5, found.lrs[found.lrs.length - 1] * 1.5];
-  const x = { low: ends[0], high: ends[1], log: true, label: "learning rate" };
+  const x = { low: found.lrs[0] / 1.5, high: found.lrs.at(-1) * 1.5, log: true, label: "learning rate" };
   const effect = found.effect > 0 ? found.effect : 0;
   const [low, high] = effect ? [found.initial - 1.12 * effect, found.initial + 0.5 * effect] : padded(extent([found.loss], false));
   const capped = found.loss.map((value) => (value === null || value > high ? null : value));
   const drawnPicks = found.picks.filter(({ rule }) => rule === used || !hidden.has(rule));
-  const drawnPeers = (found.test?.picks ?? []).filter(({ rule }) => peers.has(rule));
   drawChart($("curve-chart"), {
     x,
     y: { low, high },
@@ -186,24 +176,25 @@ function draw() {
     lines: [{ xs: found.lrs, ys: capped, index: 0 }],
     points: found.lrs.map((lr, index) => ({ x: lr, y: capped[index], class: "point s0", title: `lr ${format(lr)}: ${format(found.loss[index])}` })),
     uprights: [
-      ...drawnPeers.map(({ lr }) => ({ at: lr, class: "pick peer" })),
+      ...drawnPeers(),
       ...drawnPicks.map(({ rule, lr }) => ({ at: lr, class: rule === used ? "pick used" : "pick" })),
     ],
   });
   if (found.test) drawTest(found.test);
 }
 
-function drawTest({ lrs, losses, smoothed, picks }) {
+function drawTest({ lrs, losses, smoothed }) {
   const [low, high] = padded(extent([smoothed], false));
   drawChart($("test-chart"), {
-    x: { low: lrs[0], high: lrs[lrs.length - 1], log: true, label: "learning rate, rising from step to step" },
+    x: { low: lrs[0], high: lrs.at(-1), log: true, label: "learning rate, rising from step to step" },
     y: { low, high },
     lines: [
       { xs: lrs, ys: losses, class: "raw" },
       { xs: lrs, ys: smoothed, index: 0 },
     ],
-    uprights: picks.filter(({ rule }) => peers.has(rule)).map(({ lr }) => ({ at: lr, class: "pick peer" })),
+    uprights: drawnPeers(),
   });
 }
 
+const drawnPeers = () => (found.test?.picks ?? []).filter(({ rule }) => peers.has(rule)).map(({ lr }) => ({ at: lr, class: "pick peer" }));
 const padded = ([low, high]) => [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)];

@@ -1,6 +1,6 @@
 // The surface as coloured bands, and the paths on it.
 
-import { lineStyle, scale, sizeOf, svg } from "./chart.js";
+import { clamp, scale, sizeOf, svg } from "./chart.js";
 
 const BANDS = 20;
 let drawn = "";
@@ -54,38 +54,33 @@ function bandOf(edges, value) {
 
 const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.trim().slice(at, at + 2), 16));
 
-/** The scales of the picture. */
-function places(element, box) {
-  const [left, right, bottom, top] = box;
-  const [width, height] = sizeOf(element).map((size, axis) => size || [400, 300][axis]);
-  return { x: scale(left, right, 0, width), y: scale(bottom, top, height, 0), width, height };
-}
-
 /** Paths up to a slot, where the seeds ended, start and minimum. */
 export function drawPaths(element, surface, start, shown, slot) {
-  const { x, y, width, height } = places(element, surface.box);
-  element.setAttribute("viewBox", `0 0 ${width} ${height}`);
-  const put = ([px, py]) => [bound(x(px)), bound(y(py))];
-  const parts = [];
+  const [left, right, bottom, top] = surface.box;
+  const [width, height] = sizeOf(element).map((size, axis) => size || [400, 300][axis]);
+  const [x, y] = [scale(left, right, 0, width), scale(bottom, top, height, 0)];
+  const put = ([px, py]) => [clamp(x(px), -2000, 3000), clamp(y(py), -2000, 3000)];
+  const circle = (kind, [cx, cy], r) => svg("circle", { class: kind, cx, cy, r });
   const [mx, my] = put(surface.minimum);
-  parts.push(svg("path", { class: "minimum", d: `M${mx - 6} ${my}h12M${mx} ${my - 6}v12` }));
-  shown.forEach((one, index) => {
-    if (one.error) return;
+  const parts = shown.flatMap((one, index) => {
+    if (one.error) return [];
+    const colour = `s${index % 6}`;
     const points = one.path.slice(0, slot + 1).map(put);
-    parts.push(svg("path", { ...lineStyle(index), "stroke-dasharray": "", d: `M${points.map((p) => p.map((n) => n.toFixed(1)).join(" ")).join("L")}` }));
-    if (points.length <= 130)
-      for (const [px, py] of points) parts.push(svg("circle", { class: `dot s${index % 6}`, cx: px, cy: py, r: 1.8 }));
-    if (slot >= one.path.length - 1)
-      for (const end of one.ends) {
-        const [px, py] = put(end);
-        parts.push(svg("circle", { class: `end s${index % 6}`, cx: px, cy: py, r: 3.2 }));
-      }
-    const [px, py] = points[points.length - 1];
-    parts.push(svg("circle", { class: `now s${index % 6}`, cx: px, cy: py, r: 5 }));
+    const d = `M${points.map((point) => point.map((n) => n.toFixed(1)).join(" ")).join("L")}`;
+    const dots = points.length <= 130 ? points : [];
+    const ends = slot >= one.path.length - 1 ? one.ends.map(put) : [];
+    return [
+      svg("path", { class: `series ${colour}`, d }),
+      ...dots.map((point) => circle(`dot ${colour}`, point, 1.8)),
+      ...ends.map((point) => circle(`end ${colour}`, point, 3.2)),
+      circle(`now ${colour}`, points.at(-1), 5),
+    ];
   });
-  const [sx, sy] = put(start);
-  parts.push(svg("circle", { class: "start", cx: sx, cy: sy, r: 6 }), svg("title", {}, surface.title));
-  element.replaceChildren(...parts);
+  element.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  element.replaceChildren(
+    svg("path", { class: "minimum", d: `M${mx - 6} ${my}h12M${mx} ${my - 6}v12` }),
+    ...parts,
+    circle("start", put(start), 6),
+    svg("title", {}, surface.title),
+  );
 }
-
-const bound = (pixel) => Math.max(-2000, Math.min(3000, pixel));

@@ -3,15 +3,15 @@
 import functools
 import inspect
 import json
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._types import Float
+from ..schedules import _FACTORIES as FACTORIES
+from ..schedules import _values_at as evaluate
 from ..schedules import describe, to_spec, validate
-from ..schedules._describe import evaluate
-from ..schedules._spec import FACTORIES
-from ._code import optimizer_line, python_line
 from ._controls import PAIRS
 from ._paths import MAX_STEPS
 from ._read import Fields, Refused, read_schedule
@@ -20,8 +20,8 @@ KEPT = 64
 """Schedules whose values and words are remembered: of several, one slider moves one."""
 
 
-class Look(NamedTuple):
-    """A schedule that can be made, as JSON text: what the caches know it by.
+class ScheduleView(NamedTuple):
+    """A schedule that can be made, as JSON text: the key of the caches.
 
     Attributes:
       spec: the schedule.
@@ -38,38 +38,34 @@ class Look(NamedTuple):
     def shown(self, steps: np.ndarray, total: int) -> dict[str, Any]:
         """What there is to see and to copy."""
         lr, momentum = self.values()
-        spec, code = json.loads(self.spec), _code(self.spec)
-        return {
-            "lr": rounded(lr[steps]),
-            "momentum": None if momentum is None else rounded(momentum[steps]),
-            "spec": spec,
-            "code": code if self.momentum is None else optimizer_line(code, _code(self.momentum)),
-            **_words(self.spec, total),
-        }
+        spec = json.loads(self.spec)
+        code = python_line(spec)
+        if self.momentum is not None:
+            own = python_line(json.loads(self.momentum))
+            code = f"lrjax.schedules.scheduled(optax.sgd, learning_rate={code}, momentum={own})"
+        shown = {"lr": rounded(lr[steps]), "momentum": None if momentum is None else rounded(momentum[steps])}
+        return shown | {"spec": spec, "code": code, **_words(self.spec, total)}
 
 
-def look(spec: Any, momentum: Any) -> Look:
+def view(spec: Any, momentum: Any) -> ScheduleView:
     """A schedule that the page asks for, and its momentum.
 
     Args:
       spec: as `lrjax.schedules.to_spec` writes it; nothing but checked JSON.
       momentum: None, or an object with "max_momentum" and "min_momentum".
 
-    Returns:
-      The schedule.
-
     Raises:
       Refused: no such schedule can be made.
     """
     made = to_spec(read_schedule(spec))
     if momentum is None:
-        return Look(json.dumps(made), None)
+        return ScheduleView(json.dumps(made), None)
     if made["name"] not in PAIRS or not isinstance(momentum, dict):
         raise Refused(f"`momentum` goes with {', '.join(PAIRS)}, got it with {made['name']}.")
     name, ends = PAIRS[made["name"]], Fields(momentum)
     own = {end: ends.number(end, 0.0, 1.0) for end in ("max_momentum", "min_momentum")}
     shared = {key: value for key, value in made.items() if key in inspect.signature(FACTORIES[name]).parameters}
-    return Look(json.dumps(made), json.dumps(to_spec(read_schedule(shared | own | {"name": name}))))
+    return ScheduleView(json.dumps(made), json.dumps(to_spec(read_schedule(shared | own | {"name": name}))))
 
 
 @functools.lru_cache(KEPT)
@@ -87,8 +83,33 @@ def _words(spec: str, total: int) -> dict[str, Any]:
     }
 
 
-def _code(spec: str) -> str:
-    return python_line(json.loads(spec))
+def python_line(spec: Mapping[str, Any]) -> str:
+    """The line of Python that makes a schedule: what differs from the defaults, by keyword.
+
+    Args:
+      spec: what `lrjax.schedules.to_spec` returned.
+
+    Returns:
+      An expression; it needs `import lrjax`, and NumPy as `np` where a number is a float64 array.
+
+    Examples:
+      >>> python_line({"name": "constant", "value": 0.1})
+      'lrjax.schedules.constant(value=0.1)'
+    """
+    words = []
+    for name, parameter in inspect.signature(FACTORIES[spec["name"]]).parameters.items():
+        value = spec.get(name, parameter.default)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            words += [python_line(one) for one in value]
+        elif parameter.default is parameter.empty or value != parameter.default:
+            words.append(f"{name}={_literal(value)}")
+    return f"lrjax.schedules.{spec['name']}({', '.join(words)})"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"np.float64({value['float64']!r})" if "float64" in value else python_line(value)
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else repr(value)
 
 
 def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
@@ -98,6 +119,6 @@ def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
     scale = 10.0 ** (4 - np.floor(np.log10(size)))
     with np.errstate(invalid="ignore"):
         short = np.round(values * scale) / scale
-    told = np.asarray(short, object)
-    told[~np.isfinite(short)] = None
-    return told.tolist()
+    shown = np.asarray(short, object)
+    shown[~np.isfinite(short)] = None
+    return shown.tolist()

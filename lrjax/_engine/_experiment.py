@@ -12,13 +12,20 @@ from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._accumulation import Accumulation, find_accumulation
-from ._checkpoint import Checkpoint
-from ._data import check_prefix, check_weights, count_examples, group_by_shape, read_eval_batches, weigh
-from ._executors import observe_on_host, run_on_host, untouched_loss
-from ._seeds import Seed, draw_seeds, settle_model_state
+from ._data import (
+    check_batches_finite,
+    check_prefix,
+    check_weights,
+    count_examples,
+    group_by_shape,
+    read_eval_batches,
+    weigh,
+)
+from ._host_loop import observe_on_host, run_on_host, untouched_loss
+from ._seeds import draw_seeds, settle_model_state
 from ._sharding import shardings_of
 from ._task import Task
-from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, TrialState, evaluate_batch, join_params
+from ._trial import WEIGHT, EvalData, SeedData, TrialSpec, evaluate_batch, join_params
 
 _EVAL_KEY = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
@@ -27,6 +34,22 @@ DEFAULT_SEEDS = 3
 
 EXAMPLE_LR = 1e-3
 """Of a trial that is only looked at: small, so that its numbers stay ordinary."""
+
+
+class Checkpoint(NamedTuple):
+    """Where trials start, instead of from the task's own parameters.
+
+    Attributes:
+      params, model_state: as `Task(init=...)` gives them; model_state is () for a task without one.
+      opt_state: of the parameters that train.
+      lr_leaves: positions in it, in tree order, of the leaves that hold the learning rate, which each trial has of its
+        own: those of `optax.inject_hyperparams` and `lrjax.schedules.scheduled`.
+    """
+
+    params: Params
+    model_state: ModelState
+    opt_state: PyTree
+    lr_leaves: tuple[int, ...]
 
 
 class Experiment(NamedTuple):
@@ -38,7 +61,6 @@ class Experiment(NamedTuple):
       evaluation: the evaluation set and key.
       dtype: of the hyperparameters: float32, or float64 where a parameter is.
       task: where further batches come from.
-      data_keys: the seeds' data keys.
       accumulation: when an update is complete.
     """
 
@@ -47,23 +69,11 @@ class Experiment(NamedTuple):
     evaluation: EvalData
     dtype: np.dtype
     task: Task
-    data_keys: tuple[Key, ...]
     accumulation: Accumulation
 
     def keep_shardings(self) -> "Experiment":
         """The same experiment, whose trials keep the user's own shardings."""
-        seed = self.seeds[0]
-        return self._replace(spec=keep_shardings(self.spec, seed.params, seed.model_state, seed.opt_state))
-
-    def from_step(self, start: int) -> "Experiment":
-        """The same experiment with the batches of the steps from `start` on."""
-        length = self.spec.horizons[-1]
-        seeds = []
-        for seed, (data, key) in enumerate(zip(self.seeds, self.data_keys, strict=True)):
-            batches = self.task.training_batches(seed, key, start, start + length)
-            check_batches_finite(batches, start)
-            seeds.append(data._replace(batches=batches, first_step=jnp.asarray(np.int32(start))))
-        return self._replace(seeds=tuple(seeds))
+        return self._replace(spec=keep_shardings(self.spec, self.seeds[0]))
 
 
 class Reference(NamedTuple):
@@ -95,25 +105,7 @@ def prepare(
     in_updates: bool = False,
     example: PyTree = None,
 ) -> Experiment:
-    """Draw parameters and batches of every seed and check them.
-
-    Args:
-      where: the caller's name, for messages.
-      task: the problem.
-      make_optimizer: factory of the optimizer.
-      key: key_s = fold_in(key, s); init, data and training keys are split(key_s, 3).
-      horizons: increasing numbers of training batches; the last is the training's length.
-      num_seeds: None: 3, or as many as the data allow.
-      checkpoint: where every trial of every seed starts, instead of from the task's own parameters.
-      in_updates: whether the horizons count updates, each of which may take several batches.
-      example: hyperparameters of a trial; None: a learning rate.
-
-    Returns:
-      The experiment.
-
-    Raises:
-      TypeError, ValueError: parameters, batches or evaluation batches that cannot be trained on.
-    """
+    """Draw parameters and batches of every seed and check them."""
     opt_state, lr_leaves = None, ()
     if checkpoint is not None:
         params, model_state, opt_state, lr_leaves = checkpoint
@@ -137,12 +129,10 @@ def prepare(
     seeds = []
     for index, seed in enumerate(drawn):
         batches = task.training_batches(index, seed.data_key, 0, num_steps)
-        if index == 0 and task.stream is None:
+        if index == 0 and task._stream is None:
             check_prefix(task.sample_batches, seed.data_key, batches, num_steps)
         check_batches_finite(batches)
-        first_step = jnp.asarray(np.int32(0))
-        start = (seed.params, seed.frozen, seed.model_state)
-        seeds.append(SeedData(*start, batches, first_step, seed.train_key, opt_state))
+        seeds.append(seed._replace(batches=batches, opt_state=opt_state))
         difference = first_difference(seeds[0].batches, batches)
         if difference:
             raise ValueError(
@@ -156,7 +146,6 @@ def prepare(
         evaluation=make_evaluation(task, spec, key, settled[0], settled[0].batches),
         dtype=dtype,
         task=task,
-        data_keys=tuple(seed.data_key for seed in drawn),
         accumulation=accumulation,
     )
 
@@ -173,26 +162,17 @@ def make_spec(
         has_state=task.has_state,
         trainable=trainable,
         horizons=horizons,
-        step_fn=task.step_fn,
+        step_fn=task._step_fn,
     )
 
 
-def keep_shardings(spec: TrialSpec, params: Params, model_state: ModelState, opt_state: PyTree = None) -> TrialSpec:
-    """The same trial, whose states lie on the devices as these arrays do."""
-    state = TrialState(params, model_state, () if opt_state is None else opt_state, jnp.int32(0), jnp.int32(-1))
-    return dataclasses.replace(spec, shardings=shardings_of(state))
+def keep_shardings(spec: TrialSpec, seed: SeedData) -> TrialSpec:
+    """The same trial, whose states lie on the devices as the seed's arrays do."""
+    return dataclasses.replace(spec, shardings=shardings_of(seed))
 
 
-def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData, train_batches: Batch) -> EvalData:
-    """The evaluation set and key.
-
-    Args:
-      task: the problem.
-      spec: what is compiled of it.
-      key: of the experiment.
-      seed: the parameters at which a weight that `eval_fn` returns is checked.
-      train_batches: with a leading step axis: what `loss_fn` reads besides.
-    """
+def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: SeedData, train_batches: Batch) -> EvalData:
+    """The evaluation set and key."""
     batches = read_eval_batches("Task(eval_batches=...)", task.eval_batches)
     eval_key = jax.random.fold_in(key, _EVAL_KEY)
     if task.eval_fn is None:
@@ -212,7 +192,7 @@ def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: Seed | SeedData
     return EvalData(group_by_shape(batches, weights), eval_key)
 
 
-def _returned_weights(spec: TrialSpec, key: Key, seed: Seed | SeedData, batches: Sequence[Batch]) -> list[float] | None:
+def _returned_weights(spec: TrialSpec, key: Key, seed: SeedData, batches: Sequence[Batch]) -> list[float] | None:
     """The checked weights that `eval_fn` returns before any training; None if it returns none."""
     start = join_params(seed.params, seed.frozen), seed.model_state
 
@@ -239,11 +219,7 @@ def hyperparameter_dtype(params: Params) -> np.dtype:
 
 
 def measure_reference(experiment: Experiment) -> Reference:
-    """Evaluate what every trial starts from.
-
-    Raises:
-      ValueError: the loss of the untouched parameters is not finite.
-    """
+    """Evaluate what every trial starts from."""
     spec, evaluation = experiment.spec, experiment.evaluation
     untouched = np.asarray([untouched_loss(spec, data, evaluation) for data in experiment.seeds], np.float64)
     if not np.isfinite(untouched).all():
@@ -281,43 +257,25 @@ _WITHOUT_LR = {
 def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """`observe_on_host` for a step of one's own, which may move more than its learning rate does."""
     zero = jnp.zeros((), hyperparameter_dtype(data.params))
-    return np.asarray(run_on_host(spec, zero, None, data, evaluation)[0].metrics["loss"])
+    return np.asarray(run_on_host(spec, zero, data, evaluation)[0].metrics["loss"])
 
 
 def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:
-    """How many seeds of so many steps are trained; None: 3, or as many as the data allow.
-
-    Raises:
-      TypeError, ValueError: no number of seeds, or more than the data allow.
-    """
-    if task.stream is not None:
-        task.stream.require(num_steps)
+    """How many seeds of so many steps are trained; None: 3, or as many as the data allow."""
+    if task._stream is not None:
+        task._stream.require(num_steps)
     if num_seeds is None:
         return task.seeds_available(num_steps, DEFAULT_SEEDS)
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     allowed = task.seeds_available(num_steps, wanted)
     if allowed < wanted:
         reason, advice = "the task's max_seeds", "Leave num_seeds out"
-        if task.stream is not None:
-            reason, advice = f"each takes {num_steps} training batches of its own", task.stream.endless
+        if task._stream is not None:
+            reason, advice = f"each takes {num_steps} training batches of its own", task._stream.endless
         raise ValueError(
             f"`{where}(num_seeds=...)` must be at most {allowed}, got {wanted}: {reason}. {advice}, or fewer seeds."
         )
     return wanted
-
-
-def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
-    """Raise where a floating leaf of batches with a leading step axis, from `first_step` on, is not finite."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(batches):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            continue
-        finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
-        if not finite.all():
-            step = first_step + int(np.flatnonzero(~finite)[0])
-            raise ValueError(
-                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
-                "Clean the data: every learning rate would diverge there."
-            )
 
 
 def check_evaluation_finite(evaluation: EvalData) -> None:

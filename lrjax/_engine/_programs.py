@@ -1,0 +1,227 @@
+"""Programs over lanes: the pure functions of one trial, lifted over (seeds, lanes), compiled once and kept.
+
+`begin`, `advance` and `evaluate` are the parts of a training that is carried from call to call; the number of steps is
+an argument, so that how a training is cut into calls changes no bit of it. `trial` is a whole training with its
+evaluations, so that a search compiles one program. `vmap` and `chunked` vectorise, `map` is a loop over the lanes in
+the program; the fourth executor, `loop`, is a loop on the host (`_host_loop`).
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from .._settings import current_settings
+from .._types import Array, Batch, Float, Int, PyTree
+from ._devices import lane_axis
+from ._executor import Chunked, Executor
+from ._trial import EvalData, SeedData, TrialRecord, TrialSpec, TrialState, evaluate, init_trial, run_trial, train_step
+from ._weak import WeakCache
+
+
+class Shared(NamedTuple):
+    """What the lanes of all seeds read in one call of a program; None where it does not.
+
+    Attributes:
+      batches: training batches that all seeds share, leading step axis; None if each seed has its own.
+      first_step: the step of the first batch.
+      count: updates of every lane.
+      rows: first and stop: the rows of every seed that `map` runs on each shard; the other executors run all.
+      evaluation: the evaluation set.
+    """
+
+    batches: Batch = None
+    first_step: Int[Array, ""] | None = None
+    count: Int[Array, ""] | None = None
+    rows: tuple[Int[Array, ""], Int[Array, ""]] | None = None
+    evaluation: EvalData | None = None
+
+
+class Reading(NamedTuple):
+    """What an evaluation says of a lane.
+
+    Attributes:
+      metrics: means over the evaluation examples, "loss" among them.
+      loss_sum: of the training losses since the last evaluation.
+      diverged_at: first step whose training loss was not finite; -1 for none.
+    """
+
+    metrics: dict[str, Float[Array, ""]]
+    loss_sum: Float[Array, ""]
+    diverged_at: Int[Array, ""]
+
+
+def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialState:
+    """A lane before step 0."""
+    return init_trial(spec, setting, seed)
+
+
+def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
+    """`shared.count` updates."""
+    batches = shared.batches if seed.batches is None else seed.batches
+    data = seed._replace(batches=batches, first_step=shared.first_step)
+    return lax.fori_loop(0, shared.count, lambda _, state: train_step(spec, setting, state, data), state)
+
+
+def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
+    """The metrics of a lane."""
+    assert shared.evaluation is not None
+    return Reading(evaluate(spec, state, seed, shared.evaluation), state.loss_sum, state.diverged_at)
+
+
+def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
+    """A whole trial."""
+    assert shared.evaluation is not None
+    return run_trial(spec, setting, seed, shared.evaluation)
+
+
+Kind = Literal["begin", "advance", "evaluate", "trial"]
+_ONE_LANE: dict[Kind, Callable[..., Any]] = {
+    "begin": begin_lane,
+    "advance": advance_lane,
+    "evaluate": evaluate_lane,
+    "trial": train_lane,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable.
+
+    Attributes:
+      kind: which function.
+      spec: the trial.
+      executor: "vmap", "map" or a `Chunked`, whose size divides the lanes of a shard.
+      mesh: the devices; lanes are spread over one of its axes by hand, all other axes are XLA's. None for one.
+      shardings: of the leaves of the states that it returns, beyond their first two axes, in tree order; None for those
+        of the lanes alone.
+    """
+
+    kind: Kind
+    spec: TrialSpec
+    executor: Executor
+    mesh: Mesh | None = None
+    shardings: tuple[PartitionSpec, ...] | None = None
+
+    def jitted(self) -> Any:
+        """The program, ready to be lowered."""
+        return jax.jit(self.function(), donate_argnums=(1,) if self.kind == "advance" else ())
+
+    def function(self) -> Callable[..., Any]:
+        """The program as a function of (settings, states, seeds, shared).
+
+        Settings, states and results have the axes (seeds, lanes, ...), seeds (seeds, ...). What a kind does not read is
+        None.
+        """
+        if self.mesh is None:
+            return self._run
+        axis, whole = lane_axis(self.mesh), PartitionSpec()
+        lanes = PartitionSpec(None, axis)
+        run = jax.shard_map(
+            self._run,
+            mesh=self.mesh,
+            in_specs=(lanes, lanes, whole, whole),
+            out_specs=lanes,
+            axis_names={axis},
+            check_vma=False,  # a loop's carry starts equal on all devices and ends different
+        )
+        if self.shardings is None:
+            return run
+        where = [NamedSharding(self.mesh, PartitionSpec(None, axis, *spec)) for spec in self.shardings]
+
+        def placed(*arguments: Any) -> Any:
+            leaves, treedef = jax.tree.flatten(run(*arguments))
+            return treedef.unflatten(map(lax.with_sharding_constraint, leaves, where))
+
+        return placed
+
+    def _run(self, settings: PyTree, states: PyTree, seeds: SeedData, shared: Shared) -> Any:
+        one = functools.partial(_ONE_LANE[self.kind], self.spec)
+        if self.executor == "vmap":
+            lanes = jax.vmap(one, in_axes=(0, 0, None, None))
+            return jax.vmap(lanes, in_axes=(0, 0, 0, None))(settings, states, seeds, shared)
+        if isinstance(self.executor, Chunked):
+            size = self.executor.size
+
+            def of_seed(lanes: tuple[PyTree, PyTree, SeedData]) -> Any:
+                *each, seed = lanes
+                return lax.map(lambda lane: one(*lane, seed, shared), tuple(each), batch_size=size)
+
+            return lax.map(of_seed, (settings, states, seeds))
+        return _map_rows(one, settings, states, seeds, shared, in_place=self.kind == "advance")
+
+
+def _map_rows(
+    one: Callable[..., Any], settings: PyTree, states: PyTree, seeds: SeedData, shared: Shared, *, in_place: bool
+) -> Any:
+    """One lane after the other; the rest of the output is zeros, or with `in_place` the states as they were."""
+    assert shared.rows is not None
+    num_seeds, width = jax.tree.leaves((settings, states))[0].shape[:2]
+    first, stop = shared.rows
+    outputs = states
+    if not in_place:
+        lane = lambda: one(*_at((settings, states), 0, 0), _at(seeds, 0), shared)  # noqa: E731
+        outputs = jax.tree.map(lambda shape: _blank(shape, num_seeds, width), jax.eval_shape(lane))
+
+    def body(index: Array, outputs: PyTree) -> PyTree:
+        seed, row = index // (stop - first), first + index % (stop - first)
+        lane = _at((settings, outputs if in_place else states), seed, row)
+        return _put(outputs, one(*lane, _at(seeds, seed), shared), seed, row)
+
+    return lax.fori_loop(0, num_seeds * (stop - first), body, outputs)
+
+
+def _at(tree: PyTree, *index: Any) -> PyTree:
+    for place in index:
+        tree = jax.tree.map(lambda leaf, i=place: lax.dynamic_index_in_dim(leaf, i, keepdims=False), tree)
+    return tree
+
+
+def _put(tree: PyTree, new: PyTree, seed: Array, row: Array) -> PyTree:
+    def put(leaf: Array, value: Array) -> Array:
+        zero = jnp.zeros_like(row)  # under x64 a Python 0 is an int64, and the indices must be of one type
+        return lax.dynamic_update_slice(leaf, value[None, None], (seed, row) + (zero,) * value.ndim)
+
+    return jax.tree.map(put, tree, new)
+
+
+def _blank(shape: Any, *axes: int) -> Array:
+    """Zeros, of typed PRNG keys too."""
+    if not jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        return jnp.zeros((*axes, *shape.shape), shape.dtype)
+    words = jax.eval_shape(jax.random.key_data, shape)
+    return jax.random.wrap_key_data(jnp.zeros((*axes, *words.shape), words.dtype), impl=key_impl(shape))
+
+
+def key_impl(shape: Any) -> Any:
+    """How a typed PRNG key of this shape and dtype is made; `jax.random.key_impl` takes keys only."""
+    found = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), shape)
+    return found[0]
+
+
+def compile_program(program: Program, arguments: tuple) -> Any:
+    """The executable of a program for arguments of these shapes; compiled once."""
+    leaves, treedef = jax.tree.flatten(arguments)
+    shapes = tuple(
+        jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
+        for leaf in leaves
+    )
+    return programs.get(
+        (program, treedef, shapes, current_settings()),
+        lambda: lower_program(program, treedef.unflatten(shapes)).compile(),
+    )
+
+
+programs = WeakCache(64)
+"""The executables; they hold none of the functions that they were compiled from."""
+
+
+def lower_program(program: Program, arguments: tuple) -> Any:
+    """The program before compilation."""
+    return program.jitted().lower(*arguments)
