@@ -1,5 +1,6 @@
 """The engine: one trial as pure functions, programs over lanes, executors, devices, memory, batches, folders."""
 
+from ._accumulation import Accumulation as Accumulation
 from ._accumulation import find_accumulation as find_accumulation
 from ._carried import NO_LANES as NO_LANES
 from ._carried import LaneStates as LaneStates
@@ -26,6 +27,7 @@ from ._executor import Chunked as Chunked
 from ._executor import Executor as Executor
 from ._executor import check_executor as check_executor
 from ._experiment import EXAMPLE_LR as EXAMPLE_LR
+from ._experiment import Experiment as Experiment
 from ._experiment import check_evaluation_finite as check_evaluation_finite
 from ._experiment import count_seeds as count_seeds
 from ._experiment import hyperparameter_dtype as hyperparameter_dtype
