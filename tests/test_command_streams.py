@@ -11,7 +11,7 @@ import pytest
 from problems import quadratic
 
 import lrjax
-from lrjax.cli import _main, main
+from lrjax.cli import _find_command, main
 
 CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map", "--no-plot")
 
@@ -19,7 +19,7 @@ CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_main, "load_task", lambda words: quadratic())
+    monkeypatch.setattr(_find_command, "load_task", lambda words: quadratic())
     return tmp_path
 
 
@@ -28,7 +28,7 @@ def no_search(monkeypatch):
     def search(*_, **__):
         raise AssertionError("the search began")
 
-    monkeypatch.setattr(_main, "find_lr", search)
+    monkeypatch.setattr(_find_command, "find_lr", search)
 
 
 def printed(monkeypatch, *words, encoding="utf-8", errors="strict", columns=None):
@@ -143,7 +143,7 @@ def test_a_picture_that_fails_does_not_lose_the_result(monkeypatch, capsys):
     def fail(result):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr(_main, "plot_lr", fail)
+    monkeypatch.setattr(_find_command, "plot_lr", fail)
     assert main(["find", *CHEAP[:-1], "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert float(out) > 0
@@ -184,7 +184,7 @@ def test_a_tilde_is_the_home_directory_in_every_option(home, monkeypatch, capsys
     assert (home / "runs" / "lr_finder.json").is_file()
     assert main(["schedules", "plot", "~/spec.json", "--no-plot"]) == 0
     assert "peak 0.25" in capsys.readouterr().out
-    words = ("--optimizer", "sgd", "--grid", "learning_rate=0.1", "--steps", "2", "--no-plot")
+    words = ("--optimizer", "sgd", "--grid", "learning_rate=0.1", "--train-steps", "2", "--no-plot")
     assert main(["sweep", *words, "--out=~/sweep", "--directory=~/kept"]) == 0
     assert (home / "kept").is_dir()
     assert not list(home.parent.glob("~*"))
@@ -192,7 +192,7 @@ def test_a_tilde_is_the_home_directory_in_every_option(home, monkeypatch, capsys
     assert f"got {home / 'nothing.json'}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [("find", *CHEAP), ("range-test",), ("search", "--train-steps", "50")])
+@pytest.mark.parametrize("words", [("find", *CHEAP), ("range-test",), ("find", "--train-steps", "50")])
 def test_a_file_where_a_folder_should_be(words, monkeypatch, capsys, folder, no_search):
     (folder / "file").write_text("mine")
     for out in ("file", "file/in", "/proc/1/x", "a" * 300, "a\x00b"):
@@ -213,12 +213,12 @@ ABSURD = {
         "must be at most 100,000 (trials), got 1,000,000",
     ),
     "seeds": (("find", "--seeds", "1000000", "--dry-run"), "`--seeds` must be at most 1,000 (seeds), got 1,000,000."),
-    "seeds of a search": (("search", "--train-steps", "99", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
+    "seeds of a search": (("find", "--train-steps", "99", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
     "seeds of a sweep": (("sweep", "--grid", "learning_rate=1", "--seeds", "1001"), "`--seeds` must be at most 1,000"),
     "steps": (("find", "--steps", "9" * 20, "--dry-run"), "`--steps` must be at most 2,147,483,647"),
     "steps of a ramp": (("range-test", "--steps", "9" * 20), "`--steps` must be at most 2,147,483,647"),
-    "steps of a sweep": (("sweep", "--grid", "learning_rate=1", "--steps", "9" * 20), "`--steps` must be at most"),
-    "steps of a training": (("search", "--train-steps", "9" * 20), "`--train-steps` must be at most 2,147,483,647"),
+    "steps of a sweep": (("sweep", "--grid", "learning_rate=1", "--train-steps", "9" * 20), "`--train-steps` must be"),
+    "steps of a training": (("find", "--train-steps", "9" * 20), "`--train-steps` must be at most 2,147,483,647"),
     "more digits than Python reads": (("find", "--steps", "9" * 5000), "`--steps` must be a whole number, got '9999"),
     "horizons": (("find", "--horizons", "9" * 30), "`--horizons` must be at most 2,147,483,647"),
     "digits of a horizon": (("find", "--horizons", "9" * 5000), "`--horizons` must be whole numbers"),
@@ -226,7 +226,7 @@ ABSURD = {
     "a chunk": (("find", "--executor", "chunked:" + "9" * 5000), "`--executor` must be"),
     "nan": (("find", "--min-lr", "nan"), "`--min-lr` must be a learning rate, > 0 and finite, got nan."),
     "inf": (("find", "--max-lr", "1e999"), "`--max-lr` must be a learning rate, > 0 and finite, got inf."),
-    "a budget": (("search", "--train-steps", "99", "--budget", "inf"), "`--budget` must be"),
+    "a budget": (("find", "--train-steps", "99", "--budget", "inf"), "`--budget` must be"),
     "smoothing": (("range-test", "--smoothing", "nan"), "`--smoothing` must be a weight in [0, 1), got nan."),
     "stop": (("sweep", "--grid", "learning_rate=1", "--stop", "halving:" + "9" * 5000), "`--stop"),
     "a port": (("explore", "--port", "9" * 30), "`--port` must be at most 2,147,483,647"),

@@ -612,6 +612,7 @@ def test_what_another_host_means_is_said_before_anybody_is_served(monkeypatch):
     monkeypatch.setattr(_explore, "_compile", lambda stopped: None)
     monkeypatch.setattr(_server.Server, "serve_forever", lambda self, poll_interval: None)
     explore(host="0.0.0.0", port=0, browser=False, say=told.append)
+    assert re.match(r"The explorer is at http://127\.0\.0\.1:\d+/ ", told[0])  # every address is none to open
     assert told[1] == (
         "Warning: every machine that reaches this address can use the page, without a password and unencrypted: keep "
         "this one computing, and see the curves of the files that are opened here."

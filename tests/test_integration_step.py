@@ -138,7 +138,7 @@ def test_one_lr_is_a_plain_loop_of_the_step():
 def test_the_result_is_a_whole_one_and_the_state_is_as_it_was():
     state, twin = begin(jax.random.key(7)), begin(jax.random.key(7))
     task = step_task(step, state, list(batches_of(KEY, 2)), evaluate, set_lr)
-    result = lrjax.find_lr(task, task.set_lr, **OPTIONS)
+    result = sampled(task, task.set_lr, **OPTIONS)
     assert result.outcome.name == "found"
     assert result.window.min_lr <= result.lr <= result.window.max_lr
     assert "Learning rate" in result.summary()
@@ -215,7 +215,7 @@ def call(**changed):
 
     def find():
         task = step_task(*arguments.values())
-        return lrjax.find_lr(task, task.set_lr, **({"key": KEY, "num_steps": 2, "executor": "map"} | options))
+        return sampled(task, task.set_lr, **({"key": KEY, "num_steps": 2, "executor": "map"} | options))
 
     return find
 

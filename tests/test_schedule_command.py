@@ -107,7 +107,7 @@ def test_a_length_is_found_where_none_is_given(run, name):
 
 BAD = {
     "a misspelt verb": (("plto", "one_cycle"), ["plot and a schedule's name"]),
-    "no name": (("plot",), ["plot and a schedule's name"]),
+    "no name": (("plot",), ["schedules plot", "--name requires an argument"]),
     "a misspelt name": (("plot", "one_cylce"), ["`one_cylce` is not a schedule", "Did you mean one_cycle?"]),
     "no equals sign": (("plot", "one_cycle", "0.1"), ["KEY=VALUE", "'0.1'"]),
     "a missing argument": (("plot", "one_cycle", "peak_value=1"), ["`one_cycle` lacks total_steps", "pct_start=0.3"]),

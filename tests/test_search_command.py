@@ -1,4 +1,4 @@
-"""`lrjax search`: what it prints, writes and returns."""
+"""`lrjax find --train-steps`: what it prints, writes and returns."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from marks import slow_but_for
 
 import lrjax
 from lrjax.cli import main
-from lrjax.cli._budget import SCHEDULES
+from lrjax.cli._find_command import SCHEDULES
 
 CHEAP = (
     "--train-steps",
@@ -57,7 +57,7 @@ def run(tmp_path, monkeypatch, capsys):
     (tmp_path / "my_tasks.py").write_text(textwrap.dedent(TASKS))
 
     def run(*words, task="task"):
-        status = main([str(word) for word in ("search", f"my_tasks.py:{task}", *CHEAP, *words)])
+        status = main([str(word) for word in ("find", f"my_tasks.py:{task}", *CHEAP, *words)])
         return status, *capsys.readouterr()
 
     yield run
@@ -67,13 +67,13 @@ def run(tmp_path, monkeypatch, capsys):
 def test_it_prints_the_plan_the_rungs_and_the_line_to_paste(run, tmp_path):
     status, out, err = run()
     assert (status, err) == (0, "")
-    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert out.startswith("Plan\n")
     for words in ("In all ", "Sweep: ", "Rung: ", "Cost: ", "Written: ", result.summary().splitlines()[0]):
         assert words in out
     assert out.index("In all ") < out.index("Sweep: ")
     assert out.rstrip().endswith(f"optimizer = optax.sgd({result.lr:.2e})")
-    assert (tmp_path / "lrjax-out" / "lr_search.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "lrjax-out" / "lr_finder.png").read_bytes().startswith(b"\x89PNG")
     assert result.cost.trainings <= 1
 
 
@@ -87,7 +87,7 @@ def test_the_line_to_paste_is_the_optimizer_with_the_schedule_at_its_peak(schedu
     assert isinstance(eval(line, names), optax.GradientTransformation)
     made = eval(line.removeprefix("optax.sgd(").removesuffix(")"), names)
     values = np.asarray([made(step) for step in range(200)])
-    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert values.max() == pytest.approx(lrjax.peak_for(result, made, 200), rel=0.02)
 
 
@@ -97,7 +97,7 @@ def test_a_dry_run_trains_nothing_and_json_is_for_machines(run, tmp_path):
     plan = json.loads(out)
     assert plan["updates"] <= 200
     assert next(rung["lanes"] for rung in plan["rounds"]) == 9
-    assert not (tmp_path / "lrjax-out" / "lr_search.json").exists()
+    assert not (tmp_path / "lrjax-out" / "lr_finder.json").exists()
     status, out, _ = run("--json", "--schedule", "cosine")
     document = json.loads(out)
     assert document["cost"] <= 1
@@ -110,7 +110,7 @@ def test_a_dry_run_trains_nothing_and_json_is_for_machines(run, tmp_path):
 def test_budget_0_is_find(run, tmp_path):
     status, out, _ = run("--budget", 0, "--seeds", 1)
     assert status == 0
-    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_search.json")
+    result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert result.strategy == "StepSampling"
     assert f"Learning rate {result.lr:.2e} (midpoint" in out
 

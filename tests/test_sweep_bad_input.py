@@ -604,7 +604,7 @@ COMMANDS = {
     "the same twice": (["--grid", "learning_rate=0.1,0.1"], "`--grid learning_rate=...` must all be different"),
     "stop": (["--grid", "learning_rate=0.1", "--stop", "half"], "must be none, diverged, halving:FIRST"),
     "a metric": (
-        ["--grid", "learning_rate=0.1", "--metric", "f1", "--mode", "max", "--steps", "2", "--executor", "map"],
+        ["--grid", "learning_rate=0.1", "--metric", "f1", "--mode", "max", "--train-steps", "2", "--executor", "map"],
         "`--metric` must be one of accuracy, loss, train_loss, got 'f1'",
     ),
     "a metric without a mode": (
@@ -626,7 +626,7 @@ def test_the_command_says_it_in_its_own_words(words, part, tmp_path, capsys):
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 0.1), ("min", 1e-3)])
 def test_the_command_prunes_by_and_prints_the_good_end_of_a_metric(mode, best, tmp_path, capsys):
-    words = ["--grid", "learning_rate=1e-3,1e-1,1e-2", "--steps", "20", "--executor", "map", "--optimizer", "sgd"]
+    words = ["--grid", "learning_rate=1e-3,1e-1,1e-2", "--train-steps", "20", "--executor", "map", "--optimizer", "sgd"]
     metric = ["--metric", "accuracy", "--mode", mode, "--stop", "halving:10:3"]
     assert main(["sweep", *words, *metric, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
@@ -640,7 +640,16 @@ def test_the_command_prunes_by_and_prints_the_good_end_of_a_metric(mode, best, t
 
 
 def test_the_command_sweeps_and_writes(tmp_path, capsys):
-    words = ["--grid", "learning_rate=1e-3:1e-1:3log", "--zip", "momentum=0,0.9", "--steps", "20", "--executor", "map"]
+    words = [
+        "--grid",
+        "learning_rate=1e-3:1e-1:3log",
+        "--zip",
+        "momentum=0,0.9",
+        "--train-steps",
+        "20",
+        "--executor",
+        "map",
+    ]
     assert main(["sweep", *words, "--optimizer", "sgd", "--out", str(tmp_path)]) == 0
     assert "optimizer = optax.sgd(learning_rate=0.1, momentum=0.9)" in capsys.readouterr().out
     names = {"sweep.json", "sweep.csv", "sweep.png", "sweep_curves.png"}

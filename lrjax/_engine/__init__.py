@@ -73,6 +73,7 @@ from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds
 from ._seeds import settle_model_state as settle_model_state
+from ._sharding import place as place
 from ._source import BatchSource as BatchSource
 from ._source import ReadAhead as ReadAhead
 from ._source import check_divides as check_divides

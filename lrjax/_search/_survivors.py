@@ -33,7 +33,7 @@ RIGHT_EDGE = 0.75
 def survivors(curve: LossCurve, window: Window) -> list[float]:
     """The exponents, log10(lr), that the second stage trains on; all of them where the first found nothing.
 
-    They go from a quarter decade below method 2 to one above where the loss has risen by 3/4 of the effect.
+    From a quarter decade below method 2 to a quarter decade above where the loss has risen by 3/4 of the effect.
     """
     tried = np.log10(np.asarray(curve.lrs, np.float64))
     if window.outcome is not Outcome.found:

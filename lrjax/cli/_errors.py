@@ -1,16 +1,24 @@
 """An error in words: what went wrong, in which line of the user's, with the options named as they are here."""
 
+import difflib
 import re
 import sysconfig
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-
-from ._load import UsageError, as_options
 
 LINES = 8
 """Lines of an error's words that are shown; XLA's can be hundreds."""
 
-OURS = Path(__file__).resolve().parents[1]
+VERBS = "find_lr|StepSampling|Budget|range_test|sweep|Durations|explore"
+"""What an error of the library names with the argument that is an option here."""
+
+LIBRARIES = [Path(__file__).resolve().parents[1]]
+LIBRARIES += [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")]
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be done; the message is for its user."""
 
 
 def in_words(error: Exception) -> str:
@@ -19,35 +27,39 @@ def in_words(error: Exception) -> str:
     if isinstance(error, UsageError):
         return words
     if not words.startswith("`"):
-        return _not_ours(error, words)
-    argument = r"`(?:find_lr|StepSampling|Budget|range_test|sweep|Durations|explore)\((?:num_)?(\w+)=\.\.\.\)`"
+        more = "the rest of it, and the traceback" if len(words.splitlines()) > LINES else "the traceback"
+        return f"{with_place(error, LINES)}\nAdd --debug to see {more}."
     words = re.sub(r"`(?:find_lr|sweep)\(directory=('[^`]*')\)`", r"`--directory \1`", words)
     words = re.sub(r"`sweep\(grid=\.\.\.\)\['(\w+)'\]`", r"`--grid \1=...`", words)
-    words = re.sub(argument, lambda match: f"`--{match[1].replace('_', '-')}`", words)
+    words = re.sub(rf"`(?:{VERBS})\((?:num_)?(\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", words)
     return as_options(words.replace("`--task`", "`MODULE:TASK`").replace("`--trainings`", "`--budget`"))
 
 
-def in_words_of_schedules(error: Exception) -> str:
-    """The same for `lrjax schedules`, whose arguments are those of Python; its options are those of `Durations`."""
-    words = re.sub(r"`Durations\((\w+)=\.\.\.\)`", lambda m: f"`--{m[1].replace('_', '-')}`", str(error))
-    return words or in_words(error)
+def as_options(words: str) -> str:
+    """Arguments of the verbs as the options they are here: `num_steps=100` is `--steps 100`."""
+    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
 
 
-def _not_ours(error: Exception, words: str) -> str:
-    """An error of the user's code, or of JAX on the way to it."""
-    lines = words.splitlines()
-    shown = "\n".join(lines[:LINES]) or "no message"
-    place = user_place(error)
-    more = "the rest of it, and the traceback" if len(lines) > LINES else "the traceback" if place else "where"
-    return f"{type(error).__name__}{f' at {place}' if place else ''}: {shown}\nAdd --debug to see {more}."
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A sentence with what is spelt alike, after a space; empty if nothing is."""
+    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
+    return f" Did you mean {' or '.join(close)}?" if close else ""
+
+
+def with_place(error: BaseException, lines: int = 1) -> str:
+    """`TypeError at my_model.py:12: ...`, the last line on the way to the error that no library has."""
+    place, words = user_place(error), str(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        place, words = f"{Path(error.filename).name}:{error.lineno}", error.msg
+    shown = "\n".join(words.strip().splitlines()[:lines]) or "no message"
+    return f"{type(error).__name__}{f' at {place}' if place else ''}: {shown}"
 
 
 def user_place(error: BaseException) -> str:
-    """`my_model.py:12`, the last line on the way to the error that no library has; empty if there is none."""
-    libraries = (OURS, *(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "purelib", "platlib")))
+    """The file's name and the line; empty if all are libraries'."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename).resolve()
-        library = any(file.is_relative_to(folder) for folder in libraries) or "site-packages" in file.parts
+        library = any(file.is_relative_to(folder) for folder in LIBRARIES) or "site-packages" in file.parts
         if file.is_file() and not library:
             return f"{file.name}:{frame.lineno}"
     return ""

@@ -1,17 +1,13 @@
 """From the words on the command line to objects: a task, an optimizer factory, an executor, a folder."""
 
 import ast
-import difflib
 import functools
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import os
-import re
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -24,42 +20,32 @@ import optax.contrib
 from .._checks import show
 from .._engine import Chunked, Executor, Task
 from .._types import Key
+from ..demos import digits
+from ._errors import UsageError, did_you_mean, with_place
 
 
-class UsageError(Exception):
-    """The command line asks for something that cannot be done; the message is for its user."""
-
-
-def as_options(words: str) -> str:
-    """Arguments of `find_lr` as the options they are here: `num_steps=100` is `--steps 100`."""
-    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
-
-
-def load_task(words: str | None) -> Task:
+def load_task(place: Path | None) -> Task:
     """The task that MODULE:TASK names; None is the handwritten digits."""
-    if words is None:
-        from ..demos import digits
-
+    if place is None:
         return digits()
-    module, value = _load_object(words, "MODULE:TASK")
-    if isinstance(value, Task):
-        return value
-    name = words.rpartition(":")[2]
-    if not callable(value):
+    words, name = str(place), str(place).rpartition(":")[2]
+    module, task = _load_object(words, "MODULE:TASK")
+    if isinstance(task, Task):
+        return task
+    if not callable(task):
         raise UsageError(
             f"`MODULE:TASK` must name a lrjax.Task or a function that returns one, got {words}, which is of type "
-            f"{type(value).__name__}.{_names_in(module)}"
+            f"{type(task).__name__}.{_names_in(module)}"
         )
-    needed = _needed_arguments(value)
-    if needed:
+    if needed := _needed_arguments(task):
         raise UsageError(
             f"`MODULE:TASK` must name a function without arguments, but {name} needs {', '.join(needed)}. "
             "Give them defaults, or write a function that calls it."
         )
     try:
-        task = value()
+        task = task()
     except Exception as error:
-        raise UsageError(f"`{words}` failed: {_one_line(error, module.__file__)}") from error
+        raise UsageError(f"`{words}` failed: {with_place(error)}") from error
     if not isinstance(task, Task):
         raise UsageError(
             f"`MODULE:TASK` must name a function that returns a lrjax.Task, but {name}() returned "
@@ -101,28 +87,23 @@ def load_executor(name: str) -> Executor:
     return name  # pyright: ignore[reportReturnType]
 
 
-def read_horizons(words: str) -> tuple[int, ...]:
-    """`5,10`: numbers of updates."""
-    try:
-        return tuple(int(word) for word in words.replace(",", " ").split())
-    except ValueError:
-        raise UsageError(
-            f"`--horizons` must be whole numbers with commas between, such as 5,10, got {show(words)}."
-        ) from None
+def load_key(seed: int) -> Key:
+    """The PRNG key of --seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {seed}.")
+    return jax.random.key(seed)
 
 
-def make_folder(words: str) -> Path:
+def make_folder(folder: Path) -> Path:
     """The folder, made if there is none, in which a file can be written."""
-    folder = Path(words)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, ValueError) as error:  # ValueError: a null character
         raise UsageError(
-            f"`--out` must be a folder in which files can be written, got {show(words)[1:-1]}: "
-            f"{getattr(error, 'strerror', None) or error}. "
-            "Name another one."
+            f"`--out` must be a folder in which files can be written, got {show(str(folder))[1:-1]}: "
+            f"{getattr(error, 'strerror', None) or error}. Name another one."
         ) from error
 
 
@@ -131,10 +112,9 @@ def optimizer_names() -> dict[str, Callable[..., Any]]:
     found = {}
     for prefix, module in (("optax.contrib", optax.contrib), ("optax", optax)):
         for name, value in vars(module).items():
-            if inspect.isfunction(value) and not name.startswith(("_", "scale_by_")):
-                first = next(iter(inspect.signature(value).parameters), "")
-                if first in ("learning_rate", "max_learning_rate"):
-                    found[f"{prefix}.{name}"] = value
+            first = next(iter(inspect.signature(value).parameters), "") if inspect.isfunction(value) else ""
+            if first in ("learning_rate", "max_learning_rate") and not name.startswith(("_", "scale_by_")):
+                found[f"{prefix}.{name}"] = value
     return found
 
 
@@ -145,10 +125,9 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
             return path, known[path]
     if callable(getattr(optax, name, None)):
         raise UsageError(f"`--optimizer` must name an optimizer, got optax.{name}, which takes no learning rate.")
-    short = sorted({path.rpartition(".")[2] for path in known})
     raise UsageError(
         f"`--optimizer` must be an optimizer of optax or optax.contrib, or MODULE:FUNCTION, got {show(name)}."
-        + did_you_mean(name, short)
+        + did_you_mean(name, sorted({path.rpartition(".")[2] for path in known}))
     )
 
 
@@ -179,7 +158,12 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
             f"`{what}` must begin with the name of a module, such as package.module, or a path that ends in .py, got "
             f"{show(place)}."
         )
-    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{place} could not be imported: {with_place(error)}") from error
     try:
         return module, functools.reduce(getattr, name.split("."), module)
     except AttributeError:
@@ -189,21 +173,16 @@ def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
         ) from None
 
 
-def _import_file(place: str) -> ModuleType:
-    path = Path(place)
+def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise UsageError(f"There is no file {show(place)}. Give a path from the current folder, {Path.cwd().name}.")
+        raise UsageError(f"There is no file {show(str(path))}. Give a path from the current folder, {Path.cwd().name}.")
     sys.path.insert(0, str(path.resolve().parent))  # what the file imports lies beside it
     name = f"{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"  # hides no other module
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look here
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"{place} could not be imported: {_one_line(error, place)}") from error
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # dataclasses and pickle look here
+    spec.loader.exec_module(module)
     return module
 
 
@@ -211,26 +190,13 @@ def _import_module(place: str) -> ModuleType:
     sys.path.insert(0, os.getcwd())  # as `python -m` does
     try:
         return importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
-        if missing and (place == missing or place.startswith(missing + ".")):
-            raise UsageError(
-                f"There is no module {show(missing)}. Install it, or give a path that ends in .py, such as "
-                f"{show(place.replace('.', '/') + '.py')}."
-            ) from error
-        spec = importlib.util.find_spec(place.partition(".")[0])
-        raise UsageError(f"{place} could not be imported: {_one_line(error, spec.origin if spec else None)}") from error
-
-
-def _one_line(error: BaseException, file: str | None) -> str:
-    """The exception's name, the line where it happened, in the user's file if that is on the way, and its words."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    own = [f for f in frames if file is not None and Path(f.filename).resolve() == Path(file).resolve()] or frames
-    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f" at {Path(error.filename).name}:{error.lineno}"
-    words = (error.msg if isinstance(error, SyntaxError) else str(error)).strip().splitlines()
-    return f"{type(error).__name__}{place}" + (f": {words[0]}" if words else "")
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{place}.".startswith(f"{error.name}."):
+            raise
+        raise UsageError(
+            f"There is no module {show(error.name)}. Install it, or give a path that ends in .py, such as "
+            f"{show(place.replace('.', '/') + '.py')}."
+        ) from error
 
 
 def _needed_arguments(function: Callable[..., Any]) -> list[str]:
@@ -242,12 +208,6 @@ def _needed_arguments(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A sentence with what is spelt alike, after a space; empty if nothing is."""
-    close = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")])
-    return f" Did you mean {' or '.join(close)}?" if close else ""
-
-
 def _names_in(module: ModuleType) -> str:
     """The tasks of a module and its own functions, for an error message."""
     names = [
@@ -256,10 +216,3 @@ def _names_in(module: ModuleType) -> str:
         if isinstance(value, Task) or (inspect.isfunction(value) and value.__module__ == module.__name__)
     ]
     return f" It has {', '.join(names[:8])}." if names else ""
-
-
-def load_key(seed: int) -> Key:
-    """The PRNG key of --seed."""
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"`--seed` must be a whole number from 0 to {2**32 - 1}, got {seed}.")
-    return jax.random.key(seed)

@@ -64,8 +64,9 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        shown = f"[{self.host}]" if ":" in self.host else self.host
+        """Where the page is, as a browser on this machine can open it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{self.server_address[1]}/"
 
     @contextlib.contextmanager

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ._load import UsageError
+from ._errors import UsageError
+
+FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses."""
+
+
+def complain(words: str) -> None:
+    """On standard error."""
+    with contextlib.suppress(OSError):  # nobody reads it, or the device is full: the exit status tells
+        print(f"lrjax: {words}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -19,21 +28,18 @@ def usable_streams() -> Iterator[None]:
     """
     streams: list[Any] = [sys.stdout, sys.stderr]  # of a notebook or a test they may be of any kind
     before = [(stream, stream.errors) for stream in streams if hasattr(stream, "reconfigure")]
-    silent = sys.stderr is None
-    if silent:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    try:
-        for stream, errors in before:
-            stream.reconfigure(errors=_lenient(stream.encoding, errors))
-        _check_output()
-        yield
-    finally:
-        for stream, errors in before:
-            with contextlib.suppress(ValueError, OSError):  # it was closed, or cannot be written
-                stream.reconfigure(errors=errors)
-        if silent:
-            sys.stderr.close()
-            sys.stderr = None
+    with contextlib.ExitStack() as stack:
+        if sys.stderr is None:
+            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
+        try:
+            for stream, errors in before:
+                stream.reconfigure(errors=_lenient(stream.encoding, errors))
+            _check_output()
+            yield
+        finally:
+            for stream, errors in before:
+                with contextlib.suppress(ValueError, OSError):  # it was closed, or cannot be written
+                    stream.reconfigure(errors=errors)
 
 
 def _lenient(encoding: str, errors: str) -> str:
@@ -77,9 +83,7 @@ def give_up_output() -> str:
     return why
 
 
-def files_since(folder: str | None, start: float) -> list[str]:
+def files_since(folder: Path | None, start: float) -> list[str]:
     """The files in a folder that were written since a time."""
-    if folder is None or not Path(folder).is_dir():
-        return []
-    recent = [path for path in Path(folder).iterdir() if path.is_file() and path.stat().st_mtime >= start]
-    return [str(path) for path in sorted(recent)]
+    files = folder.glob("*") if folder is not None else ()
+    return sorted(str(path) for path in files if path.is_file() and path.stat().st_mtime >= start)

@@ -1,0 +1,70 @@
+"""The commands as a cyclopts app, which parses, prints help and completes."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from .._version import __version__
+from ._errors import UsageError
+from ._explore_command import ExploreCommand
+from ._find_command import FindCommand
+from ._options import Command
+from ._range_test_command import RangeTestCommand
+from ._report import Screen
+from ._schedules_command import ListCommand, PlotCommand
+from ._standard_streams import FOUND
+from ._sweep_command import SweepCommand
+
+HELP_WIDTH = 80
+"""Columns of a help page at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompletionCommand(Command):
+    """Print the completion for a shell; in bash: eval "$(lrjax --print-completion bash)"."""
+
+    shell: Literal["bash", "zsh", "fish"] = dataclasses.field(kw_only=False)
+    """Whose completion."""
+
+    def __call__(self) -> int:
+        print(app.generate_completion(shell=self.shell).replace("…", "..."))  # for every encoding
+        return FOUND
+
+
+app = App(
+    name="lrjax",
+    help="The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both by a sweep.",
+    help_epilogue="Exit status: 0 an answer was found, 1 none was, 2 wrong use or an error, 130 interrupted.",
+    help_format="markdown",
+    version=f"lrjax {__version__}",
+    version_flags=("--version", "-V"),
+    default_parameter=Parameter(negative=(), allow_repeating=True),  # the last one counts
+    exit_on_error=False,
+    print_error=False,
+)
+app.command(FindCommand, name="find", sort_key=1)
+app.command(RangeTestCommand, name="range-test", sort_key=3)
+app.command(SweepCommand, name="sweep", sort_key=2)
+app.command(schedules := App(name="schedules", default_command=ListCommand, sort_key=4))
+schedules.command(PlotCommand, name="plot")
+app.command(ExploreCommand, name="explore", sort_key=5)
+app.command(CompletionCommand, name="--print-completion")
+
+
+def parse(words: Sequence[str]) -> Command:
+    """The command that the words ask for; help and the version are printed.
+
+    Raises:
+      UsageError: what is wrong with the words, and the nearest one that is known.
+    """
+    if not words:
+        names = ", ".join(name for name in app if not name.startswith("-"))
+        raise UsageError(f"`lrjax` needs a command: {names}. `lrjax --help` says what they do.")
+    try:
+        make, bound, _ = app.parse_args(words, console=Screen(HELP_WIDTH))
+    except CycloptsError as error:
+        raise UsageError(str(error)) from None
+    made = make(*bound.args, **bound.kwargs)
+    return made if isinstance(made, Command) else Command()
