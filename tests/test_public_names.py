@@ -325,9 +325,6 @@ KNOWN: dict[str, set[str]] = {
     "chain": {
         "longest chain",
     },
-    "long_bodies": {
-        "_search._range_test.range_test",
-    },
     "long_files": {
         "_engine/_trial.py",
     },
