@@ -211,7 +211,6 @@ def _integration(name):
 
 def test_rooms_are_attributes_before_anybody_imports_them():
     code = "import lrjax; lrjax.demos.digits, lrjax.plots.plot_lr, lrjax.explorer.explore, lrjax.cli.main; "
-    code += "lrjax.experimental.piecewise, lrjax.integrations.step_task; print('demos' in dir(lrjax))"
     code += "lrjax.integrations.step_task; print('demos' in dir(lrjax))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT.parent)
     assert (output.stdout, output.stderr) == ("True\n", "")
