@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -145,7 +145,7 @@ def decode(kind: Any, data: Any, name: str = "", axes: Axes | None = None) -> An
     if origin in (list, tuple):
         return origin(_items(origin, arguments, data, axes))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        _ensure(isinstance(data, str) and data in kind.__members__, f"one of {', '.join(kind.__members__)}", data)
+        _ensure(isinstance(data, str) and data in kind.__members__, f"one of {_some(kind.__members__)}", data)
         return kind[data]
     if field_names(kind) is not None:
         return _instance(kind, data)
@@ -162,6 +162,12 @@ def field_names(value: Any) -> tuple[str, ...] | None:
 def _ensure(ok: bool, rule: str, got: Any) -> None:
     if not ok:
         raise FieldError(f"must be {rule}, got {_short(got)}.")
+
+
+def _some(names: Iterable[str], most: int = 12) -> str:
+    """The first of many names."""
+    names = list(names)
+    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
 
 
 def _short(data: Any) -> str:

@@ -79,6 +79,11 @@ class Reporter:
                 )
         self._event, self._done, self._start = Progress(stage="preparing"), 0, 0.0
 
+    @property
+    def silent(self) -> bool:
+        """Whether nobody listens."""
+        return not self._listeners
+
     def mute(self) -> None:
         """Report nothing: another process does."""
         self._listeners = []

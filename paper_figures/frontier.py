@@ -20,7 +20,7 @@ from paper_figures.style import CHOSEN, GREEN, GREY, INK, SETTINGS, SKY, new_fig
 OUT = Path(__file__).parents[1] / "docs/images/frontier.png"
 
 LINES = {
-    "search_lr": (CHOSEN, "-", "o", "lrjax.search_lr"),
+    "Budget": (CHOSEN, "-", "o", "lrjax.Budget"),
     "successive halving": (SKY, "--", "s", "successive halving"),
     "grid, full trainings": (GREEN, "-.", "^", "full trainings, grid"),
     "random in 1e-5 to 1, full trainings": (GREY, ":", "v", "full trainings, random in 1e-5 to 1"),
@@ -29,8 +29,8 @@ LINES = {
 POINTS = {
     "method 1, 1 seed": ("P", "find_lr, 1 seed"),
     "method 1, 3 seeds": ("X", "find_lr, 3 seeds (default)"),
-    "auto, 1 seed": ("*", "auto, 1 seed"),
-    "auto(always=True), 1 seed": ("p", "auto(always=True), 1 seed"),
+    "two stages, 1 seed": ("*", "two stages, 1 seed"),
+    "two stages, always, 1 seed": ("p", "two stages, always, 1 seed"),
 }
 FREE = {"cocob": "-", "prodigy": "--"}
 

@@ -253,8 +253,6 @@ CALLS: dict[str, Call] = {
         a_task,
     ),
     "Task.training_batches": Call(TASK.training_batches, {"seed": 0, "key": KEY, "start": 0, "stop": 2}),
-    "Task.host_batches": Call(TASK.host_batches, {"seed": 0, "key": KEY, "start": 0, "stop": 2}),
-    "Task.seeds_available": Call(TASK.seeds_available, {"num_steps": 2, "at_most": 3}),
     "Chunked": Call(lrjax.Chunked, {"size": 2}),
     "StopDiverged.rungs": Call(lrjax.StopDiverged().rungs, {"train_steps": 100}),
     "SuccessiveHalving": Call(

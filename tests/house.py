@@ -70,7 +70,14 @@ def _defining(module: str, name: str) -> str:
     found = _named(module, name)
     if not found.endswith("__init__"):
         return found
-    return next((_defining(*one) for one in imports(found) if one[1] == name), found)
+    original = _renamed(found).get(name, name)
+    return next((_defining(*one) for one in imports(found) if one[1] == original), found)
+
+
+def _renamed(name: str) -> dict[str, str]:
+    """What a file imports under another name: that name -> the original."""
+    nodes = [node for node in ast.walk(tree(files()[name])) if isinstance(node, ast.ImportFrom)]
+    return {alias.asname: alias.name for node in nodes for alias in node.names if alias.asname}
 
 
 def circles(graph: Graph) -> set[str]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from doors import sampled
 from lanes import SampledRounds
 
 import lrjax
@@ -81,14 +82,14 @@ def test_a_search_compiles_its_training_program_once_and_a_second_search_nothing
     loss_fn = Counted(mlp_loss)
     task, programs = mlp(loss_fn=loss_fn), kept.misses
     search = {"key": KEY, "num_steps": 5, "num_seeds": 2, "min_lr": 1e-4, "max_lr": 1.0, "executor": executor}
-    first = lrjax.find_lr(task, optax.adam, **search, throw=False)
+    first = sampled(task, optax.adam, **search, throw=False)
     assert len(np.unique(first.curve.rounds)) > 1
     expected = {"loop": [0], "auto": [1, 2, 3]}.get(executor, [1])  # auto may compile what it only measures
     assert kept.misses - programs in expected
     assert 0 < loss_fn.calls <= 14
     del compilations[:]
     calls, programs = loss_fn.calls, kept.misses
-    second = lrjax.find_lr(task, optax.adam, **search, throw=False)
+    second = sampled(task, optax.adam, **search, throw=False)
     assert (loss_fn.calls, kept.misses, compilations) == (calls, programs, [])
     np.testing.assert_array_equal(first.curve.losses, second.curve.losses)
 

@@ -62,10 +62,10 @@ def test_everything_public_is_in_the_reference():
     for module in ("lrjax", "lrjax.schedules", "lrjax.range_rules", "lrjax.plots"):
         source = Path(importlib.import_module(module).__file__).read_text()
         public |= {
-            f"{module}.{name}"
-            for name in re.findall(r"^ *from \S+ import \w+ as (\w+)(?:  # .*)?$", source, re.MULTILINE)
+            f"{module}.{name}" for name in re.findall(r"^ *from \S+ import \w+ as (\w+)\b", source, re.MULTILINE)
         }
-    modules = {"lrjax.schedules", "lrjax.range_rules", "lrjax.__version__"}
+    public = {path for path in public if not path.split(".")[-1].startswith("_")}
+    modules = {"lrjax.schedules", "lrjax.range_rules"}
     modules |= {f"lrjax.{room}" for room in lrjax._ROOMS}
     for room, names in INTEGRATIONS.items():
         public |= {f"lrjax.integrations.{room}.{name}" for name in names}

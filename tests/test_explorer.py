@@ -324,6 +324,7 @@ def without(document, *path, value=None):
     return json.dumps(document)
 
 
+CURVE = ("stages", 0, "curve")
 HOSTILE = {
     "nothing": (lambda text: "", "no JSON"),
     "cut off": (lambda text: text[: len(text) // 2], "no JSON"),
@@ -333,23 +334,23 @@ HOSTILE = {
     "deep": (lambda text: "[" * 200_000 + "]" * 200_000, "nested too deeply"),
     "another format": (lambda text: '{"format": "<script>alert(1)</script>"}', "must be a file of format"),
     "newer": (lambda text: without(text, "version", value=99), "Upgrade lrjax"),
-    "without a curve": (lambda text: without(text, "curve"), "lacks curve"),
-    "curve is a string": (lambda text: without(text, "curve", value="x"), "is damaged"),
-    "objects": (lambda text: without(text, "curve", "lrs", "dtype", value="O"), "must be of dtype"),
-    "strings of a gigabyte": (lambda text: without(text, "curve", "lrs", "dtype", value="S1000000000"), "of dtype"),
-    "unknown type": (lambda text: without(text, "curve", "lrs", "dtype", value="eval"), "is damaged"),
-    "shapes": (lambda text: without(text, "curve", "losses", "data", value=[[[1.0, 2.0]]]), "must have 15 trials"),
-    "no lrs": (lambda text: without(text, "curve", "lrs", "data", value=[]), "must have 0 trials"),
+    "without a curve": (lambda text: without(text, *CURVE), "lacks curve"),
+    "curve is a string": (lambda text: without(text, *CURVE, value="x"), "is damaged"),
+    "objects": (lambda text: without(text, *CURVE, "lrs", "dtype", value="O"), "must be of dtype"),
+    "strings of a gigabyte": (lambda text: without(text, *CURVE, "lrs", "dtype", value="S1000000000"), "of dtype"),
+    "unknown type": (lambda text: without(text, *CURVE, "lrs", "dtype", value="eval"), "is damaged"),
+    "shapes": (lambda text: without(text, *CURVE, "losses", "data", value=[[[1.0, 2.0]]]), "must have 15 trials"),
+    "no lrs": (lambda text: without(text, *CURVE, "lrs", "data", value=[]), "must have 0 trials"),
     "negative lr": (
-        lambda text: without(text, "curve", "lrs", "data", value=[-1.0, *(2.0**x for x in range(-6, 8))]),
+        lambda text: without(text, *CURVE, "lrs", "data", value=[-1.0, *(2.0**x for x in range(-6, 8))]),
         "must be learning rates that rise",
     ),
     "initial loss": (
-        lambda text: without(text, "curve", "initial_loss", "data", value=["nan"]),
+        lambda text: without(text, *CURVE, "initial_loss", "data", value=["nan"]),
         "must be finite losses",
     ),
     "horizons": (
-        lambda text: without(text, "curve", "horizons", "data", value=[-5]),
+        lambda text: without(text, *CURVE, "horizons", "data", value=[-5]),
         "must be numbers of updates that rise",
     ),
     "a huge number": (lambda text: without(text, "lr", value=10**400), "has 401 digits"),
@@ -378,7 +379,7 @@ def test_a_wrong_or_hostile_file_gets_a_message(answers, saved, make, message):
 
 def test_a_curve_too_large_to_show_is_refused(answers, saved):
     document = json.loads(saved)
-    curve = document["curve"]
+    curve = document["stages"][0]["curve"]
     for name in ("losses", "initial_loss", "diverged_at"):
         curve[name]["data"] = [curve[name]["data"][0] * 300] if name == "losses" else curve[name]["data"] * 300
     with pytest.raises(Refused, match="holds 300 seeds; at most 200"):

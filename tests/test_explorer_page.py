@@ -349,11 +349,12 @@ def write(path, horizons=(20,)):
     """A saved result whose curve has these horizons, each lower than the one before."""
     found().to_json(path)
     document = json.loads(path.read_text())
-    last = document["curve"]["losses"]["data"][0]
+    curve = document["stages"][0]["curve"]
+    last = curve["losses"]["data"][0]
     scale = [(index + 1) / len(horizons) for index in range(len(horizons))]
     losses = np.asarray([[[1 - s * (1 - y) for y in seed] for seed in last] for s in scale], np.float32)
-    document["curve"]["losses"]["data"] = losses.tolist()
-    document["curve"]["horizons"]["data"] = list(horizons)
+    curve["losses"]["data"] = losses.tolist()
+    curve["horizons"]["data"] = list(horizons)
     path.write_text(json.dumps(document))
     return path
 

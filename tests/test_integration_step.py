@@ -97,7 +97,7 @@ def test_a_sweep_names_what_set_lr_takes_and_shows_the_loss_that_step_returns():
     task = step_task(
         own, (state, momentum.init(state)), list(batches_of(KEY, 1, 10)), lambda s: evaluate_params(s[0]), put
     )
-    how = {"key": KEY, "num_steps": 10, "executor": "map"}
+    how = {"key": KEY, "train_steps": 10, "executor": "map"}
     grid = {"learning_rate": [0.01, 0.1], "momentum": [0.0, 0.9]}
     got, plain = lrjax.sweep(task, task.set_lr, grid, **how), lrjax.sweep(TASK, optax.sgd, grid, **how)
     for name in ("loss", "train_loss"):
@@ -138,7 +138,7 @@ def test_one_lr_is_a_plain_loop_of_the_step():
 def test_the_result_is_a_whole_one_and_the_state_is_as_it_was():
     state, twin = begin(jax.random.key(7)), begin(jax.random.key(7))
     task = step_task(step, state, list(batches_of(KEY, 2)), evaluate, set_lr)
-    result = lrjax.find_lr(task, task.set_lr, **OPTIONS)
+    result = sampled(task, task.set_lr, **OPTIONS)
     assert result.outcome.name == "found"
     assert result.window.min_lr <= result.lr <= result.window.max_lr
     assert "Learning rate" in result.summary()
@@ -215,7 +215,7 @@ def call(**changed):
 
     def find():
         task = step_task(*arguments.values())
-        return lrjax.find_lr(task, task.set_lr, **({"key": KEY, "num_steps": 2, "executor": "map"} | options))
+        return sampled(task, task.set_lr, **({"key": KEY, "num_steps": 2, "executor": "map"} | options))
 
     return find
 

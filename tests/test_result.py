@@ -415,7 +415,7 @@ def test_the_bar_writes_to_the_terminal_and_not_to_the_output(capsys):
 def test_a_number_written_by_hand_is_rounded_to_its_array(document, tmp_path):
     """0.1 is no float32; what it stands for is the nearest one."""
     document = copy.deepcopy(document)
-    document["curve"]["initial_loss"]["data"][0] = 0.1
+    curve_in(document)["initial_loss"]["data"][0] = 0.1
     (tmp_path / "edited.json").write_text(json.dumps(document))
     result = LRResult.from_json(tmp_path / "edited.json")
     assert float(result.curve.initial_loss[0]) == np.float32(0.1)

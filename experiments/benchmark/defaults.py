@@ -136,9 +136,9 @@ def main() -> None:
             )
     report["default"] = {"candidate": _show(DEFAULT), "regret": now.mean(), "by_task": now.tolist()}
     report["warnings"] = judge_warnings(recordings)
-    report["auto"] = judge_auto(recordings, {seeds: table[(DEFAULT[0], 20, seeds, 0.0)] for seeds in SEEDS})
-    print("\n| auto | seeds | second stage | regret | - method 1 |\n|---|---|---|---|---|")
-    for line in report["auto"]:
+    report["two stages"] = judge_auto(recordings, {seeds: table[(DEFAULT[0], 20, seeds, 0.0)] for seeds in SEEDS})
+    print("\n| two stages | seeds | second stage | regret | - method 1 |\n|---|---|---|---|---|")
+    for line in report["two stages"]:
         when = "always" if line["always"] else "in doubt"
         error = f"{line['minus_method_1']:+.2f} +- {line['standard_error']:.2f}"
         print(f"| - {line['law']} | {line['seeds']} | {when} | {line['regret']:.2f} | {error} |")

@@ -119,7 +119,7 @@ def full_grid(recording: Recording, run: int, budget: float) -> Choice:
 
 Way = Callable[[Recording, int, float], Choice]
 WAYS: dict[str, tuple[Way, float, int]] = {
-    "search_lr": (budgeted, 0.0, CURVE_SEEDS),
+    "Budget": (budgeted, 0.0, CURVE_SEEDS),
     "successive halving": (halving, 0.0, CURVE_SEEDS),
     "random, full trainings": (lambda r, run, b: random_search(round(b), 1e-7, 10.0)(r, "constant", run), 1.0, 20),
     "random in 1e-5 to 1, full trainings": (
@@ -241,7 +241,7 @@ def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
         tasks = measure(recordings, lambda r, run, s=seeds: fixed(r, run, s), CURVE_SEEDS)
         add(f"method 1, {seeds} seed{'s' * (seeds > 1)}", None, tasks)
     for seeds, always in itertools.product((1, 3), (False, True)):
-        name = f"auto{'(always=True)' * always}, {seeds} seed{'s' * (seeds > 1)}"
+        name = f"two stages{', always' * always}, {seeds} seed{'s' * (seeds > 1)}"
         add(name, None, measure(recordings, functools.partial(_auto, seeds=seeds, always=always), CURVE_SEEDS))
     for name, (way, least, runs) in WAYS.items():
         for budget in BUDGETS:

@@ -130,8 +130,8 @@ def rows() -> list[Row]:
         pick = _ours(name, 1, literal=True, scheme="paper")
         table.append(Row(f"{name}, literal", "paper, literal", pick))
     for seeds in (1, 3):
-        table.append(Row("auto", "ours", _auto(seeds, always=False), seeds=seeds))
-        table.append(Row("auto(always=True)", "ours", _auto(seeds, always=True), seeds=seeds))
+        table.append(Row("two stages", "ours", _auto(seeds, always=False), seeds=seeds))
+        table.append(Row("two stages, always", "ours", _auto(seeds, always=True), seeds=seeds))
     for name, peer in PEERS.items():
         table.append(Row(name, "peer", lambda r, schedule, run, peer=peer: choose(peer, r, _seed(r, run))))
     table.append(Row("Wittmann", "peer", lambda r, schedule, run: wittmann(r, _seed(r, run))))

@@ -115,7 +115,7 @@ class Benchmark:
         """Trial-steps of the searches, and the length of training from which they are under 1 % of a grid search."""
         heads = ["", "seeds", "trial-steps", "of a 33-lr grid search here", "under 1 % of it from T =", "seconds here"]
         rows = []
-        for name, seeds in ((AGAINST, 1), (AGAINST, 3), ("auto", 3), ("auto(always=True)", 3)):
+        for name, seeds in ((AGAINST, 1), (AGAINST, 3), ("two stages", 3), ("two stages, always", 3)):
             line = self.row(name, seeds=seeds)
             steps, share = line["updates"], line["of_grid"]
             length = int(np.ceil(steps / (0.01 * 33)))
@@ -162,7 +162,7 @@ class Benchmark:
     def two_stages(self) -> str:
         """The two-stage rule, by law."""
         heads, rows = ["the minimum is lowered by", "seeds", "second stage", "regret", "- method 1"], []
-        for line in self.defaults["auto"]:
+        for line in self.defaults["two stages"]:
             when = "always" if line["always"] else "in doubt"
             difference = f"{line['minus_method_1']:+.2f} ± {line['standard_error']:.2f}"
             rows.append([line["law"], str(line["seeds"]), when, f"{line['regret']:.2f}", difference])
@@ -211,7 +211,7 @@ class Benchmark:
     def calls(self) -> str:
         """What each way to search loses and costs."""
         names = [(AGAINST, 1, "`find_lr(num_seeds=1)`"), (AGAINST, 3, "`find_lr`, three seeds")]
-        names += [(name, 3, f"`{name}`, three seeds") for name in ("auto", "auto(always=True)")]
+        names += [(name, 3, f"`{name}`, three seeds") for name in ("two stages", "two stages, always")]
         rows = []
         for name, seeds, call in names:
             line = self.row(name, seeds=seeds)

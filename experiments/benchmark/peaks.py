@@ -133,7 +133,7 @@ def by_max_lr(found: Search, steps: int) -> float:
 
 def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
     """Regret of every schedule at peaks from a real search, shape (tasks, families)."""
-    names = ("method 1, as it is", "method 1, the rule", "auto, as it is", "auto, the rule")
+    names = ("method 1, as it is", "method 1, the rule", "two stages, as it is", "two stages, the rule")
     names += ("max_lr after 20, the rule", "max_lr after 100, the rule")
     table = {name: np.zeros((len(cases), len(FAMILIES))) for name in names}
     for t, case in enumerate(cases):
@@ -179,7 +179,7 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         "from_finders": {name: np.round(lost, 4).tolist() for name, lost in found.items()},
         "below_any": {
             name: below_any(cases, lost).mean(0).tolist()
-            for name, lost in {"best peak": np.zeros_like(found["auto, the rule"]), **found}.items()
+            for name, lost in {"best peak": np.zeros_like(found["two stages, the rule"]), **found}.items()
         },
         "ways": {},
     }
@@ -224,7 +224,7 @@ def markdown(report: dict[str, Any]) -> dict[str, str]:
         "tasks better/worse",
     ]
     ways, lines = report["ways"], []
-    shown = [name for name in ways if not name.startswith(("auto", "best")) and not name.endswith("refitted")]
+    shown = [name for name in ways if not name.startswith(("two stages", "best")) and not name.endswith("refitted")]
     for f, family in enumerate(report["families"]):
         start = "low" if report["starts_low"][f] else "high"
         lines.append([family, start, f"{report['best_shift'][f]:+.2f}", f"{report['multiplier'][f]:.2f}"])

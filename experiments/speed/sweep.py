@@ -115,7 +115,7 @@ def role_loop(model: Model, options: argparse.Namespace) -> list[float]:
         lr = jax.numpy.float32(lrs[trial])
         params, opt_state = start(lr)
         for index in range(steps):
-            batch = jax.tree.map(lambda leaf: leaf[0], task.host_batches(0, seed.data_key, index, index + 1))
+            batch = jax.tree.map(lambda leaf: leaf[0], task._host_batches(0, seed.data_key, index, index + 1))
             params, opt_state = step(lr, params, opt_state, batch, jax.random.fold_in(seed.train_key, index))
         losses.append(float(loss(params, task.eval_batches[0], jax.random.key(0))))
     return losses

@@ -20,6 +20,7 @@ from ._rules import lowest_loss as lowest_loss
 from ._rules import midpoint as midpoint
 from ._rules import steepest as steepest
 from ._smooth import CELL as CELL
+from ._warnings import LITTLE_PROGRESS as LITTLE_PROGRESS
 from ._warnings import LRWarning as LRWarning
 from ._warnings import WarningName as WarningName
 from ._warnings import find_warnings as find_warnings

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ Rule = Callable[[LossCurve, Window], Any]
 
 def of_window(rule: Rule) -> Rule:
     """Make a rule of a formula that reads the window alone: checked, and compiled once, whatever the curve's shape."""
-    compiled = jax.jit(functools.partial(rule, None))  # a curve has another shape after every round
+    compiled = jax.jit(functools.partial(rule, cast(LossCurve, None)))  # a curve has another shape after every round
 
     @functools.wraps(rule)
     @without_alarms()

@@ -42,6 +42,9 @@ class WarningName(enum.StrEnum):
     stale_statistics = enum.auto()
 
 
+LITTLE_PROGRESS = 0.25
+"""Share of the initial loss, or of the best constant predictor's, below which a fall of the loss is small progress."""
+
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: more steps (num_steps), a larger validation set, labels "
     "that match the inputs; or the model is trained already.",
@@ -270,7 +273,7 @@ def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> 
     reference, name = initial, "untouched parameters'"
     if baseline_loss is not None and baseline_loss < initial:
         reference, name = baseline_loss, "best constant predictor's"
-    if reference > 0 and reference - best < 0.25 * reference:
+    if reference > 0 and reference - best < LITTLE_PROGRESS * reference:
         message = (
             f"The best loss, {best:.4g}, is {(reference - best) / reference:.0%} below the {name} {reference:.4g}."
         )

@@ -265,9 +265,9 @@ def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -
     if task._stream is not None:
         task._stream.require(num_steps)
     if num_seeds is None:
-        return task.seeds_available(num_steps, DEFAULT_SEEDS)
+        return task._seeds_available(num_steps, DEFAULT_SEEDS)
     wanted = check_count(f"{where}(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
-    allowed = task.seeds_available(num_steps, wanted)
+    allowed = task._seeds_available(num_steps, wanted)
     if allowed < wanted:
         reason, advice = "the task's max_seeds", "Leave num_seeds out"
         if task._stream is not None:

@@ -77,7 +77,7 @@ class Folder:
                 self._write_call({})
             self._open_table(made="table" in begun)
             if "table" not in begun:  # a process that is killed before this leaves a new folder
-                self.write_call({})
+                self._write_call({"table": True})
             return begun
         except BaseException:
             self.close()

@@ -128,7 +128,7 @@ class BatchSource:
         """The next `count` steps, padded to `length`."""
         start = self._next
         if self._task._stream is None:
-            seeds = [self._task.host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
+            seeds = [self._task._host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
             for batches in seeds:
                 check_batches_finite(batches, start)
                 self._check_shapes(batches, start)
@@ -184,7 +184,7 @@ class BatchSource:
     def _read_first(self) -> Batch:
         """The batches of step 0, which are given again by `read`."""
         if self._task._stream is None:
-            seeds = [self._task.host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
+            seeds = [self._task._host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
             self.shardings = tuple(_sharding_from(leaf, 1) for leaf in jax.tree.leaves(seeds[0]))
             return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
         self._reader = self._task._stream.open()
@@ -237,7 +237,7 @@ def _is_in_the_call(task: Any) -> bool:
 def _check_access(task: Any, key: Key, steps: int) -> None:
     """Raise unless `sample_batches` gives a prefix of itself, and `batches_between` what follows."""
     middle = steps // 2
-    every, later = (task.host_batches(0, key, start, steps) for start in (0, middle))
+    every, later = (task._host_batches(0, key, start, steps) for start in (0, middle))
     check_prefix(task.sample_batches, key, every, steps)
     expected = jax.tree.map(lambda leaf: leaf[middle:], every)
     pairs = zip(jax.tree.leaves(expected), jax.tree.leaves(later), strict=False)

@@ -56,8 +56,8 @@ class Task:
       eval_params: `eval_params(opt_state, params) -> params` for optimizers that evaluate other weights than
         they train. `optax.contrib.schedule_free` is recognised without it.
       eval_weight: `eval_weight(batch) -> weight`, how much an evaluation batch counts, >= 0: its valid examples or
-        tokens, where the shapes do not say it (padding, time-major arrays) and `eval_fn` does not, since there is none
-        or it is made by an integration. Called once for each batch. None: see `eval_batches`.
+        tokens, where neither the shapes (padding, time-major arrays) nor `eval_fn` say it. Called once for each batch.
+        None: see `eval_batches`.
       batches_between: `batches_between(key, start, stop)`: random access to the stream of `sample_batches`.
       max_seeds: the most seeds the data allow, or None for no bound.
 
@@ -88,8 +88,7 @@ class Task:
     batches_between: Callable[[Key, int, int], Batch] | None = None
     max_seeds: int | None = None
     has_state: bool = False
-    # What `from_batches` reads; the data themselves, so that a resumed run notices that they changed; and the update of
-    # `lrjax.integrations.step_task`, (state, batch) -> (state, loss), in place of gradient and optimizer.
+    # what `from_batches` reads; the data, so that a resumed run notices that they changed; the step of `step_task`
     _stream: BatchStream | None = dataclasses.field(default=None, repr=False)
     _arrays: PyTree = dataclasses.field(default=None, repr=False)
     _step_fn: Callable[[PyTree, Batch], tuple[PyTree, Any]] | None = dataclasses.field(default=None, repr=False)
@@ -105,8 +104,7 @@ class Task:
                 _check_signature(f"{where}({name}=...)", function, wanted)
         if self.eval_batches is None:
             raise TypeError(
-                f"`{where}(eval_batches=...)` must be validation batches, got None. Step sampling reads the "
-                "validation loss: give a list of batches."
+                f"`{where}(eval_batches=...)` must be validation batches, got None: give a list of batches."
             )
         check_loss(f"{where}(baseline_loss=...)", self.baseline_loss)
         if self.max_seeds is not None:
@@ -127,8 +125,7 @@ class Task:
         Args:
           init: `init(key) -> (params, model_state)`, or that pair itself.
           loss_fn: `loss_fn(params, model_state, batch, key) -> (loss, model_state)`.
-          sample_batches: as for `Task`.
-          eval_batches: as for `Task`.
+          sample_batches, eval_batches: as for `Task`.
           **options: the other fields of `Task`; `eval_fn(params, model_state, batch)` evaluates with the running
             statistics. Without it `loss_fn` is used and the state it returns is discarded.
 
@@ -151,14 +148,8 @@ class Task:
           ...     eval_fn=lambda w, running_mean, batch: jnp.mean(((batch - running_mean) @ w - 1.0) ** 2),
           ... )
         """
-        return cls(
-            init=init,
-            loss_fn=loss_fn,
-            sample_batches=sample_batches,
-            eval_batches=eval_batches,
-            has_state=True,
-            **options,
-        )
+        batches = {"sample_batches": sample_batches, "eval_batches": eval_batches}
+        return cls(init=init, loss_fn=loss_fn, has_state=True, **batches, **options)
 
     @classmethod
     def from_arrays(
@@ -177,8 +168,7 @@ class Task:
         """A task on arrays in memory, shuffled anew every epoch.
 
         Args:
-          init: as for `Task` (`Task.stateful` with `stateful=True`).
-          loss_fn: likewise.
+          init, loss_fn: as for `Task` (`Task.stateful` with `stateful=True`).
           train: pytree of arrays, leading axis = examples; `(x, y)` gives batches `(x[rows], y[rows])`.
           validation: the same structure, other examples.
           batch_size: examples in a training batch; an incomplete last batch of an epoch is left out.
@@ -215,24 +205,19 @@ class Task:
                 f"{num_train}. Lower batch_size."
             )
         if num_validation == 0:
-            raise ValueError(
-                "`Task.from_arrays(validation=...)` is empty. Hold back at least 64 examples from training."
-            )
+            raise ValueError("`Task.from_arrays(validation=...)` is empty. Hold back at least 64 examples.")
         size = batch_size if eval_batch_size is None else eval_batch_size
         size = check_count("Task.from_arrays(eval_batch_size=...)", size, unit="examples")
         shuffle = check_flag("Task.from_arrays(shuffle=...)", shuffle)
-        stateful = check_flag("Task.from_arrays(stateful=...)", stateful)
         sampler = EpochSampler(train, num_train, batch_size, shuffle=shuffle)
+        parts = [slice(start, start + size) for start in range(0, num_validation, size)]
         return cls(
             init=init,
             loss_fn=loss_fn,
             sample_batches=sampler.first,
             batches_between=sampler.between,
-            eval_batches=[
-                jax.tree.map(lambda leaf, s=start: leaf[s : s + size], validation)
-                for start in range(0, num_validation, size)
-            ],
-            has_state=stateful,
+            eval_batches=[jax.tree.map(lambda leaf, part=part: leaf[part], validation) for part in parts],
+            has_state=check_flag("Task.from_arrays(stateful=...)", stateful),
             _arrays=train,
             **options,
         )
@@ -279,14 +264,13 @@ class Task:
           ...     train_batches=batches, eval_batches=batches[:2],
           ... )
         """
-        stateful = check_flag("Task.from_batches(stateful=...)", stateful)
         stream = BatchStream("Task.from_batches(train_batches=...)", train_batches)
         return cls(
             init=init,
             loss_fn=loss_fn,
             sample_batches=lambda key, num_steps: stream.between(0, num_steps),
             eval_batches=as_list("Task.from_batches(eval_batches=...)", eval_batches),
-            has_state=stateful,
+            has_state=check_flag("Task.from_batches(stateful=...)", stateful),
             _stream=stream,
             _arrays=train_batches if isinstance(train_batches, (list, tuple)) else None,
             **options,
@@ -307,16 +291,14 @@ class Task:
         Raises:
           ValueError: too few batches, a wrong leading axis, or `start` > 0 without `batches_between`.
         """
-        return jax.tree.map(jnp.asarray, self.host_batches(seed, key, start, stop))
-
-    def host_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
-        """`training_batches`, but left on the host where they are made there."""
         seed = check_count("training_batches(seed)", seed, minimum=0, unit="a seed's index")
         start = check_count("training_batches(start)", start, minimum=0, unit="the first step")
-        stop = check_count("training_batches(stop)", stop, minimum=1, unit="one past the last step")
-        if start >= stop:
-            raise ValueError(f"`training_batches(start)` must be below stop={stop}, got {start}.")
+        stop = check_count("training_batches(stop)", stop, minimum=start + 1, unit="one past the last step")
         key = check_key("training_batches(key)", key)
+        return jax.tree.map(jnp.asarray, self._host_batches(seed, key, start, stop))
+
+    def _host_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
+        """`training_batches`, but left on the host where they are made there."""
         if self._stream is not None:
             if start > 0:
                 raise ValueError(
@@ -324,12 +306,10 @@ class Task:
                     "Use Task.from_arrays, or Task(batches_between=...)."
                 )
             return self._stream.between(seed * stop, (seed + 1) * stop)
-        if self.batches_between is not None and start > 0:
-            batches, where = self.batches_between(key, start, stop), "batches_between(key, start, stop)"
-        else:
-            batches, where = self.sample_batches(key, stop), "sample_batches(key, num_steps)"
-        batches = check_arrays(where, batches)
-        if start > 0 and self.batches_between is None:
+        between = self.batches_between if start > 0 else None
+        where = "sample_batches(key, num_steps)" if between is None else "batches_between(key, start, stop)"
+        batches = check_arrays(where, self.sample_batches(key, stop) if between is None else between(key, start, stop))
+        if between is None and start > 0:
             batches = jax.tree.map(lambda leaf: leaf[start:], batches)
         length = leading_length(where, batches, axis="step")
         if length != stop - start:
@@ -339,10 +319,8 @@ class Task:
             )
         return batches
 
-    def seeds_available(self, num_steps: int, at_most: int) -> int:
+    def _seeds_available(self, num_steps: int, at_most: int) -> int:
         """How many seeds of `num_steps` steps the data allow, no more than `at_most`."""
-        num_steps = check_count("seeds_available(num_steps)", num_steps, unit="optimizer updates")
-        at_most = check_count("seeds_available(at_most)", at_most, unit="seeds")
         if self._stream is not None:
             at_most = self._stream.available(num_steps * at_most) // num_steps
         return at_most if self.max_seeds is None else min(at_most, self.max_seeds)

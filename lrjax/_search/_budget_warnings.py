@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 
-from .._curve import LRWarning, WarningName, find_warnings
+from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, find_warnings
 from ._course import TOLERANCE, Course
 from ._stage import Stage
 from ._strategy import Choice, Context
 
 SHORT = 0.1
 """Share of the training below which trials are short: the correction for the rest is an extrapolation."""
-
-LITTLE = 0.25
-"""Relative drop of the loss below which a stage has learned little."""
-
 
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
@@ -109,7 +105,7 @@ def _ends(rung: Stage, choice: Choice, course: Course) -> dict[WarningName, str]
 def _curves(sweep: Stage, rung: Stage, course: Course, baseline_loss: float | None) -> dict[WarningName, str]:
     """How little the chosen rung learned, and how noisy the sweep was that all rungs began from."""
     found, progress = {}, rung.progress(baseline_loss)
-    if progress is not None and progress < LITTLE:
+    if progress is not None and progress < LITTLE_PROGRESS:
         found[WarningName.small_progress] = (
             f"After {rung.num_steps} updates ({rung.num_steps / course.train_steps:.0%} of the training) the best loss "
             f"is {progress:.0%} below what an untrained model or a constant reaches."

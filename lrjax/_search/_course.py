@@ -114,19 +114,8 @@ def make_course(
     num_seeds: int | None = None,
     constants: Constants | None = None,
 ) -> Course:
-    """The course of a search.
-
-    Args:
-      train_steps: T.
-      budget: B.
-      min_lr, max_lr: the range, which is never left.
-      num_seeds: of the rungs; None: as many as suit the budget.
-      constants: the numbers of the algorithm; None: the recommended ones.
-
-    Returns:
-      The course.
-    """
-    constants = Constants() if constants is None else constants
+    """What a search may do; `num_seeds` None: as many as suit the budget."""
+    constants = constants or Constants()
     coarse = first_grid(min_lr, max_lr)
     quarters = [0.25 * k for k in range(math.ceil(4 * coarse[0]), math.floor(4 * coarse[-1]) + 1)]
     return Course(
@@ -140,17 +129,7 @@ def make_course(
 
 
 def near(grid: Sequence[float], centre: float, decades: float, fewest: int) -> list[float]:
-    """The grid's exponents around a centre.
-
-    Args:
-      grid: exponents, increasing.
-      centre: exponent.
-      decades: how far from it they may be.
-      fewest: how many there must be, if the grid has them; the nearest ones.
-
-    Returns:
-      Increasing exponents.
-    """
+    """The grid's exponents within some decades of a centre, and at least the `fewest` nearest; increasing."""
     nearest = sorted(grid, key=lambda x: (round(abs(x - centre), 6), x))
     within = sum(abs(x - centre) <= decades + TOLERANCE for x in grid)
     return sorted(nearest[: max(within, fewest)])

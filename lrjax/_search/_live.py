@@ -30,15 +30,7 @@ from ._strategy import Context, Request, Strategy, curve_of_losses
 
 
 class LiveTrainer:
-    """Trains what a strategy asks for; see `Trainer`.
-
-    Args:
-      task, make_optimizer, key, executor, mesh, directory: as for `lrjax.find_lr`.
-      strategy: who asks.
-      context: what is known before anything is trained.
-      start: the checkpoint that every learning rate starts from, if any.
-      reporter: who is told.
-    """
+    """Trains what a strategy asks for; see `Trainer`, and for the arguments `lrjax.find_lr`."""
 
     def __init__(
         self,
@@ -132,6 +124,8 @@ class LiveTrainer:
                 reporter=self.reporter,
                 **self._run,
             )
+            if request.carry:  # what every lane starts from is looked at before anything is trained
+                self.context = dataclasses.replace(self.context, stochastic=self._runner.reference.stochastic)
             if self.directory is not None:
                 call = describe_search(self._runner, self.strategy, self.context)
                 self._store = RememberedRounds(self._runner, "find_lr", self.directory, call)
@@ -160,7 +154,6 @@ class LiveTrainer:
         trainer, seeds, lrs = self._store or runner, request.num_seeds or 1, [10.0**x for x in request.log10_lrs]
         losses = trainer.train(lrs, request.num_steps, seeds)
         initial = trainer.initial_loss(seeds, request.num_steps)
-        self.context = dataclasses.replace(self.context, stochastic=runner.reference.stochastic)
         return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)
 
 

@@ -2,18 +2,9 @@
 
 import math
 
-from .._curve import Outcome, WarningName
+from .._curve import REASONS, Outcome, WarningName
 from ._stage import Stage
 from ._strategy import Choice, Context
-
-_RULES = {
-    "midpoint": "the middle of the window, in decades",
-    "half_loss": "half of the reduction of the loss is reached",
-    "steepest": "the loss falls fastest here",
-    "lowest_loss": "the trial with the lowest loss",
-    "smoothed_minimum": "the lowest loss, smoothed",
-    "lowest_for": "the lowest loss, moved down to the training's length",
-}
 
 
 def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, first_lr: float) -> tuple[str, ...]:
@@ -42,7 +33,7 @@ def _of_first(choice: Choice, stage: Stage) -> tuple[str, ...]:
         return (choice.outcome.value, tried)
     low, high = float(stage.window.min_lr), float(stage.window.max_lr)
     lines = [
-        f"Learning rate {choice.lr:.2e} ({choice.rule}: {_RULES.get(choice.rule, 'a rule of your own')}).",
+        f"Learning rate {choice.lr:.2e} ({choice.rule}: {REASONS.get(choice.rule, 'a rule of your own')}).",
         f"Between {low:.1e}, where the validation loss begins to fall, and {high:.1e}, where it is lowest, "
         f"training works; the best trial took the loss from {stage.initial:.4g} to {stage.reached:.4g}.",
         tried,
@@ -92,7 +83,7 @@ def _from_checkpoint(choice: Choice, stage: Stage, context: Context) -> tuple[st
         share = f" ({float(stage.window.effect) / stage.initial:.1%})"
     place = "the smoothed validation loss is lowest there"
     if choice.rule != "smoothed_minimum":
-        place = f"{choice.rule}, {_RULES.get(choice.rule, 'a rule of your own')}"
+        place = f"{choice.rule}, {REASONS.get(choice.rule, 'a rule of your own')}"
     return (
         f"Learning rate {choice.lr:.2e}: {place}. The best trial took it from the checkpoint's {stage.initial:.4g} to "
         f"{stage.reached:.4g}{share}.",

@@ -172,15 +172,7 @@ class Trainer(Protocol):
 
 
 def run_stages(strategy: Strategy, trainer: Trainer) -> Iterator[tuple[Stage, ...]]:
-    """Train what a strategy asks for.
-
-    Args:
-      strategy: who asks.
-      trainer: who knows the losses.
-
-    Yields:
-      The stages so far, after every request.
-    """
+    """Train what a strategy asks for; yields the stages so far after every request."""
     stages: tuple[Stage, ...] = ()
     while (request := strategy.propose(stages, trainer.context)) is not None:
         curve = trainer.train(request)

@@ -31,15 +31,9 @@ RIGHT_EDGE = 0.75
 
 
 def survivors(curve: LossCurve, window: Window) -> list[float]:
-    """The exponents, log10(lr), that the second stage trains on.
+    """The exponents, log10(lr), that the second stage trains on; all of them where the first found nothing.
 
-    Args:
-      curve: the first stage's.
-      window: its window.
-
-    Returns:
-      Those tried from a quarter decade below method 2 to a quarter decade above where the loss has risen by 3/4 of
-      the effect again; all where nothing was found.
+    From a quarter decade below method 2 to a quarter decade above where the loss has risen by 3/4 of the effect.
     """
     tried = np.log10(np.asarray(curve.lrs, np.float64))
     if window.outcome is not Outcome.found:
@@ -53,16 +47,7 @@ def survivors(curve: LossCurve, window: Window) -> list[float]:
 
 
 def beyond(tried: Sequence[float], kept: Sequence[float], warnings: frozenset[WarningName]) -> list[float]:
-    """What the second stage trains on as well, because its best is at an end.
-
-    Args:
-      tried: exponents of the first stage.
-      kept: those of the second until now.
-      warnings: of the second until now.
-
-    Returns:
-      The next two of the first stage's beyond that end; empty where the curve rises again or nothing is left.
-    """
+    """The next two of the first stage's exponents beyond an end of the second where its best is; empty if not there."""
     above = sorted(x for x in tried if x > max(kept) + 1e-6) if WarningName.edge_high in warnings else []
     below = sorted((x for x in tried if x < min(kept) - 1e-6), reverse=True)
     return [*above[:2], *(below[:2] if WarningName.edge_low in warnings else [])]

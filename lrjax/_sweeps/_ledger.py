@@ -94,6 +94,10 @@ class Ledger:
         for name, values in other.metrics.items():
             self._metric(name)[trials] = values[trials]
 
+    def last_steps(self) -> Int[np.ndarray, "trials seeds"]:
+        """The step of each lane's last evaluation, 0 before the first."""
+        return np.where(self.measured, np.asarray(self.timetable.evaluations), 0).max(axis=2)
+
     def done(self) -> Bool[np.ndarray, " trials"]:
         """The trials of which every seed was measured to the end, or until it was stopped."""
         count = self.measured.sum(axis=2)

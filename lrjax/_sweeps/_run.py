@@ -20,13 +20,7 @@ from ._waiting import WaitingLanes
 
 
 class SweepRun:
-    """One run of a sweep, from where its folder left off.
-
-    Args:
-      setup: what it runs with.
-      reporter: who is told.
-      checkpoint_seconds: time between checkpoints.
-    """
+    """One run of a sweep, from where its folder left off."""
 
     def __init__(self, setup: Setup, reporter: Reporter, checkpoint_seconds: float):
         self.setup, self.reporter = setup, reporter
@@ -35,11 +29,7 @@ class SweepRun:
         self._cadence = Cadence(checkpoint_seconds)
 
     def run(self) -> SweepResult:
-        """Run what is left, and return everything.
-
-        Raises:
-          SearchInterrupted: Ctrl-C.
-        """
+        """Run what is left, and return everything."""
         with interruptible("sweep", lambda: (self._result(interrupted=True), self._how_to_go_on())):
             if self.engine.several_hosts and jax.process_index() != 0:
                 self.reporter.mute()
@@ -91,37 +81,32 @@ class SweepRun:
         self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
     ) -> "_Running":
         """A wave's lanes: loaded, carried over from the segment before, gathered from what waited, or new."""
-        with self._failing(waves[number]):
-            return self._begin_lanes(segment, number, waves, start, live)
-
-    def _begin_lanes(
-        self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
-    ) -> "_Running":
         engine, wave, seeds = self.engine, waves[number], self.setup.num_seeds
         family = self.setup.grid.families[wave.family]
-        if start is not None and start.meta is not None:
-            lanes = make_lanes(engine, family.settings, np.asarray(start.meta["rows"]), start.state)
-            meta = start.meta
-            return _Running(segment, number, wave, lanes, start.step, meta["since"], meta["position"])
-        step = self.setup.timetable.span(segment)[0]
+        step = since = self.setup.timetable.span(segment)[0]
         position = self.ledger.positions.get(step)
-        if live is not None and len(waves) == 1:
-            going_on = np.zeros((seeds, len(family.trials)), bool)
-            going_on[:, wave.members] = True
-            live.keep(going_on)
-            return _Running(segment, number, wave, live, step, step, position)
-        rows = assign_lanes(np.tile(wave.members, (seeds, 1)), wave.width, engine.shards)
-        state = self.waiting.get(segment - 1, wave, rows, self.ledger) if segment else None
-        self.execution.widths.append(wave.width)
-        return _Running(segment, number, wave, make_lanes(engine, family.settings, rows, state), step, step, position)
+        with self._failing(wave):
+            if start is not None and start.meta is not None:
+                lanes = make_lanes(engine, family.settings, np.asarray(start.meta["rows"]), start.state)
+                step, since, position = start.step, start.meta["since"], start.meta["position"]
+            elif live is not None and len(waves) == 1:
+                lanes, survive = live, np.zeros((seeds, len(family.trials)), bool)
+                survive[:, wave.members] = True
+                lanes.keep(survive)
+            else:
+                rows = assign_lanes(np.tile(wave.members, (seeds, 1)), wave.width, engine.shards)
+                state = self.waiting.get(segment - 1, wave, rows, self.ledger) if segment else None
+                self.execution.widths.append(wave.width)
+                lanes = make_lanes(engine, family.settings, rows, state)
+        return _Running(segment, number, wave, lanes, step, since, position)
 
     def _run_wave(self, running: "_Running") -> None:
         """Train a wave to the end of its segment."""
         several, lanes, first = self.engine.several_hosts, running.lanes, running.step
-        boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
-        self.setup.source.seek(first, running.position if first else None)
-        self.execution.width = max(self.execution.width, lanes.rows.shape[1])
         source, length = self.setup.source, self.engine.block
+        boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
+        source.seek(first, running.position if first else None)
+        self.execution.width = max(self.execution.width, lanes.rows.shape[1])
         with ReadAhead(source, self.engine.place_batches, first, boundaries, length, even=several) as reader:
             for boundary in boundaries:
                 while running.step < boundary:
@@ -162,10 +147,7 @@ class SweepRun:
         held = [np.sort(row[row >= 0]) for row in running.lanes.rows]
         event = {
             "plan": self.setup.plan,
-            "segment": running.segment,
-            "wave": running.number,
-            "step": running.step,
-            "position": running.position,
+            **running.place(),
             "trials": [trials[index].tolist() for index in held],
             "diverged_at": [diverged[seed, index].tolist() for seed, index in enumerate(held)],
             "metrics": {
@@ -185,7 +167,8 @@ class SweepRun:
         compiling = self.execution.compile_seconds - compiled
         self.execution.run_seconds += time.perf_counter() - started - compiling
         self.reporter.set(step=running.step)
-        self.reporter.advance(0, rows=self._rows(event), metrics=list(event["metrics"]))
+        if not self.reporter.silent:
+            self.reporter.advance(0, rows=self._rows(event), metrics=list(event["metrics"]))
 
     @contextlib.contextmanager
     def _failing(self, wave: Wave | None) -> Iterator[None]:
@@ -201,13 +184,14 @@ class SweepRun:
 
     def _rows(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """An evaluation as the rows of the result's table."""
-        rows = []
-        for seed, trials in enumerate(event["trials"]):
-            for place, trial in enumerate(trials):
-                settings = {name: column[trial].item() for name, column in self.setup.grid.columns.items()}
-                metrics = {name: float(values[seed][place]) for name, values in event["metrics"].items()}
-                rows.append({"trial": trial, **settings, "seed": seed, "step": event["step"], **metrics})
-        return rows
+        return [
+            {"trial": trial}
+            | {name: column[trial].item() for name, column in self.setup.grid.columns.items()}
+            | {"seed": seed, "step": event["step"]}
+            | {name: float(values[seed][place]) for name, values in event["metrics"].items()}
+            for seed, trials in enumerate(event["trials"])
+            for place, trial in enumerate(trials)
+        ]
 
     def _count_planned(self, start: Start) -> None:
         """Tell the reporter what there is to do, as far as is known: a rung keeps about one in `factor`."""
@@ -219,8 +203,7 @@ class SweepRun:
                 trials = -(-trials // getattr(self.setup.stop, "factor", 1))
             begin, end = timetable.span(segment)
             planned += trials * self.setup.num_seeds * (end - begin)
-        steps = np.where(self.ledger.measured, np.asarray(timetable.evaluations), 0).max(axis=2)
-        self.reporter.set(planned=planned, updates=int(steps.sum()))
+        self.reporter.set(planned=planned, updates=int(self.ledger.last_steps().sum()))
 
     def _save(self, running: "_Running") -> None:
         """Write a checkpoint if it is time."""
@@ -234,16 +217,8 @@ class SweepRun:
         if not due:
             return
         started = time.perf_counter()
-        meta = {
-            "plan": self.setup.plan,
-            "segment": running.segment,
-            "wave": running.number,
-            "step": running.step,
-            "since": running.since,
-            "position": running.position,
-            "rows": running.lanes.rows.tolist(),
-        }
-        store.save("checkpoint", meta, running.lanes.state())
+        meta = {"plan": self.setup.plan, **running.place(), "since": running.since}
+        store.save("checkpoint", meta | {"rows": running.lanes.rows.tolist()}, running.lanes.state())
         cost = time.perf_counter() - started
         self.execution.checkpoints += 1
         self.execution.checkpoint_seconds += cost
@@ -251,8 +226,7 @@ class SweepRun:
 
     def _result(self, *, interrupted: bool = False) -> SweepResult:
         ledger, setup = self.ledger, self.setup
-        steps = np.asarray(setup.timetable.evaluations)
-        last = np.where(ledger.measured, steps, 0).max(axis=2)
+        last = ledger.last_steps()
         whole = setup.grid.num_trials * setup.num_seeds * setup.train_steps
         saved = 0 if interrupted else whole - int(last.sum())
         return SweepResult(
@@ -260,7 +234,7 @@ class SweepRun:
             shape=tuple(axis.length for axis in setup.grid.axes),
             columns=setup.grid.columns,
             specs=setup.grid.specs,
-            steps=steps,
+            steps=np.asarray(setup.timetable.evaluations),
             metrics=ledger.metrics,
             diverged_at=ledger.diverged_at,
             stopped_at=np.where(last < setup.train_steps, last, -1),
@@ -275,24 +249,19 @@ class SweepRun:
 
 @dataclasses.dataclass
 class _Running:
-    """A wave on its way.
-
-    Attributes:
-      segment, number: which wave.
-      wave: its trials.
-      lanes: its lanes.
-      step: updates they have done.
-      since: the step of the last evaluation, or of the segment's beginning.
-      position: where the reader of the batches is; None where it has no place to go back to.
-    """
+    """A wave that is being trained."""
 
     segment: int
     number: int
     wave: Wave
     lanes: Lanes
-    step: int
-    since: int
-    position: dict[str, Any] | None
+    step: int  # updates that its lanes have done
+    since: int  # the step of the last evaluation, or of the segment's beginning
+    position: dict[str, Any] | None  # of the reader of the batches; None where it cannot go back to a place
+
+    def place(self) -> dict[str, Any]:
+        """Where it is, for the folder."""
+        return {"segment": self.segment, "wave": self.number, "step": self.step, "position": self.position}
 
 
 class _TooWide(Exception):

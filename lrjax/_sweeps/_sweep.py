@@ -16,8 +16,9 @@ from ._growth import take_over
 from ._result import SweepResult
 from ._run import SweepRun
 from ._stop import Stop
+from ._sweep_arguments import check_seconds
 from ._sweep_preview import preview_sweep
-from ._sweep_setup import check_seconds, make_setup
+from ._sweep_setup import make_setup
 
 
 @previewed_by(preview_sweep)

@@ -1,5 +1,6 @@
 """`explore`: the page, served on this machine and opened in its browser."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -63,14 +64,14 @@ def explore(
             say(EXPOSED)
         if browser:
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
-            stopped.set()
-            say("Stopping after what is being computed.")
-            compiling.join()
-            server.wait()
-            say("Stopped.")
+            return
+        stopped.set()
+        say("Stopping after what is being computed.")
+        compiling.join()
+        server.wait()
+        say("Stopped.")
 
 
 def _compile(stopped: threading.Event) -> None:

@@ -12,22 +12,23 @@ from .._trees import first_difference
 from .._types import Array, PyTree
 
 
-class _Parts(NamedTuple):
-    """A flat tree.
+class _Structure(NamedTuple):
+    """What is left of a tree without its leaves.
 
     Attributes:
-      leaves, paths: of the tree, then those within its nnx objects, each once however often it is shared.
-      treedef: the structure around the nnx objects.
-      is_object: for every leaf of it whether it is an nnx object.
-      graph, variables: structure within them; None where there are none.
+      treedef: the structure around its nnx objects.
+      is_object: for every leaf of that whether it is an nnx object.
+      graph, variables: the structure within them; None where there are none.
     """
 
-    leaves: list[Any]
-    paths: tuple[str, ...]
     treedef: Any
     is_object: tuple[bool, ...]
     graph: Any
     variables: Any
+
+
+_ARRAY: Any = object()
+"""Stands for an array in a template."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,35 +40,36 @@ class PyTreeTemplate:
 
     Attributes:
       example: the tree.
-      parts: the tree, flat.
-      fixed: for every leaf None, if it is an array, or the leaf itself in a list of one.
+      paths: of its leaves, those within nnx objects last, each once however often it is shared.
+      structure: of the tree.
+      fixed: for every leaf `_ARRAY`, or the leaf itself if it is none.
       numbers: positions of the Python numbers that count as arrays.
       moved: positions of those that do not, but were others in a tree that was split.
     """
 
     example: PyTree
-    parts: _Parts
-    fixed: tuple[list[Any] | None, ...]
+    paths: tuple[str, ...]
+    structure: _Structure
+    fixed: tuple[Any, ...]
     numbers: frozenset[int]
     moved: set[int] = dataclasses.field(default_factory=set)
 
     @classmethod
     def of(cls, tree: PyTree, numbers: frozenset[int] = frozenset()) -> "PyTreeTemplate":
         """The template of a tree; a Python number stays fixed unless its position is among `numbers`."""
-        parts = _flatten(tree)
-        fixed = [None if is_array(leaf) or i in numbers else [leaf] for i, leaf in enumerate(parts.leaves)]
-        return cls(example=tree, parts=parts, fixed=tuple(fixed), numbers=numbers)
+        leaves, paths, structure = _flatten(tree)
+        fixed = tuple(_ARRAY if is_array(leaf) or i in numbers else leaf for i, leaf in enumerate(leaves))
+        return cls(example=tree, paths=paths, structure=structure, fixed=fixed, numbers=numbers)
 
     def join(self, arrays: tuple[Array, ...]) -> PyTree:
         """The tree with these arrays."""
         rest = iter(arrays)
-        leaves = [next(rest) if held is None else held[0] for held in self.fixed]
-        parts, objects, outside = self.parts, iter(()), iter(leaves)
-        if parts.graph is not None:
-            inside = len(leaves) - parts.variables.num_leaves
-            objects, outside = _nnx().merge(parts.graph, parts.variables.unflatten(leaves[inside:])), leaves[:inside]
-            objects, outside = iter(objects), iter(outside)
-        return parts.treedef.unflatten([next(objects) if place else next(outside) for place in parts.is_object])
+        leaves = [next(rest) if held is _ARRAY else held for held in self.fixed]
+        treedef, is_object, graph, variables = self.structure
+        inside = len(leaves) - (0 if variables is None else variables.num_leaves)
+        objects = iter(() if graph is None else _nnx().merge(graph, variables.unflatten(leaves[inside:])))
+        outside = iter(leaves[:inside])
+        return treedef.unflatten([next(objects) if place else next(outside) for place in is_object])
 
     def split(self, tree: PyTree) -> tuple[Any, ...]:
         """The arrays of a tree with leaves at the same paths; what it has besides them is left out.
@@ -76,33 +78,26 @@ class PyTreeTemplate:
           TypeError: what is neither number nor array became an array.
         """
         arrays = []
-        for index, (leaf, held) in enumerate(zip(_flatten(tree).leaves, self.fixed, strict=True)):
-            if held is None:
+        for index, (leaf, held) in enumerate(zip(_flatten(tree)[0], self.fixed, strict=True)):
+            if held is _ARRAY:
                 arrays.append(leaf)
-            elif leaf is not held[0]:
-                self._note(index, leaf, held[0])
+            elif isinstance(held, (bool, int, float, complex)):
+                if is_array(leaf) or type(leaf) is not type(held) or leaf != held:
+                    self.moved.add(index)
+            elif leaf is not held and is_array(leaf):
+                raise TypeError(
+                    f"The state must hold an array at {self.paths[index]} from the beginning, since an array comes to "
+                    f"stand there, got {show(held)} ({type(held).__name__})."
+                )
         return tuple(arrays)
-
-    def _note(self, index: int, leaf: Any, held: Any) -> None:
-        """Keep in mind that another leaf than before stands there, where that matters."""
-        if isinstance(held, (bool, int, float, complex)):
-            if is_array(leaf) or type(leaf) is not type(held) or leaf != held:
-                self.moved.add(index)
-        elif is_array(leaf):
-            raise TypeError(
-                f"The state must hold an array at {self.parts.paths[index]} from the beginning, since an array comes "
-                f"to stand there, got {show(held)} ({type(held).__name__})."
-            )
 
     def has_leaves_of(self, tree: PyTree) -> bool:
         """Whether a tree has leaves at the same paths."""
-        return _flatten(tree).paths == self.parts.paths
+        return _flatten(tree)[1] == self.paths
 
     def fits(self, tree: PyTree) -> bool:
         """Whether a tree has the same structure, in what is no array too."""
-        parts = _flatten(tree)
-        mine = self.parts
-        return (parts.treedef, parts.graph, parts.variables) == (mine.treedef, mine.graph, mine.variables)
+        return _flatten(tree)[2] == self.structure
 
     def difference(self, tree: PyTree) -> str:
         """Say where a tree that does not fit is another one."""
@@ -113,7 +108,7 @@ class PyTreeTemplate:
     @property
     def array_paths(self) -> list[str]:
         """Where the arrays are, in words."""
-        return [path for path, held in zip(self.parts.paths, self.fixed, strict=True) if held is None]
+        return [path for path, held in zip(self.paths, self.fixed, strict=True) if held is _ARRAY]
 
 
 def is_array(leaf: object) -> bool:
@@ -121,7 +116,8 @@ def is_array(leaf: object) -> bool:
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic, jax.ShapeDtypeStruct))
 
 
-def _flatten(tree: PyTree) -> _Parts:
+def _flatten(tree: PyTree) -> tuple[list[Any], tuple[str, ...], _Structure]:
+    """Leaves, their paths, and the structure."""
     every, treedef = jax.tree_util.tree_flatten_with_path(_tidy(tree), is_leaf=_is_object)
     outside = [(path_of(path), leaf) for path, leaf in every if not _is_object(leaf)]
     objects = [(path_of(path) if path else "", leaf) for path, leaf in every if _is_object(leaf)]
@@ -130,8 +126,8 @@ def _flatten(tree: PyTree) -> _Parts:
         graph, state = _nnx().split(tuple(leaf for _, leaf in objects))
         inside, variables = jax.tree_util.tree_flatten_with_path(state)
         outside += [(objects[path[0].key][0] + path_of(path[1:]), leaf) for path, leaf in inside]
-    paths, leaves = zip(*outside, strict=True) if outside else ((), ())
-    return _Parts(list(leaves), tuple(paths), treedef, tuple(_is_object(leaf) for _, leaf in every), graph, variables)
+    structure = _Structure(treedef, tuple(_is_object(leaf) for _, leaf in every), graph, variables)
+    return [leaf for _, leaf in outside], tuple(path for path, _ in outside), structure
 
 
 def _tidy(tree: PyTree) -> PyTree:

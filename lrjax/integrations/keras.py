@@ -70,7 +70,7 @@ def task(
       2
     """
     _check_model("keras.task(model=...)", model)
-    train, validation = _split("keras.task", x, y, validation_data, validation_split)
+    train, validation = _split(x, y, validation_data, validation_split)
     trainable, others = model.trainable_variables, model.non_trainable_variables
     generators = [index for index, variable in enumerate(others) if variable.name == "seed_generator_state"]
     _build_loss(model, jax.tree.map(lambda leaf: leaf[:1], validation))
@@ -163,35 +163,29 @@ def _check_model(where: str, model: Any) -> None:
         raise ValueError(f"`{where}` must have trainable weights, got none. Is model.trainable False?")
 
 
-def _split(
-    where: str, x: PyTree, y: PyTree, validation_data: Any, validation_split: float
-) -> tuple[tuple[PyTree, PyTree], tuple[PyTree, PyTree]]:
-    """Training and validation data."""
+def _split(x: PyTree, y: PyTree, validation_data: Any, validation_split: float) -> Any:
+    """Training and validation data, each a pair of inputs and targets."""
     if y is None:
-        raise TypeError(f"`{where}(y=...)` must be targets, got None. A model without targets: y=x, or write a Task.")
-    count = _length(f"{where}(x=..., y=...)", x, y)
+        raise TypeError("`keras.task(y=...)` must be targets, got None. A model without targets: y=x, or write a Task.")
+    data = _arrays("keras.task(x=..., y=...)", x, y)
     if validation_data is not None:
+        where = "keras.task(validation_data=...)"
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) == 2):
-            raise TypeError(f"`{where}(validation_data=...)` must be (x, y), got {show(validation_data)}.")
-        _length(f"{where}(validation_data=...)", *validation_data)
-        return _arrays((x, y)), _arrays(tuple(validation_data))
-    share = "a share of the examples, > 0 and < 1"
-    share = check_number(f"{where}(validation_split=...)", validation_split, rule=share, accept=lambda v: 0 < v < 1)
-    cut = int(np.floor(count * (1 - share)))
-    data = _arrays((x, y))
-    return tuple(jax.tree.map(lambda leaf, part=part: leaf[part], data) for part in (np.s_[:cut], np.s_[cut:]))  # pyright: ignore[reportReturnType]
+            raise TypeError(f"`{where}` must be (x, y), got {show(validation_data)}.")
+        return data, _arrays(where, *validation_data)
+    share, where = "a share of the examples, > 0 and < 1", "keras.task(validation_split=...)"
+    share = check_number(where, validation_split, rule=share, accept=lambda v: 0 < v < 1)
+    cut = int(np.floor(jax.tree.leaves(data)[0].shape[0] * (1 - share)))
+    return [jax.tree.map(lambda leaf, part=part: leaf[part], data) for part in (np.s_[:cut], np.s_[cut:])]
 
 
-def _arrays(tree: PyTree) -> Any:
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), tree)
-
-
-def _length(where: str, x: PyTree, y: PyTree) -> int:
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves((x, y))]
-    counts = {shape[:1] for shape in shapes}
-    if len(counts) != 1 or () in counts:
+def _arrays(where: str, x: PyTree, y: PyTree) -> tuple[PyTree, PyTree]:
+    """Inputs and targets as arrays of one length."""
+    arrays = jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else np.asarray(leaf), (x, y))
+    shapes = [leaf.shape for leaf in jax.tree.leaves(arrays)]
+    if len({shape[:1] for shape in shapes}) != 1 or () in shapes:
         raise ValueError(f"`{where}` must have as many targets as inputs, got the shapes {shapes}.")
-    return shapes[0][0]
+    return arrays
 
 
 def _build_loss(model: Any, example: tuple[PyTree, PyTree]) -> None:

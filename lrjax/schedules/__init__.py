@@ -1,6 +1,10 @@
-"""Learning-rate schedules: functions of the step that Optax takes, and pytrees that JAX maps over."""
+"""Learning-rate schedules: functions of the step that Optax takes, and pytrees that JAX maps over.
 
-from . import _evaluate, _factories, _phases, _picture, _spec
+Names with an underscore are for the other rooms of the package.
+"""
+
+# ruff: noqa: F401
+
 from ._compose import clip as clip
 from ._compose import join as join
 from ._compose import multiply as multiply
@@ -25,10 +29,19 @@ from ._decay import range_test_ramp as range_test_ramp
 from ._describe import Description as Description
 from ._describe import describe as describe
 from ._durations import Durations as Durations
+from ._evaluate import evaluate as _values_at
+from ._evaluate import known_steps as _known_steps
+from ._evaluate import sample_steps as _sample_steps
+from ._factories import FACTORIES as _FACTORIES
+from ._factories import GROUPS as _GROUPS
+from ._factories import arguments_of as _arguments_of
+from ._factories import signature_text as _signature_text
 from ._one_cycle import one_cycle as one_cycle
 from ._one_cycle import one_cycle_momentum as one_cycle_momentum
 from ._one_cycle import triangular_momentum as triangular_momentum
 from ._phases import Phase as Phase
+from ._phases import tolerance_of as _tolerance_of
+from ._picture import plot_schedules as _plot_schedules
 from ._plateau import PlateauState as PlateauState
 from ._plateau import reduce_on_plateau as reduce_on_plateau
 from ._rates import inverse_sqrt_decay as inverse_sqrt_decay
@@ -38,6 +51,7 @@ from ._rates import tanh_decay as tanh_decay
 from ._scheduled import ScheduledState as ScheduledState
 from ._scheduled import scheduled as scheduled
 from ._spec import from_spec as from_spec
+from ._spec import make as _make
 from ._spec import to_spec as to_spec
 from ._stable import cooldown_from as cooldown_from
 from ._stable import extend as extend
@@ -50,9 +64,3 @@ from ._validate import ProblemName as ProblemName
 from ._validate import validate as validate
 from ._warmup import warmup as warmup
 from ._warmup import warmup_cosine as warmup_cosine
-
-# what other rooms of the package use; no public names
-_FACTORIES, _GROUPS = _factories.FACTORIES, _factories.GROUPS
-_arguments_of, _signature_text, _make = _factories.arguments_of, _factories.signature_text, _spec.make
-_known_steps, _sample_steps, _values_at = _evaluate.known_steps, _evaluate.sample_steps, _evaluate.evaluate
-_tolerance_of, _plot_schedules = _phases.tolerance_of, _picture.plot_schedules

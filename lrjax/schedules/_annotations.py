@@ -34,6 +34,9 @@ from ._durations import in_steps
 
 UPDATES = "optimizer updates"
 
+Relation = Callable[[str, dict[str, Any]], None]
+"""What must hold between arguments: raises unless those of a call go together, given its name and they by theirs."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashable, as what stands in an annotation must be
 class Rule:

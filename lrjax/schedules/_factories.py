@@ -8,9 +8,8 @@ from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args
 
 from .._checks import show
 from .._types import Schedule
-from ._annotations import Rule, rule_of
+from ._annotations import Relation, Rule, rule_of
 from ._bind import Core
-from ._relations import Relation
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")

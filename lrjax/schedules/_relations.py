@@ -1,15 +1,11 @@
 """What must hold between the arguments of a schedule, beyond the rule of each."""
 
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 from jax.core import Tracer
 
-from ._annotations import check_horizon, number
-
-Relation = Callable[[str, dict[str, Any]], None]
-"""A function of a factory's name and its checked arguments, which raises unless they go together."""
+from ._annotations import Relation, check_horizon, number
 
 
 def ordered(low: str, high: str, *, strict: bool = False) -> Relation:
