@@ -17,7 +17,7 @@ def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) ->
     made = runner.carried
     source = BatchSource(runner.task, [seed.data_key for seed in made.seeds], runner.longest)
     fields: Any = strategy
-    asked = dataclasses.asdict(fields) if dataclasses.is_dataclass(fields) else {"strategy": name_of(type(strategy))}
+    asked = dataclasses.asdict(fields) if dataclasses.is_dataclass(strategy) else {"strategy": name_of(type(strategy))}
     call = describe_call(
         made.spec,
         [np.asarray(EXAMPLE_LR, made.dtype)],

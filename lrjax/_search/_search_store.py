@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from .._engine import (
-    NUMBER,
     BatchSource,
     LaneRunner,
     LaneStates,
@@ -22,7 +21,6 @@ from .._engine import (
 )
 from .._types import Float
 
-_NUMBERS = (NUMBER, [(NUMBER, [(NUMBER, [NUMBER])])])
 _ROUND = {"round": int, "request": {"num_steps": int}, "answer": dict, "executor": str}
 
 
