@@ -370,6 +370,10 @@ RESULTS = (
     "schedules.Description",
     "schedules.Phase",
     "schedules.Problem",
+    *(
+        f"integrations.StepTask{name}"
+        for name in ("", ".from_arrays", ".from_batches", ".stateful", ".training_batches")
+    ),
 )
 """Classes whose objects the package makes, not its users."""
 

@@ -195,6 +195,14 @@ LOOKUP = {
     "option for a value": (("find", "--min-lr", "--json"), "--min-lr requires an argument."),
     "value for a flag": (("find", "--json=maybe"), 'Invalid value for --json: unable to convert "maybe" into bool.'),
     "exponent for a count": (("find", "--train-steps", "1e4"), "a whole number, got '1e4'. Write 10000."),
+    "step sampling's option with a budget": (
+        ("find", "tasks.py:task", "--train-steps", "99", "--steps", "5"),
+        "`--steps` is for step sampling, without --train-steps or with --budget 0.",
+    ),
+    "a budget of nothing": (
+        ("find", "--budget", "2"),
+        "`--budget` needs the length of the training. Add --train-steps",
+    ),
     "part of a step": (("find", "--steps", "2.5"), "`--steps` must be a whole number, got '2.5'.\n"),
     "misspelt choice": (("find", "--rule", "midpont"), 'Invalid value "midpont" for --rule.'),
     "nearest choice": (("find", "--rule", "midpont"), 'Did you mean "midpoint"?'),
@@ -259,7 +267,7 @@ def test_a_library_is_not_the_users_file():
 
 
 def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path):
-    whole, calls = lrjax._search._range_test._why_stop, []
+    whole, calls = lrjax._search._ramp._why_stop, []
 
     def interrupt(*arguments):
         calls.append(1)
@@ -267,7 +275,7 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(lrjax._search._range_test, "_why_stop", interrupt)
+    monkeypatch.setattr(lrjax._search._ramp, "_why_stop", interrupt)
     words = ("range-test", "tasks.py:task", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run(*words)
     assert status == 130
@@ -284,7 +292,7 @@ HOOKS = {
     "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
     "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",
     "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
-    "range-test": "import lrjax._search._range_test as place; name, when = '_why_stop', 9",
+    "range-test": "import lrjax._search._ramp as place; name, when = '_why_stop', 9",
 }
 """Where each command waits for Ctrl-C: at the second round, rung or evaluation, or the ninth step."""
 

@@ -100,7 +100,7 @@ def test_peaks_are_judged_by_what_their_schedule_loses(recording):
         score=np.zeros(shape),
         seconds=0.0,
     )
-    shifts = peaks.ours(peaks.case_of(made, recording))
+    shifts = peaks.case_of(made, recording).ours
     score = 90.0 - 20.0 * np.abs(places - (-2.0 + shifts[:, None]))
     case = peaks.case_of(made._replace(score=np.repeat(score[..., None], 3, axis=2)), recording)
     for f, shift in enumerate(shifts):

@@ -407,8 +407,8 @@ def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
         lambda state: BASE().loss_fn(state["params"], BASE().eval_batches[0], None),
         lambda state, lr: state | {"lr": lr},
     )
-    options = {"num_steps": 4, "num_seeds": 1, "refine": None, "throw": False}
-    return told(lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), **options))
+    strategy = lrjax.StepSampling(num_steps=4, num_seeds=1, refine=None)
+    return told(lrjax.find_lr(task, task.set_lr, strategy, key=jax.random.key(0), throw=False))
 
 
 def run_example() -> dict[str, Any]:

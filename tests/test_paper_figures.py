@@ -99,7 +99,9 @@ def search(plan, *, literal):
         throw=False,
     )
     rounds = jnp.asarray(np.arange(result.num_trials) % 3)
-    result = dataclasses.replace(result, curve=result.curve._replace(rounds=rounds))
+    (stage,) = result.stages
+    stage = dataclasses.replace(stage, curve=stage.curve._replace(rounds=rounds), rounds=("one", "two", "three"))
+    result = dataclasses.replace(result, stages=(stage,))
     picks = {name: result.selections[name] for name in METHODS}
     picks |= {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)}
     cost = {"trial_steps": result.cost.updates, "seconds": result.cost.seconds, "lrs": result.num_trials}

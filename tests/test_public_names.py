@@ -279,9 +279,6 @@ MOST_FILES = 13
 MOST_LINES, MOST_LINES_OF_A_FILE, MEDIAN_LINES, MOST_LINES_OF_A_BODY = 19_000, 350, 150, 60
 
 KNOWN: dict[str, set[str]] = {
-    "arrows": {
-        "integrations -> _search, unused",
-    },
     "private_imports": {
         "experiments/benchmark/defaults.py",
         "tests/lanes.py",
@@ -327,9 +324,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "chain": {
         "longest chain",
-    },
-    "long_bodies": {
-        "_search._range_test.range_test",
     },
     "long_files": {
         "_engine/_trial.py",

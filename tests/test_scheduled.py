@@ -472,8 +472,8 @@ def test_the_search_of_a_step_sets_the_number():
     start = (jnp.zeros(2), optimizer.init(jnp.zeros(2)))
     read = lambda state: loss(state[0], batches[0])  # noqa: E731
     task = lrjax.integrations.step_task(step, start, list(batches), read, set_lr)
-    options = {"num_seeds": 1, "num_steps": 5, "max_lr": 0.5, "min_lr": 1e-3, "throw": False}
-    found = lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), **options)
+    strategy = lrjax.StepSampling(num_steps=5, num_seeds=1, min_lr=1e-3, max_lr=0.5)
+    found = lrjax.find_lr(task, task.set_lr, strategy, key=jax.random.key(0), throw=False)
     for lr, final in list(zip(found.curve.lrs, found.curve.final[0], strict=True))[::5]:
         w = start[0]
         plain = optax.inject_hyperparams(optax.sgd)(learning_rate=float(lr), momentum=DECAY)

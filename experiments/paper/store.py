@@ -115,8 +115,8 @@ def from_document(kind: type, document: Mapping[str, Any]) -> Any:
 
 
 def _of_today(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a result; a search that was kept as `LRResult` becomes one with one stage."""
-    if document.get("format") != "lrjax.LRResult":
+    """The document of a result; a search that was kept as `LRFinderResult` becomes one with one stage."""
+    if document.get("format") != "lrjax.LRFinderResult":
         return dict(document)
     kept = ("version", "lr", "interval", "outcome", "rule", "selections", "warnings", "fingerprint")
     curve, before = document["curve"], document["execution"]

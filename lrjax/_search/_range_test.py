@@ -1,34 +1,26 @@
-"""The classic range test: one model, trained while the learning rate rises."""
+"""The history of a classic range test, and what the rules say of it."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import range_rules
 from .._checks import (
     Mode,
-    check_choice,
-    check_count,
-    check_key,
     check_mode,
-    check_number,
     check_signature,
     check_type,
     name_of,
     show,
 )
 from .._decode import require
-from .._engine import Task, check_factory, check_task, evaluate_on_host, follow_on_host, prepare, why_no_update
-from .._failure import interruptible
 from .._json import JsonResult
-from .._lrs import check_lr_range, is_lr
+from .._lrs import is_lr
 from .._repr import line_repr
-from .._settings import on_host, without_alarms
-from .._types import Float, Int, Key, OptimizerFactory
+from .._settings import without_alarms
+from .._types import Float, Int
 from ..range_rules import Suggestion
 from ._range_test_picture import plot_range_test
 
@@ -182,146 +174,3 @@ _RULES = (
 
 def _is_fastai(rule: Callable[..., Suggestion]) -> bool:
     return getattr(rule, "__name__", "").startswith("fastai_") and hasattr(range_rules, rule.__name__)
-
-
-@on_host
-def range_test(
-    task: Task,
-    make_optimizer: OptimizerFactory,
-    *,
-    key: Key,
-    min_lr: float = 1e-7,
-    max_lr: float = 10.0,
-    num_steps: int = 100,
-    mode: str = "exponential",
-    smoothing: float = 0.98,
-    stop_factor: float | None = 4.0,
-    eval_every: int | None = None,
-) -> RangeTest:
-    """Train one model while the learning rate rises from min_lr to max_lr.
-
-    At update t of N the learning rate is min_lr * (max_lr / min_lr) ** (t / (N - 1)), or linear likewise; both ends
-    are reached. The test stops at a loss that is not finite, and where the smoothed loss has risen above the first
-    one by `stop_factor` times the reduction reached so far (or the losses' own scatter, if that is larger): a test
-    that neither a constant added to the loss nor its sign changes.
-
-    Args:
-      task: what is trained; its first seed.
-      make_optimizer: `make_optimizer(lr) -> optax optimizer`, called with each step's traced lr. One state is
-        carried through all steps, as when a scheduler raises the lr.
-      key: PRNG key.
-      min_lr, max_lr: the ends of the ramp, > 0.
-      num_steps: training batches of the ramp, >= 2: updates, or k for each where gradients are accumulated
-        (`optax.MultiSteps(..., k)`), over which the learning rate stays the same.
-      mode: "exponential" or "linear".
-      smoothing: weight of the past in the moving average, in [0, 1).
-      stop_factor: see above; None goes on to the end.
-      eval_every: batches between evaluations of the task's metrics; None: none.
-
-    Returns:
-      The history, with `suggest(rule)`, `suggestions()`, `bounds(metric)` and `plot()`.
-
-    Raises:
-      TypeError, ValueError: bad arguments; the message says what was wrong.
-      SearchInterrupted: Ctrl-C; `.result` is the history until then, None before the first step.
-
-    Source: Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
-
-    Examples:
-      >>> import jax, optax, lrjax
-      >>> from lrjax.demos import digits
-      >>> test = lrjax.range_test(digits(), optax.adam, key=jax.random.key(0))
-      >>> 1e-4 < test.suggest(lrjax.range_rules.steepest_log).lr < 1.0
-      True
-    """
-    check_task("range_test(task=...)", task)
-    check_factory("range_test(make_optimizer=...)", make_optimizer)
-    key = check_key("range_test(key=...)", key)
-    low, high = check_lr_range("range_test", min_lr, max_lr)
-    num_steps = check_count("range_test(num_steps=...)", num_steps, minimum=2, unit="optimizer updates")
-    mode = check_choice("range_test(mode=...)", mode, ("exponential", "linear"))
-    weight = "a weight in [0, 1)"
-    smoothing = check_number("range_test(smoothing=...)", smoothing, rule=weight, accept=lambda x: 0 <= x < 1)
-    if stop_factor is not None:
-        factor = "a factor > 0, or None to go on to the end"
-        check_number("range_test(stop_factor=...)", stop_factor, rule=factor, accept=lambda x: x > 0)
-    if eval_every is not None:
-        eval_every = check_count("range_test(eval_every=...)", eval_every, unit="optimizer updates")
-    experiment = prepare("range_test", task, make_optimizer, key=key, horizons=(num_steps,), num_seeds=1)
-    experiment = experiment.keep_shardings()
-    done = experiment.accumulation.done(num_steps)
-    lrs = _ramp(low, high, int(done[-1]), mode)
-    if eval_every is not None:
-        for batches in range(eval_every, num_steps + 1, eval_every):
-            experiment.accumulation.check("range_test(eval_every=...)", batches)
-    data, metrics, metric_steps, stopped = experiment.seeds[0], [], [], None
-    losses: list[float] = []  # one for each update, the mean over its batches
-    held: list[float] = []
-    ramp = (jnp.asarray(lrs[update], experiment.dtype) for update in done[:-1])
-
-    def history(stopped: str | None, moved: bool) -> RangeTest:
-        names = metrics[0] if metrics else ()
-        return RangeTest(
-            lrs=lrs[: len(losses)],
-            losses=np.asarray(losses),
-            smoothed=range_rules.debiased_ema(losses, smoothing),
-            metrics={name: np.asarray([values[name] for values in metrics], np.float64) for name in names},
-            metric_steps=np.asarray(metric_steps, np.int64),
-            smoothing=smoothing,
-            num_steps=len(lrs),
-            mode=cast(Literal["exponential", "linear"], mode),
-            stopped=stopped,
-            moved=moved,
-        )
-
-    def so_far() -> tuple[RangeTest | None, str]:
-        if not losses:
-            return None, "no step was done."
-        del metrics[len(metric_steps) :]
-        return history(f"It was interrupted after step {len(losses) - 1}.", True), f"{len(losses)} steps were done."
-
-    with interruptible("range test", so_far):
-        for batch, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
-            held.append(float(loss))
-            if done[batch + 1] == done[batch] and np.isfinite(held[-1]):
-                continue
-            losses.append(float(np.mean(held)))
-            held = []
-            stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
-            if stopped is not None:
-                break
-            if eval_every is not None and (batch + 1) % eval_every == 0:
-                metrics.append(jax.device_get(evaluate_on_host(experiment.spec, state, data, experiment.evaluation)))
-                metric_steps.append(len(losses) - 1)
-    pairs = zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
-    moved = not all(np.array_equal(before, after) for before, after in pairs)
-    if not moved:
-        stopped = " ".join(why_no_update(experiment.spec, data, experiment.evaluation))
-    return history(stopped, moved)
-
-
-def _ramp(low: float, high: float, updates: int, mode: str) -> Float[np.ndarray, " updates"]:
-    """The learning rate of every update."""
-    if updates < 2:
-        raise ValueError(
-            f"`range_test(num_steps=...)` must make at least 2 updates, one at each end of the ramp, got {updates}. "
-            "The optimizer accumulates gradients: give more batches."
-        )
-    share = np.arange(updates) / (updates - 1)
-    lrs = low * (high / low) ** share if mode == "exponential" else low + share * (high - low)
-    lrs[-1] = high
-    return lrs
-
-
-def _why_stop(losses: Float[np.ndarray, " steps"], smoothing: float, factor: float | None) -> str | None:
-    """The reason to stop after these losses, or None."""
-    if not np.isfinite(losses[-1]):
-        return f"The loss was {losses[-1]} at step {len(losses) - 1}."
-    if factor is None or len(losses) < 5:
-        return None
-    smoothed = range_rules.debiased_ema(losses, smoothing)
-    scatter = np.median(np.abs(np.diff(losses)))
-    gained = max(smoothed[0] - smoothed.min(), scatter)
-    if smoothed[-1] > smoothed[0] + factor * gained > smoothed[0]:
-        return f"The smoothed loss rose to {smoothed[-1]:.4g} at step {len(losses) - 1}, from {smoothed[0]:.4g}."
-    return None

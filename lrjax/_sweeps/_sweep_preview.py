@@ -84,7 +84,7 @@ def preview_sweep(
     busy = sum(w * n * (r.updates / r.lanes) for w, n, r in zip(waves, widths, rounds, strict=True))
     state = _state_bytes(setup, setting)
     checkpoint = state * widths[0] * num_seeds * min(devices, -(-rounds[0].lanes // widths[0]))
-    many = "one wave" if waves[0] == 1 else f"{waves[0]} waves"
+    lanes = _count(widths[0] * num_seeds, "lane")
     return Preview(
         rounds=tuple(rounds),
         updates=sum(one.updates for one in rounds),
@@ -97,11 +97,15 @@ def preview_sweep(
         waves=waves[0],
         checkpoint_bytes=checkpoint,
         notes=(
-            f"{widths[0] * num_seeds} lanes on each of {devices} devices, {many}; {show_bytes(model.fixed)} there, and "
-            f"{show_bytes(model.per_lane / num_seeds)} for each lane.",
+            f"{lanes} at a time on each of {_count(devices, 'device')}, {_count(waves[0], 'wave')}.",
+            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / num_seeds)} a lane.",
             f"A checkpoint: {show_bytes(checkpoint)}.",
         ),
     )
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
 
 
 def _check_size(name: str, rule: str, value: float | None, least: float) -> float | None:

@@ -66,8 +66,10 @@ class PyTreeTemplate:
         rest = iter(arrays)
         leaves = [next(rest) if held is _ARRAY else held for held in self.fixed]
         treedef, is_object, graph, variables = self.structure
-        inside = len(leaves) - (0 if variables is None else variables.num_leaves)
-        objects = iter(() if graph is None else _nnx().merge(graph, variables.unflatten(leaves[inside:])))
+        objects, inside = iter(()), len(leaves)
+        if graph is not None:
+            inside -= variables.num_leaves
+            objects = iter(_nnx().merge(graph, variables.unflatten(leaves[inside:])))
         outside = iter(leaves[:inside])
         return treedef.unflatten([next(objects) if place else next(outside) for place in is_object])
 
