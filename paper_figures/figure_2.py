@@ -48,7 +48,7 @@ def spread(plan: PlanResults) -> dict[str, Any]:
         "steps_done": [len(test.losses) for test in plan.range_tests],
         "suggestions": lrs,
         "decades_between_keys": between_keys,
-        "decades_between_rules": [_decades(list(one.lrs.values())) for one in told],
+        "decades_between_rules": [_decades(list(one.values())) for one, _ in told],
         "noise": float(np.mean(noise)),
     }
 

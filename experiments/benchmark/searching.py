@@ -9,7 +9,7 @@ import numpy as np
 
 import lrjax
 from lrjax._curve import FILL_ROUNDS, Rule, fill_window, first_grid, new_ones, paper_points
-from lrjax._search import DOUBTS, SECOND_STEPS, beyond, survivors
+from lrjax._search import DOUBTS, SECOND_STEPS, Context, beyond, run_stages, survivors
 
 from .judging import LOG_LRS
 from .recording import Recording
@@ -76,6 +76,20 @@ def curve_of(
     )
 
 
+class Replay:
+    """The trainer of a strategy, which looks losses up instead of training."""
+
+    def __init__(self, recording: Recording, seeds: Sequence[int]):
+        self.context, self._recording, self._seeds = Context(), recording, seeds
+
+    def train(self, request: lrjax.Request) -> lrjax.LossCurve:
+        """The curve of a request's learning rates."""
+        return curve_of(self._recording, request.log10_lrs, self._seeds, request.num_steps)
+
+    def inspect(self, stages: tuple[lrjax.Stage, ...]) -> None:
+        """Nothing: a recorded loss moves."""
+
+
 def search(
     recording: Recording,
     seeds: Sequence[int],
@@ -86,7 +100,17 @@ def search(
     change: Any = None,
     threshold: float = 0.125,
 ) -> Search:
-    """One run of the finder within 1e-7 to 10."""
+    """One run of `lrjax.StepSampling` within 1e-7 to 10.
+
+    Altered losses depend on what is tried, and the quarter-decade grid is no search: these go round by round here.
+    """
+    if change is None and scheme != "quarter":
+        refine = None if scheme == "half" else scheme
+        strategy = lrjax.StepSampling(
+            num_steps=horizon, refine=refine, min_lr=1e-7, max_lr=10.0, literal=literal, threshold=threshold
+        )
+        *_, found = run_stages(strategy, Replay(recording, seeds))
+        return read(recording, found[-1].curve, seeds, horizon, literal=literal)
     tried = [x / 4 for x in range(-28, 5)] if scheme == "quarter" else first_grid(1e-7, 10.0)
     at = functools.partial(curve_of, recording, seeds=seeds, horizon=horizon, change=change)
     for _ in range({"fill": FILL_ROUNDS, "paper": PAPER_ROUNDS}.get(scheme, 0)):
