@@ -195,6 +195,14 @@ LOOKUP = {
     "option for a value": (("find", "--min-lr", "--json"), "--min-lr requires an argument."),
     "value for a flag": (("find", "--json=maybe"), 'Invalid value for --json: unable to convert "maybe" into bool.'),
     "exponent for a count": (("find", "--train-steps", "1e4"), "a whole number, got '1e4'. Write 10000."),
+    "step sampling's option with a budget": (
+        ("find", "tasks.py:task", "--train-steps", "99", "--steps", "5"),
+        "`--steps` is for step sampling, without --train-steps or with --budget 0.",
+    ),
+    "a budget of nothing": (
+        ("find", "--budget", "2"),
+        "`--budget` needs the length of the training. Add --train-steps",
+    ),
     "part of a step": (("find", "--steps", "2.5"), "`--steps` must be a whole number, got '2.5'.\n"),
     "misspelt choice": (("find", "--rule", "midpont"), 'Invalid value "midpont" for --rule.'),
     "nearest choice": (("find", "--rule", "midpont"), 'Did you mean "midpoint"?'),

@@ -162,7 +162,7 @@ def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
     _source.CALL_SECONDS = 0.0
     _store.Cadence.due = lambda self: True
-    many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "budget": 8.0}}[kind]
+    many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "trainings": 8.0}}[kind]
     result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)
     return {"bits": hashlib.sha256(repr(bits(result)).encode()).hexdigest()}
 

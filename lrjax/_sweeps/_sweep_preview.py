@@ -98,7 +98,7 @@ def preview_sweep(
         checkpoint_bytes=checkpoint,
         notes=(
             f"{lanes} at a time on each of {_count(devices, 'device')}, {_count(waves[0], 'wave')}.",
-            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / num_seeds)} for each lane.",
+            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / num_seeds)} a lane.",
             f"A checkpoint: {show_bytes(checkpoint)}.",
         ),
     )

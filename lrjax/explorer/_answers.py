@@ -4,7 +4,7 @@ import collections
 import functools
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._version import __version__
@@ -36,7 +36,7 @@ class Answers:
         self.opened: dict[str, Any] | None = None
         self._evidence: collections.OrderedDict[str, Evidence] = collections.OrderedDict()
         self._count, self._lock, self._search = itertools.count(1), threading.Lock(), threading.Lock()
-        self.routes: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.routes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "/api/start": lambda body: _contents() | {"opened": self.opened},
             "/api/course": course,
             "/api/digits": self.digits,

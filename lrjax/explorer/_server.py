@@ -8,13 +8,12 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from ._answers import Answers
 from ._read import Refused, read_document
 
 PAGE = importlib.resources.files("lrjax.explorer") / "page"
@@ -40,6 +39,12 @@ HEADERS = {
 }
 
 
+class Answering(Protocol):
+    """What answers questions: path -> function of the request's JSON object."""
+
+    routes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+
+
 class Server(ThreadingHTTPServer):
     """Serves the page until `shutdown`.
 
@@ -53,7 +58,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 1024  # the standard library's 5 drops connections of a few tabs at once
 
-    def __init__(self, host: str, port: int, answers: Answers, names: Sequence[str] = ()):
+    def __init__(self, host: str, port: int, answers: Answering, names: Sequence[str] = ()):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.host, self.answers = host, answers
