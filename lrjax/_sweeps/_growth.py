@@ -11,8 +11,10 @@ from .._types import Int
 from ._ledger import Ledger
 from ._resume import read_events
 from ._stop import SuccessiveHalving
-from ._sweep_digest import Values, counts, lacking
 from ._sweep_setup import Setup
+
+Values = list[Any]
+"""[name, a text for every setting] for each axis of a grid; functions of one name with equal numbers have one text."""
 
 _RUN = {"values": [[(str, [str])]], "given": [int]}
 _DECIDED = {"plan": str, "decided": {"executor": str, "lanes_per_wave": [int]}}
@@ -45,9 +47,9 @@ def _check_growth(setup: Setup, runs: Sequence[dict[str, Any]]) -> None:
     """Raise unless the grid has all settings of the last run, which has measured them all."""
     assert setup.store is not None
     there, now = runs[-1]["values"], setup.call["values"]
-    changed = lacking(there, now)
+    changed = _lacking(there, now)
     if not changed:
-        more = next(counts(name, old, new) for (name, old), (_, new) in zip(there, now, strict=True) if old != new)
+        more = next(_counts(name, old, new) for (name, old), (_, new) in zip(there, now, strict=True) if old != new)
         if any(len(texts) > len(set(texts)) for _, texts in now):
             changed = f"{more}, with functions that cannot be told apart, so which are new is not known"
         elif isinstance(setup.stop, SuccessiveHalving):
@@ -68,7 +70,7 @@ def _find_given(setup: Setup, runs: Sequence[dict[str, Any]]) -> Ledger:
     facts, now = (setup.grid, setup.num_seeds, setup.timetable, setup.stop), setup.call["values"]
     given = Ledger(*facts)
     plans = {
-        run["plan"]: _places(run["values"], now) for run in runs if "plan" in run and not lacking(run["values"], now)
+        run["plan"]: _places(run["values"], now) for run in runs if "plan" in run and not _lacking(run["values"], now)
     }
     for events in read_events(setup, plans).values() if plans else ():
         ledger = Ledger(*facts)
@@ -85,3 +87,20 @@ def _places(there: Values, now: Values) -> Int[np.ndarray, " trials"]:
     known = [{text: place for place, text in enumerate(new)} for _, new in now]
     axes = [[places[text] for text in old] for places, (_, old) in zip(known, there, strict=True)]
     return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), [len(texts) for _, texts in now]).ravel()
+
+
+def _lacking(there: Values, now: Values) -> str:
+    """In words what a grid lacks of another one with the same axes; empty if it has all its values."""
+    for (name, old), (_, new) in zip(there, now, strict=True):
+        known = set(new)
+        missing = [place for place, text in enumerate(old) if text not in known]
+        if missing:
+            text = old[missing[0]]
+            which = f"the one at index {missing[0]}" if "#" in text else text
+            return f"{_counts(name, old, new)}, of which {which} is missing now"
+    return ""
+
+
+def _counts(name: str, there: Sequence[str], now: Sequence[str]) -> str:
+    """`learning_rate: 3 values now, 2 there`."""
+    return f"{name}: {len(now)} value{'s' * (len(now) != 1)} now, {len(there)} there"

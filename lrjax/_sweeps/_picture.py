@@ -1,15 +1,15 @@
 """Pictures of a sweep: curves, the final metric against one hyperparameter, a heat map of two."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
-from .._checks import Mode, check_choice, check_mode, show_with_type
+from .._checks import Mode, check_choice, check_mode, show, show_with_type
 from .._json import JsonResult
 from .._settings import without_alarms
-from .._types import Float
-from ._scores import FORMAT, Swept, metric_values, settings_along, trial_scores
+from .._types import Float, Int
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,53 @@ MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
 Values = Float[np.ndarray, "trials seeds"]
+
+FORMAT = "lrjax-sweep-result"
+"""Names a sweep's result in files, and tells it from other results."""
+
+
+class Swept(Protocol):
+    """What is read of a `SweepResult`, whose attributes these are."""
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def steps(self) -> Int[np.ndarray, " evaluations"]: ...
+    @property
+    def metrics(self) -> Mapping[str, Float[np.ndarray, "trials seeds evaluations"]]: ...
+    @property
+    def diverged_at(self) -> Int[np.ndarray, "trials seeds"]: ...
+    @property
+    def train_steps(self) -> int: ...
+
+
+def metric_values(result: Swept, name: Any) -> Float[np.ndarray, "trials seeds evaluations"]:
+    """A metric by its name."""
+    if not result.metrics:
+        raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
+    if not isinstance(name, str) or name not in result.metrics:
+        raise ValueError(
+            f"`metric` must be one that was measured: there is no metric {show(name)} in this sweep. It has "
+            f"{', '.join(result.metrics)}."
+        )
+    return result.metrics[name]
+
+
+def trial_scores(where: str, result: Swept, metric: str, mode: Mode | None) -> Float[np.ndarray, "trials evaluations"]:
+    """What trials are ranked by: the mean over the seeds, small is good; inf for a trial lost in any seed."""
+    values = metric_values(result, metric)
+    sign = 1.0 if check_mode(where, metric, mode) == "min" else -1.0
+    means = np.where((result.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
+    return np.where(np.isfinite(means), sign * means, np.inf)
+
+
+def settings_along(result: Swept, axis: int) -> Int[np.ndarray, " settings"]:
+    """For each place of an axis of the grid, a trial that is there."""
+    return np.arange(result.shape[axis]) * int(np.prod(result.shape[axis + 1 :]))
 
 
 @without_alarms()

@@ -27,8 +27,7 @@ from .._progress import ProgressLike
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._stop import Stop
-from ._sweep_arguments import check_mesh
-from ._sweep_setup import Setup, make_setup
+from ._sweep_setup import Setup, check_mesh, make_setup
 
 
 @on_host
