@@ -1,16 +1,15 @@
 """Where a sweep resumes: what its folder holds, replayed in order, and the last lanes that are good."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._engine import NUMBER, Stored, TrialState, fits, unread_note
+from .._engine import NUMBER, Lanes, Rows, Stored, TrialState, fits, unread_note
 from .._types import Int
 from ._ledger import Ledger, Wave
 from ._sweep_setup import Setup
-from ._waiting import Waiting
 
 Place = tuple[int, int, int]
 """(segment, wave, step)."""
@@ -30,7 +29,7 @@ class Start(NamedTuple):
     wave: int
     step: int
     ledger: Ledger
-    waiting: Waiting
+    waiting: "WaitingLanes"
     meta: dict[str, Any] | None = None
     state: TrialState | None = None
 
@@ -39,14 +38,14 @@ def find_start(setup: Setup) -> Start:
     """Take over what the folder holds; raises `ValueError` if it was trained on other batches."""
     store = setup.store
     if store is None:
-        return Start(0, 0, 0, setup.new_ledger(), {})
+        return Start(0, 0, 0, setup.new_ledger(), WaitingLanes(setup))
     _note(setup, *store.notes)
     events = read_events(setup, {setup.plan: np.arange(setup.grid.num_trials)})[setup.plan]
     ledger, begun, last = _replay(setup, events)
     if last is None:
         _read_again(setup, max(ledger.positions))
-        return Start(len(setup.timetable.rungs), 0, setup.train_steps, ledger, {})
-    waiting = _WaitingFiles(setup, store.find("waiting", plan=setup.plan))
+        return Start(len(setup.timetable.rungs), 0, setup.train_steps, ledger, WaitingLanes(setup))
+    waiting = WaitingLanes(setup, store.find("waiting", plan=setup.plan))
     for stored in store.find("checkpoint", plan=setup.plan):
         start = _from_checkpoint(setup, events, stored, begun, last, waiting)
         if start is not None:
@@ -55,7 +54,7 @@ def find_start(setup: Setup) -> Start:
 
 
 def _from_checkpoint(
-    setup: Setup, events: Events, stored: Stored, begun: list[tuple[int, int]], last: int, waiting: "_WaitingFiles"
+    setup: Setup, events: Events, stored: Stored, begun: list[tuple[int, int]], last: int, waiting: "WaitingLanes"
 ) -> Start | None:
     """Start at a checkpoint, if it and all that was measured before it are good."""
     meta = stored.meta
@@ -68,8 +67,7 @@ def _from_checkpoint(
     if not first <= meta["since"] <= place[2] <= end or not setup.source.accepts(meta.get("position"), place[2]):
         return None
     ledger, _, _ = _replay(setup, events, place)
-    held = waiting.load(_needed(setup, ledger, *place[:2], from_checkpoint=True), ledger)
-    if held is None:
+    if not waiting.load(_needed(setup, ledger, *place[:2], from_checkpoint=True), ledger):
         return None
     lanes = _load(setup, "checkpoint", stored, ledger.waves(place[0], setup.engine)[place[1]])
     if lanes is None:
@@ -80,22 +78,21 @@ def _from_checkpoint(
         _note(setup, f"Checkpoint {stored.number} was trained on other batches: it was left out.")
         return None
     setup.execution.resumed_at = place[2]
-    return Start(*place, ledger, held, meta, lanes[1])
+    return Start(*place, ledger, waiting, meta, lanes[1])
 
 
-def _from_wave(setup: Setup, events: Events, begun: list[tuple[int, int]], waiting: "_WaitingFiles") -> Start:
+def _from_wave(setup: Setup, events: Events, begun: list[tuple[int, int]], waiting: "WaitingLanes") -> Start:
     """Start at the beginning of the last wave whose lanes are there; the first one needs none."""
     for segment, wave in reversed(begun):
         step = setup.timetable.span(segment)[0]
         ledger, _, _ = _replay(setup, events, (segment, wave, step))
-        held = waiting.load(_needed(setup, ledger, segment, wave, from_checkpoint=False), ledger)
-        if held is None:
+        if not waiting.load(_needed(setup, ledger, segment, wave, from_checkpoint=False), ledger):
             _note(setup, "Lanes that the folder should hold are damaged or gone: they were trained again.")
             continue
         _read_again(setup, step)
         if (segment, wave) != (0, 0):
             setup.execution.resumed_at = step
-        return Start(segment, wave, step, ledger, held)
+        return Start(segment, wave, step, ledger, waiting)
     raise AssertionError("the first wave needs no lanes")
 
 
@@ -109,27 +106,62 @@ def _needed(setup: Setup, ledger: Ledger, segment: int, wave: int, *, from_check
     return needed
 
 
-class _WaitingFiles:
-    """The waiting lanes in the folder; those that were loaded are kept."""
+class WaitingLanes:
+    """Lanes of waves that have reached a rung while others run: in memory, and in the folder if there is one."""
 
-    def __init__(self, setup: Setup, files: list[Stored]):
-        self._setup, self._files, self._loaded = setup, files, Waiting()
+    def __init__(self, setup: Setup, files: Sequence[Stored] = ()):
+        self._setup, self._files = setup, files
+        self._held: dict[tuple[int, int], tuple[Rows, TrialState]] = {}  # (segment, wave) -> trials and states
 
-    def load(self, places: list[tuple[int, int]], ledger: Ledger) -> Waiting | None:
-        """Those of some waves, or None if one is damaged or gone."""
-        for segment, number in places:
+    def load(self, places: list[tuple[int, int]], ledger: Ledger) -> bool:
+        """Take those of some waves from the folder; False if one is damaged or gone."""
+        for place in places:
+            wave = ledger.waves(place[0], self._setup.engine)[place[1]]
             for stored in self._files:
-                if (stored.meta.get("segment"), stored.meta.get("wave")) != (segment, number):
-                    continue
-                wave = ledger.waves(segment, self._setup.engine)[number]
-                if (segment, number) not in self._loaded and (lanes := _load(self._setup, "waiting", stored, wave)):
-                    self._loaded[segment, number] = lanes
-        return {place: self._loaded[place] for place in places} if self._loaded.keys() >= set(places) else None
+                here = (stored.meta.get("segment"), stored.meta.get("wave")) == place and place not in self._held
+                if here and (lanes := _load(self._setup, "waiting", stored, wave)):
+                    self._held[place] = lanes
+        return self._held.keys() >= set(places)
+
+    def put(self, segment: int, number: int, lanes: Lanes) -> None:
+        """Take a wave's lanes; raises `ValueError` if other processes hold a part of them."""
+        if self._setup.engine.several_hosts:
+            raise ValueError(
+                "`sweep(stop=SuccessiveHalving(...))` on several hosts must have all lanes at once, but they do not "
+                "fit in memory together, or have schedules of different kinds. Use more devices, or fewer trials."
+            )
+        self._held[segment, number] = (lanes.rows, lanes.state())
+        if self._setup.store is not None:
+            meta = {"plan": self._setup.plan, "segment": segment, "wave": number, "rows": lanes.rows.tolist()}
+            self._setup.store.save("waiting", meta, self._held[segment, number][1], wait=True)
+
+    def get(self, segment: int, wave: Wave, rows: Rows, ledger: Ledger) -> TrialState:
+        """The lanes for some rows of a wave, from all waves of an earlier segment."""
+        waves = ledger.waves(segment, self._setup.engine)
+        parts = [self._held[segment, number] for number, one in enumerate(waves) if one.family == wave.family]
+        where = {}
+        for part, (held, _) in enumerate(parts):
+            for seed, row in np.argwhere(held >= 0):
+                where[seed, held[seed, row]] = (part, row)
+
+        def gather(*leaves: np.ndarray) -> np.ndarray:
+            result = np.empty((*rows.shape, *leaves[0].shape[2:]), leaves[0].dtype)
+            for (seed, row), trial in np.ndenumerate(rows):
+                part, place = where[seed, trial if trial >= 0 else rows[seed].max()]
+                result[seed, row] = leaves[part][seed, place]
+            return result
+
+        return jax.tree.map(gather, *[state for _, state in parts])
+
+    def forget(self, segment: int) -> None:
+        """Let go of a segment's lanes."""
+        self._held = {place: held for place, held in self._held.items() if place[0] > segment}
+        if self._setup.store is not None:
+            later = range(segment + 1, len(self._setup.timetable.rungs))
+            self._setup.store.drop("waiting", lambda stored: stored.meta.get("segment") not in later)
 
 
-def _load(
-    setup: Setup, what: str, stored: Stored, wave: Wave
-) -> tuple[Int[np.ndarray, "seeds rows"], TrialState] | None:
+def _load(setup: Setup, what: str, stored: Stored, wave: Wave) -> tuple[Rows, TrialState] | None:
     """Which trials a file's rows hold, and the lanes; None if they are damaged or not of this wave."""
     family = setup.grid.families[wave.family]
     rows: Any = stored.meta.get("rows")
@@ -179,7 +211,7 @@ def read_events(setup: Setup, plans: Mapping[str, Int[np.ndarray, " trials"]]) -
     found: dict[str, Events] = {plan: {} for plan in plans}
     assert setup.store is not None
     lines = [line for line in setup.store.lines() if fits(line, _EVENT) and line["plan"] in plans]
-    names = set(setup.engine.metric_names(_first_setting(setup))) if lines else set()
+    names = set(setup.engine.metric_names(setup.grid.families[0].example)) if lines else set()
     for line in lines:
         trials = plans[line["plan"]]
         if _is_event(setup, line, names, len(trials)):
@@ -204,10 +236,6 @@ def _is_event(setup: Setup, line: dict[str, Any], names: set[str], num_trials: i
         and all([len(part) for part in column] == lengths for column in columns)
         and setup.source.accepts(line.get("position"), line["step"])
     )
-
-
-def _first_setting(setup: Setup) -> Any:
-    return jax.tree.map(lambda leaf: leaf[0], setup.grid.families[0].settings)
 
 
 def _read_again(setup: Setup, step: int) -> None:
