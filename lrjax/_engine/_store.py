@@ -11,12 +11,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import show
 from .._types import PyTree
 from ._folder import Folder, Stored
 from ._record import Mark
 
 KEPT = 2
 """Checkpoints kept: the last one, and one before it in case that is damaged."""
+
+
+def check_directory(verb: str, directory: object) -> str:
+    """The argument, if it can be a folder's name; raises `TypeError` or `ValueError`."""
+    path = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
+    if "://" in str(directory):
+        raise ValueError(
+            f"`{verb}(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
+            "Mount the bucket, or write to a disk and copy."
+        )
+    try:
+        named = b"\0" not in os.fsencode(path)
+    except UnicodeError:
+        named = False
+    if not named:
+        raise ValueError(f"`{verb}(directory=...)` must be the name of a folder, got {show(directory)}.")
+    return path
 
 
 class Store(Folder):
@@ -26,8 +46,8 @@ class Store(Folder):
     """
 
     def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, several: bool = False):
-        super().__init__(verb, kind, directory)
-        self._several, self._writes = several, not several or jax.process_index() == 0
+        super().__init__(verb, kind, directory, writes=not several or jax.process_index() == 0)
+        self._several = several
         self._processes = jax.process_count() if several else 1
         self._part = f"-p{jax.process_index()}" if several else ""
         self._worker: threading.Thread | None = None
@@ -52,18 +72,12 @@ class Store(Folder):
 
     def write_call(self, decided: dict[str, Any]) -> None:
         """As `Folder.write_call`."""
-        if self._writes:
-            super().write_call(decided)
+        super().write_call(decided)
         self.number = self._share(self.number)
 
     def lines(self) -> list[dict[str, Any]]:
         """As `Folder.lines`."""
-        return self._share(super().lines() if self._writes else [])
-
-    def append(self, lines: Sequence[dict[str, Any]]) -> None:
-        """As `Folder.append`."""
-        if self._writes:
-            super().append(lines)
+        return self._share(super().lines())
 
     def save(self, what: str, meta: dict[str, Any], lanes: PyTree, *, wait: bool = False) -> None:
         """Write lanes and `meta`, in the background unless several processes take part; raises `OSError`, also later.
@@ -100,8 +114,7 @@ class Store(Folder):
         if self._writes:
             found = [one for one in self.files(what) if all(one.meta.get(name) == wanted[name] for name in wanted)]
             self._keep(what, found)
-            found = [one for one in found if one.meta.get("processes") == self._processes]
-        return [Stored(*one) for one in self._share(found)]
+        return [Stored(*one) for one in self._share(found) if one[1].get("processes") == self._processes]
 
     def load(self, what: str, number: int, like: PyTree) -> PyTree | None:
         """Lanes of these shapes (and shardings where several processes take part), or None if they are damaged."""
@@ -113,11 +126,6 @@ class Store(Folder):
             return None
         left = iter(parts)
         return treedef.unflatten([_assemble(leaf, [next(left) for _ in _shapes_here(leaf)]) for leaf in leaves])
-
-    def drop(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
-        """As `Folder.drop`."""
-        if self._writes:
-            super().drop(what, which)
 
     def close(self) -> None:
         """Let go of the folder; what is being written is waited for, its trouble forgotten."""
