@@ -27,7 +27,6 @@ from ._record import (
     cut_torn_line,
     digest_of,
     is_regular,
-    read_arrays,
     read_head,
     read_lines,
     write_new,
@@ -144,10 +143,6 @@ class Folder:
             draft = self.path / re.sub(r"^[a-z]+", "draft", name)
             write_new(draft, self.mark, meta, arrays)
             self._put(draft, self.path / name)
-
-    def read_arrays(self, name: str, like: Sequence[Any]) -> list[np.ndarray] | None:
-        """Arrays, or None if they are damaged."""
-        return read_arrays(self.path / name, self.mark, like)
 
     def files(self, what: str) -> list[Stored]:
         """The files of arrays of this call, the newest first; of those of several processes the first one's."""

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -156,7 +154,7 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
     try:
         with _open(path) as file:
             found, value = decode_line(file.readline())
-            arrays = [np.empty(*_plain(leaf)) for leaf in like]
+            arrays = [np.empty(leaf.shape, leaf.dtype) for leaf in like]
             described = [[str(array.dtype), list(array.shape)] for array in arrays]
             if found != mark or [one[:2] for one in value["arrays"]] != described:
                 return None
@@ -172,10 +170,3 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The memory of an array, as bytes; bfloat16 and the like have no buffer of their own."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _plain(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of an array on the host; a typed PRNG key is stored as its numbers."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
-    return leaf.shape, leaf.dtype

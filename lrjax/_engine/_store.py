@@ -14,7 +14,7 @@ import numpy as np
 from .._checks import show
 from .._types import PyTree
 from ._folder import Folder, Stored
-from ._record import Mark
+from ._record import Mark, read_arrays
 
 KEPT = 2
 """Checkpoints kept: the last one, and one before it in case that is damaged."""
@@ -120,7 +120,7 @@ class Store(Folder):
         """Lanes of these shapes (and shardings where several processes take part), or None if they are damaged."""
         leaves, treedef = jax.tree.flatten(like)
         name, shapes = f"{what}-{number:06d}{self._part}", [one for leaf in leaves for one in _shapes_here(leaf)]
-        parts = self.read_arrays(name, shapes)
+        parts = read_arrays(self.path / name, self.mark, shapes)
         good = _all_agree(parts is not None) if self._several else parts is not None
         if not good or parts is None:
             return None
@@ -177,9 +177,9 @@ def _parts_here(leaf: Any) -> list[np.ndarray]:
 
 def _shapes_here(leaf: Any) -> list[Any]:
     """Of what `_parts_here` gives for an array like this."""
-    if getattr(leaf, "sharding", None) is None:
-        return [leaf]
     numbers = _numbers_like(leaf)
+    if getattr(leaf, "sharding", None) is None:
+        return [numbers]
     shapes = [tuple(stop - start for start, stop in place) for place in _places_here(numbers)]
     return [jax.ShapeDtypeStruct(shape, numbers.dtype) for shape in shapes]
 

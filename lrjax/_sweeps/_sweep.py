@@ -13,8 +13,8 @@ from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
-from ._growth import take_over
 from ._result import SweepResult
+from ._resume import take_over
 from ._run import SweepRun
 from ._stop import Stop
 from ._sweep_preview import preview_sweep

@@ -51,7 +51,7 @@ from ._ledger import Ledger, Timetable, check_eval_every, make_timetable
 from ._stop import Stop, SuccessiveHalving, check_stop
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass
 class Setup:
     """What a sweep runs with.
 
@@ -71,21 +71,28 @@ class Setup:
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    given: Ledger
     lanes_per_wave: list[int] = dataclasses.field(default_factory=list)
     store: Store | None = None
     call: dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     plan: str = ""
+    given: Ledger = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = self.empty_ledger()
 
     @property
     def execution(self) -> Execution:
         """What is reported."""
         return self.engine.execution
 
+    def empty_ledger(self) -> Ledger:
+        """A ledger with nothing."""
+        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+
     def new_ledger(self) -> Ledger:
         """A ledger with what is given."""
-        ledger = Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+        ledger = self.empty_ledger()
         ledger.give(self.given, self.given.given)
         return ledger
 
@@ -187,16 +194,7 @@ def make_setup(
     longest = int(np.diff((0, *timetable.evaluations)).max())
     engine = _make_engine(experiment, trials, source, longest, executor, mesh, lanes_on, one_device=one_device)
     _check_metric_names(engine, trials, stop)
-    setup = Setup(
-        grid=trials,
-        num_seeds=num_seeds,
-        train_steps=train_steps,
-        timetable=timetable,
-        stop=stop,
-        source=source,
-        engine=engine,
-        given=Ledger(trials, num_seeds, timetable, stop),
-    )
+    setup = Setup(trials, num_seeds, train_steps, timetable, stop, source, engine)
     if directory is not None:
         setup.call = {
             **{"train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)},
