@@ -200,16 +200,12 @@ def make_setup(
             **{"train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)},
             **describe_grid(trials, experiment.dtype),
             **describe_call(
-                experiment.spec,
+                experiment,
+                source,
                 [family.example for family in trials.families],
-                experiment.seeds,
                 key=key,
                 executor=executor,
                 mesh=engine.mesh,
-                first_batches=source.first,
-                shared=source.shared,
-                arrays=task._arrays,
-                evaluation=experiment.evaluation,
             ),
         }
         setup.store = Store("sweep", "sweep", directory, several=engine.several_hosts)
@@ -251,7 +247,7 @@ def _draw(
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
     settings = [jax.tree.map(jnp.asarray, family.settings) for family in trials.families]
-    accumulations = [find_accumulation(spec, some, seeds[0].params, stacked=True) for some in settings]
+    accumulations = [find_accumulation(spec, family, seeds[0].params, stacked=True) for family in settings]
     for accumulation in accumulations:
         accumulation.check("sweep(train_steps=...)", train_steps)
     return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, task, accumulations[0])
