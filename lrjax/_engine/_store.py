@@ -119,13 +119,22 @@ class Store(Folder):
     def load(self, what: str, number: int, like: PyTree) -> PyTree | None:
         """Lanes of these shapes (and shardings where several processes take part), or None if they are damaged."""
         leaves, treedef = jax.tree.flatten(like)
-        name, shapes = f"{what}-{number:06d}{self._part}", [one for leaf in leaves for one in _shapes_here(leaf)]
-        parts = read_arrays(self.path / name, self.mark, shapes)
-        good = _all_agree(parts is not None) if self._several else parts is not None
+        targets = [(one, _places_here(one)) for one in map(_numbers_like, leaves)]
+        shapes = [
+            jax.ShapeDtypeStruct(tuple(stop - start for start, stop in place), one.dtype)
+            for one, places in targets
+            for place in places
+        ]
+        parts = read_arrays(self.path / f"{what}-{number:06d}{self._part}", self.mark, shapes)
+        good = parts is not None
+        if self._several:
+            from jax.experimental import multihost_utils
+
+            good = bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
         if not good or parts is None:
             return None
         left = iter(parts)
-        return treedef.unflatten([_assemble(leaf, [next(left) for _ in _shapes_here(leaf)]) for leaf in leaves])
+        return treedef.unflatten([_assemble(one, {place: next(left) for place in places}) for one, places in targets])
 
     def close(self) -> None:
         """Let go of the folder; what is being written is waited for, its trouble forgotten."""
@@ -175,48 +184,32 @@ def _parts_here(leaf: Any) -> list[np.ndarray]:
     return [np.asarray(shards[place].data) for place in sorted(shards)]
 
 
-def _shapes_here(leaf: Any) -> list[Any]:
+def _numbers_like(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of an array as it is stored: a typed PRNG key as its numbers."""
+    shape, dtype = leaf.shape, leaf.dtype
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        shape, dtype = jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=leaf.sharding)
+
+
+def _places_here(leaf: jax.ShapeDtypeStruct) -> list[tuple[tuple[int, int], ...]]:
     """Of what `_parts_here` gives for an array like this."""
-    numbers = _numbers_like(leaf)
-    if getattr(leaf, "sharding", None) is None:
-        return [numbers]
-    shapes = [tuple(stop - start for start, stop in place) for place in _places_here(numbers)]
-    return [jax.ShapeDtypeStruct(shape, numbers.dtype) for shape in shapes]
-
-
-def _assemble(leaf: Any, parts: list[np.ndarray]) -> Any:
-    """The array of which these are the parts here."""
-    if getattr(leaf, "sharding", None) is None:
-        return parts[0]
-    numbers = _numbers_like(leaf)
-    known = dict(zip(_places_here(numbers), parts, strict=True))
-    return jax.make_array_from_callback(
-        numbers.shape, numbers.sharding, lambda index: known[_place(index, numbers.shape)]
-    )
-
-
-def _numbers_like(leaf: Any) -> Any:
-    """The shape of a typed PRNG key's numbers; of others their own."""
-    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return leaf
-    shape = jax.eval_shape(jax.random.key_data, leaf).shape
-    return jax.ShapeDtypeStruct(shape, np.uint32, sharding=leaf.sharding)
-
-
-def _places_here(leaf: Any) -> list[tuple[tuple[int, int], ...]]:
+    if leaf.sharding is None:
+        return [tuple((0, length) for length in leaf.shape)]
     indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
     return sorted({_place(index, leaf.shape) for index in indices})
+
+
+def _assemble(leaf: jax.ShapeDtypeStruct, parts: dict[tuple[tuple[int, int], ...], np.ndarray]) -> Any:
+    """The array of which these are the parts here."""
+    if leaf.sharding is None:
+        return next(iter(parts.values()))
+    return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: parts[_place(index, leaf.shape)])
 
 
 def _place(index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Where a part begins and ends on each axis."""
     return tuple(one.indices(length)[:2] for one, length in zip(index, shape, strict=True))
-
-
-def _all_agree(good: bool) -> bool:
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
 
 
 class Cadence:
