@@ -81,9 +81,9 @@ def test_dropout_differs_from_seed_to_seed_only():
 def test_find_lr_leaves_the_model_as_it_was_and_set_lr_changes_the_optimizer_alone():
     model = net("adam", dropout=0.2)
     before, config = weights_of(model), model.optimizer.get_config()
-    how = {"num_seeds": 1, "num_steps": 5, "executor": "map", "refine": None}
+    strategy = lrjax.StepSampling(num_seeds=1, num_steps=5, refine=None)
     task, make_optimizer = lrjax_keras.task(model, X, Y), lrjax_keras.optimizer_factory(model.optimizer)
-    result = lrjax.find_lr(task, make_optimizer, key=KEY, **how)
+    result = lrjax.find_lr(task, make_optimizer, strategy, key=KEY, executor="map")
     for one, other in zip(before, weights_of(model), strict=True):
         np.testing.assert_array_equal(one, other)
     assert model.optimizer.get_config() == config

@@ -28,7 +28,6 @@ class ProgramLanes:
 
     def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
-        self._first_width = rows.shape[1]
         self._settings = self._place_settings()
         self._states: TrialState = self._run("begin") if state is None else engine.place_states(state)
 
