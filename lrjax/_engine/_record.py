@@ -130,7 +130,7 @@ def cut_torn_line(path: Path) -> None:
 
 def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
     """Write a file that is not there yet, down to the disk; where that fails nothing of it is left."""
-    parts = [_bytes_of(array) for array in arrays]
+    parts = [bytes_of(array) for array in arrays]
     if arrays:
         described = zip(arrays, parts, strict=True)
         value = value | {"arrays": [[str(x.dtype), list(x.shape), zlib.crc32(part)] for x, part in described]}
@@ -159,7 +159,7 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
             if found != mark or [one[:2] for one in value["arrays"]] != described:
                 return None
             for array, (*_, checksum) in zip(arrays, value["arrays"], strict=True):
-                part = _bytes_of(array)
+                part = bytes_of(array)
                 if file.readinto(part) != part.nbytes or zlib.crc32(part) != checksum:
                     return None
             return None if file.read(1) else arrays
@@ -167,6 +167,6 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
         return None
 
 
-def _bytes_of(array: np.ndarray) -> memoryview:
+def bytes_of(array: np.ndarray) -> memoryview:
     """The memory of an array, as bytes; bfloat16 and the like have no buffer of their own."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -118,8 +118,11 @@ def plot_sweep(
         value = result.metrics[metric][best, :, -1].mean()
         title = f"Best {_metric_label(metric)} {value:.4g}: {_trial_label(result, best)}"
     draw_title(ax, title)
+    (trials, seeds), diverged = result.diverged_at.shape, int((result.diverged_at >= 0).sum())
+    subtitle = f"{trials} trials x {seeds} seed{'s' * (seeds > 1)}, {result.train_steps} updates"
+    subtitle += f", {diverged} diverged" if diverged else ""
     style: dict[str, Any] = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
-    ax.annotate(_subtitle(result), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
+    ax.annotate(subtitle, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
     return ax
 
 
@@ -262,10 +265,3 @@ def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:
         handles, labels = handles[::-1], labels[::-1]
         style |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
     ax.legend(handles, labels, title=title or None, **style).set_zorder(10)
-
-
-def _subtitle(result: Swept) -> str:
-    trials, seeds = result.diverged_at.shape
-    diverged = int((result.diverged_at >= 0).sum())
-    words = [f"{trials} trials x {seeds} seed{'s' * (seeds > 1)}, {result.train_steps} updates"]
-    return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))
