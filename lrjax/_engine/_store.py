@@ -42,7 +42,8 @@ def check_directory(verb: str, directory: object) -> str:
 class Store(Folder):
     """A folder that is written in the background, or by several processes.
 
-    Several processes all call the same methods; the first one writes the table, and each one its own lanes.
+    Several processes all call the same methods; the first one writes the table, and each one its own lanes. The methods
+    of `Folder`, which the first one runs alone, must not call those that wait for the others here.
     """
 
     def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, several: bool = False):

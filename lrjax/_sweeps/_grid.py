@@ -240,7 +240,7 @@ class ByName:
 
 
 def describe_grid(grid: Grid, dtype: np.dtype) -> dict[str, Any]:
-    """The sweep's part of a call; "values" may grow, see `lacking`."""
+    """The sweep's part of a call; "values" may grow."""
     kinds = " and ".join(sorted(map(_kind, grid.families)))
     return {
         "the grid's names": " x ".join(map(_axis_name, grid.axes)),
