@@ -243,7 +243,7 @@ ARROWS = {
     "demos": {"_engine"},
     "integrations": {"_engine", "schedules"},
     "explorer": {"_curve", "_plan", "_search", "demos", "schedules"},
-    "cli": {"_curve", "_engine", "_plan", "_search", "_sweeps", "demos", "explorer", "schedules"},
+    "cli": {"_curve", "_engine", "_plan", "_search", "_sweeps", "demos", "explorer", "range_rules", "schedules"},
     "__main__": {"cli"},
 }
 """Room -> the rooms that it may import. The other files beside the rooms are the ground, which imports only itself."""

@@ -8,18 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._curve import (
-    LossCurve,
-    Outcome,
-    crossing,
-    find_warnings,
-    find_window,
-    half_loss,
-    lowest_for,
-    lowest_loss,
-    midpoint,
-    steepest,
-)
+from .._curve import METHODS, REASONS, LossCurve, Outcome, crossing, find_warnings, find_window, lowest_for, lowest_loss
 from .._search import LRResult, RangeTest, StepSampling, find_lr, range_test
 from ..demos import digits
 from ._paths import MAX_STEPS
@@ -143,11 +132,8 @@ def reading(evidence: Evidence, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _picks(curve: LossCurve, window: Any, share: float, steps: int) -> list[dict[str, Any]]:
-    rules = {
-        "midpoint": (midpoint, "the middle of the window, in decades"),
-        "half_loss": (half_loss, "half of the reduction is reached"),
-        "steepest": (steepest, "the loss falls fastest here"),
-        "lowest_loss": (lowest_loss, "the trial with the lowest loss"),
+    rules = {name: (rule, REASONS[name]) for name, rule in (METHODS | {"lowest_loss": lowest_loss}).items()}
+    rules |= {
         "lowest_for": (lowest_for(steps), f"the minimum, moved down to a training of {steps:,} updates"),
         "share": (
             lambda curve, window: 10.0 ** crossing(window, 1 - share),
