@@ -7,7 +7,7 @@ from .._version import __version__
 from ..schedules import constant, cosine_decay, cosine_restarts, from_spec, one_cycle, to_spec, warmup_cosine
 from ._controls import EXAMPLE_STEPS, EXAMPLES, GROUPS, PAIRS, controls
 from ._paths import DIGITS_OPTIMIZERS, MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, WITHOUT_MOMENTUM
-from ._read import rounded
+from ._read import MAX_BODY, rounded
 from ._surfaces import SURFACES, heights
 
 
@@ -101,7 +101,7 @@ def contents() -> dict[str, Any]:
         "optimizers": list(OPTIMIZERS),
         "without_momentum": list(WITHOUT_MOMENTUM),
         "digits_optimizers": list(DIGITS_OPTIMIZERS),
-        "limits": {"steps": MAX_STEPS, "schedules": MAX_SCHEDULES, "seeds": MAX_SEEDS},
+        "limits": {"steps": MAX_STEPS, "schedules": MAX_SCHEDULES, "seeds": MAX_SEEDS, "file": MAX_BODY},
         "presets": PRESETS,
         "first": START,
     }

@@ -13,8 +13,8 @@ from .._checks import check_count, show
 from ._contents import START, contents
 from ._finding import Curves, plan
 from ._paths import OPTIMIZERS
-from ._read import Refused
-from ._server import MAX_BODY, Routes, Server, is_local, name_in
+from ._read import MAX_BODY, Refused
+from ._server import Routes, Server, is_local, name_in
 from ._training import course
 
 PORT = 8571

@@ -10,6 +10,9 @@ from .._decode import parse
 from .._types import Float, Schedule
 from ..schedules import from_spec
 
+MAX_BODY = 8 * 2**20
+"""Bytes of the largest question: a saved result."""
+
 MAX_NODES = 64
 """Schedules inside schedules, and numbers in lists, that one spec may hold: each shape of a spec is compiled."""
 

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from ._read import Refused, read_document
+from ._read import MAX_BODY, Refused, read_document
 
 PAGE = importlib.resources.files("lrjax.explorer") / "page"
 
@@ -29,9 +29,6 @@ FILES = {
 
 Routes = Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
 """Path -> the function of a question's JSON object that answers it."""
-
-MAX_BODY = 8 * 2**20
-"""Bytes of the largest question: a saved result."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
