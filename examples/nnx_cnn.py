@@ -1,9 +1,10 @@
 """Flax nnx: the CNN of Flax's MNIST tutorial, with BatchNorm and dropout, and an nnx.Optimizer."""
 
 import jax
-import lrjax  # lrjax
 import optax
 from flax import nnx
+from lrjax import StepSampling, find_lr  # lrjax
+from lrjax.demos import load_digits
 from lrjax.integrations.flax import nnx_task, optimizer_with_lr  # lrjax
 
 
@@ -21,10 +22,9 @@ def loss_fn(model, rngs, batch):
     return optax.softmax_cross_entropy_with_integer_labels(model(batch[0], rngs), batch[1]).mean()
 
 
-images, labels = lrjax.demos.load_digits()[0].reshape(-1, 8, 8, 1), lrjax.demos.load_digits()[1]
+images, labels = load_digits()[0].reshape(-1, 8, 8, 1), load_digits()[1]
 data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
-model = CNN(rngs=nnx.Rngs(0))
+model, key = CNN(rngs=nnx.Rngs(0)), jax.random.key(0)
 optimizer = nnx.Optimizer(model, optax.adamw(1e-3), wrt=nnx.Param)
-task = nnx_task(model, loss_fn, **data)  # lrjax
-result = lrjax.find_lr(task, optax.adamw, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
+result = find_lr(nnx_task(model, loss_fn, **data), optax.adamw, StepSampling(num_seeds=1), key=key)  # lrjax
 optimizer = optimizer_with_lr(optimizer, model, optax.adamw, result.lr)  # lrjax
