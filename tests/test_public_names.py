@@ -310,18 +310,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
     },
-    "second_paths": {
-        "lrjax.Task is lrjax.integrations.equinox.Task is lrjax.integrations.plain.Task",
-        "lrjax.integrations.data.attribute is lrjax.integrations.plain.attribute",
-        "lrjax.integrations.data.show is lrjax.integrations.equinox.show is lrjax.integrations.plain.show",
-        "lrjax.integrations.equinox.build_task is lrjax.integrations.plain.build_task",
-        "lrjax.integrations.equinox.check_callable is lrjax.integrations.plain.check_callable",
-        "lrjax.integrations.equinox.name_of is lrjax.integrations.plain.name_of",
-        "lrjax.integrations.equinox.with_random is lrjax.integrations.plain.with_random",
-    },
-    "file_names": {
-        "_course",
-    },
     "chain": {
         "longest chain",
     },
