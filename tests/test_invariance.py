@@ -2,6 +2,7 @@
 
 import functools
 
+import doors
 import jax
 import numpy as np
 import optax
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from problems import curve_from, quadratic, regression
 from strategies import basin, curves
 
-import lrjax
 from lrjax import Outcome, find_warnings, find_window, half_loss, lowest_loss, midpoint, sample_losses, steepest
 
 RULES = [midpoint, half_loss, steepest, lowest_loss]
@@ -102,7 +102,7 @@ def test_fastai_962_negative_losses(curve):
     assert names(other) == names(one)
 
 
-find = functools.partial(lrjax.find_lr, key=KEY, num_seeds=1, executor="map")
+find = functools.partial(doors.sampled, key=KEY, num_seeds=1, executor="map")
 
 
 @pytest.mark.parametrize("offset", [8.0, -8.0, -1e3])

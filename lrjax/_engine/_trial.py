@@ -278,10 +278,14 @@ def evaluate_batch(
 
 def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:
     """The parameters that the optimizer evaluates; all leaves, frozen ones included."""
-    train = state.params
+    return join_params(evaluated_params(spec, state.opt_state, state.params), data.frozen)
+
+
+def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Params:
+    """What an optimizer evaluates in the place of the parameters that it trains."""
     if spec.eval_params is not None:
-        return join_params(spec.eval_params(state.opt_state, train), data.frozen)
-    nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free)
+        return spec.eval_params(opt_state, train)
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
     schedule_free = [node for node in nodes if _is_schedule_free(node)]
     if schedule_free:
         if len(schedule_free) > 1 or jax.tree.structure(schedule_free[0].z) != jax.tree.structure(train):
@@ -289,8 +293,8 @@ def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> P
                 "`make_optimizer` uses schedule_free for a part of the parameters, so which weights to evaluate is "
                 "open. Give Task(eval_params=...), a function of (opt_state, params), or use it for all of them."
             )
-        train = optax.contrib.schedule_free_eval_params(schedule_free[0], train)
-    return join_params(train, data.frozen)
+        return optax.contrib.schedule_free_eval_params(schedule_free[0], train)
+    return train
 
 
 def _is_schedule_free(node: object) -> bool:
