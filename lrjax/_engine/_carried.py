@@ -7,21 +7,36 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._types import Int
+from .._types import Int, PyTree
 from ._batch_log import BatchLog
-from ._devices import assign_lanes, check_one_host
+from ._choice import resolve
+from ._devices import Rows, assign_lanes, check_one_host
 from ._execution import Execution
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
-from ._fit import lanes_that_fit, resolve
+from ._fit import lanes_that_fit
+from ._host_loop import HostLanes
 from ._lane_engine import Engine
-from ._lanes import Lanes, make_lanes
+from ._lanes import ProgramLanes, typed_keys
 from ._memory import halved, halved_note, out_of_memory
 from ._source import BatchSource, ReadAhead
-from ._trial import TrialState
+from ._task import Task
+from ._trial_data import TrialState
 
 Pair = tuple[int, float]
 """A lane: its seed, and its learning rate."""
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""
+
+
+def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
+    """Lanes for some rows, before step 0 or with the states that they had."""
+    if state is not None:
+        state = typed_keys(engine, settings, rows, state)
+    kind = HostLanes if engine.executor == "loop" else ProgramLanes
+    return kind(engine, settings, rows, state)
 
 
 class LaneStates(NamedTuple):
@@ -46,6 +61,7 @@ class ProgramSlot:
     """A program for some lanes of some seeds, with the batches that they read.
 
     Args:
+      task: where the batches come from.
       experiment: what is trained; the first `num_seeds` of its seeds.
       executor: how lanes run; then `executor` says what `auto` took.
       lanes: of each seed, at a time; fewer if memory asks for it.
@@ -57,6 +73,7 @@ class ProgramSlot:
 
     def __init__(
         self,
+        task: Task,
         experiment: Experiment,
         executor: Executor,
         mesh: Any,
@@ -70,17 +87,15 @@ class ProgramSlot:
     ):
         self.execution, self._dtype, self._accumulation = execution, experiment.dtype, experiment.accumulation
         longest = self._accumulation.batches(longest)
-        self.source = BatchSource(
-            experiment.task, [seed.data_key for seed in experiment.seeds[:num_seeds]], longest, log
-        )
+        seeds = experiment.seeds[:num_seeds]
+        self.source = BatchSource(task, [seed.data_key for seed in seeds], longest, log)
         self.engine = Engine(
             experiment.spec,
             executor,
             mesh,
-            seeds=experiment.seeds[:num_seeds],
+            seeds=seeds,
             evaluation=experiment.evaluation,
-            source=self.source,
-            longest=longest,
+            batches=self.source.layout(longest),
             execution=execution,
             own_shardings=own_devices,
         )

@@ -15,8 +15,9 @@ from jax.sharding import Mesh
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
-from ._programs import Chunked, Executor
-from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, train_step
+from ._executor import Chunked, Executor
+from ._trial import evaluate, init_trial, train_step
+from ._trial_data import EvalData, SeedData, TrialSpec
 
 
 def describe_call(

@@ -16,10 +16,10 @@ from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution
 from ._executor import Chunked, Executor
 from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
-from ._programs import Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
+from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, shardings_like, shardings_of
-from ._source import BatchSource, Block
-from ._trial import EvalData, SeedData, TrialSpec, TrialState
+from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
+from ._trial_data import BatchLayout, Block, EvalData, SeedData, Shared, TrialSpec, TrialState
 
 
 class Engine:
@@ -31,8 +31,7 @@ class Engine:
       mesh: the devices, or None for one.
       seeds: the seeds.
       evaluation: the evaluation set.
-      source: the batches.
-      longest: steps between two evaluations, at most.
+      batches: what is known of the batches.
       execution: what is reported.
       own_shardings: whether batches stay as the user spread them, since the task uses several devices by itself.
     """
@@ -45,16 +44,15 @@ class Engine:
         *,
         seeds: Sequence[SeedData],
         evaluation: EvalData,
-        source: BatchSource,
-        longest: int,
+        batches: BatchLayout,
         execution: Execution,
         own_shardings: bool = False,
     ):
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor
-        self.num_seeds, self.shared, self.block = len(seeds), source.shared, source.longest_block(longest)
-        self.first_batches, self._one_step = source.first, source.one_step()
-        self._batch_shardings = source.shardings if own_shardings else ()
+        self.num_seeds, self.shared, self.block = len(seeds), batches.shared, batches.block
+        self.first_batches, self._one_step = batches.first, batches.one_step
+        self._batch_shardings = batches.shardings if own_shardings else ()
         self._shardings: Shardings = shardings_of(seeds[0])
         self.seeds: SeedData = self._place_seeds(seeds)
         self.evaluation: EvalData = place_on(evaluation, mesh)
@@ -171,7 +169,14 @@ class Engine:
     def compile(self, kind: Kind, arguments: tuple) -> Any:
         """The compiled program for these arguments."""
         started = time.perf_counter()
-        program = Program(kind, self.spec, self.executor, self.mesh, self._result_specs(kind, arguments))
+        program = Program(
+            ONE_LANE[kind],
+            self.spec,
+            self.executor,
+            self.mesh,
+            self._result_specs(kind, arguments),
+            in_place=kind == "advance",
+        )
         compiled = compile_program(program, arguments)
         self.execution.compile_seconds += time.perf_counter() - started
         return compiled
@@ -183,7 +188,7 @@ class Engine:
             needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
             if needed - self._held_by(kind, arguments) > budget:
                 raise MemoryError(
-                    f"The sweep's {kind} program with executor {self.executor} needs {show_bytes(needed)}, and "
+                    f"The {kind} program with executor {self.executor} needs {show_bytes(needed)}, and "
                     f"{show_bytes(budget)} are free."
                 )
             self._admitted.add(compiled)

@@ -27,8 +27,9 @@ from ._memory import (
     program_bytes,
     show_bytes,
 )
-from ._programs import Program, Shared, compile_program
-from ._trial import SeedData, TrialRecord
+from ._programs import Program, compile_program
+from ._trial import train_lane
+from ._trial_data import SeedData, Shared, TrialRecord
 
 MAP_SECONDS = 0.5
 """About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
@@ -200,7 +201,7 @@ class Rounds:
     def _compile(self, arguments: tuple) -> Any:
         executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
         started = time.perf_counter()
-        compiled = compile_program(Program("trial", self.experiment.spec, executor, self.mesh), arguments)
+        compiled = compile_program(Program(train_lane, self.experiment.spec, executor, self.mesh), arguments)
         self.execution.compile_seconds += time.perf_counter() - started
         return compiled
 
@@ -245,7 +246,7 @@ class Rounds:
 
         def bytes_at(lanes: int) -> int:
             settings = jnp.zeros((len(seeds.first_step), lanes), dtype)
-            program = Program("trial", spec, "vmap" if vectorised else Chunked(lanes))
+            program = Program(train_lane, spec, "vmap" if vectorised else Chunked(lanes))
             arguments = (settings, None, seeds, Shared(rows=bounds, evaluation=evaluation))
             return program_bytes(compile_program(program, arguments))
 

@@ -21,12 +21,14 @@ from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
-from ._experiment import EXAMPLE_LR, Checkpoint, Experiment, Reference, measure_reference, prepare
+from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
+from ._prepare import measure_reference, prepare
 from ._rounds import Rounds
 from ._task import Task, check_task
 from ._trial import evaluated_params
+from ._trial_data import Checkpoint
 from ._unmoved import Unmoved, why_unmoved
 
 
@@ -271,6 +273,7 @@ class LaneRunner:
             experiment = self.carried
             executor, mesh = self._placement(self.executor)
             self._slots[shape] = ProgramSlot(
+                self.task,
                 experiment,
                 executor,
                 mesh,

@@ -250,7 +250,7 @@ def _draw(
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
     accumulation = check_whole_updates(spec, seeds[0].params, trials, train_steps)
-    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, task, accumulation)
+    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulation)
 
 
 def _make_engine(
@@ -290,8 +290,7 @@ def _make_engine(
         mesh,
         seeds=experiment.seeds,
         evaluation=experiment.evaluation,
-        source=source,
-        longest=longest,
+        batches=source.layout(longest),
         execution=Execution(
             requested=str(executor),
             reason=reason,
