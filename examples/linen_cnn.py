@@ -24,7 +24,6 @@ images, labels = load_digits()[0].reshape(-1, 8, 8, 1), load_digits()[1]
 data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
 params = CNN().init(jax.random.key(0), images[:1])["params"]
 state = TrainState.create(apply_fn=CNN().apply, params=params, tx=optax.adam(1e-3))
-result = lrjax.find_lr(
-    linen_task(state, loss, **data), optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0)
-)  # lrjax
+task = linen_task(state, loss, **data)  # lrjax
+result = lrjax.find_lr(task, optax.adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
 state = train_state_with_lr(state, optax.adam, result.lr)  # lrjax

@@ -1,9 +1,9 @@
 """Flax nnx: the CNN of Flax's MNIST tutorial, with BatchNorm and dropout, and an nnx.Optimizer."""
 
 import jax
-import lrjax  # lrjax
 import optax
 from flax import nnx
+from lrjax import StepSampling, find_lr  # lrjax
 from lrjax.demos import load_digits
 from lrjax.integrations.flax import nnx_task, optimizer_with_lr  # lrjax
 
@@ -24,9 +24,7 @@ def loss_fn(model, rngs, batch):
 
 images, labels = load_digits()[0].reshape(-1, 8, 8, 1), load_digits()[1]
 data = {"train": (images[256:], labels[256:]), "validation": (images[:256], labels[:256]), "batch_size": 32}
-model = CNN(rngs=nnx.Rngs(0))
+model, key = CNN(rngs=nnx.Rngs(0)), jax.random.key(0)
 optimizer = nnx.Optimizer(model, optax.adamw(1e-3), wrt=nnx.Param)
-result = lrjax.find_lr(
-    nnx_task(model, loss_fn, **data), optax.adamw, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0)
-)  # lrjax
+result = find_lr(nnx_task(model, loss_fn, **data), optax.adamw, StepSampling(num_seeds=1), key=key)  # lrjax
 optimizer = optimizer_with_lr(optimizer, model, optax.adamw, result.lr)  # lrjax

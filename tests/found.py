@@ -43,7 +43,7 @@ def result_of(*stages, lr=0.01, warnings=(), **changes):
         "selections": {},
         "drift": {},
         "correction": 0.0,
-        "reason": ("A reason.",),
+        "reason": (f"Learning rate {lr:.2e} (midpoint).",),
         "warnings": named,
         "doubts": (),
         "train_steps": None,

@@ -117,7 +117,7 @@ def test_the_course_of_a_description_has_its_edges():
 
 
 def test_text_is_escaped(result):
-    nasty = lrjax.LRResult(**{**vars(result), "rule": "<script>alert(1)</script>"})
+    nasty = lrjax.LRResult(**{**vars(result), "reason": ("<script>alert(1)</script>",)})
     assert "<script>" not in nasty._repr_html_()
     assert "<script>" in Page(nasty._repr_html_()).text
 

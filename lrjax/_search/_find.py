@@ -143,7 +143,7 @@ def _result(strategy: Strategy, trainer: LiveTrainer, stages: tuple[Stage, ...],
         start=context.start,
         cost=Cost(stages[-1].spent, None if steps is None else stages[-1].spent / steps, time.perf_counter() - began),
         execution=trainer.execution,
-        fingerprint=trainer.fingerprint(),
+        fingerprint=trainer.fingerprint() | {"num_steps": stages[-1].num_steps},
     )
 
 

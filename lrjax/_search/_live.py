@@ -4,9 +4,11 @@ import dataclasses
 import os
 from typing import Any
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from .._checks import describe
 from .._curve import LossCurve, LRWarning, WarningName
 from .._engine import (
     NO_GRADIENT,
@@ -88,7 +90,12 @@ class LiveTrainer:
         """What another run must share to give the same numbers."""
         assert self._runner is not None
         made = self._runner.experiment
-        return fingerprint(made.spec, made.seeds, self.key, self._runner.executor)
+        batches, params = jax.tree.leaves(made.seeds[0].batches), jax.tree.leaves(made.seeds[0].params)
+        return fingerprint(made.spec, made.seeds, self.key, self._runner.executor) | {
+            "devices": self.execution.devices,
+            "trained_parameters": sum(leaf.size for leaf in params),
+            "batch_shapes": [describe(leaf[0]) for leaf in batches],
+        }
 
     def how_to_resume(self) -> str:
         """What an interrupted search is told about its folder."""
