@@ -1,6 +1,5 @@
 """Lanes that are trained on from where they are: their states on the host, and a program that takes some of them."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +13,10 @@ from ._devices import Rows, assign_lanes, check_one_host
 from ._execution import Execution
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
-from ._fit import lanes_that_fit
 from ._host_loop import HostLanes
 from ._lane_engine import Engine
 from ._lanes import ProgramLanes, typed_keys
-from ._memory import halved, halved_note, out_of_memory
+from ._memory import halved, halved_note, lanes_that_fit, out_of_memory
 from ._source import BatchSource, ReadAhead
 from ._task import Task
 from ._trial_data import TrialState
@@ -126,7 +124,10 @@ class ProgramSlot:
             try:
                 lanes, where, lrs = self._begin(left, start)
                 position = self.advance(lanes, len(where), start, stop, advance)
-                read = self._evaluate(lanes) if evaluate else None
+                read = None
+                if evaluate:
+                    with self.execution.running():
+                        read = lanes.evaluate()[0]["loss"]
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 half = halved(self.width, self.engine.unit)
                 if half is None or not out_of_memory(error):
@@ -170,22 +171,14 @@ class ProgramSlot:
         with ReadAhead(self.source, self.engine.place_batches, step, [stop], self.engine.block) as reader:
             while step < stop:
                 block = reader()
-                started, compiled = time.perf_counter(), self.execution.compile_seconds
-                lanes.advance(block)
-                lanes.wait()
-                seconds = time.perf_counter() - started - (self.execution.compile_seconds - compiled)
-                self.execution.run_seconds += seconds
-                reader.pace(seconds / block.count)
+                before = self.execution.run_seconds
+                with self.execution.running():
+                    lanes.advance(block)
+                    lanes.wait()
+                reader.pace((self.execution.run_seconds - before) / block.count)
                 advance(count * int(done[step + block.count] - done[step]))
                 step, position = step + block.count, block.position
         return position
-
-    def _evaluate(self, lanes: Lanes) -> Any:
-        started, compiled = time.perf_counter(), self.execution.compile_seconds
-        losses = lanes.evaluate()[0]["loss"]
-        compiling = self.execution.compile_seconds - compiled
-        self.execution.run_seconds += time.perf_counter() - started - compiling
-        return losses
 
 
 def _stack(lanes: dict[Pair, TrialState], where: dict[Pair, tuple[int, int]], shape: tuple[int, ...]) -> TrialState:

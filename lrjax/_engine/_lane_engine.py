@@ -1,7 +1,6 @@
 """What all lanes share: seeds, evaluation set, programs, and where things lie on the devices."""
 
 import functools
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from ._data import stack_leaves
 from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution
 from ._executor import Chunked, Executor
-from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
+from ._memory import Admitted, memory_budget
 from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, shardings_like, shardings_of
 from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
@@ -56,7 +55,7 @@ class Engine:
         self._shardings: Shardings = shardings_of(seeds[0])
         self.seeds: SeedData = self._place_seeds(seeds)
         self.evaluation: EvalData = place_on(evaluation, mesh)
-        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
+        self._admitted = Admitted(execution)
 
     @property
     def shards(self) -> int:
@@ -86,9 +85,8 @@ class Engine:
         """Use one device, as the loop on the host does; report it."""
         if self.mesh is None:
             return
-        note = f"loop runs on one of {self.mesh.size} devices."
-        self.execution.notes += [note] if note not in self.execution.notes else []
-        self.execution.devices, self.execution.mesh, self.mesh = 1, "", None
+        self.execution.leave_mesh(self.mesh)
+        self.mesh = None
         self.seeds, self.evaluation = jax.tree.map(
             jnp.asarray, jax.device_put((self.seeds, self.evaluation), jax.local_devices()[0])
         )
@@ -168,7 +166,6 @@ class Engine:
 
     def compile(self, kind: Kind, arguments: tuple) -> Any:
         """The compiled program for these arguments."""
-        started = time.perf_counter()
         program = Program(
             ONE_LANE[kind],
             self.spec,
@@ -177,22 +174,15 @@ class Engine:
             self._result_specs(kind, arguments),
             in_place=kind == "advance",
         )
-        compiled = compile_program(program, arguments)
-        self.execution.compile_seconds += time.perf_counter() - started
-        return compiled
+        with self.execution.compiling():
+            return compile_program(program, arguments)
 
     def executable(self, kind: Kind, arguments: tuple) -> Any:
         """The compiled program for these arguments."""
         compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
-            needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
-            if needed - self._held_by(kind, arguments) > budget:
-                raise MemoryError(
-                    f"The {kind} program with executor {self.executor} needs {show_bytes(needed)}, and "
-                    f"{show_bytes(budget)} are free."
-                )
-            self._admitted.add(compiled)
-            self.execution.bytes = max(self.execution.bytes, needed)
+            what = f"The {kind} program with executor {self.executor}"
+            self._admitted.admit(compiled, self.budget(), what, held=self._held_by(kind, arguments))
         return compiled
 
     def _held_by(self, kind: Kind, arguments: tuple) -> int:
