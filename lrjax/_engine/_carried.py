@@ -10,7 +10,7 @@ from .._types import Int, PyTree
 from ._batch_log import BatchLog
 from ._choice import resolve
 from ._devices import Rows, assign_lanes, check_one_host
-from ._execution import Execution
+from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
 from ._host_loop import HostLanes
@@ -126,7 +126,7 @@ class ProgramSlot:
                 position = self.advance(lanes, len(where), start, stop, advance)
                 read = None
                 if evaluate:
-                    with self.execution.running():
+                    with running(self.execution):
                         read = lanes.evaluate()[0]["loss"]
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 half = halved(self.width, self.engine.unit)
@@ -172,7 +172,7 @@ class ProgramSlot:
             while step < stop:
                 block = reader()
                 before = self.execution.run_seconds
-                with self.execution.running():
+                with running(self.execution):
                     lanes.advance(block)
                     lanes.wait()
                 reader.pace((self.execution.run_seconds - before) / block.count)

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
 from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
-from ._execution import Execution
+from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
 from ._memory import Admitted, memory_budget
 from ._programs import Program, compile_program
@@ -85,7 +85,7 @@ class Engine:
         """Use one device, as the loop on the host does; report it."""
         if self.mesh is None:
             return
-        self.execution.leave_mesh(self.mesh)
+        leave_mesh(self.execution, self.mesh)
         self.mesh = None
         self.seeds, self.evaluation = jax.tree.map(
             jnp.asarray, jax.device_put((self.seeds, self.evaluation), jax.local_devices()[0])
@@ -174,7 +174,7 @@ class Engine:
             self._result_specs(kind, arguments),
             in_place=kind == "advance",
         )
-        with self.execution.compiling():
+        with compiling(self.execution):
             return compile_program(program, arguments)
 
     def executable(self, kind: Kind, arguments: tuple) -> Any:

@@ -13,7 +13,7 @@ from .._types import Int, PyTree
 from ._choice import Probe, choose_executor, step_facts
 from ._data import stack_leaves
 from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
-from ._execution import Execution
+from ._execution import Execution, compiling, leave_mesh, running
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._host_loop import compile_step, run_on_host
@@ -114,7 +114,7 @@ class Rounds:
         while True:
             self.execution.used = str(self.executor)
             try:
-                with self.execution.running():
+                with running(self.execution):
                     return run(settings)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or not self._can_shrink():
@@ -194,7 +194,7 @@ class Rounds:
 
     def _compile(self, arguments: tuple) -> Any:
         executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
-        with self.execution.compiling():
+        with compiling(self.execution):
             return compile_program(Program(train_lane, self.experiment.spec, executor, self.mesh), arguments)
 
     def _executable(self, arguments: tuple) -> Any:
@@ -251,7 +251,7 @@ class Rounds:
         """The loop on the host runs on one device."""
         check_one_host('executor="loop"', self.mesh)
         if self.mesh is not None:
-            self.execution.leave_mesh(self.mesh)
+            leave_mesh(self.execution, self.mesh)
             self.mesh = None
             self._placed.clear()
 
