@@ -178,7 +178,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     programs, lower = [], _programs.lower_program
 
     def spy(program: Any, arguments: tuple) -> Any:
-        programs.extend([arguments] if getattr(program, "kind", "") == "advance" else [])
+        programs.extend([arguments] if program.in_place else [])
         return lower(program, arguments)
 
     monkeypatch.setattr(_programs, "lower_program", spy)

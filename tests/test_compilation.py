@@ -14,7 +14,7 @@ from lanes import SampledRounds
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import Program, Shared, lower_program
+from lrjax._engine import Program, Shared, lower_program, train_lane
 from lrjax._engine import programs as kept
 
 KEY = jax.random.key(2)
@@ -56,7 +56,7 @@ def arguments_of(runner: SampledRounds, executor: Any, lanes: int = LANES) -> tu
     data = jax.tree.map(lambda leaf: leaf[None], runner.experiment.seeds[0])
     shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)
     rates = jnp.linspace(0.01, 0.1, lanes)[None]
-    return Program("trial", runner.experiment.spec, executor), (rates, None, data, shared)
+    return Program(train_lane, runner.experiment.spec, executor), (rates, None, data, shared)
 
 
 def runner_of(task: lrjax.Task, executor: Any, *, num_steps: int = 5, num_seeds: int = 1) -> SampledRounds:

@@ -18,6 +18,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import Outcome, schedules
+from lrjax._engine import LaneRunner, check_checkpoint
 
 KEY, NEW = jax.random.key(3), jax.random.key(4)
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -166,6 +167,30 @@ def test_a_stateful_task_goes_on_from_its_statistics_and_is_measured_against_lea
         after = train_batch_norm(start, lr, key=NEW, num_steps=STEPS)
         expected = BatchNorm.eval_fn(after["params"], after["model_state"], STATEFUL.eval_batches[0])
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def carried(task: Any, factory: Any, start: dict[str, Any]) -> LaneRunner:
+    """Lanes that are trained on, from a checkpoint."""
+    given = {"model_state": None} | start
+    at = check_checkpoint("Checkpoint", task, factory, key=NEW, **given)
+    return LaneRunner("test", task, factory, key=NEW, executor="map", checkpoint=at, longest=2 * STEPS, num_seeds=1)
+
+
+@pytest.mark.parametrize("name", ["adam", "schedule_free", "every third"])
+def test_lanes_that_are_trained_on_are_measured_against_learning_rate_0_from_the_checkpoint(name):
+    factories = {"adam": optax.adam, "schedule_free": optax.contrib.schedule_free_adamw}
+    factory = factories.get(name, lambda lr: optax.MultiSteps(optax.adam(lr), 3))
+    start = batch_norm_checkpoint()
+    other = jax.tree.map(lambda leaf: leaf + 0.1, start["params"])
+    batches = STEPS * (3 if name == "every third" else 1)
+    observed = train_batch_norm(start, 0.0, key=NEW, num_steps=batches)
+    start = start | {"opt_state": factory(0.01).init(other)}
+    params = start["params"]
+    if name == "schedule_free":
+        params = optax.contrib.schedule_free_eval_params(start["opt_state"], params)
+    expected = BatchNorm.eval_fn(params, observed["model_state"], STATEFUL.eval_batches[0])
+    loss = carried(STATEFUL, factory, start).initial_loss(1, STEPS)
+    np.testing.assert_allclose(loss, [expected], rtol=1e-4)
 
 
 @pytest.mark.parametrize(("step", "total", "steps"), [(12, 1000, 50), (998, 1000, 2), (3, 7, 1)])

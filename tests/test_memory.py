@@ -26,6 +26,7 @@ from lrjax._engine import (
     out_of_memory,
     program_bytes,
     show_bytes,
+    train_lane,
 )
 
 KEY = jax.random.key(8)
@@ -56,7 +57,7 @@ def bytes_of(runner: SampledRounds, executor: Any, lanes: int) -> int:
     data = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
     shared = Shared(rows=(jnp.int32(0), jnp.int32(lanes)), evaluation=runner.experiment.evaluation)
     arguments = (jnp.zeros((len(seeds), lanes)), None, data, shared)
-    return program_bytes(compile_program(Program("trial", runner.experiment.spec, executor), arguments))
+    return program_bytes(compile_program(Program(train_lane, runner.experiment.spec, executor), arguments))
 
 
 @pytest.fixture(scope="module")

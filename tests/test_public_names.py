@@ -293,6 +293,7 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_explorer.py",
         "tests/test_explorer_page.py",
         "tests/test_folder.py",
+        "tests/test_from_checkpoint.py",
         "tests/test_leaks.py",
         "tests/test_memory.py",
         "tests/test_notebooks.py",
@@ -312,9 +313,6 @@ KNOWN: dict[str, set[str]] = {
     },
     "chain": {
         "longest chain",
-    },
-    "long_files": {
-        "_engine/_trial.py",
     },
     "sizes": {
         "lines",

@@ -18,7 +18,7 @@ from jax import lax
 from .._checks import name_of
 from .._types import Array, Batch, Int, Params, PyTree
 from ._optimizer import build_optimizer, extra_arguments
-from ._trial import TrialSpec
+from ._trial_data import TrialSpec
 
 _KINDS = (optax.MultiStepsState, optax.ApplyEvery)
 _FIRST_LENGTH, _MOST_PER_UPDATE = 256, 4096

@@ -1,27 +1,40 @@
 """Lanes that are trained on from where they are: their states on the host, and a program that takes some of them."""
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._types import Int
+from .._types import Int, PyTree
 from ._batch_log import BatchLog
-from ._devices import assign_lanes, check_one_host
-from ._execution import Execution
+from ._choice import resolve
+from ._devices import Rows, assign_lanes, check_one_host
+from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
-from ._fit import lanes_that_fit, resolve
+from ._host_loop import HostLanes
 from ._lane_engine import Engine
-from ._lanes import Lanes, make_lanes
-from ._memory import halved, halved_note, out_of_memory
+from ._lanes import ProgramLanes, typed_keys
+from ._memory import halved, halved_note, lanes_that_fit, out_of_memory
 from ._source import BatchSource, ReadAhead
-from ._trial import TrialState
+from ._task import Task
+from ._trial_data import TrialState
 
 Pair = tuple[int, float]
 """A lane: its seed, and its learning rate."""
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""
+
+
+def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
+    """Lanes for some rows, before step 0 or with the states that they had."""
+    if state is not None:
+        state = typed_keys(engine, settings, rows, state)
+    kind = HostLanes if engine.executor == "loop" else ProgramLanes
+    return kind(engine, settings, rows, state)
 
 
 class LaneStates(NamedTuple):
@@ -46,6 +59,7 @@ class ProgramSlot:
     """A program for some lanes of some seeds, with the batches that they read.
 
     Args:
+      task: where the batches come from.
       experiment: what is trained; the first `num_seeds` of its seeds.
       executor: how lanes run; then `executor` says what `auto` took.
       lanes: of each seed, at a time; fewer if memory asks for it.
@@ -57,6 +71,7 @@ class ProgramSlot:
 
     def __init__(
         self,
+        task: Task,
         experiment: Experiment,
         executor: Executor,
         mesh: Any,
@@ -70,17 +85,15 @@ class ProgramSlot:
     ):
         self.execution, self._dtype, self._accumulation = execution, experiment.dtype, experiment.accumulation
         longest = self._accumulation.batches(longest)
-        self.source = BatchSource(
-            experiment.task, [seed.data_key for seed in experiment.seeds[:num_seeds]], longest, log
-        )
+        seeds = experiment.seeds[:num_seeds]
+        self.source = BatchSource(task, [seed.data_key for seed in seeds], longest, log)
         self.engine = Engine(
             experiment.spec,
             executor,
             mesh,
-            seeds=experiment.seeds[:num_seeds],
+            seeds=seeds,
             evaluation=experiment.evaluation,
-            source=self.source,
-            longest=longest,
+            batches=self.source.layout(longest),
             execution=execution,
             own_shardings=own_devices,
         )
@@ -111,7 +124,10 @@ class ProgramSlot:
             try:
                 lanes, where, lrs = self._begin(left, start)
                 position = self.advance(lanes, len(where), start, stop, advance)
-                read = self._evaluate(lanes) if evaluate else None
+                read = None
+                if evaluate:
+                    with running(self.execution):
+                        read = lanes.evaluate()[0]["loss"]
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 half = halved(self.width, self.engine.unit)
                 if half is None or not out_of_memory(error):
@@ -155,22 +171,14 @@ class ProgramSlot:
         with ReadAhead(self.source, self.engine.place_batches, step, [stop], self.engine.block) as reader:
             while step < stop:
                 block = reader()
-                started, compiled = time.perf_counter(), self.execution.compile_seconds
-                lanes.advance(block)
-                lanes.wait()
-                seconds = time.perf_counter() - started - (self.execution.compile_seconds - compiled)
-                self.execution.run_seconds += seconds
-                reader.pace(seconds / block.count)
+                before = self.execution.run_seconds
+                with running(self.execution):
+                    lanes.advance(block)
+                    lanes.wait()
+                reader.pace((self.execution.run_seconds - before) / block.count)
                 advance(count * int(done[step + block.count] - done[step]))
                 step, position = step + block.count, block.position
         return position
-
-    def _evaluate(self, lanes: Lanes) -> Any:
-        started, compiled = time.perf_counter(), self.execution.compile_seconds
-        losses = lanes.evaluate()[0]["loss"]
-        compiling = self.execution.compile_seconds - compiled
-        self.execution.run_seconds += time.perf_counter() - started - compiling
-        return losses
 
 
 def _stack(lanes: dict[Pair, TrialState], where: dict[Pair, tuple[int, int]], shape: tuple[int, ...]) -> TrialState:

@@ -10,12 +10,10 @@ from .._checks import describe, name_of, path_of, show
 from .._trees import first_leaf_difference, leaves_by_path
 from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import to_arrays
-from ._experiment import Checkpoint
-from ._optimizer import build_optimizer
-from ._promotion import strengthen, type_of
+from ._optimizer import build_optimizer, strengthen, type_of
 from ._seeds import draw_seeds
 from ._task import Task
-from ._trial import join_params, split_params
+from ._trial_data import Checkpoint, join_params, split_params
 from ._weak import JittedFor
 
 _PROBES = (1e-4, 1e-2, 1.0)

@@ -10,11 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._settings import current_settings
-from .._types import PyTree
+from .._types import Int, PyTree
 from ._devices import first_device
 from ._executor import Chunked, Executor
-from ._memory import memory_budget
-from ._trial import SeedData, TrialSpec, init_trial, train_step
+from ._memory import memory_budget, program_bytes
+from ._trial import init_trial, train_step
+from ._trial_data import SeedData, TrialSpec
 from ._weak import WeakCache
 
 SMALL_STEP = 5e7
@@ -27,6 +28,9 @@ PROBE_SECONDS = 0.1
 """About how long an executor is measured."""
 
 MAX_TURNS = 10
+
+_PROBE_STEPS = 4
+"""Steps of the call that is measured: more than one, or XLA inlines the loop."""
 
 
 class Choice(NamedTuple):
@@ -153,3 +157,42 @@ def _seconds(run: Callable[[], Any]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
+
+
+def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
+    """Let `auto` choose, for trials like these; `settings` has a leading trial axis."""
+    if engine.executor != "auto":
+        return
+    setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
+    choice = choose_executor(
+        engine.spec,
+        (engine.seeds, engine.first_batches, settings),
+        engine.mesh,
+        lanes,
+        facts=lambda: step_facts(engine.spec, setting, engine.one_step_data()),
+        probe=lambda executor: _probe(engine, executor, settings, lanes),
+        measure=engine.mesh is None or engine.mesh.size == 1,
+    )
+    engine.executor, engine.execution.reason = choice
+
+
+def _probe(engine: Any, executor: Executor, settings: PyTree, lanes: int) -> Probe:
+    """A call of a few steps, on all lanes, or on two for `map`, which runs them one by one."""
+    before, engine.executor = engine.executor, executor
+    engine.fit_chunk(lanes)
+    few = min(lanes, 2) if executor == "map" else lanes
+    width = engine.width_for(few)
+    order: Int[np.ndarray, "seeds lanes"] = np.tile(np.arange(width) % few, (engine.num_seeds, 1))
+    picked = engine.place_settings(jax.tree.map(lambda leaf: leaf[order], settings))
+    block = engine.example_block()._replace(count=min(_PROBE_STEPS, engine.block))
+    shapes = engine.example_arguments("advance", jax.tree.map(lambda leaf: leaf[0], settings), width)
+    compiled, state = engine.compile("advance", shapes), []
+    begin = engine.compile("begin", arguments := engine.arguments("begin", picked, None, width))
+    engine.executor = before
+
+    def run() -> Any:
+        states = state.pop() if state else begin(*arguments)
+        state.append(compiled(*engine.arguments("advance", picked, states, width, block)))
+        return state[-1].loss_sum
+
+    return Probe(program_bytes(compiled), run, width)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,6 @@ import numpy as np
 from .._checks import attribute, describe, describe_tree, path_of, show, to_numpy
 from .._trees import first_difference
 from .._types import Array, Batch, Float, Key, PyTree
-
-
-class EvalSet(NamedTuple):
-    """The evaluation batches, grouped by shape so that each group is one array with a leading axis.
-
-    Attributes:
-      groups: pytrees of batches, leading axis = batches of one shape.
-      shares: for each group, how much each of its batches counts in a mean, 1 in all; None where `eval_fn` says it.
-    """
-
-    groups: tuple[Batch, ...]
-    shares: tuple[Float[Array, " batches"], ...] | None
 
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
@@ -128,7 +116,9 @@ def read_eval_batches(where: str, eval_batches: PyTree) -> list[Batch]:
     return batches
 
 
-def group_by_shape(batches: Sequence[Batch], weights: Sequence[float] | None) -> EvalSet:
+def group_by_shape(
+    batches: Sequence[Batch], weights: Sequence[float] | None
+) -> tuple[tuple[Batch, ...], tuple[Float[Array, " batches"], ...] | None]:
     """Evaluation batches stacked where their shapes agree, with their shares; without those of weight 0."""
     groups: dict[Any, list[int]] = {}
     for index, batch in enumerate(batches):
@@ -137,9 +127,9 @@ def group_by_shape(batches: Sequence[Batch], weights: Sequence[float] | None) ->
             groups.setdefault((_shapes_of(batch), dtypes), []).append(index)
     stacked = tuple(stack_leaves([batches[index] for index in group]) for group in groups.values())
     if weights is None:
-        return EvalSet(stacked, None)
+        return stacked, None
     shares = np.asarray(weights) / np.sum(weights)
-    return EvalSet(stacked, tuple(jnp.asarray(shares[group], jnp.float32) for group in groups.values()))
+    return stacked, tuple(jnp.asarray(shares[group], jnp.float32) for group in groups.values())
 
 
 def count_examples(where: str, batches: Sequence[Batch]) -> list[float]:

@@ -15,10 +15,11 @@ from jax.sharding import Mesh
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
+from ._executor import Chunked, Executor
 from ._experiment import Experiment
-from ._programs import Chunked, Executor
 from ._source import BatchSource
-from ._trial import SeedData, TrialSpec, evaluate, init_trial, train_step
+from ._trial import evaluate, init_trial, train_step
+from ._trial_data import SeedData, TrialSpec
 
 
 def describe_call(
@@ -36,7 +37,7 @@ def describe_call(
         "make_optimizer": name_of(made.spec.make_optimizer),
         "the shapes of the parameters": sorted({describe(leaf) for leaf in jax.tree.leaves(made.seeds[0].params)}),
         "the initial parameters": checksum([seed[:3] for seed in made.seeds]),
-        "the training batches": checksum([source.first, made.task._arrays]),
+        "the training batches": checksum([source.first, source.arrays]),
         "the evaluation batches": checksum([batches.groups, made.evaluation.key]),
         "how much each evaluation batch counts": checksum([batches.shares]),
         "what a training step computes (loss_fn, eval_fn, the model or the optimizer)": _program_checksum(

@@ -77,6 +77,12 @@ def to_host(tree: PyTree, mesh: Mesh | None) -> PyTree:
     return jax.device_get(tree)
 
 
+def plain_keys(tree: PyTree) -> PyTree:
+    """Typed PRNG keys as their numbers."""
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
 def agree_on_least(value: float, mesh: Mesh | None) -> float:
     """The least of the hosts' values: what depends on it must be the same program everywhere."""
     if mesh is None or not spans_hosts(mesh):

@@ -1,6 +1,11 @@
 """The record of how lanes were run: executor, devices, memory, time."""
 
+import contextlib
 import dataclasses
+import time
+from collections.abc import Iterator
+
+from jax.sharding import Mesh
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -49,3 +54,26 @@ class Execution:
     checkpoints: int = 0
     resumed_at: int = -1
     notes: list[str] = dataclasses.field(default_factory=list)
+
+
+def leave_mesh(execution: Execution, mesh: Mesh) -> None:
+    """Say that the loop on the host leaves all devices but one alone."""
+    note = f"loop runs on one of {mesh.size} devices."
+    execution.notes += [note] if note not in execution.notes else []
+    execution.devices, execution.mesh = 1, ""
+
+
+@contextlib.contextmanager
+def compiling(execution: Execution) -> Iterator[None]:
+    """Count the time as that of compiling."""
+    started = time.perf_counter()
+    yield
+    execution.compile_seconds += time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def running(execution: Execution) -> Iterator[None]:
+    """Count the time as that of training and evaluating, but for what compiles in it."""
+    started, compiled = time.perf_counter(), execution.compile_seconds
+    yield
+    execution.run_seconds += time.perf_counter() - started - (execution.compile_seconds - compiled)

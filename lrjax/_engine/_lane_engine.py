@@ -1,7 +1,6 @@
 """What all lanes share: seeds, evaluation set, programs, and where things lie on the devices."""
 
 import functools
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +12,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
 from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
-from ._execution import Execution
+from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
-from ._memory import SHARE_OF_FREE, memory_budget, program_bytes, show_bytes
-from ._programs import Kind, Program, Shared, begin_lane, compile_program, evaluate_lane
+from ._memory import Admitted, memory_budget
+from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, shardings_like, shardings_of
-from ._source import BatchSource, Block
-from ._trial import EvalData, SeedData, TrialSpec, TrialState
+from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
+from ._trial_data import BatchLayout, Block, EvalData, SeedData, Shared, TrialSpec, TrialState
 
 
 class Engine:
@@ -31,8 +30,7 @@ class Engine:
       mesh: the devices, or None for one.
       seeds: the seeds.
       evaluation: the evaluation set.
-      source: the batches.
-      longest: steps between two evaluations, at most.
+      batches: what is known of the batches.
       execution: what is reported.
       own_shardings: whether batches stay as the user spread them, since the task uses several devices by itself.
     """
@@ -45,20 +43,19 @@ class Engine:
         *,
         seeds: Sequence[SeedData],
         evaluation: EvalData,
-        source: BatchSource,
-        longest: int,
+        batches: BatchLayout,
         execution: Execution,
         own_shardings: bool = False,
     ):
         self.spec, self.mesh, self.execution = spec, mesh, execution
         self.executor: Executor = executor
-        self.num_seeds, self.shared, self.block = len(seeds), source.shared, source.longest_block(longest)
-        self.first_batches, self._one_step = source.first, source.one_step()
-        self._batch_shardings = source.shardings if own_shardings else ()
+        self.num_seeds, self.shared, self.block = len(seeds), batches.shared, batches.block
+        self.first_batches, self._one_step = batches.first, batches.one_step
+        self._batch_shardings = batches.shardings if own_shardings else ()
         self._shardings: Shardings = shardings_of(seeds[0])
         self.seeds: SeedData = self._place_seeds(seeds)
         self.evaluation: EvalData = place_on(evaluation, mesh)
-        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
+        self._admitted = Admitted(execution)
 
     @property
     def shards(self) -> int:
@@ -88,9 +85,8 @@ class Engine:
         """Use one device, as the loop on the host does; report it."""
         if self.mesh is None:
             return
-        note = f"loop runs on one of {self.mesh.size} devices."
-        self.execution.notes += [note] if note not in self.execution.notes else []
-        self.execution.devices, self.execution.mesh, self.mesh = 1, "", None
+        leave_mesh(self.execution, self.mesh)
+        self.mesh = None
         self.seeds, self.evaluation = jax.tree.map(
             jnp.asarray, jax.device_put((self.seeds, self.evaluation), jax.local_devices()[0])
         )
@@ -170,24 +166,23 @@ class Engine:
 
     def compile(self, kind: Kind, arguments: tuple) -> Any:
         """The compiled program for these arguments."""
-        started = time.perf_counter()
-        program = Program(kind, self.spec, self.executor, self.mesh, self._result_specs(kind, arguments))
-        compiled = compile_program(program, arguments)
-        self.execution.compile_seconds += time.perf_counter() - started
-        return compiled
+        program = Program(
+            ONE_LANE[kind],
+            self.spec,
+            self.executor,
+            self.mesh,
+            self._result_specs(kind, arguments),
+            in_place=kind == "advance",
+        )
+        with compiling(self.execution):
+            return compile_program(program, arguments)
 
     def executable(self, kind: Kind, arguments: tuple) -> Any:
         """The compiled program for these arguments."""
         compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
-            needed, budget = program_bytes(compiled), self.budget() / SHARE_OF_FREE
-            if needed - self._held_by(kind, arguments) > budget:
-                raise MemoryError(
-                    f"The sweep's {kind} program with executor {self.executor} needs {show_bytes(needed)}, and "
-                    f"{show_bytes(budget)} are free."
-                )
-            self._admitted.add(compiled)
-            self.execution.bytes = max(self.execution.bytes, needed)
+            what = f"The {kind} program with executor {self.executor}"
+            self._admitted.admit(compiled, self.budget(), what, held=self._held_by(kind, arguments))
         return compiled
 
     def _held_by(self, kind: Kind, arguments: tuple) -> int:

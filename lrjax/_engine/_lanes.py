@@ -1,4 +1,4 @@
-"""The lanes of one wave: begun or loaded, advanced block by block, evaluated, and compacted when some stop."""
+"""The lanes of one wave in a program: begun or loaded, advanced, evaluated, and compacted when some stop."""
 
 from typing import Any
 
@@ -7,24 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Bool, Float, Int, PyTree
-from ._devices import Rows, lane_order, narrowest, to_host
-from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
-from ._programs import Kind, key_impl
-from ._sharding import place
-from ._source import Block
-from ._trial import TrialState
-
-
-def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> "Lanes":
-    """Lanes for some rows."""
-    if state is not None:
-        state = _typed(engine, settings, rows, state)
-    kind = HostLanes if engine.executor == "loop" else ProgramLanes
-    return kind(engine, settings, rows, state)
+from ._devices import Rows, lane_order, narrowest, plain_keys, to_host
+from ._programs import key_impl
+from ._trial import Kind
+from ._trial_data import Block, TrialState
 
 
 class ProgramLanes:
-    """Lanes in one compiled program; see `Lanes`."""
+    """Lanes in one compiled program; see `make_lanes`."""
 
     def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
         self._engine, self._family, self.rows = engine, settings, rows
@@ -70,7 +60,7 @@ class ProgramLanes:
     def state(self) -> TrialState:
         """The lanes, on the host unless other processes hold a part."""
         held = self._states
-        return held if self._engine.several_hosts else jax.device_get(jax.tree.map(_plain, held))
+        return held if self._engine.several_hosts else jax.device_get(plain_keys(held))
 
     def wait(self) -> None:
         """Until the device is done."""
@@ -103,12 +93,7 @@ def _gather(states: TrialState, order: Int[Any, "seeds rows"]) -> TrialState:
     return jax.tree.map(lambda leaf: jax.vmap(lambda rows, places: rows[places])(leaf, order), states)
 
 
-def _plain(leaf: Any) -> Any:
-    """A typed PRNG key as its numbers."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
-
-
-def _typed(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
+def typed_keys(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
     """Numbers that were typed PRNG keys as such again."""
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
@@ -118,83 +103,3 @@ def _typed(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> Tria
         return leaf
 
     return jax.tree.map(type_key, shapes, state)
-
-
-class HostLanes:
-    """Lanes trained one after the other by a loop on the host; see `Lanes`."""
-
-    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
-        self._engine, self._family, self.rows = engine, settings, rows
-        self._states: dict[tuple[int, int], TrialState] = {}
-        for seed, row in np.argwhere(rows >= 0).tolist():
-            if state is None:
-                setting, data = self._setting(seed, row), _seed_of(engine.seeds, seed)
-                self._states[seed, row] = begin_on_host(engine.spec, setting, data)
-            else:
-                lane = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
-                self._states[seed, row] = place(lane, engine.spec.shardings)
-
-    def advance(self, block: Block) -> None:
-        """Train on a block, lane after lane."""
-        engine = self._engine
-        for seed in range(self.rows.shape[0]):
-            batches = block.batches if engine.shared else _seed_of(block.batches, seed)
-            data = _seed_of(engine.seeds._replace(params=None, model_state=None, opt_state=None), seed)
-            data = data._replace(batches=batches, first_step=engine.scalar(block.start))
-            for row in map(int, np.flatnonzero(self.rows[seed] >= 0)):
-                setting = self._setting(seed, row)
-                lane = self._states[seed, row]
-                for _ in range(block.count):
-                    lane, _ = step_on_host(engine.spec, setting, lane, data)
-                self._states[seed, row] = jax.block_until_ready(lane)
-
-    def evaluate(self) -> tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]:
-        """Metrics and divergence of every lane; the sums of training losses begin anew."""
-        engine = self._engine
-        shape = (self.rows.shape[0], jax.tree.leaves(self._family)[0].shape[0])
-        metrics: dict[str, np.ndarray] = {}
-        diverged = np.full(shape, -1)
-        for (seed, row), lane in self._states.items():
-            trial = self.rows[seed, row]
-            if trial < 0:
-                continue
-            data = _seed_of(engine.seeds._replace(params=None, model_state=None, opt_state=None, key=None), seed)
-            values = evaluate_on_host(engine.spec, lane, data, engine.evaluation)
-            for name, value in {**values, "train_loss": lane.loss_sum}.items():
-                metrics.setdefault(name, np.full(shape, np.nan, np.asarray(value).dtype))[seed, trial] = value
-            diverged[seed, trial] = lane.diverged_at
-            self._states[seed, row] = lane._replace(loss_sum=jnp.float32(0))
-        return metrics, diverged
-
-    def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
-        """Drop lanes, and their memory."""
-        self.rows = np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
-        living = {place: lane for place, lane in self._states.items() if self.rows[place] >= 0}
-        self._states = living or dict([next(iter(self._states.items()))])  # `state` wants the shapes of one
-
-    def state(self) -> TrialState:
-        """The lanes on the host; rows without a lane repeat another one."""
-        some = next(iter(self._states.values()))
-        lanes = [
-            [self._states.get((seed, row), some) for row in range(self.rows.shape[1])]
-            for seed in range(self.rows.shape[0])
-        ]
-        host = jax.device_get(jax.tree.map(_plain, lanes))
-        return jax.tree.map(
-            lambda *leaves: np.stack(leaves).reshape(*self.rows.shape, *np.shape(leaves[0])),
-            *[lane for seed in host for lane in seed],
-        )
-
-    def wait(self) -> None:
-        """Nothing is left to wait for."""
-
-    def _setting(self, seed: int, row: int) -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[self.rows[seed, row]]), self._family)
-
-
-def _seed_of(tree: PyTree, seed: int) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[seed], tree)
-
-
-Lanes = ProgramLanes | HostLanes
-"""The lanes of one wave."""

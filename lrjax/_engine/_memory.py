@@ -1,4 +1,4 @@
-"""How much memory a program needs, how much there is, and the chunk that follows."""
+"""How much memory a program needs, how much there is, and how many lanes fit."""
 
 import os
 from collections.abc import Callable
@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
+from .._types import PyTree
 from ._devices import agree_on_least, first_device
+from ._execution import Execution
 
 SHARE_OF_FREE = 0.7
 """The part of the free memory that a program may take: fragmentation and the rest of the process want some."""
@@ -57,6 +59,27 @@ def model_memory(bytes_at: Callable[[int], int]) -> MemoryModel:
     few, many = map(bytes_at, (2, 4))
     per_lane = max(many - few, 0) / 2
     return MemoryModel(fixed=few - 2 * per_lane, per_lane=MARGIN * per_lane)
+
+
+class Admitted:
+    """Programs known to fit into memory: asking for what is free takes time."""
+
+    def __init__(self, execution: Execution):
+        self._execution, self._programs = execution, set[Any]()
+
+    def __contains__(self, compiled: Any) -> bool:
+        return compiled in self._programs
+
+    def admit(self, compiled: Any, budget: float, what: str, held: int = 0) -> None:
+        """Raise unless a program fits, `held` bytes of whose arguments are on the device already."""
+        needed, free = program_bytes(compiled), budget / SHARE_OF_FREE
+        if needed - held > free:
+            raise MemoryError(
+                f"{what} needs {show_bytes(needed)}, and {show_bytes(free)} are free. Use smaller training or "
+                "evaluation batches, jax.checkpoint in the model, or a machine with more memory."
+            )
+        self._execution.bytes = max(self._execution.bytes, needed)
+        self._programs.add(compiled)
 
 
 def memory_budget(mesh: Mesh | None) -> float:
@@ -120,3 +143,30 @@ def show_bytes(count: int | float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def bytes_at(engine: Any, setting: PyTree, width: int, kinds: tuple[str, ...] = ("advance", "evaluate")) -> int:
+    """Memory per device of the largest of the programs at a width."""
+    return max(program_bytes(engine.compile(kind, engine.example_arguments(kind, setting, width))) for kind in kinds)
+
+
+def memory_model(engine: Any, setting: PyTree) -> MemoryModel:
+    """Bytes on a device against the lanes that it holds of every seed."""
+    model = model_memory(lambda lanes: bytes_at(engine, setting, lanes * engine.unit))
+    return MemoryModel(model.fixed, model.per_lane * engine.shards / engine.unit)
+
+
+def lanes_that_fit(engine: Any, setting: PyTree, lanes: int) -> int:
+    """How many of so many lanes of each seed one program can hold, from the compiler's bytes."""
+    if engine.executor == "loop":
+        return lanes
+    budget = engine.budget()
+    if bytes_at(engine, setting, engine.width_for(lanes)) <= budget:
+        return lanes
+    most = memory_model(engine, setting).lanes_within(budget) * engine.shards
+    most = max(engine.unit, most // engine.unit * engine.unit)
+    waves = -(-lanes // most)
+    even = engine.width_for(-(-lanes // waves))
+    while bytes_at(engine, setting, even) > budget and even > engine.unit:
+        even = max(engine.unit, engine.width_for(int(0.9 * even)) - engine.unit)
+    return min(even, lanes)

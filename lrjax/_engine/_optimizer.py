@@ -3,19 +3,21 @@
 import contextlib
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.extend
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import lax
 
 from .._checks import brief, check_signature, describe, name_of, path_of, show
 from .._settings import TRACER_ERRORS, broken_setting
 from .._trees import first_difference
 from .._types import Array, OptimizerFactory, Params, PyTree
-from ._promotion import Types, promote_weak, same_kind, type_of, with_types
 
 _OPTAX = str(Path(optax.__file__).parent)
 _LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.parent))
@@ -213,3 +215,78 @@ def _hint(error: BaseException) -> str:
     """What to do, where the Optax function that failed is a known one."""
     failed = {frame.f_code.co_qualname.split(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)}
     return next((hint for name, hint in _HINTS.items() if name in failed), "")
+
+
+# The types that a loop carries, where its state begins with weak ones, as Python's 0 and 1.0 have.
+
+Types = tuple[jax.ShapeDtypeStruct, ...]
+
+_ORDER = "biufc"
+
+
+def type_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and weak type of an array or a Python number."""
+    if isinstance(leaf, (int, float, complex)) and not isinstance(leaf, (bool, np.generic)):
+        return jax.ShapeDtypeStruct((), jnp.asarray(leaf).dtype, weak_type=True)
+    weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
+    return jax.ShapeDtypeStruct(np.shape(leaf), getattr(leaf, "dtype", np.dtype(bool)), weak_type=weak)
+
+
+def promote_weak(types: Types, step: Callable[[Types], Sequence[jax.ShapeDtypeStruct]]) -> Types:
+    """The types under which a loop carries its state.
+
+    A weak type gives way to what the step makes of it, as in `jax.lax.scan`; a strong one stays as it is.
+    """
+    while True:
+        after = tuple(_promoted(before, later) for before, later in zip(types, step(types), strict=True))
+        if after == types:
+            return types
+        types = after
+
+
+def _promoted(before: jax.ShapeDtypeStruct, after: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    if not before.weak_type or before.shape != after.shape or not same_kind(before.dtype, after.dtype, wider=True):
+        return before
+    return jax.ShapeDtypeStruct(before.shape, after.dtype, weak_type=after.weak_type)
+
+
+def strengthen(tree: PyTree) -> PyTree:
+    """Arrays without weak types (as `jnp.full(3, 0.5)` has): a step would take them away, and compile again."""
+    return with_types(tree, tuple(map(type_of, jax.tree.leaves(tree))))
+
+
+def with_types(tree: PyTree, types: Types) -> PyTree:
+    """The arrays with these dtypes, none of them weak."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef.unflatten([_strong(leaf, one.dtype) for leaf, one in zip(leaves, types, strict=True)])
+
+
+def _strong(leaf: Any, dtype: Any) -> Any:
+    weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
+    return lax.convert_element_type(leaf, dtype) if weak or leaf.dtype != dtype else leaf
+
+
+def same_kind(before: Any, after: Any, *, wider: bool = False) -> bool:
+    """Whether both are bool, integer, floating or complex; with `wider` the second may be a later one of these."""
+    if before == after:
+        return True
+    kinds = [_kind(dtype) for dtype in (before, after)]
+    return "" not in kinds and (kinds[0] == kinds[1] or (wider and _ORDER.index(kinds[0]) < _ORDER.index(kinds[1])))
+
+
+def _kind(dtype: Any) -> str:
+    kinds = {"b": jnp.bool_, "i": jnp.integer, "f": jnp.floating, "c": jnp.complexfloating}
+    return next((letter for letter, kind in kinds.items() if jnp.issubdtype(dtype, kind)), "")
+
+
+def with_weak_types(function: Callable[..., PyTree], types: Types) -> Callable[..., PyTree]:
+    """The function of arrays, computing as if those of weak type had it: arguments of a program have none."""
+    if not any(one.weak_type for one in types):
+        return function
+
+    def run(arrays: tuple[Any, ...], *rest: Any) -> PyTree:
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(types, *rest)
+        told = jax.extend.core.jaxpr_as_fun(closed)(*arrays, *jax.tree.leaves(rest))
+        return jax.tree.structure(shapes).unflatten(told)
+
+    return run

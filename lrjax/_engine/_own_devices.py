@@ -10,7 +10,8 @@ from .._types import PyTree
 from ._choice import Choice
 from ._executor import Executor
 from ._sharding import sharding_of
-from ._trial import EvalData, SeedData, TrialSpec, evaluate, init_trial, update_with_loss
+from ._trial import evaluate, init_trial, update_with_loss
+from ._trial_data import EvalData, SeedData, TrialSpec
 
 
 class _LaneMesh(NamedTuple):

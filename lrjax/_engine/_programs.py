@@ -1,15 +1,14 @@
 """Programs over lanes: the pure functions of one trial, lifted over (seeds, lanes), compiled once and kept.
 
-`begin`, `advance` and `evaluate` are the parts of a training that is carried from call to call; the number of steps is
-an argument, so that how a training is cut into calls changes no bit of it. `trial` is a whole training with its
-evaluations, so that a search compiles one program. `vmap` and `chunked` vectorise, `map` is a loop over the lanes in
-the program; the fourth executor, `loop`, is a loop on the host (`_host_loop`).
+The functions are those of `_trial`. The number of steps of `advance_lane` is an argument, so that how a training is cut
+into calls changes no bit of it. `vmap` and `chunked` vectorise, `map` is a loop over the lanes in the program; the
+fourth executor, `loop`, is a loop on the host (`_host_loop`).
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,76 +16,11 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._settings import current_settings
-from .._types import Array, Batch, Float, Int, PyTree
+from .._types import Array, PyTree
 from ._devices import lane_axis
 from ._executor import Chunked, Executor
-from ._trial import EvalData, SeedData, TrialRecord, TrialSpec, TrialState, evaluate, init_trial, run_trial, train_step
+from ._trial_data import SeedData, Shared, TrialSpec
 from ._weak import WeakCache
-
-
-class Shared(NamedTuple):
-    """What the lanes of all seeds read in one call of a program; None where it does not.
-
-    Attributes:
-      batches: training batches that all seeds share, leading step axis; None if each seed has its own.
-      first_step: the step of the first batch.
-      count: updates of every lane.
-      rows: first and stop: the rows of every seed that `map` runs on each shard; the other executors run all.
-      evaluation: the evaluation set.
-    """
-
-    batches: Batch = None
-    first_step: Int[Array, ""] | None = None
-    count: Int[Array, ""] | None = None
-    rows: tuple[Int[Array, ""], Int[Array, ""]] | None = None
-    evaluation: EvalData | None = None
-
-
-class Reading(NamedTuple):
-    """What an evaluation says of a lane.
-
-    Attributes:
-      metrics: means over the evaluation examples, "loss" among them.
-      loss_sum: of the training losses since the last evaluation.
-      diverged_at: first step whose training loss was not finite; -1 for none.
-    """
-
-    metrics: dict[str, Float[Array, ""]]
-    loss_sum: Float[Array, ""]
-    diverged_at: Int[Array, ""]
-
-
-def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialState:
-    """A lane before step 0."""
-    return init_trial(spec, setting, seed)
-
-
-def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
-    """`shared.count` updates."""
-    batches = shared.batches if seed.batches is None else seed.batches
-    data = seed._replace(batches=batches, first_step=shared.first_step)
-    return lax.fori_loop(0, shared.count, lambda _, state: train_step(spec, setting, state, data), state)
-
-
-def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
-    """The metrics of a lane."""
-    assert shared.evaluation is not None
-    return Reading(evaluate(spec, state, seed, shared.evaluation), state.loss_sum, state.diverged_at)
-
-
-def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
-    """A whole trial."""
-    assert shared.evaluation is not None
-    return run_trial(spec, setting, seed, shared.evaluation)
-
-
-Kind = Literal["begin", "advance", "evaluate", "trial"]
-_ONE_LANE: dict[Kind, Callable[..., Any]] = {
-    "begin": begin_lane,
-    "advance": advance_lane,
-    "evaluate": evaluate_lane,
-    "trial": train_lane,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,23 +28,25 @@ class Program:
     """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable.
 
     Attributes:
-      kind: which function.
+      lane: the function, `lane(spec, setting, state, seed, shared)`.
       spec: the trial.
       executor: "vmap", "map" or a `Chunked`, whose size divides the lanes of a shard.
       mesh: the devices; lanes are spread over one of its axes by hand, all other axes are XLA's. None for one.
       shardings: of the leaves of the states that it returns, beyond their first two axes, in tree order; None for those
         of the lanes alone.
+      in_place: whether the states are overwritten by those that it returns.
     """
 
-    kind: Kind
+    lane: Callable[..., Any]
     spec: TrialSpec
     executor: Executor
     mesh: Mesh | None = None
     shardings: tuple[PartitionSpec, ...] | None = None
+    in_place: bool = False
 
     def jitted(self) -> Any:
         """The program, ready to be lowered."""
-        return jax.jit(self.function(), donate_argnums=(1,) if self.kind == "advance" else ())
+        return jax.jit(self.function(), donate_argnums=(1,) if self.in_place else ())
 
     def function(self) -> Callable[..., Any]:
         """The program as a function of (settings, states, seeds, shared).
@@ -141,7 +77,7 @@ class Program:
         return placed
 
     def _run(self, settings: PyTree, states: PyTree, seeds: SeedData, shared: Shared) -> Any:
-        one = functools.partial(_ONE_LANE[self.kind], self.spec)
+        one = functools.partial(self.lane, self.spec)
         if self.executor == "vmap":
             lanes = jax.vmap(one, in_axes=(0, 0, None, None))
             return jax.vmap(lanes, in_axes=(0, 0, 0, None))(settings, states, seeds, shared)
@@ -153,7 +89,7 @@ class Program:
                 return lax.map(lambda lane: one(*lane, seed, shared), tuple(each), batch_size=size)
 
             return lax.map(of_seed, (settings, states, seeds))
-        return _map_rows(one, settings, states, seeds, shared, in_place=self.kind == "advance")
+        return _map_rows(one, settings, states, seeds, shared, in_place=self.in_place)
 
 
 def _map_rows(

@@ -13,12 +13,12 @@ from .._types import Int, PyTree
 from ._choice import Probe, choose_executor, step_facts
 from ._data import stack_leaves
 from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
-from ._execution import Execution
+from ._execution import Execution, compiling, leave_mesh, running
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._host_loop import compile_step, run_on_host
 from ._memory import (
-    SHARE_OF_FREE,
+    Admitted,
     MemoryModel,
     halved,
     memory_budget,
@@ -27,11 +27,10 @@ from ._memory import (
     program_bytes,
     show_bytes,
 )
-from ._programs import Program, Shared, compile_program
-from ._trial import SeedData, TrialRecord
-
-MAP_SECONDS = 0.5
-"""About how long one call of the `map` program lasts: between calls come progress and Ctrl-C."""
+from ._programs import Program, compile_program
+from ._source import CALL_SECONDS
+from ._trial import train_lane
+from ._trial_data import SeedData, Shared, TrialRecord
 
 
 class Layout(NamedTuple):
@@ -92,7 +91,7 @@ class Rounds:
         self.execution, self.advance, self.width = execution, advance, 0
         self._updates = experiment.accumulation.updates(experiment.spec.horizons[-1])
         self._rows_per_call = 1
-        self._admitted: set[Any] = set()  # programs known to fit: asking for the free memory takes time
+        self._admitted = Admitted(execution)
         self._placed: dict[Any, Any] = {}
 
     def run(self, settings: PyTree) -> TrialRecord:
@@ -114,18 +113,14 @@ class Rounds:
         run = self._run_on_host if self.executor == "loop" else self._run_program
         while True:
             self.execution.used = str(self.executor)
-            started, compiled = time.perf_counter(), self.execution.compile_seconds
             try:
-                piece = run(settings)
+                with running(self.execution):
+                    return run(settings)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or not self._can_shrink():
                     raise
                 reason, lanes = error.args if isinstance(error, _TooWide) else ("ran out of memory", None)
                 self._shrink(reason, lanes)
-                continue
-            compiling = self.execution.compile_seconds - compiled
-            self.execution.run_seconds += time.perf_counter() - started - compiling
-            return piece
 
     def _run_on_host(self, settings: PyTree) -> TrialRecord:
         spec, seeds, evaluation = self.experiment.spec, self.experiment.seeds, self.experiment.evaluation
@@ -180,7 +175,7 @@ class Rounds:
             stops.append(stop)
             ran = min(stop * layout.shards, count) - min(first * layout.shards, count)
             self._done(ran, (stop - first) * layout.shards, 1)
-            group = max(1, int(MAP_SECONDS * (stop - first) / max(seconds, 1e-9)))
+            group = max(1, int(CALL_SECONDS * (stop - first) / max(seconds, 1e-9)))
             first, self._rows_per_call = stop, group
         rows = np.arange(layout.rows)
         owner = np.searchsorted(stops, rows % layout.local, side="right").clip(max=len(stops) - 1)
@@ -199,28 +194,18 @@ class Rounds:
 
     def _compile(self, arguments: tuple) -> Any:
         executor = Chunked(self._layout().chunk) if isinstance(self.executor, Chunked) else self.executor
-        started = time.perf_counter()
-        compiled = compile_program(Program("trial", self.experiment.spec, executor, self.mesh), arguments)
-        self.execution.compile_seconds += time.perf_counter() - started
-        return compiled
+        with compiling(self.execution):
+            return compile_program(Program(train_lane, self.experiment.spec, executor, self.mesh), arguments)
 
     def _executable(self, arguments: tuple) -> Any:
         """The compiled program."""
         compiled = self._compile(arguments)
-        if compiled in self._admitted:
-            return compiled
-        needed, budget = program_bytes(compiled), memory_budget(self.mesh)
-        if needed > budget and self._can_shrink():
-            lanes = self.memory_model(chunked=True).lanes_within(budget)
-            raise _TooWide(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
-        if needed > budget / SHARE_OF_FREE:
-            raise MemoryError(
-                f"Training one copy with executor {self.executor} needs {show_bytes(needed)}, and "
-                f"{show_bytes(budget / SHARE_OF_FREE)} are free. Use smaller training or evaluation batches, "
-                "jax.checkpoint in the model, or a machine with more memory."
-            )
-        self.execution.bytes = max(self.execution.bytes, needed)
-        self._admitted.add(compiled)
+        if compiled not in self._admitted:
+            needed, budget = program_bytes(compiled), memory_budget(self.mesh)
+            if needed > budget and self._can_shrink():
+                lanes = self.memory_model(chunked=True).lanes_within(budget)
+                raise _TooWide(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
+            self._admitted.admit(compiled, budget, f"Training one copy with executor {self.executor}")
         return compiled
 
     def _can_shrink(self) -> bool:
@@ -245,7 +230,7 @@ class Rounds:
 
         def bytes_at(lanes: int) -> int:
             settings = jnp.zeros((len(seeds.first_step), lanes), dtype)
-            program = Program("trial", spec, "vmap" if vectorised else Chunked(lanes))
+            program = Program(train_lane, spec, "vmap" if vectorised else Chunked(lanes))
             arguments = (settings, None, seeds, Shared(rows=bounds, evaluation=evaluation))
             return program_bytes(compile_program(program, arguments))
 
@@ -266,9 +251,8 @@ class Rounds:
         """The loop on the host runs on one device."""
         check_one_host('executor="loop"', self.mesh)
         if self.mesh is not None:
-            note = f"loop runs on one of {self.mesh.size} devices."
-            self.execution.notes += [note] if note not in self.execution.notes else []
-            self.execution.devices, self.execution.mesh, self.mesh = 1, "", None
+            leave_mesh(self.execution, self.mesh)
+            self.mesh = None
             self._placed.clear()
 
     def _resolve(self, settings: PyTree) -> None:

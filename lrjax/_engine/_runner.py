@@ -1,6 +1,7 @@
 """The one runner of searches: lanes sampled from step 0 in rounds, and lanes that are trained on from stop to stop."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,11 +21,14 @@ from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
-from ._experiment import EXAMPLE_LR, Checkpoint, Experiment, Reference, measure_reference, prepare
+from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
+from ._prepare import measure_reference, prepare
 from ._rounds import Rounds
 from ._task import Task, check_task
+from ._trial import evaluated_params
+from ._trial_data import Checkpoint
 from ._unmoved import Unmoved, why_unmoved
 
 
@@ -227,20 +231,28 @@ class LaneRunner:
 
     def _observe(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
         """The loss after steps at learning rate 0, by lanes whose optimizer does nothing."""
-        own = self.carried.spec.step_fn is not None
+        experiment, task, make_optimizer = self.carried, self.task, self._make_optimizer
+        spec, checkpoint = experiment.spec, self._checkpoint
+        batches = experiment.accumulation.batches if spec.step_fn is None else int
         if self._observer is None:
-            make_optimizer = self._make_optimizer if own else _no_updates
+            if spec.step_fn is None:
+                held, treedef = jax.tree.flatten(() if checkpoint is None else checkpoint.opt_state)
+                weights = lambda held, train: evaluated_params(spec, treedef.unflatten(held), train)  # noqa: E731
+                task = dataclasses.replace(task, eval_params=None if checkpoint is None else weights)
+                make_optimizer = functools.partial(_no_updates, held)
+                checkpoint = checkpoint and checkpoint._replace(opt_state=held, lr_leaves=())
             self._observer = LaneRunner(
                 self.where,
-                self.task if own else dataclasses.replace(self.task, eval_params=None),
+                task,
                 make_optimizer,
                 key=self.key,
                 executor=self.executor,
                 mesh=self._asked_mesh,
-                longest=self.longest,
-                shapes=[(len(self.carried.seeds), 1)],
+                checkpoint=checkpoint,
+                longest=batches(self.longest),
+                shapes=[(len(experiment.seeds), 1)],
             )
-        losses = self._observer.train([0.0], num_steps, num_seeds)[:, 0]
+        losses = self._observer.train([0.0], batches(num_steps), num_seeds)[:, 0]
         if not np.isfinite(losses).all():
             seed = int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ValueError(
@@ -262,6 +274,7 @@ class LaneRunner:
             experiment = self.carried
             executor, mesh = self._placement(self.executor)
             self._slots[shape] = ProgramSlot(
+                self.task,
                 experiment,
                 executor,
                 mesh,
@@ -289,8 +302,9 @@ class LaneRunner:
         return why_unmoved(spec, data, experiment.evaluation, jnp.asarray(lr, experiment.dtype))
 
 
-def _no_updates(lr: Any) -> optax.GradientTransformation:
-    return optax.set_to_zero()
+def _no_updates(state: list[Any], lr: Any) -> optax.GradientTransformation:
+    """An optimizer that leaves the parameters alone, and its state too."""
+    return optax.GradientTransformation(lambda params: state, optax.set_to_zero().update)
 
 
 def _first(hyperparameters: PyTree) -> PyTree:

@@ -12,8 +12,9 @@ from .._checks import describe, describe_tree, path_of, show
 from .._trees import first_difference
 from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
-from ._promotion import Types, promote_weak, strengthen, type_of, with_types
-from ._trial import SeedData, TrialSpec, call_loss, join_params, split_params
+from ._optimizer import Types, promote_weak, strengthen, type_of, with_types
+from ._trial import call_loss
+from ._trial_data import SeedData, TrialSpec, join_params, split_params
 
 
 def draw_seeds(

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
+from ._trial_data import BatchLayout, Block
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -31,22 +32,6 @@ BLOCK_BYTES = 64 * 2**20
 
 LONGEST_BLOCK = 256
 """Steps in a block, at most."""
-
-
-class Block(NamedTuple):
-    """Batches of some steps.
-
-    Attributes:
-      start: the first step.
-      count: steps; the leading axis is as long as the longest block, and what follows is never read.
-      batches: leaves (steps, ...) where all seeds share them, else (seeds, steps, ...).
-      position: where the reader is after it, as strict JSON; None where no reader can go on from it.
-    """
-
-    start: int
-    count: int
-    batches: Batch
-    position: dict[str, Any] | None
 
 
 class BatchSource:
@@ -87,6 +72,11 @@ class BatchSource:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
     @property
+    def arrays(self) -> Any:
+        """The numbers that all batches are made of, where they are known."""
+        return self._task._arrays
+
+    @property
     def resumes(self) -> bool:
         """Whether the same batches can be read again from any place on, also by another process."""
         return self._task._stream is None or self._task._stream.resumes
@@ -99,6 +89,10 @@ class BatchSource:
     def longest_block(self, at_most: int) -> int:
         """Steps in a block."""
         return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
+
+    def layout(self, longest: int) -> BatchLayout:
+        """For programs that train `longest` steps between two evaluations, at most."""
+        return BatchLayout(self.shared, self.first, self.one_step(), self.shardings, self.longest_block(longest))
 
     def one_step(self) -> Batch:
         """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""

@@ -1,9 +1,8 @@
 """One trial as pure functions: init_trial, train_steps, evaluate. The executors lift them over the lanes."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,116 +10,11 @@ import optax
 from jax import lax
 
 from .._checks import describe, show
-from .._types import Array, Batch, Float, Int, Key, ModelState, OptimizerFactory, Params, PyTree
-from ._data import EvalSet
-from ._optimizer import TRACER_ERRORS, build_optimizer, carried_difference, extra_arguments, places
-from ._sharding import Shardings, constrain
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrialSpec:
-    """What is fixed when a trial is compiled. Hashable, so that equal specs share one executable.
-
-    Attributes:
-      loss_fn, eval_fn, make_optimizer, eval_params: the user's functions.
-      has_state: whether `loss_fn` threads a model state.
-      trainable: for every leaf of the parameters, in tree order, whether it trains.
-      horizons: numbers of steps after which to evaluate; the last is the length of the training.
-      lr_leaves: which leaves of a checkpoint's optimizer state each trial has of its own, in tree order.
-      step_fn: a training step of the user's, `(state, batch) -> (state, training loss)`, whose state stands in the
-        place of the parameters; `make_optimizer(lr)` then returns the function that puts lr into the state, and
-        `step_fn.state_of(state)` is the state as the user knows it. None: gradient and optimizer.
-      shardings: of the leaves of a trial's state, where the trials keep the user's own.
-    """
-
-    loss_fn: Callable[..., Any]
-    eval_fn: Callable[..., Any] | None
-    make_optimizer: OptimizerFactory
-    eval_params: Callable[[Any, Params], Params] | None
-    has_state: bool
-    trainable: tuple[bool, ...]
-    horizons: tuple[int, ...]
-    lr_leaves: tuple[int, ...] = ()
-    step_fn: Callable[[PyTree, Batch], tuple[PyTree, Any]] | None = None
-    shardings: Shardings = ()
-
-
-class SeedData(NamedTuple):
-    """What all trials of one seed share; an input of the program, never copied per lane.
-
-    Attributes:
-      params: initial parameters that train; None where a leaf is frozen.
-      frozen: the other leaves; None where a leaf trains.
-      model_state: initial model state; () for a task without one.
-      batches: training batches, leading step axis, of steps first_step, first_step + 1, ...
-      first_step: the step that batches[0] belongs to.
-      key: the dropout key of step t is fold_in(key, t).
-      opt_state: a checkpoint's, from which every trial starts; None: the optimizer's first state.
-      data_key: key of the batches; no program reads it.
-    """
-
-    params: Params
-    frozen: Params
-    model_state: ModelState
-    batches: Batch
-    first_step: Int[Array, ""]
-    key: Key
-    opt_state: PyTree = None
-    data_key: PyTree = None
-
-
-class EvalData(NamedTuple):
-    """The evaluation set and the one key that every evaluation uses."""
-
-    batches: EvalSet
-    key: Key
-
-
-class TrialState(NamedTuple):
-    """A trial between two steps: all that is needed to train on.
-
-    Attributes:
-      params: trained parameters; None where a leaf is frozen.
-      model_state: the model's state.
-      opt_state: the optimizer's state.
-      step: updates done.
-      diverged_at: first step whose loss was not finite; -1 for none.
-      loss_sum: of the training losses since the last evaluation.
-    """
-
-    params: Params
-    model_state: ModelState
-    opt_state: optax.OptState
-    step: Int[Array, ""]
-    diverged_at: Int[Array, ""]
-    loss_sum: Float[Array, ""]
-
-
-class TrialRecord(NamedTuple):
-    """What a trial reports.
-
-    Attributes:
-      metrics: name -> value at each horizon; always has "loss".
-      diverged_at: as in `TrialState`; a loss that is not finite at a horizon counts as its last step.
-    """
-
-    metrics: dict[str, Float[Array, " horizons"]]
-    diverged_at: Int[Array, ""]
-
-
-def split_params(params: Params, trainable: tuple[bool, ...]) -> tuple[Params, Params]:
-    """Split a tree into the leaves that train and those that do not; None stands for a leaf of the other part."""
-    leaves, treedef = jax.tree.flatten(params)
-    train = [leaf if keep else None for leaf, keep in zip(leaves, trainable, strict=True)]
-    frozen = [None if keep else leaf for leaf, keep in zip(leaves, trainable, strict=True)]
-    return treedef.unflatten(train), treedef.unflatten(frozen)
-
-
-def join_params(train: Params, frozen: Params) -> Params:
-    """Undo `split_params`."""
-    return jax.tree.map(
-        lambda one, other: other if one is None else one, train, frozen, is_leaf=lambda leaf: leaf is None
-    )
+from .._settings import TRACER_ERRORS
+from .._types import Array, Batch, Float, Key, ModelState, Params, PyTree
+from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
+from ._sharding import constrain
+from ._trial_data import EvalData, Reading, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
@@ -278,10 +172,14 @@ def evaluate_batch(
 
 def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> Params:
     """The parameters that the optimizer evaluates; all leaves, frozen ones included."""
-    train = state.params
+    return join_params(evaluated_params(spec, state.opt_state, state.params), data.frozen)
+
+
+def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Params:
+    """What an optimizer evaluates in the place of the parameters that it trains."""
     if spec.eval_params is not None:
-        return join_params(spec.eval_params(state.opt_state, train), data.frozen)
-    nodes = jax.tree.leaves(state.opt_state, is_leaf=_is_schedule_free)
+        return spec.eval_params(opt_state, train)
+    nodes = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
     schedule_free = [node for node in nodes if _is_schedule_free(node)]
     if schedule_free:
         if len(schedule_free) > 1 or jax.tree.structure(schedule_free[0].z) != jax.tree.structure(train):
@@ -289,8 +187,8 @@ def weights_to_evaluate(spec: TrialSpec, state: TrialState, data: SeedData) -> P
                 "`make_optimizer` uses schedule_free for a part of the parameters, so which weights to evaluate is "
                 "open. Give Task(eval_params=...), a function of (opt_state, params), or use it for all of them."
             )
-        train = optax.contrib.schedule_free_eval_params(schedule_free[0], train)
-    return join_params(train, data.frozen)
+        return optax.contrib.schedule_free_eval_params(schedule_free[0], train)
+    return train
 
 
 def _is_schedule_free(node: object) -> bool:
@@ -329,6 +227,35 @@ def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:
     """The record of a trial: a loss that is not finite at the end counts as divergence at the last step."""
     diverged = (state.diverged_at < 0) & ~jnp.isfinite(metrics["loss"][-1])
     return TrialRecord(metrics, jnp.where(diverged, state.step - 1, state.diverged_at))
+
+
+def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialState:
+    """A lane before step 0."""
+    return init_trial(spec, setting, seed)
+
+
+def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
+    """`shared.count` updates."""
+    batches = shared.batches if seed.batches is None else seed.batches
+    data = seed._replace(batches=batches, first_step=shared.first_step)
+    return lax.fori_loop(0, shared.count, lambda _, state: train_step(spec, setting, state, data), state)
+
+
+def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
+    """The metrics of a lane."""
+    assert shared.evaluation is not None
+    return Reading(evaluate(spec, state, seed, shared.evaluation), state.loss_sum, state.diverged_at)
+
+
+def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
+    """A whole trial, so that a search compiles one program."""
+    assert shared.evaluation is not None
+    return run_trial(spec, setting, seed, shared.evaluation)
+
+
+Kind = Literal["begin", "advance", "evaluate"]
+ONE_LANE: dict[Kind, Callable[..., Any]] = {"begin": begin_lane, "advance": advance_lane, "evaluate": evaluate_lane}
+"""The parts of a training that is carried from call to call."""
 
 
 def call_loss(

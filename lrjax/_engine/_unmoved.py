@@ -10,7 +10,8 @@ import optax
 
 from .._types import Float, PyTree
 from ._host_loop import evaluate_on_host, run_on_host
-from ._trial import EvalData, SeedData, TrialSpec, TrialState, init_trial
+from ._trial import init_trial
+from ._trial_data import EvalData, SeedData, TrialSpec, TrialState
 
 _SAME = 1e-6
 """Relative difference up to which losses count as one."""

@@ -144,7 +144,7 @@ class RememberedRounds:
     def _read_again(self, there: dict[str, Any]) -> bool:
         """Compare the batches with those that a round was trained on; False if its file does not say which."""
         experiment, position, step = self._trainer.carried, there.get("position"), there["request"]["num_steps"]
-        source = BatchSource(experiment.task, [seed.data_key for seed in experiment.seeds], step, self._trainer.log)
+        source = BatchSource(self._trainer.task, [seed.data_key for seed in experiment.seeds], step, self._trainer.log)
         if not source.accepts(position, step):
             return False
         self._trainer.log.remember(step, position)

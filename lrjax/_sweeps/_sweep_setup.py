@@ -250,7 +250,7 @@ def _draw(
     accumulations = [find_accumulation(spec, family, seeds[0].params, stacked=True) for family in settings]
     for accumulation in accumulations:
         accumulation.check("sweep(train_steps=...)", train_steps)
-    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, task, accumulations[0])
+    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulations[0])
 
 
 def _make_engine(
@@ -290,8 +290,7 @@ def _make_engine(
         mesh,
         seeds=experiment.seeds,
         evaluation=experiment.evaluation,
-        source=source,
-        longest=longest,
+        batches=source.layout(longest),
         execution=Execution(
             requested=str(executor),
             reason=reason,
