@@ -55,23 +55,12 @@ if _typing.TYPE_CHECKING:
     from ._sweeps import zipped as zipped
 
 _LATER = {
-    "._plan": (
-        "Recommendation",
-        "peak_for",
-        "recommend",
-    ),
-    "._sweeps": (
-        "StopDiverged",
-        "SuccessiveHalving",
-        "SweepResult",
-        "sweep",
-        "zipped",
-    ),
+    "._plan": ("Recommendation", "peak_for", "recommend"),
+    "._sweeps": ("StopDiverged", "SuccessiveHalving", "SweepResult", "sweep", "zipped"),
 }
 """Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
 
 _ROOMS = ("cli", "demos", "explorer", "integrations", "plots")
-
 
 if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type
 

@@ -1,12 +1,12 @@
 """What the pictures share: new axes, colours, title, legend."""
 
 import functools
-import io
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ._checks import check_type
+from ._html import png_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,14 +43,8 @@ def new_axes() -> "Axes":
     figure = Figure(figsize=(7.6, 4.6), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     # Without pyplot a notebook knows no picture of a figure; IPython asks the object itself.
-    setattr(figure, "_repr_png_", functools.partial(_png, figure))  # noqa: B010
+    setattr(figure, "_repr_png_", functools.partial(png_of, figure))  # noqa: B010
     return figure.add_subplot()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def draw_title(ax: "Axes", title: str, small: str = "") -> None:

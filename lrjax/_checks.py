@@ -86,7 +86,8 @@ def check_count(
     where: str, value: object, *, minimum: int = 1, maximum: int | None = MAX_UPDATES, unit: str = ""
 ) -> int:
     """Return `value` as an int from `minimum` to `maximum`; `unit` completes the sentence ("optimizer updates")."""
-    rule = f"must be a whole number >= {minimum}" + (f" ({unit})" if unit else "")
+    unit = f" ({unit})" if unit else ""
+    rule = f"must be a whole number >= {minimum}{unit}"
     if isinstance(value, bool) or kind_of(value) == "b":
         raise TypeError(f"`{where}` {rule}, got the bool {show(value)}. Pass a number.")
     try:
@@ -98,9 +99,7 @@ def check_count(
     if count < minimum:
         raise ValueError(f"`{where}` {rule}, got {show_count(count)}.")
     if maximum is not None and count > maximum:
-        raise ValueError(
-            f"`{where}` must be at most {maximum:,}" + (f" ({unit})" if unit else "") + f", got {show_count(count)}."
-        )
+        raise ValueError(f"`{where}` must be at most {maximum:,}{unit}, got {show_count(count)}.")
     return count
 
 
@@ -115,7 +114,9 @@ def check_index(where: str, value: object, length: int) -> int:
 def check_number(where: str, value: object, *, rule: str, accept: Callable[[float], bool]) -> float:
     """Return `value` as a float that `accept` takes; `rule` says in words what it must be."""
     try:
-        if value is None or isinstance(value, (str, bytes, bool, Tracer)) or not _is_number(value):
+        if value is None or isinstance(value, (str, bytes, bool, Tracer)):
+            raise TypeError
+        if kind_of(value) not in ("", "f", "i", "u") or getattr(value, "shape", ()) != ():
             raise TypeError
         number = float(cast(Any, value))
     except OverflowError:
@@ -125,11 +126,6 @@ def check_number(where: str, value: object, *, rule: str, accept: Callable[[floa
     if not accept(number):
         raise ValueError(f"`{where}` must be {rule}, got {number:g}.")
     return number
-
-
-def _is_number(value: object) -> bool:
-    """Whether it may be one real number: an array of shape (), or no array."""
-    return kind_of(value) in ("", "f", "i", "u") and getattr(value, "shape", ()) == ()
 
 
 def kind_of(value: object) -> str:
@@ -209,8 +205,7 @@ def can_take(function: object, count: int) -> bool:
 
 def check_flag(where: str, value: object) -> bool:
     """Return True or False, known before the program runs."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"`{where}` must be True or False, got {show_with_type(value)}.")
+    check_type(where, value, (bool, np.bool_), "True or False")
     return bool(value)
 
 

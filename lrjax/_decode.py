@@ -164,10 +164,10 @@ def _ensure(ok: bool, rule: str, got: Any) -> None:
         raise FieldError(f"must be {rule}, got {_short(got)}.")
 
 
-def _some(names: Iterable[str], most: int = 12) -> str:
+def _some(names: Iterable[str]) -> str:
     """The first of many names."""
     names = list(names)
-    return ", ".join([*names[:most], *["..."] * (len(names) > most)])
+    return ", ".join(names[:12]) + ", ..." * (len(names) > 12)
 
 
 def _short(data: Any) -> str:
@@ -202,13 +202,12 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def _keys(data: Any, names: tuple[str, ...]) -> None:
     _ensure(isinstance(data, dict), "an object", data)
-    missing = [name for name in names if name not in data]
-    more = [name for name in data if name not in names]
-    listed = ", ".join(names[:12]) + ", ..." * (len(names) > 12)
-    if missing:
-        raise FieldError(f"must have the keys {listed}, and lacks {missing[0]}.")
-    if more:
-        raise FieldError(f"must have no other keys than {listed}, got {show(more[0], 40)}.")
+    for name in names:
+        if name not in data:
+            raise FieldError(f"must have the keys {_some(names)}, and lacks {name}.")
+    for name in data:
+        if name not in names:
+            raise FieldError(f"must have no other keys than {_some(names)}, got {show(name, 40)}.")
 
 
 def _key(kind: Any, key: str) -> Any:
@@ -275,23 +274,16 @@ def _array(kind: Any, data: Any, name: str, axes: Axes) -> Any:
     """An array of the annotation's kind of number and shape, its dtype exact."""
     _keys(data, ("dtype", "data"))
     allowed, dims = DTYPES[kind.dtype], kind.dim_str.split()
-    _ensure(isinstance(data["dtype"], str) and data["dtype"] in allowed, f"of dtype {_or(allowed)}", data["dtype"])
+    listed = " or ".join(filter(None, [", ".join(allowed[:-1]), allowed[-1]]))
+    _ensure(isinstance(data["dtype"], str) and data["dtype"] in allowed, f"of dtype {listed}", data["dtype"])
     values, shape = _flatten(data["data"], dims)
     for axis, length in zip(dims, shape, strict=True):
         known, other = axes.setdefault(axis, (length, name))
-        _ensure_length(length, known, axis, other)
+        if length != known:
+            raise FieldError(f"must have {known} {axis}, as `{_named(other)}` has, got {length}.")
     array = _numbers(values, data["dtype"]).reshape(shape)
     on_host = kind.array_type is np.ndarray or jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype
     return array if on_host else jnp.asarray(array)
-
-
-def _ensure_length(length: int, known: int, axis: str, other: str) -> None:
-    if length != known:
-        raise FieldError(f"must have {known} {axis}, as `{_named(other)}` has, got {length}.")
-
-
-def _or(words: tuple[str, ...]) -> str:
-    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _flatten(data: Any, dims: list[str]) -> tuple[list[Any], tuple[int, ...]]:

@@ -44,14 +44,18 @@ def _line(text: str) -> str:
     return f'<div style="{FRAME.format(colour)}">{html.escape(text)}</div>'
 
 
+def png_of(figure: Any) -> bytes:
+    """A figure as a notebook shows it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
 def _picture(draw: Callable[[], "Axes"], alt: str) -> str:
     """The picture inside the page, on white; a sentence in its place where it cannot be drawn."""
-    buffer = io.BytesIO()
     try:
-        figure: Any = draw().figure
-        figure.savefig(buffer, format="png", dpi=110)
+        data = base64.b64encode(png_of(draw().figure)).decode()
     except Exception as error:  # a notebook must show the result whatever matplotlib says
         return f"<div><i>No picture: {html.escape(f'{type(error).__name__}: {error}')}</i></div>"
-    data = base64.b64encode(buffer.getvalue()).decode()
     style = "max-width:100%;width:640px;background:white;border-radius:4px;margin-top:0.4em"
     return f'<img alt="{html.escape(alt, quote=True)}" style="{style}" src="data:image/png;base64,{data}"/>'

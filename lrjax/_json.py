@@ -36,7 +36,7 @@ class JsonResult:
           ValueError: it would be larger than `from_json` reads, 128 MiB.
         """
         path = check_path(f"{type(self).__name__}.to_json(path)", path)
-        text = json.dumps({"format": self._FORMAT, "version": VERSION, **_encode(self)}, indent=1, allow_nan=False)
+        text = json.dumps({"format": self._FORMAT, "version": VERSION, **encode(self)}, indent=1, allow_nan=False)
         if len(text) > MAX_BYTES:
             raise ValueError(
                 f"`{type(self).__name__}.to_json(path)` writes at most {MAX_BYTES:,} bytes, got {len(text):,}. "
@@ -105,21 +105,22 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def _encode(value: Any) -> Any:
+def encode(value: Any) -> Any:
+    """What strict JSON has for a value: numbers that are not finite are the strings "inf", "-inf", "nan"."""
     names = field_names(value)
     if names is not None:
-        return {name: _encode(getattr(value, name)) for name in names}
+        return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, (jax.Array, np.ndarray)):
         array = np.asarray(value)
-        return {"dtype": "str" if array.dtype.kind == "U" else str(array.dtype), "data": _encode(array.tolist())}
+        return {"dtype": "str" if array.dtype.kind == "U" else str(array.dtype), "data": encode(array.tolist())}
     if isinstance(value, np.generic):
-        return _encode(value.item())
+        return encode(value.item())
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
+        return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
+        return [encode(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)  # "inf", "-inf", "nan"
     return value

@@ -4,7 +4,6 @@ import dataclasses
 import html
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, cast
 
 from ._checks import can_take, show
@@ -102,11 +101,8 @@ class Reporter:
         now = time.perf_counter()
         self._start, self._done = self._start or now, self._done + updates
         seconds = now - self._start
-        self.set(
-            updates=self._event.updates + updates,
-            seconds=seconds,
-            rate=self._done / seconds if seconds > 0 else 0.0,
-        )
+        rate = self._done / seconds if seconds > 0 else 0.0
+        self.set(updates=self._event.updates + updates, seconds=seconds, rate=rate)
         event = dataclasses.replace(self._event, rows=tuple(rows), metrics=tuple(metrics))
         for listener in self._listeners:
             listener(event)
@@ -118,9 +114,7 @@ class Reporter:
     def __enter__(self) -> "Reporter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
@@ -147,9 +141,8 @@ class _Bar:
 
     def show(self, event: Progress) -> None:
         """Redraw it."""
-        total = event.planned or None
-        self._progress.update(self._task, description=event.stage, completed=event.updates, total=total)
-        self._progress.update(self._task, numbers=_numbers(event))
+        fields = {"description": event.stage, "completed": event.updates, "numbers": _numbers(event)}
+        self._progress.update(self._task, total=event.planned or None, **fields)
 
     def close(self) -> None:
         """Remove it."""

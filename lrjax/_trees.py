@@ -41,7 +41,10 @@ def first_leaf_difference(
         if path not in found:
             return f"{path}, {describe(leaf)}, is missing"
         other = found[path]
-        if not (_same(leaf, other, compare) or (index in any_dtype and jnp.shape(leaf) == jnp.shape(other))):
+        if compare == "structure" or (index in any_dtype and jnp.shape(leaf) == jnp.shape(other)):
+            continue
+        measure = jnp.ndim if compare == "ranks" else describe
+        if measure(leaf) != measure(other):
             return f"{path} is {describe(other)} instead of {describe(leaf)}"
     extra = next((path for path in found if path not in wanted and not path.endswith(ignored or "\0")), None)
     return "" if extra is None else f"{extra}, {describe(found[extra])}, is too much"
@@ -51,12 +54,6 @@ def _kind(tree: PyTree) -> str:
     if tree is None or _ROOT in leaves_by_path(tree):
         return "None" if tree is None else describe(tree)
     return f"a {type(tree).__name__}"
-
-
-def _same(leaf: Any, other: Any, compare: Compare) -> bool:
-    if compare == "structure":
-        return True
-    return jnp.ndim(leaf) == jnp.ndim(other) if compare == "ranks" else describe(leaf) == describe(other)
 
 
 def leaves_by_path(tree: PyTree, *, unbox: bool = False) -> dict[str, Any]:

@@ -14,7 +14,11 @@ from typing import Any
 
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array as Array
+from jaxtyping import Bool as Bool
+from jaxtyping import Float as Float
+from jaxtyping import Int as Int
+from jaxtyping import PyTree as PyTree
 
 Scalar = float | Float[Array, ""]
 """A number, concrete or traced."""
@@ -40,22 +44,3 @@ Batch = PyTree
 Metrics = Mapping[str, Any]
 OptimizerFactory = Callable[..., optax.GradientTransformation]
 """A function of a (traced) learning rate that returns an Optax optimizer."""
-
-__all__ = [
-    "Array",
-    "Batch",
-    "Bool",
-    "Float",
-    "Int",
-    "Key",
-    "Metrics",
-    "ModelState",
-    "OptimizerFactory",
-    "Params",
-    "PyTree",
-    "Scalar",
-    "ScalarLike",
-    "Schedule",
-    "StepCount",
-    "StepLike",
-]

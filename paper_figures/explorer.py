@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from lrjax.explorer._answers import Answers
+from lrjax.explorer._explore import make_routes
 from lrjax.explorer._server import Server, serve_in_background
 
 OUT = Path(__file__).parents[1] / "docs/images"
@@ -34,7 +34,7 @@ def settle(page: Page) -> None:
 
 def main() -> None:
     """Take all three."""
-    with Server("127.0.0.1", 0, Answers()) as server, sync_playwright() as playwright:
+    with Server("127.0.0.1", 0, make_routes()) as server, sync_playwright() as playwright:
         serve_in_background(server)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = open_page(browser, server.url, 1280, 880, "light")

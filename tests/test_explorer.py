@@ -17,14 +17,13 @@ import lrjax
 from lrjax import schedules
 from lrjax.cli import main
 from lrjax.explorer import _explore, _server, explore
-from lrjax.explorer._answers import Answers
+from lrjax.explorer._contents import PRESETS, START
 from lrjax.explorer._controls import EXAMPLES, GROUPS, PAIRS, controls
-from lrjax.explorer._course import course
+from lrjax.explorer._explore import make_routes
 from lrjax.explorer._paths import MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, SLOTS, descend, slot_steps
-from lrjax.explorer._presets import PRESETS, START
-from lrjax.explorer._read import Refused, read_document
-from lrjax.explorer._schedule_view import python_line, rounded, view
+from lrjax.explorer._read import Refused, read_document, rounded
 from lrjax.explorer._surfaces import SURFACES, height, sharpness, stability_limit
+from lrjax.explorer._training import course, python_line, view
 from lrjax.schedules import _FACTORIES as FACTORIES
 
 CONSTANT = {"name": "constant", "value": 0.05}
@@ -253,7 +252,7 @@ def test_numbers_keep_five_digits(value):
 
 @pytest.fixture(scope="module")
 def answers():
-    return Answers()
+    return make_routes()
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +263,8 @@ def saved(tmp_path_factory):
 
 
 def test_a_saved_result_is_read_by_every_rule(answers, saved):
-    name = answers.open({"text": saved, "name": "mine.json"})["id"]
-    told = answers.reading({"id": name, "horizon": 0, "share": 0.9, "steps": 500})
+    name = answers["/api/open"]({"text": saved, "name": "mine.json"})["id"]
+    told = answers["/api/reading"]({"id": name, "horizon": 0, "share": 0.9, "steps": 500})
     curve = found().curve
     window = lrjax.find_window(curve)
     picks = {one["rule"]: one["lr"] for one in told["picks"]}
@@ -281,20 +280,20 @@ def test_a_saved_result_is_read_by_every_rule(answers, saved):
 @pytest.mark.parametrize("outcome", ["no_learning", "all_diverged"])
 def test_a_result_without_a_learning_rate_is_shown_and_says_so(answers, outcome, tmp_path):
     found(outcome=outcome).to_json(tmp_path / "result.json")
-    name = answers.open({"text": (tmp_path / "result.json").read_text(), "name": "x"})["id"]
-    told = answers.reading({"id": name, "horizon": 0, "share": 0.9, "steps": 100})
+    name = answers["/api/open"]({"text": (tmp_path / "result.json").read_text(), "name": "x"})["id"]
+    told = answers["/api/reading"]({"id": name, "horizon": 0, "share": 0.9, "steps": 100})
     assert told["outcome"] == lrjax.Outcome[outcome].value
     assert told["picks"] == []
     assert told["window"] is None
 
 
 def test_a_spec_is_opened_as_a_schedule(answers):
-    assert answers.open({"text": json.dumps(CONSTANT), "name": "x"}) == {"spec": CONSTANT}
+    assert answers["/api/open"]({"text": json.dumps(CONSTANT), "name": "x"}) == {"spec": CONSTANT}
 
 
 def test_from_a_window_to_a_schedule(answers):
     asked = {"lr": 0.01, "min_lr": 1e-3, "max_lr": 0.1, "steps": 400}
-    plan = answers.routes["/api/plan"]
+    plan = answers["/api/plan"]
     one, two, three = (plan(asked | {"kind": kind})["spec"] for kind in ("one_cycle", "warmup_cosine", "triangular"))
     peak = lrjax.peak_for(0.01, schedules.one_cycle(1.0, total_steps=400), 400)
     assert one["peak_value"] == pytest.approx(peak, rel=5e-3)
@@ -307,7 +306,7 @@ def test_from_a_window_to_a_schedule(answers):
 @pytest.mark.parametrize("kind", ["one_cycle", "warmup_cosine", "triangular"])
 def test_the_shortest_training_gets_a_schedule_too(answers, kind, steps):
     asked = {"lr": 0.01, "min_lr": 1e-3, "max_lr": 0.1, "steps": steps, "kind": kind}
-    schedule = schedules.from_spec(answers.routes["/api/plan"](asked)["spec"])
+    schedule = schedules.from_spec(answers["/api/plan"](asked)["spec"])
     assert np.isfinite(np.asarray(schedule(np.arange(steps)))).all()
 
 
@@ -373,7 +372,7 @@ HOSTILE = {
 @pytest.mark.parametrize(("make", "message"), HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_wrong_or_hostile_file_gets_a_message(answers, saved, make, message):
     with pytest.raises(Refused, match=re.escape(message)) as caught:
-        answers.open({"text": make(saved), "name": "x.json"})
+        answers["/api/open"]({"text": make(saved), "name": "x.json"})
     assert len(str(caught.value)) < 1000
 
 
@@ -383,16 +382,16 @@ def test_a_curve_too_large_to_show_is_refused(answers, saved):
     for name in ("losses", "initial_loss", "diverged_at"):
         curve[name]["data"] = [curve[name]["data"][0] * 300] if name == "losses" else curve[name]["data"] * 300
     with pytest.raises(Refused, match="holds 300 seeds; at most 200"):
-        answers.open({"text": json.dumps(document), "name": "x"})
+        answers["/api/open"]({"text": json.dumps(document), "name": "x"})
 
 
 def test_old_curves_make_room_for_new_ones(saved):
-    answers = Answers()
-    names = [answers.open({"text": saved, "name": str(index)})["id"] for index in range(10)]
+    answers = make_routes()
+    names = [answers["/api/open"]({"text": saved, "name": str(index)})["id"] for index in range(10)]
     assert len(set(names)) == 10
     with pytest.raises(Refused, match="no longer here"):
-        answers.reading({"id": names[0], "horizon": 0, "share": 0.5, "steps": 10})
-    assert answers.reading({"id": names[-1], "horizon": 0, "share": 0.5, "steps": 10})["title"] == "9"
+        answers["/api/reading"]({"id": names[0], "horizon": 0, "share": 0.5, "steps": 10})
+    assert answers["/api/reading"]({"id": names[-1], "horizon": 0, "share": 0.5, "steps": 10})["title"] == "9"
 
 
 # The server.
@@ -496,7 +495,7 @@ def test_horizons_beyond_the_curve_are_refused(post, saved):
 
 
 def test_a_fault_of_ours_is_status_500_and_the_server_goes_on(post, answers, monkeypatch, capsys):
-    monkeypatch.setitem(answers.routes, "/api/plan", lambda body: 1 / 0)
+    monkeypatch.setitem(answers, "/api/plan", lambda body: 1 / 0)
     status, answer = post("/api/plan", {})
     assert (status, answer["error"]) == (500, "ZeroDivisionError: division by zero")
     assert "Traceback" in capsys.readouterr().err

@@ -213,7 +213,7 @@ def step_counts(factory):
 @pytest.mark.parametrize("name", _factories.FACTORIES)
 def test_every_number_of_steps_has_a_place(name):
     counts = step_counts(_factories.FACTORIES[name]) - {"tokens_per_step"}  # tokens, not updates
-    assert bool(counts) == (name in PLACES)
+    assert bool(counts) == (name in PLACES), f"{name}: PLACES needs it if it has numbers of steps, written n(20)"
     if counts:
         once, twice = (schedules.to_spec(PLACES[name](lambda steps: scale * steps)) for scale in (1, 2))
         assert {key for key in once if once[key] != twice[key]} >= counts

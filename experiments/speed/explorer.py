@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from playwright.sync_api import Page, sync_playwright
 
 import lrjax
-from lrjax.explorer._answers import Answers
+from lrjax.explorer._explore import make_routes
 from lrjax.explorer._server import Server, serve_in_background
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +69,7 @@ def measure(page: Page, place: str, label: str, moves: int) -> dict[str, Any]:
 def run(moves: int) -> dict[str, Any]:
     """All sliders on the page as it opens, and one with as much on the page as there can be."""
     cells = {}
-    with Server("127.0.0.1", 0, Answers()) as server, sync_playwright() as playwright:
+    with Server("127.0.0.1", 0, make_routes()) as server, sync_playwright() as playwright:
         serve_in_background(server)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})

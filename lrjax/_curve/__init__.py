@@ -1,7 +1,6 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
 from ._loss_curve import LossCurve as LossCurve
-from ._loss_curve import reduce_losses as reduce_losses
 from ._refine import FILL_ROUNDS as FILL_ROUNDS
 from ._refine import extend as extend
 from ._refine import fill_window as fill_window

@@ -85,20 +85,19 @@ class LossCurve(NamedTuple):
         """
         horizon = check_index("LossCurve.at(horizon)", horizon, len(self.horizons))
         pick = slice(horizon, horizon + 1)
-        metrics = {name: _pick(values, pick) for name, values in self.metrics.items()}
-        return self._replace(losses=_pick(self.losses, pick), horizons=_pick(self.horizons, pick), metrics=metrics)
+        return self._picked(pick, horizons=_pick(self.horizons, pick))
 
     @without_alarms()
     def seed(self, index: int) -> "LossCurve":
         """The curve of one seed alone."""
         index = check_index("LossCurve.seed(index)", index, len(self.initial_loss))
         pick = slice(index, index + 1)
-        return self._replace(
-            losses=_pick(self.losses, (slice(None), pick)),
-            initial_loss=_pick(self.initial_loss, pick),
-            diverged_at=_pick(self.diverged_at, pick),
-            metrics={name: _pick(values, (slice(None), pick)) for name, values in self.metrics.items()},
-        )
+        initial_loss, diverged_at = _pick(self.initial_loss, pick), _pick(self.diverged_at, pick)
+        return self._picked((slice(None), pick), initial_loss=initial_loss, diverged_at=diverged_at)
+
+    def _picked(self, index: Any, **others: Array) -> "LossCurve":
+        metrics = {name: _pick(values, index) for name, values in self.metrics.items()}
+        return self._replace(losses=_pick(self.losses, index), metrics=metrics, **others)
 
     @without_alarms()
     def merge(self, other: "LossCurve") -> "LossCurve":
@@ -109,30 +108,10 @@ class LossCurve(NamedTuple):
         def join(one: Array, two: Array) -> Array:
             return jnp.asarray(np.concatenate([np.asarray(one), np.asarray(two)], axis=-1)[..., order])
 
-        return self._replace(
-            lrs=join(self.lrs, other.lrs),
-            losses=join(self.losses, other.losses),
-            rounds=join(self.rounds, other.rounds),
-            diverged_at=join(self.diverged_at, other.diverged_at),
-            metrics={name: join(values, other.metrics[name]) for name, values in self.metrics.items()},
-        )
-
-
-def check_shapes(where: str, curve: LossCurve) -> None:
-    """Raise unless all values of a curve have the shapes that its lrs, seeds and horizons ask for."""
-    sizes = [np.shape(values) for values in (curve.horizons, curve.initial_loss, curve.lrs)]
-    horizons, seeds, trials = sizes
-    wanted = {"losses": horizons + seeds + trials, "rounds": trials, "diverged_at": seeds + trials}
-    wanted |= {f"metrics[{name!r}]": wanted["losses"] for name in curve.metrics}
-    got = {"losses": curve.losses, "rounds": curve.rounds, "diverged_at": curve.diverged_at}
-    got |= {f"metrics[{name!r}]": values for name, values in curve.metrics.items()}
-    wrong = next((name for name in wanted if np.shape(got[name]) != wanted[name]), None)
-    if wrong is not None or any(len(size) != 1 or 0 in size for size in sizes):
-        wrong = wrong or "losses"
-        raise ValueError(
-            f"`{where}` needs {wrong} of shape {wanted[wrong]} for horizons {horizons}, initial_loss {seeds} and lrs "
-            f"{trials}, got {np.shape(got[wrong])}. Take the curve of `sample_losses` as it is."
-        )
+        per_trial = ("lrs", "losses", "rounds", "diverged_at")
+        joined = {name: join(getattr(self, name), getattr(other, name)) for name in per_trial}
+        metrics = {name: join(values, other.metrics[name]) for name, values in self.metrics.items()}
+        return self._replace(**joined, metrics=metrics)
 
 
 def _pick(values: Array, index: Any) -> Array:

@@ -51,12 +51,8 @@ def extend(
     or reaches 1e-12 or 1e3.
     """
     low, high = min(tried), max(tried)
-    down = up = False
-    if window.outcome is Outcome.all_diverged:
-        down = True
-    elif window.outcome is Outcome.no_learning:
-        down = up = True
-    else:
+    down, up = True, window.outcome is Outcome.no_learning
+    if window.outcome is Outcome.found:
         down = WarningName.no_plateau in warnings or math.log10(float(window.min_lr)) < low + 0.5
         up = WarningName.edge_high in warnings or math.log10(float(window.max_lr)) > high - 0.5
     grown = []

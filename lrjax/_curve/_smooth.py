@@ -58,12 +58,18 @@ def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
 def flat_minimum(z: Float[Array, " cells"], inside: Bool[Array, " cells"]) -> Int[Array, ""]:
     """The middle of the run of cells around the first minimum that lie within 1e-4 of it."""
     values = jnp.where(inside, z, jnp.inf)
-    index = jnp.arange(z.shape[0])
     first = jnp.argmin(values)
     outside = values > values[first] + FLAT
-    left = jnp.max(jnp.where(outside & (index < first), index, -1)) + 1
-    right = jnp.min(jnp.where(outside & (index > first), index, z.shape[0])) - 1
+    left, right = run_around(first, outside)
     return (left + right) // 2
+
+
+def run_around(place: Int[Array, ""], outside: Bool[Array, " cells"]) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """The first and the last cell of the run around a cell that ends where `outside` begins."""
+    index = jnp.arange(outside.shape[0])
+    left = jnp.max(jnp.where(outside & (index < place), index, -1)) + 1
+    right = jnp.min(jnp.where(outside & (index > place), index, outside.shape[0])) - 1
+    return left, right
 
 
 def crossing_below(

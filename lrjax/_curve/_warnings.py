@@ -13,6 +13,7 @@ from .._checks import check_flag, check_loss, check_type, describe, kind_of, sho
 from .._settings import on_host, without_alarms
 from .._types import Array, Float, Scalar
 from ._loss_curve import LossCurve, reduce_losses
+from ._smooth import run_around
 from ._window import Outcome, Window, pad_trials
 
 
@@ -116,23 +117,15 @@ def measure(
     inside = jnp.isfinite(loss)
     last = jnp.max(jnp.where(inside, jnp.arange(x.shape[0]), 0))
     bottom = jnp.argmin(jnp.where(inside, jnp.abs(x - jnp.log10(window.max_lr)), jnp.inf))
+    left, right = run_around(bottom, ~inside | (loss > 0.05))
     return CurveMeasures(
         first=loss[0],
         last=loss[last],
         at_first_cell=bottom == 0,
-        flat_decades=_flat_decades(x, jnp.where(inside, loss, jnp.inf), bottom),
+        flat_decades=x[right] - x[left],
         second_basin=_second_basin(x, loss, inside, bottom),
         noise=_plateau_noise(lrs, losses, initial_loss, window.max_lr),
     )
-
-
-def _flat_decades(x: Array, loss: Array, bottom: Array) -> Array:
-    """The width of the contiguous part around the minimum where the loss is within 5 % of the effect."""
-    index = jnp.arange(x.shape[0])
-    high = loss > 0.05
-    left = jnp.max(jnp.where(high & (index < bottom), index, -1)) + 1
-    right = jnp.min(jnp.where(high & (index > bottom), index, x.shape[0])) - 1
-    return x[right] - x[left]
 
 
 def _second_basin(x: Array, loss: Array, inside: Array, bottom: Array) -> Array:
@@ -204,7 +197,7 @@ def find_warnings(
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=_REMEDIES[name]),)
     seen = _measures_of(curve, window)
-    found = dict(_progress(curve, window, baseline_loss))
+    found = _little_progress(curve, window, baseline_loss)
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
     if not window.narrow:
         if not window.has_plateau or seen.first < 0.95:
@@ -231,7 +224,17 @@ def find_warnings(
         )
     if seen.noise > 0.05:
         found[WarningName.noisy] = f"On the plateau the losses scatter by {seen.noise:.0%} of the effect."
-    found |= dict(_evaluation(curve, window, untouched_loss, stochastic))
+    if stochastic:
+        found[WarningName.stochastic_eval] = (
+            "The evaluation loss depends on the random key, so the curve is that of one draw."
+        )
+    if untouched_loss is not None:
+        _check_untouched(untouched_loss, curve)
+        before, after = float(np.mean(untouched_loss)), float(np.mean(np.asarray(curve.initial_loss)))
+        if abs(after - before) > 0.5 * float(window.effect):
+            found[WarningName.stale_statistics] = (
+                f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
+            )
     return tuple(
         LRWarning(name=name, message=found[name], remedy=_REMEDIES[name]) for name in WarningName if name in found
     )
@@ -263,13 +266,13 @@ def is_lost_in_noise(curve: LossCurve, window: Window) -> bool:
     return float(_measures_of(curve, window).noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
 
 
-def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> list[tuple[WarningName, str]]:
+def _little_progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> dict[WarningName, str]:
     """How little was learned; only where the loss it is measured against is positive."""
     initial, effect = float(np.mean(np.asarray(curve.initial_loss))), float(window.effect)
     best = initial - effect
     if initial > 0 and effect < 0.02 * initial:
         message = f"The best lr lowers the loss by {effect / initial:.1%} only, from {initial:.4g} to {best:.4g}."
-        return [(WarningName.tiny_effect, message)]
+        return {WarningName.tiny_effect: message}
     reference, name = initial, "untouched parameters'"
     if baseline_loss is not None and baseline_loss < initial:
         reference, name = baseline_loss, "best constant predictor's"
@@ -277,23 +280,5 @@ def _progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> 
         message = (
             f"The best loss, {best:.4g}, is {(reference - best) / reference:.0%} below the {name} {reference:.4g}."
         )
-        return [(WarningName.small_progress, message)]
-    return []
-
-
-def _evaluation(
-    curve: LossCurve, window: Window, untouched_loss: np.ndarray | None, stochastic: bool
-) -> list[tuple[WarningName, str]]:
-    found = []
-    if stochastic:
-        message = "The evaluation loss depends on the random key, so the curve is that of one draw."
-        found.append((WarningName.stochastic_eval, message))
-    if untouched_loss is not None:
-        _check_untouched(untouched_loss, curve)
-        before, after = float(np.mean(untouched_loss)), float(np.mean(np.asarray(curve.initial_loss)))
-        if abs(after - before) > 0.5 * float(window.effect):
-            message = (
-                f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
-            )
-            found.append((WarningName.stale_statistics, message))
-    return found
+        return {WarningName.small_progress: message}
+    return {}

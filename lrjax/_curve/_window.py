@@ -14,7 +14,7 @@ from .._lrs import MAX_DECADES, is_lr
 from .._repr import line_repr
 from .._settings import without_alarms
 from .._types import Array, Bool, Float, Int
-from ._loss_curve import LossCurve, check_shapes, reduce_losses
+from ._loss_curve import LossCurve, reduce_losses
 from ._smooth import crossing_below, finite_differences, flat_minimum, smooth
 
 PLATEAU = 0.97
@@ -149,7 +149,18 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
 
 def _check_curve(curve: LossCurve) -> None:
     """Raise unless the values of a concrete curve fit together."""
-    check_shapes("find_window(curve)", curve)
+    sizes = [np.shape(values) for values in (curve.horizons, curve.initial_loss, curve.lrs)]
+    horizons, seeds, trials = sizes
+    tables = [("losses", curve.losses, horizons + seeds + trials), ("rounds", curve.rounds, trials)]
+    tables += [("diverged_at", curve.diverged_at, seeds + trials)]
+    tables += [(f"metrics[{name!r}]", values, tables[0][2]) for name, values in curve.metrics.items()]
+    wrong = [table for table in tables if np.shape(table[1]) != table[2]]
+    if wrong or any(len(size) != 1 or 0 in size for size in sizes):
+        name, values, wanted = [*wrong, tables[0]][0]
+        raise ValueError(
+            f"`find_window(curve)` needs {name} of shape {wanted} for horizons {horizons}, initial_loss {seeds} and "
+            f"lrs {trials}, got {np.shape(values)}. Take the curve of `sample_losses` as it is."
+        )
     lrs = np.asarray(curve.lrs, np.float64)
     if not ((lrs[:-1] < lrs[1:]).all() and lrs[0] > 0 and np.isfinite(lrs[-1])):
         raise ValueError(
@@ -186,16 +197,10 @@ def smooth_window(lrs: Float[Array, " trials"], z: Float[Array, " trials"], effe
     knee = jnp.where(between.any(), knee, low)
     knee = jnp.where(has_plateau, knee, curve.log10_lr[0])
     top = curve.log10_lr[bottom]
-    return _make_window(
-        jnp.where(narrow, x[best], knee),
-        jnp.where(narrow, x[best], top),
-        curve.log10_lr,
-        *(jnp.where(curve.inside, values, jnp.nan) for values in (loss, slope, curvature)),
-        best_lr=lrs[best].astype(x.dtype),
-        effect=effect,
-        narrow=narrow,
-        has_plateau=has_plateau,
-    )
+    loss, slope, curvature = (jnp.where(curve.inside, values, jnp.nan) for values in (loss, slope, curvature))
+    lines = curve.log10_lr, loss, slope, curvature
+    knee, top = jnp.where(narrow, x[best], knee), jnp.where(narrow, x[best], top)
+    return _make_window(knee, top, lines, lrs[best].astype(x.dtype), effect, narrow, has_plateau)
 
 
 def literal_window(lrs: Float[Array, " trials"], z: Float[Array, " trials"], effect: Float[Array, ""]) -> Window:
@@ -210,18 +215,8 @@ def literal_window(lrs: Float[Array, " trials"], z: Float[Array, " trials"], eff
     left = (x < half) & jnp.isfinite(curvature)
     knee = jnp.where(left.any(), x[jnp.argmin(jnp.where(left, curvature, jnp.inf))], x[0])
     _, has_plateau = crossing_below(x, z, best, PLATEAU)
-    return _make_window(
-        knee,
-        x[best],
-        x,
-        z,
-        slope,
-        curvature,
-        best_lr=lrs[best].astype(x.dtype),
-        effect=effect,
-        narrow=jnp.asarray(False),
-        has_plateau=has_plateau,
-    )
+    best_lr, narrow = lrs[best].astype(x.dtype), jnp.asarray(False)
+    return _make_window(knee, x[best], (x, z, slope, curvature), best_lr, effect, narrow, has_plateau)
 
 
 _reduce = jax.jit(reduce_losses)
@@ -243,25 +238,13 @@ def pad_trials(
 def _make_window(
     knee: Array,
     top: Array,
-    log10_lr: Array,
-    loss: Array,
-    slope: Array,
-    curvature: Array,
-    *,
+    lines: tuple[Array, Array, Array, Array],
+    best_lr: Array,
     effect: Array,
-    **rest,
+    narrow: Array,
+    has_plateau: Array,
 ) -> Window:
-    """Points of interest are nan where nothing was learned."""
+    """Points of interest are nan where nothing was learned; `lines`: exponents, loss, slope, curvature of the cells."""
     outcome = jnp.where(jnp.isnan(effect), 2, jnp.where(effect > 0, 0, 1))
-    found = outcome == 0
-    return Window(
-        min_lr=jnp.where(found, 10.0**knee, jnp.nan),
-        max_lr=jnp.where(found, 10.0**top, jnp.nan),
-        log10_lr=log10_lr,
-        loss=loss,
-        slope=slope,
-        curvature=curvature,
-        effect=effect,
-        outcome_index=outcome,
-        **rest,
-    )
+    low, high = (jnp.where(outcome == 0, 10.0**end, jnp.nan) for end in (knee, top))
+    return Window(low, high, *lines, best_lr, effect, outcome, narrow, has_plateau)

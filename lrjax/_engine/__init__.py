@@ -11,7 +11,6 @@ from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve
 from ._choice import step_facts as step_facts
-from ._claim import check_directory as check_directory
 from ._data import to_arrays as to_arrays
 from ._description import describe_call as describe_call
 from ._description import fingerprint as fingerprint
@@ -78,6 +77,7 @@ from ._source import check_divides as check_divides
 from ._source import unread_note as unread_note
 from ._store import Cadence as Cadence
 from ._store import Store as Store
+from ._store import check_directory as check_directory
 from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from .._types import Batch
-from ._record import fits
+from ._record import bytes_of, fits
 
 Sums = list[list[int] | None]
 """For every seed (one, where all share the batches) the CRC-32 of each leaf of all batches until a step; None where it
@@ -19,7 +18,9 @@ is not known. It does not depend on the blocks in which they are read."""
 def extend(sums: Sums, seeds: Sequence[Batch]) -> Sums:
     """The checksums after some more steps, whose batches on the host each seed has with a leading step axis."""
     return [
-        None if known is None else [_add(leaf, one) for leaf, one in zip(jax.tree.leaves(batches), known, strict=True)]
+        None
+        if known is None
+        else [zlib.crc32(bytes_of(leaf), one) for leaf, one in zip(jax.tree.leaves(batches), known, strict=True)]
         for known, batches in zip(sums, seeds, strict=True)
     ]
 
@@ -70,7 +71,3 @@ class BatchLog:
                 f"same ones: restore the data, or draw their order from {seed}. For new data give a new directory."
             )
         self.remember(stop, {"read": sums})
-
-
-def _add(leaf: Any, checksum: int) -> int:
-    return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, checksum)

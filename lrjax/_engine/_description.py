@@ -16,39 +16,32 @@ from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
 from ._executor import Chunked, Executor
+from ._experiment import Experiment
+from ._source import BatchSource
 from ._trial import evaluate, init_trial, train_step
-from ._trial_data import EvalData, SeedData, TrialSpec
+from ._trial_data import SeedData, TrialSpec
 
 
 def describe_call(
-    spec: TrialSpec,
-    settings: Sequence[PyTree],
-    seeds: Sequence[SeedData],
-    *,
-    key: Key,
-    executor: object,
-    mesh: Mesh | None,
-    first_batches: Batch,
-    shared: bool,
-    arrays: PyTree,
-    evaluation: EvalData,
+    made: Experiment, source: BatchSource, settings: Sequence[PyTree], *, key: Key, executor: object, mesh: Mesh | None
 ) -> dict[str, Any]:
     """The engine's part of a call, by words for messages: equal descriptions promise equal results.
 
     `settings` has one of each program, of which a training step is traced.
     """
+    batches = made.evaluation.batches
     return {
         "the key": checksum([key]),
         "executor": str(executor),
         "the mesh": None if mesh is None else dict(mesh.shape),
-        "make_optimizer": name_of(spec.make_optimizer),
-        "the shapes of the parameters": sorted({describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)}),
-        "the initial parameters": checksum([seed[:3] for seed in seeds]),
-        "the training batches": checksum([first_batches, arrays]),
-        "the evaluation batches": checksum([evaluation.batches.groups, evaluation.key]),
-        "how much each evaluation batch counts": checksum([evaluation.batches.shares]),
+        "make_optimizer": name_of(made.spec.make_optimizer),
+        "the shapes of the parameters": sorted({describe(leaf) for leaf in jax.tree.leaves(made.seeds[0].params)}),
+        "the initial parameters": checksum([seed[:3] for seed in made.seeds]),
+        "the training batches": checksum([source.first, source.arrays]),
+        "the evaluation batches": checksum([batches.groups, made.evaluation.key]),
+        "how much each evaluation batch counts": checksum([batches.shares]),
         "what a training step computes (loss_fn, eval_fn, the model or the optimizer)": _program_checksum(
-            spec, settings, seeds[0], first_batches, shared, evaluation
+            made, source, settings
         ),
         "the backend": jax.default_backend(),
         "the version of jax": jax.__version__,
@@ -103,22 +96,16 @@ def _numbers_of(leaf: Any) -> Any:
     return jax.random.key_data(leaf) if typed else leaf
 
 
-def _program_checksum(
-    spec: TrialSpec,
-    settings: Sequence[PyTree],
-    seed: SeedData,
-    first_batches: Batch,
-    shared: bool,
-    evaluation: EvalData,
-) -> str:
+def _program_checksum(made: Experiment, source: BatchSource, settings: Sequence[PyTree]) -> str:
     """Of the text of a step and an evaluation, and of the constants in it."""
+    spec, seed = made.spec, made.seeds[0]
 
     def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
         data = seed._replace(params=params, batches=batches, first_step=jnp.int32(0), data_key=None)
         state = train_step(spec, setting, init_trial(spec, setting, data), data)
-        return evaluate(spec, state, data, evaluation)
+        return evaluate(spec, state, data, made.evaluation)
 
-    batch = jax.tree.map(lambda leaf: leaf[None] if shared else leaf[0][None], first_batches)
+    batch = jax.tree.map(lambda leaf: leaf[None] if source.shared else leaf[0][None], source.first)
     found = []
     for setting in settings:
         shapes = jax.tree.map(

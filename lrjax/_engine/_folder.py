@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._claim import CALL, VERSION, another, read_call, refuse_strangers, take_lock, usable, words_of
 from ._record import (
     Damaged,
     Mark,
@@ -28,11 +27,15 @@ from ._record import (
     cut_torn_line,
     digest_of,
     is_regular,
-    read_arrays,
     read_head,
     read_lines,
     write_new,
 )
+
+VERSION = 2
+"""Of the folder's format."""
+
+CALL, _LOCK = "call.json", "lock"
 
 _NAME = re.compile(r"(table|checkpoint|waiting|lanes|draft)-([0-9]{6,})(-p[0-9]+)?(\.jsonl)?")
 
@@ -45,9 +48,13 @@ class Stored(NamedTuple):
 
 
 class Folder:
-    """The folder of one call; `verb` has the argument `directory`, `kind` is "sweep" or "search"."""
+    """The folder of one call; `verb` has the argument `directory`, `kind` is "sweep" or "search".
 
-    def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str]):
+    Where several processes share it, one writes the table and removes files, and reads for all.
+    """
+
+    def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, writes: bool = True):
+        self._writes = writes
         self.directory = os.path.abspath(directory)
         self.path = Path(self.directory) / f"lrjax-{kind}"
         self.mark, self.number, self.notes = Mark(kind, ""), 0, list[str]()
@@ -63,14 +70,21 @@ class Folder:
         the folder or a file in it is not of this call, `OSError` where it cannot be written or another process works.
         """
         mine = self.mark._replace(call=digest_of(call))
-        asked = (self._where, self.path, mine, call, grows)
         try:
-            with usable(self._where):
+            try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                refuse_strangers(self._where, self.path)
-                read_call(*asked)  # before a file is made there
-                self._lock = take_lock(self._where, self.path, self.mark.kind)
-            self.mark, begun = read_call(*asked) or (mine, {})
+                self._refuse_strangers()
+                self._read_call(mine, call, grows)  # before a file is made there
+                self._take_lock()
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                place = "" if error.filename is None else f" ({error.filename})"
+                raise type(error)(
+                    f"{self._where} must be a folder that can be written, but: {error.strerror or error}{place}. Name "
+                    "another one."
+                ) from error
+            self.mark, begun = self._read_call(mine, call, grows) or (mine, {})
             self._asked = begun.get("asked", call)
             self._look_around()
             if not begun:
@@ -85,7 +99,11 @@ class Folder:
 
     def another(self, changed: str) -> ValueError:
         """What to raise where the folder turns out to be of another call."""
-        return another(self._where, self.mark.kind, changed)
+        return self._holds(f"another {self.mark.kind}: {changed}. Repeat that call")
+
+    def _holds(self, what: str, error: type[Exception] = ValueError) -> Any:
+        """The error that says what is there, and what to do but for taking another folder."""
+        return error(f"{self._where} holds {what}, or give another directory.")
 
     def close(self) -> None:
         """Let others take the folder over."""
@@ -95,16 +113,19 @@ class Folder:
 
     def write_call(self, decided: dict[str, Any]) -> None:
         """Write what was decided on the way, beside what was asked."""
-        self._write_call({**decided, "table": True})
+        if self._writes:
+            self._write_call({**decided, "table": True})
 
     # The table.
 
     def lines(self) -> list[dict[str, Any]]:
         """Every undamaged line of this call."""
-        return [line for path in self._named("table") for line in self._lines(path)]
+        return [line for path in self._named("table") for line in self._lines(path)] if self._writes else []
 
     def append(self, lines: Sequence[dict[str, Any]]) -> None:
         """Add lines to the table; they are on the disk when this returns."""
+        if not self._writes:
+            return
         assert self._table is not None
         with self._writing():
             append_lines(self._table, self.mark, lines)
@@ -123,10 +144,6 @@ class Folder:
             write_new(draft, self.mark, meta, arrays)
             self._put(draft, self.path / name)
 
-    def read_arrays(self, name: str, like: Sequence[Any]) -> list[np.ndarray] | None:
-        """Arrays, or None if they are damaged."""
-        return read_arrays(self.path / name, self.mark, like)
-
     def files(self, what: str) -> list[Stored]:
         """The files of arrays of this call, the newest first; of those of several processes the first one's."""
         found = [(path, self._meta(path)) for path in self._named(what) if not re.search(r"-p[1-9]", path.name)]
@@ -134,7 +151,7 @@ class Folder:
 
     def drop(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
         """Remove the files of arrays of a kind that `which` takes."""
-        for path in self._named(what):
+        for path in self._named(what) if self._writes else ():
             if (meta := self._meta(path)) is not None and which(Stored(_number(path), meta)):
                 with contextlib.suppress(OSError):
                     path.unlink()
@@ -155,10 +172,60 @@ class Folder:
                     "to resume, or start it in another directory."
                 )
             raise type(error)(
-                f"The {self.mark.kind} could not write to {self.path}: {words_of(error)}. {advice}"
+                f"The {self.mark.kind} could not write to {self.path}: {_words_of(error)}. {advice}"
             ) from error
 
     # Taking over.
+
+    def _refuse_strangers(self) -> None:
+        """Raise if the folder holds anything without saying for what call."""
+        names = sorted(os.listdir(self.path))
+        for name in names if CALL not in names else ():
+            if name != _LOCK and not name.startswith("draft-"):  # all that a killed process may leave
+                raise self._holds(
+                    f"{self.path.name}/{name} but no {self.path.name}/{CALL}, so whose it is is not known. Restore "
+                    "that file, move the folder away"
+                )
+
+    def _take_lock(self) -> None:
+        """Keep others out until `close`; raises `BlockingIOError` if they are in."""
+        path = self.path / _LOCK
+        if os.path.lexists(path) and not is_regular(path):
+            raise self._holds(f"{self.path.name}/{_LOCK}, which is no regular file. Move it away")
+        self._lock = open(path, "a")  # noqa: SIM115
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BlockingIOError(
+                f"{self._where} is in use: another process is running a {self.mark.kind} there. Wait for it, or name "
+                "another folder."
+            ) from None
+
+    def _read_call(self, mine: Mark, call: dict[str, Any], grows: Sequence[str]) -> tuple[Mark, dict[str, Any]] | None:
+        """The mark and the content of call.json, or None if there is none; raises `ValueError` if it is of others."""
+        if not os.path.lexists(self.path / CALL):
+            return None
+        damaged = "a damaged {}/{} ({}), so what was asked there is not known. Restore that file"
+        try:
+            there, content = read_head(self.path / CALL)
+        except (OSError, Damaged) as error:
+            raise self._holds(damaged.format(self.path.name, CALL, _words_of(error))) from None
+        asked = content.get("asked")
+        if there.kind != mine.kind or content.get("version") != VERSION:
+            raise ValueError(
+                f"{self._where} holds a {there.kind} of the folder's format {content.get('version')!r}, and this is a "
+                f"{mine.kind} of format {VERSION}. Give another directory."
+            )
+        if not isinstance(asked, dict) or digest_of(asked) != there.call:
+            raise self._holds(damaged.format(self.path.name, CALL, "it does not say what was asked"))
+        changed = _difference(asked, call, grows)
+        if changed:
+            raise self.another(changed)
+        return there, content
 
     def _look_around(self) -> None:
         """Refuse the files of other calls, and remove what a killed process has not finished."""
@@ -172,7 +239,7 @@ class Folder:
                 self._check_mark(path, read_head(path)[0])
             except (OSError, Damaged) as error:
                 if not is_draft:
-                    self.notes.append(f"{path.name} is damaged ({words_of(error)}): it was left out.")
+                    self.notes.append(f"{path.name} is damaged ({_words_of(error)}): it was left out.")
             else:
                 if is_draft:
                     path.unlink()
@@ -181,9 +248,9 @@ class Folder:
         """Find the table to append to, or make it; a torn last line is cut off."""
         paths = self._named("table")
         if made and not paths:
-            raise ValueError(
-                f"{self._where} holds {self.path.name}/{CALL} but no {self.path.name}/table, so what was measured "
-                "there is not known. Restore it, move the folder away, or give another directory."
+            raise self._holds(
+                f"{self.path.name}/{CALL} but no {self.path.name}/table, so what was measured there is not known. "
+                "Restore it, move the folder away"
             )
         for path in paths:
             if self._lines(path):
@@ -211,10 +278,8 @@ class Folder:
         try:
             lines = read_lines(path) if is_regular(path) else []
         except OSError as error:
-            raise type(error)(
-                f"{self._where} holds {self.path.name}/{path.name}, which cannot be read: {words_of(error)}. Make it "
-                "readable, or give another directory."
-            ) from error
+            what = f"{self.path.name}/{path.name}, which cannot be read: {_words_of(error)}. Make it readable"
+            raise self._holds(what, type(error)) from error
         for mark, _ in lines:
             self._check_mark(path, mark)
         return [value for _, value in lines]
@@ -222,10 +287,7 @@ class Folder:
     def _check_mark(self, path: Path, mark: Mark) -> None:
         if mark != self.mark:
             other = f"another {mark.kind}" if mark.kind == self.mark.kind else f"a {mark.kind}"
-            raise ValueError(
-                f"{self._where} holds {self.path.name}/{path.name}, which is of {other}. Move that file away, or give "
-                "another directory."
-            )
+            raise self._holds(f"{self.path.name}/{path.name}, which is of {other}. Move that file away")
 
     # Paths.
 
@@ -257,3 +319,18 @@ class Folder:
 
 def _number(path: Path) -> int:
     return int(path.name.split("-")[1].split(".")[0])
+
+
+def _difference(there: dict[str, Any], now: dict[str, Any], grows: Sequence[str]) -> str:
+    """The first way in which two calls differ, in words, but for what may grow; empty if they do not."""
+    for name in (*now, *(there.keys() - now.keys())):
+        if name not in grows and there.get(name) != now.get(name):
+            if re.fullmatch(r"#[0-9a-f]{8}", str(there.get(name))):
+                return f"{name} changed"
+            return f"{name}: {there.get(name)} there, {now.get(name)} now"
+    return ""
+
+
+def _words_of(error: Exception) -> str:
+    """What an error says, without the number and the path of the system's."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

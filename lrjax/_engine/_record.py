@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 
@@ -132,7 +130,7 @@ def cut_torn_line(path: Path) -> None:
 
 def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
     """Write a file that is not there yet, down to the disk; where that fails nothing of it is left."""
-    parts = [_bytes_of(array) for array in arrays]
+    parts = [bytes_of(array) for array in arrays]
     if arrays:
         described = zip(arrays, parts, strict=True)
         value = value | {"arrays": [[str(x.dtype), list(x.shape), zlib.crc32(part)] for x, part in described]}
@@ -156,12 +154,12 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
     try:
         with _open(path) as file:
             found, value = decode_line(file.readline())
-            arrays = [np.empty(*_plain(leaf)) for leaf in like]
+            arrays = [np.empty(leaf.shape, leaf.dtype) for leaf in like]
             described = [[str(array.dtype), list(array.shape)] for array in arrays]
             if found != mark or [one[:2] for one in value["arrays"]] != described:
                 return None
             for array, (*_, checksum) in zip(arrays, value["arrays"], strict=True):
-                part = _bytes_of(array)
+                part = bytes_of(array)
                 if file.readinto(part) != part.nbytes or zlib.crc32(part) != checksum:
                     return None
             return None if file.read(1) else arrays
@@ -169,13 +167,6 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
         return None
 
 
-def _bytes_of(array: np.ndarray) -> memoryview:
+def bytes_of(array: np.ndarray) -> memoryview:
     """The memory of an array, as bytes; bfloat16 and the like have no buffer of their own."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-
-
-def _plain(leaf: Any) -> tuple[tuple[int, ...], Any]:
-    """Shape and dtype of an array on the host; a typed PRNG key is stored as its numbers."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
-    return leaf.shape, leaf.dtype

@@ -263,9 +263,10 @@ class LaneRunner:
 
     def slot(self, num_seeds: int, lanes: int) -> ProgramSlot:
         """The program for so many lanes of so many seeds."""
-        if not self._shapes:
-            self._shapes = ((num_seeds, lanes),)
         fitting = [shape for shape in self._shapes if shape[0] >= num_seeds and shape[1] >= lanes]
+        if not fitting:  # more than was announced
+            fitting = [(num_seeds, lanes)]
+            self._shapes = (*self._shapes, *fitting)
         if self.executor in ("map", "loop"):  # they take no longer in a program that is too wide
             fitting.sort(key=lambda shape: shape not in self._slots)
         seeds, width = shape = fitting[0]

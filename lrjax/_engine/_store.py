@@ -11,23 +11,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import show
 from .._types import PyTree
 from ._folder import Folder, Stored
-from ._record import Mark
+from ._record import Mark, read_arrays
 
 KEPT = 2
 """Checkpoints kept: the last one, and one before it in case that is damaged."""
 
 
+def check_directory(verb: str, directory: object) -> str:
+    """The argument, if it can be a folder's name; raises `TypeError` or `ValueError`."""
+    path = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
+    if "://" in str(directory):
+        raise ValueError(
+            f"`{verb}(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
+            "Mount the bucket, or write to a disk and copy."
+        )
+    try:
+        named = b"\0" not in os.fsencode(path)
+    except UnicodeError:
+        named = False
+    if not named:
+        raise ValueError(f"`{verb}(directory=...)` must be the name of a folder, got {show(directory)}.")
+    return path
+
+
 class Store(Folder):
     """A folder that is written in the background, or by several processes.
 
-    Several processes all call the same methods; the first one writes the table, and each one its own lanes.
+    Several processes all call the same methods; the first one writes the table, and each one its own lanes. The methods
+    of `Folder`, which the first one runs alone, must not call those that wait for the others here.
     """
 
     def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, several: bool = False):
-        super().__init__(verb, kind, directory)
-        self._several, self._writes = several, not several or jax.process_index() == 0
+        super().__init__(verb, kind, directory, writes=not several or jax.process_index() == 0)
+        self._several = several
         self._processes = jax.process_count() if several else 1
         self._part = f"-p{jax.process_index()}" if several else ""
         self._worker: threading.Thread | None = None
@@ -52,18 +73,12 @@ class Store(Folder):
 
     def write_call(self, decided: dict[str, Any]) -> None:
         """As `Folder.write_call`."""
-        if self._writes:
-            super().write_call(decided)
+        super().write_call(decided)
         self.number = self._share(self.number)
 
     def lines(self) -> list[dict[str, Any]]:
         """As `Folder.lines`."""
-        return self._share(super().lines() if self._writes else [])
-
-    def append(self, lines: Sequence[dict[str, Any]]) -> None:
-        """As `Folder.append`."""
-        if self._writes:
-            super().append(lines)
+        return self._share(super().lines())
 
     def save(self, what: str, meta: dict[str, Any], lanes: PyTree, *, wait: bool = False) -> None:
         """Write lanes and `meta`, in the background unless several processes take part; raises `OSError`, also later.
@@ -100,24 +115,27 @@ class Store(Folder):
         if self._writes:
             found = [one for one in self.files(what) if all(one.meta.get(name) == wanted[name] for name in wanted)]
             self._keep(what, found)
-            found = [one for one in found if one.meta.get("processes") == self._processes]
-        return [Stored(*one) for one in self._share(found)]
+        return [Stored(*one) for one in self._share(found) if one[1].get("processes") == self._processes]
 
     def load(self, what: str, number: int, like: PyTree) -> PyTree | None:
         """Lanes of these shapes (and shardings where several processes take part), or None if they are damaged."""
         leaves, treedef = jax.tree.flatten(like)
-        name, shapes = f"{what}-{number:06d}{self._part}", [one for leaf in leaves for one in _shapes_here(leaf)]
-        parts = self.read_arrays(name, shapes)
-        good = _all_agree(parts is not None) if self._several else parts is not None
+        targets = [(one, _places_here(one)) for one in map(_numbers_like, leaves)]
+        shapes = [
+            jax.ShapeDtypeStruct(tuple(stop - start for start, stop in place), one.dtype)
+            for one, places in targets
+            for place in places
+        ]
+        parts = read_arrays(self.path / f"{what}-{number:06d}{self._part}", self.mark, shapes)
+        good = parts is not None
+        if self._several:
+            from jax.experimental import multihost_utils
+
+            good = bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
         if not good or parts is None:
             return None
         left = iter(parts)
-        return treedef.unflatten([_assemble(leaf, [next(left) for _ in _shapes_here(leaf)]) for leaf in leaves])
-
-    def drop(self, what: str, which: Callable[[Stored], bool] = lambda stored: True) -> None:
-        """As `Folder.drop`."""
-        if self._writes:
-            super().drop(what, which)
+        return treedef.unflatten([_assemble(one, {place: next(left) for place in places}) for one, places in targets])
 
     def close(self) -> None:
         """Let go of the folder; what is being written is waited for, its trouble forgotten."""
@@ -167,48 +185,32 @@ def _parts_here(leaf: Any) -> list[np.ndarray]:
     return [np.asarray(shards[place].data) for place in sorted(shards)]
 
 
-def _shapes_here(leaf: Any) -> list[Any]:
+def _numbers_like(leaf: Any) -> jax.ShapeDtypeStruct:
+    """The shape of an array as it is stored: a typed PRNG key as its numbers."""
+    shape, dtype = leaf.shape, leaf.dtype
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        shape, dtype = jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=leaf.sharding)
+
+
+def _places_here(leaf: jax.ShapeDtypeStruct) -> list[tuple[tuple[int, int], ...]]:
     """Of what `_parts_here` gives for an array like this."""
-    if getattr(leaf, "sharding", None) is None:
-        return [leaf]
-    numbers = _numbers_like(leaf)
-    shapes = [tuple(stop - start for start, stop in place) for place in _places_here(numbers)]
-    return [jax.ShapeDtypeStruct(shape, numbers.dtype) for shape in shapes]
-
-
-def _assemble(leaf: Any, parts: list[np.ndarray]) -> Any:
-    """The array of which these are the parts here."""
-    if getattr(leaf, "sharding", None) is None:
-        return parts[0]
-    numbers = _numbers_like(leaf)
-    known = dict(zip(_places_here(numbers), parts, strict=True))
-    return jax.make_array_from_callback(
-        numbers.shape, numbers.sharding, lambda index: known[_place(index, numbers.shape)]
-    )
-
-
-def _numbers_like(leaf: Any) -> Any:
-    """The shape of a typed PRNG key's numbers; of others their own."""
-    if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return leaf
-    shape = jax.eval_shape(jax.random.key_data, leaf).shape
-    return jax.ShapeDtypeStruct(shape, np.uint32, sharding=leaf.sharding)
-
-
-def _places_here(leaf: Any) -> list[tuple[tuple[int, int], ...]]:
+    if leaf.sharding is None:
+        return [tuple((0, length) for length in leaf.shape)]
     indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
     return sorted({_place(index, leaf.shape) for index in indices})
+
+
+def _assemble(leaf: jax.ShapeDtypeStruct, parts: dict[tuple[tuple[int, int], ...], np.ndarray]) -> Any:
+    """The array of which these are the parts here."""
+    if leaf.sharding is None:
+        return next(iter(parts.values()))
+    return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: parts[_place(index, leaf.shape)])
 
 
 def _place(index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Where a part begins and ends on each axis."""
     return tuple(one.indices(length)[:2] for one, length in zip(index, shape, strict=True))
-
-
-def _all_agree(good: bool) -> bool:
-    from jax.experimental import multihost_utils
-
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
 
 
 class Cadence:

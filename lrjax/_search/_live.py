@@ -111,7 +111,8 @@ class LiveTrainer:
         if self.directory is not None and not request.carry:
             raise ValueError(
                 f"`find_lr(directory=...)` keeps lanes that are carried on, and {type(self.strategy).__name__} "
-                "carries none: it trains anew from step 0. Leave directory out, or search with lrjax.Budget."
+                "carries none: it trains anew from step 0. Leave directory out, search with lrjax.Budget, or ask with "
+                "Request(carry=True)."
             )
         if self._runner is None:
             self.reporter.stage("preparing")
@@ -159,6 +160,12 @@ class LiveTrainer:
     def _carry(self, runner: LaneRunner, request: Request) -> LossCurve:
         """Lanes that are trained on from where they are."""
         trainer, seeds, lrs = self._store or runner, request.num_seeds or 1, [10.0**x for x in request.log10_lrs]
+        drawn = len(runner.carried.seeds)
+        if seeds > drawn:
+            raise ValueError(
+                f"`Request(num_seeds=...)` must be at most {drawn}, those of the first request, got {seeds}. "
+                f"Name the largest program in the first one: programs=[({seeds}, {len(lrs)})]."
+            )
         losses = trainer.train(lrs, request.num_steps, seeds)
         initial = trainer.initial_loss(seeds, request.num_steps)
         return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)

@@ -95,7 +95,7 @@ class RangeTest(JsonResult):
           rule -> learning rate, for the rules that gave an answer; rule -> why it gave none, for the others.
         """
         lrs, refusals = {}, {}
-        for name in _RULES:
+        for name in range_rules._RULES:
             try:
                 lrs[name] = self.suggest(getattr(range_rules, name)).lr
             except ValueError as error:
@@ -157,19 +157,6 @@ class RangeTest(JsonResult):
         steps = self.metric_steps
         inside = not steps.size or (steps[0] >= 0 and steps[-1] < done and (np.diff(steps) > 0).all())
         require("metric_steps", inside, f"steps from 0 to {done - 1} that rise", steps.tolist())
-
-
-_RULES = (
-    "steepest_log",
-    "fastai_valley",
-    "fastai_slide",
-    "fastai_minimum",
-    "fastai_steep",
-    "lightning",
-    "lightning_index",
-    "torch_lr_finder",
-    "ignite",
-)
 
 
 def _is_fastai(rule: Callable[..., Suggestion]) -> bool:

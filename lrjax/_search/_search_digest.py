@@ -18,17 +18,7 @@ def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) ->
     source = BatchSource(runner.task, [seed.data_key for seed in made.seeds], runner.longest)
     fields: Any = strategy
     asked = dataclasses.asdict(fields) if dataclasses.is_dataclass(strategy) else {"strategy": name_of(type(strategy))}
-    call = describe_call(
-        made.spec,
-        [np.asarray(EXAMPLE_LR, made.dtype)],
-        made.seeds,
-        key=runner.key,
-        executor=runner.execution.requested,
-        mesh=runner.mesh,
-        first_batches=source.first,
-        shared=source.shared,
-        arrays=runner.task._arrays,
-        evaluation=made.evaluation,
-    )
+    settings, executor = [np.asarray(EXAMPLE_LR, made.dtype)], runner.execution.requested
+    call = describe_call(made, source, settings, key=runner.key, executor=executor, mesh=runner.mesh)
     asked = json.loads(json.dumps(asked, default=repr))
     return {"train_steps": context.train_steps} | asked | {"lrjax": __version__} | call

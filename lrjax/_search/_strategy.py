@@ -194,6 +194,12 @@ def _add(stages: tuple[Stage, ...], request: Request, curve: LossCurve) -> tuple
     spent = (0 if before is None else before.spent) + seeds * len(exponents) * steps - known
     rounds = (request.round or request.name,)
     if request.joins and before is not None:
+        twice = sorted({*exponents} & {*before.log10_lrs})
+        if twice:
+            raise ValueError(
+                f"`Request(joins=True)` must ask for new learning rates; the stage has {10.0 ** twice[0]:.3g} already. "
+                "Leave it out, or begin another stage with joins=False."
+            )
         number = jnp.full(len(exponents), len(before.rounds), jnp.int32)
         curve = before.curve.merge(curve._replace(rounds=number))
         exponents = np.sort(np.concatenate([before.log10_lrs, exponents]))

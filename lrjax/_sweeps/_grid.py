@@ -1,18 +1,22 @@
 """From a mapping of hyperparameters to trials: the product, zips, and families that share one program."""
 
+import contextlib
 import dataclasses
+import difflib
+import hashlib
+import inspect
 import math
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._checks import MAX_TRIALS, check_count, show
+from .._checks import MAX_TRIALS, check_callable, check_count, name_of, show
+from .._engine import without_addresses
 from .._types import Bool, Int, PyTree
-from ._columns import are_numbers, columns_of, spec_of
-from ._factory import check_names, first_argument
-from ._values import check_distinct, read_values
+from ._values import are_numbers, check_distinct, columns_of, read_values, spec_of
 
 RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
 """Columns of the result's table besides hyperparameters and metrics."""
@@ -155,13 +159,16 @@ def _axis(where: str, name: object, value: object) -> Axis:
 
 
 def _only_axis(where: str, values: object, make_optimizer: Callable[..., Any]) -> Axis:
-    """The axis of a factory that takes one value."""
-    name = first_argument(make_optimizer)
+    """The axis of a factory that takes one value, by the name of its first argument where it shows one."""
+    name = "setting"
+    with contextlib.suppress(TypeError, ValueError):
+        name = next(iter(inspect.signature(make_optimizer).parameters), name)
     name = "setting" if name in RESERVED else name
     return Axis((name,), {name: check_distinct(where, read_values(where, values))})
 
 
 def _check_names(where: str, names: Sequence[str], make_optimizer: Callable[..., Any]) -> None:
+    """Raise unless the factory can be called with these keywords and no others."""
     for name in names:
         if name in RESERVED:
             raise ValueError(
@@ -170,7 +177,26 @@ def _check_names(where: str, names: Sequence[str], make_optimizer: Callable[...,
             )
         if names.count(name) > 1:
             raise ValueError(f"`{where}` must name every hyperparameter once, got {name!r} in two places.")
-    check_names(where, make_optimizer, names)
+    check_callable("sweep(make_optimizer=...)", make_optimizer, signature=f"make_optimizer({', '.join(names)})")
+    try:
+        signature = inspect.signature(make_optimizer)
+    except (TypeError, ValueError):  # builtins show none
+        return
+    parameters = signature.parameters
+    called = f"`{name_of(make_optimizer)}({', '.join(parameters)})`"
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    unknown = [name for name in names if name not in parameters and not takes_any]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], list(parameters))
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"`{where}` names {unknown[0]!r}, which make_optimizer, {called}, does not take.{hint}")
+    try:
+        signature.bind(**dict.fromkeys(names))
+    except TypeError as error:
+        raise ValueError(
+            f"`{where}` must name all that make_optimizer, {called}, needs, but: {error}. Name it in the grid, or fix "
+            "it: functools.partial(make_optimizer, ...)."
+        ) from None
 
 
 def _families(
@@ -201,3 +227,59 @@ def _stack(items: list[PyTree], dtype: np.dtype) -> PyTree:
         return array if array.dtype == np.int32 else array.astype(dtype)
 
     return jax.tree.map(stack, *items)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByName:
+    """An optimizer factory called with one mapping of its keywords. Equal ones share a program."""
+
+    func: Callable[..., Any]  # messages name it
+
+    def __call__(self, settings: Mapping[str, Any]) -> Any:
+        return self.func(**settings)
+
+
+def describe_grid(grid: Grid, dtype: np.dtype) -> dict[str, Any]:
+    """The sweep's part of a call; "values" may grow."""
+    kinds = " and ".join(sorted(map(_kind, grid.families)))
+    return {
+        "the grid's names": " x ".join(map(_axis_name, grid.axes)),
+        "the kinds of the grid's values": f"#{zlib.crc32(kinds.encode()):08x}" if "#" in kinds else kinds,
+        "values": [[_axis_name(axis), _axis_values(axis, dtype)] for axis in grid.axes],
+    }
+
+
+def _axis_name(axis: Axis) -> str:
+    return axis.names[0] if len(axis.names) == 1 else f"zipped({', '.join(axis.names)})"
+
+
+def _axis_values(axis: Axis, dtype: np.dtype) -> list[str]:
+    rows = zip(*axis.values.values(), strict=True)
+    texts = [[_text(item, dtype) for item in row] for row in rows]
+    return [row[0] if len(row) == 1 else f"({', '.join(row)})" for row in texts]
+
+
+def _text(item: PyTree, dtype: np.dtype) -> str:
+    """Of a setting: the number as the optimizer gets it, or a digest of all numbers of a schedule."""
+    leaves = [leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf for leaf in jax.tree.leaves(item)]
+    if isinstance(item, np.ndarray) and item.ndim == 0:
+        return str(leaves[0])
+    digest = hashlib.sha256(_structure(item).encode())
+    for leaf in leaves:
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode() + np.ascontiguousarray(leaf).tobytes())
+    return f"#{digest.hexdigest()[:32]}"
+
+
+def _kind(family: Family) -> str:
+    """What all settings of a family share; the order of the values does not count."""
+    settings = family.settings
+    if isinstance(settings, dict) and all(
+        isinstance(leaf, np.ndarray) and leaf.ndim == 1 for leaf in settings.values()
+    ):
+        return ", ".join(f"{name}: {leaf.dtype}" for name, leaf in settings.items())
+    shapes = [f"{leaf.dtype}{leaf.shape[1:]}" for leaf in jax.tree.leaves(settings)]
+    return f"#{zlib.crc32((_structure(settings) + str(shapes)).encode()):08x}"
+
+
+def _structure(tree: PyTree) -> str:
+    return without_addresses(str(jax.tree.structure(tree)))

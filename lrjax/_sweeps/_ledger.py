@@ -1,14 +1,19 @@
 """What has been measured so far, and what follows from it: who is alive, and which waves are to be run."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import check_count, show
 from .._engine import Engine, narrowest
 from .._types import Bool, Float, Int
 from ._grid import Grid
 from ._stop import Stop, SuccessiveHalving
+
+EVALUATIONS = 10
+"""By default."""
 
 
 class Wave(NamedTuple):
@@ -44,6 +49,30 @@ class Timetable(NamedTuple):
         """Evaluations in a segment."""
         start, stop = self.span(segment)
         return tuple(step for step in self.evaluations if start < step <= stop)
+
+
+def check_eval_every(eval_every: int | Sequence[int] | None, train_steps: int) -> int | list[int]:
+    """The interval, or the steps themselves."""
+    if eval_every is None:
+        return max(1, -(-train_steps // EVALUATIONS))
+    if isinstance(eval_every, Sequence) and not isinstance(eval_every, str):
+        steps = [
+            check_count(f"sweep(eval_every=...)[{index}]", step, unit="optimizer updates")
+            for index, step in enumerate(eval_every)
+        ]
+        if not steps or steps[-1] > train_steps or any(late <= early for early, late in itertools.pairwise(steps)):
+            raise ValueError(
+                "`sweep(eval_every=...)` given as a sequence must hold increasing steps up to "
+                f"train_steps={train_steps}, got {show(list(eval_every))}."
+            )
+        return steps
+    every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
+    if every > train_steps:
+        raise ValueError(
+            f"`sweep(eval_every=...)` must be at most train_steps={train_steps}, got {every}. "
+            "For one evaluation at the end give train_steps."
+        )
+    return every
 
 
 def make_timetable(train_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:

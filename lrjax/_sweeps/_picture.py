@@ -1,15 +1,15 @@
 """Pictures of a sweep: curves, the final metric against one hyperparameter, a heat map of two."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
-from .._checks import Mode, check_choice, check_mode, show_with_type
+from .._checks import Mode, check_choice, check_mode, show, show_with_type
 from .._json import JsonResult
 from .._settings import without_alarms
-from .._types import Float
-from ._scores import FORMAT, Swept, metric_values, settings_along, trial_scores
+from .._types import Float, Int
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,53 @@ MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
 Values = Float[np.ndarray, "trials seeds"]
+
+FORMAT = "lrjax-sweep-result"
+"""Names a sweep's result in files, and tells it from other results."""
+
+
+class Swept(Protocol):
+    """What is read of a `SweepResult`, whose attributes these are."""
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def columns(self) -> Mapping[str, np.ndarray]: ...
+    @property
+    def steps(self) -> Int[np.ndarray, " evaluations"]: ...
+    @property
+    def metrics(self) -> Mapping[str, Float[np.ndarray, "trials seeds evaluations"]]: ...
+    @property
+    def diverged_at(self) -> Int[np.ndarray, "trials seeds"]: ...
+    @property
+    def train_steps(self) -> int: ...
+
+
+def metric_values(result: Swept, name: Any) -> Float[np.ndarray, "trials seeds evaluations"]:
+    """A metric by its name."""
+    if not result.metrics:
+        raise ValueError("Nothing was measured: the sweep ended before its first evaluation.")
+    if not isinstance(name, str) or name not in result.metrics:
+        raise ValueError(
+            f"`metric` must be one that was measured: there is no metric {show(name)} in this sweep. It has "
+            f"{', '.join(result.metrics)}."
+        )
+    return result.metrics[name]
+
+
+def trial_scores(where: str, result: Swept, metric: str, mode: Mode | None) -> Float[np.ndarray, "trials evaluations"]:
+    """What trials are ranked by: the mean over the seeds, small is good; inf for a trial lost in any seed."""
+    values = metric_values(result, metric)
+    sign = 1.0 if check_mode(where, metric, mode) == "min" else -1.0
+    means = np.where((result.diverged_at >= 0)[:, :, None], np.nan, values).mean(axis=1)
+    return np.where(np.isfinite(means), sign * means, np.inf)
+
+
+def settings_along(result: Swept, axis: int) -> Int[np.ndarray, " settings"]:
+    """For each place of an axis of the grid, a trial that is there."""
+    return np.arange(result.shape[axis]) * int(np.prod(result.shape[axis + 1 :]))
 
 
 @without_alarms()
@@ -71,8 +118,11 @@ def plot_sweep(
         value = result.metrics[metric][best, :, -1].mean()
         title = f"Best {_metric_label(metric)} {value:.4g}: {_trial_label(result, best)}"
     draw_title(ax, title)
+    (trials, seeds), diverged = result.diverged_at.shape, int((result.diverged_at >= 0).sum())
+    subtitle = f"{trials} trials x {seeds} seed{'s' * (seeds > 1)}, {result.train_steps} updates"
+    subtitle += f", {diverged} diverged" if diverged else ""
     style: dict[str, Any] = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
-    ax.annotate(_subtitle(result), (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
+    ax.annotate(subtitle, (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points", **style)
     return ax
 
 
@@ -215,10 +265,3 @@ def _legend(ax: "Axes", title: str, *, outside: bool = False) -> None:
         handles, labels = handles[::-1], labels[::-1]
         style |= {"loc": "upper left", "bbox_to_anchor": (1.0, 1.02)}
     ax.legend(handles, labels, title=title or None, **style).set_zorder(10)
-
-
-def _subtitle(result: Swept) -> str:
-    trials, seeds = result.diverged_at.shape
-    diverged = int((result.diverged_at >= 0).sum())
-    words = [f"{trials} trials x {seeds} seed{'s' * (seeds > 1)}, {result.train_steps} updates"]
-    return ", ".join(words + ([f"{diverged} diverged"] if diverged else []))

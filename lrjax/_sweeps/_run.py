@@ -9,14 +9,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._engine import Cadence, Lanes, ReadAhead, agree_on_least, assign_lanes, make_lanes, out_of_memory
+from .._engine import Cadence, Lanes, ReadAhead, agree_on_least, assign_lanes, make_lanes, out_of_memory, strict
 from .._failure import interruptible
 from .._progress import Reporter
 from ._ledger import Wave
 from ._result import SweepResult
 from ._resume import Start, find_start
 from ._sweep_setup import Setup
-from ._waiting import WaitingLanes
 
 
 class SweepRun:
@@ -30,7 +29,10 @@ class SweepRun:
 
     def run(self) -> SweepResult:
         """Run what is left, and return everything."""
-        with interruptible("sweep", lambda: (self._result(interrupted=True), self._how_to_go_on())):
+        advice = "`.result` holds what was measured until then."
+        if self.store is not None:
+            advice += f" The same call with directory={self.store.directory!r} goes on."
+        with interruptible("sweep", lambda: (self._result(interrupted=True), advice)):
             if self.engine.several_hosts and jax.process_index() != 0:
                 self.reporter.mute()
             self.reporter.set(train_steps=self.setup.train_steps)
@@ -45,7 +47,7 @@ class SweepRun:
     def _try(self) -> bool:
         """Run the segments; False if memory ran out, and it has to begin again."""
         start = find_start(self.setup)
-        self.ledger, self.waiting = start.ledger, WaitingLanes(self.setup, start.waiting)
+        self.ledger, self.waiting = start.ledger, start.waiting
         self._count_planned(start)
         self.execution.waves = len(self.ledger.waves(0, self.engine))
         live: Lanes | None = None
@@ -151,7 +153,7 @@ class SweepRun:
             "trials": [trials[index].tolist() for index in held],
             "diverged_at": [diverged[seed, index].tolist() for seed, index in enumerate(held)],
             "metrics": {
-                name: [[_strict(x) for x in values[seed, index]] for seed, index in enumerate(held)]
+                name: [strict(values[seed, index].astype(np.float64)) for seed, index in enumerate(held)]
                 for name, values in metrics.items()
             },
             "over": False,
@@ -179,7 +181,12 @@ class SweepRun:
             if wave is not None and out_of_memory(error):
                 raise _TooWide(wave.family) from error
             if self.engine.several_hosts:
-                raise _lost_host(error) from error
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise RuntimeError(
+                    "The sweep lost contact with another process: it ended, was killed, or cannot be reached. Start "
+                    "all processes again with the same call; with a directory they go on from the last checkpoint. "
+                    f"The runtime said: {lines[0]}"
+                ) from error
             raise
 
     def _rows(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -242,10 +249,6 @@ class SweepRun:
             execution=dataclasses.replace(self.execution, updates_saved=saved),
         )
 
-    def _how_to_go_on(self) -> str:
-        held = "`.result` holds what was measured until then."
-        return held if self.store is None else f"{held} The same call with directory={self.store.directory!r} goes on."
-
 
 @dataclasses.dataclass
 class _Running:
@@ -278,18 +281,3 @@ def _stage(segment: int, segments: int, wave: int, waves: int) -> str:
     if waves > 1:
         words.append(f"wave {wave + 1}/{waves}")
     return ", ".join(words)
-
-
-def _strict(value: Any) -> float | str:
-    number = float(value)
-    return number if np.isfinite(number) else repr(number)
-
-
-def _lost_host(error: BaseException) -> RuntimeError:
-    """What to say where the runtime failed on several hosts: mostly another one is gone."""
-    lines = str(error).strip().splitlines()
-    return RuntimeError(
-        "The sweep lost contact with another process: it ended, was killed, or cannot be reached. Start all processes "
-        "again with the same call; with a directory they go on from the last checkpoint. The runtime said: "
-        f"{lines[0] if lines else type(error).__name__}"
-    )

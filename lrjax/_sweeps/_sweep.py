@@ -6,17 +6,17 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from .._checks import check_number
 from .._engine import Executor, Task
 from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._grid import Zipped
-from ._growth import take_over
 from ._result import SweepResult
+from ._resume import take_over
 from ._run import SweepRun
 from ._stop import Stop
-from ._sweep_arguments import check_seconds
 from ._sweep_preview import preview_sweep
 from ._sweep_setup import make_setup
 
@@ -89,7 +89,12 @@ def sweep(
       >>> result.num_trials, result.best().settings["learning_rate"]
       (4, 0.01)
     """
-    seconds = check_seconds(checkpoint_seconds)
+    seconds = check_number(
+        "sweep(checkpoint_seconds=...)",
+        checkpoint_seconds,
+        rule="seconds between checkpoints, >= 0",
+        accept=lambda number: number >= 0,
+    )
     reporter = Reporter(progress, "sweep(progress=...)")
     setup = make_setup(
         task,

@@ -27,8 +27,7 @@ from .._progress import ProgressLike
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
 from ._stop import Stop
-from ._sweep_arguments import check_mesh
-from ._sweep_setup import Setup, make_setup
+from ._sweep_setup import Setup, check_mesh, make_setup
 
 
 @on_host
@@ -129,30 +128,25 @@ PROBE_SECONDS = 0.5
 
 def measure_update(setup: Setup, held: int, model: MemoryModel) -> float:
     """Seconds of an update of one lane here, its share of the evaluations included."""
-    engine = setup.engine
-    family = setup.grid.families[0]
-    most = model.lanes_within(engine.budget())
-    count = min(held, PROBE_LANES, len(family.trials), most)
+    engine, family = setup.engine, setup.grid.families[0]
+    count = min(held, PROBE_LANES, len(family.trials), model.lanes_within(engine.budget()))
     trials = np.tile(np.arange(count), (setup.num_seeds, 1))
     rows = assign_lanes(trials, engine.width_for(count), engine.shards)
-    lanes = make_lanes(engine, family.settings, rows, None)
-    block = engine.example_block()
+    lanes, block = make_lanes(engine, family.settings, rows, None), engine.example_block()
+
+    def train(steps: int) -> float:
+        started = time.perf_counter()
+        lanes.advance(block._replace(count=steps))
+        lanes.wait()
+        return time.perf_counter() - started
+
     steps = min(2, engine.block)
-    lanes.advance(block._replace(count=steps))
-    lanes.wait()
+    train(steps)
     lanes.evaluate()
     started = time.perf_counter()
     lanes.evaluate()
     evaluation = time.perf_counter() - started
-    seconds = 0.0
-    while seconds < PROBE_SECONDS:
-        started = time.perf_counter()
-        lanes.advance(block._replace(count=steps))
-        lanes.wait()
-        seconds = time.perf_counter() - started
-        if seconds >= PROBE_SECONDS or steps == engine.block:
-            break
+    while (seconds := train(steps)) < PROBE_SECONDS and steps < engine.block:
         steps = min(engine.block, 2 * steps)
-    evaluations = len(setup.timetable.evaluations)
-    total = seconds / steps * setup.train_steps + evaluation * evaluations
+    total = seconds / steps * setup.train_steps + evaluation * len(setup.timetable.evaluations)
     return total / setup.train_steps / (count * setup.num_seeds)

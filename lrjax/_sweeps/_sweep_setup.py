@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key
+from .._checks import MAX_SEEDS, check_count, check_key
 from .._engine import (
     BatchSource,
     Choice,
-    Chunked,
     Engine,
     Execution,
     Executor,
     Experiment,
     Store,
     Task,
+    check_directory,
     check_divides,
     check_evaluation_finite,
     check_executor,
@@ -29,35 +30,28 @@ from .._engine import (
     describe_call,
     digest_of,
     draw_seeds,
+    find_accumulation,
     halved,
     halved_note,
     hyperparameter_dtype,
     lane_axis,
+    lane_mesh,
     lanes_that_fit,
     loop_on_own_devices,
     make_evaluation,
     make_spec,
+    read_executor,
     resolve,
     settle_model_state,
+    spans_hosts,
 )
 from .._types import Key
-from ._factory import ByName
-from ._grid import Grid, is_named, make_grid
-from ._ledger import Ledger, Timetable, make_timetable
-from ._stop import Stop, check_stop
-from ._sweep_arguments import (
-    check_eval_every,
-    check_hosts,
-    check_mesh,
-    check_metric_names,
-    check_resumable,
-    check_seeds,
-    check_whole_updates,
-)
-from ._sweep_digest import describe_grid
+from ._grid import RESERVED, ByName, Grid, describe_grid, is_named, make_grid
+from ._ledger import Ledger, Timetable, check_eval_every, make_timetable
+from ._stop import Stop, SuccessiveHalving, check_stop
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass
 class Setup:
     """What a sweep runs with.
 
@@ -77,21 +71,28 @@ class Setup:
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    given: Ledger
     lanes_per_wave: list[int] = dataclasses.field(default_factory=list)
     store: Store | None = None
     call: dict[str, Any] = dataclasses.field(default_factory=dict)
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     plan: str = ""
+    given: Ledger = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.given = self.empty_ledger()
 
     @property
     def execution(self) -> Execution:
         """What is reported."""
         return self.engine.execution
 
+    def empty_ledger(self) -> Ledger:
+        """A ledger with nothing."""
+        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+
     def new_ledger(self) -> Ledger:
         """A ledger with what is given."""
-        ledger = Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
+        ledger = self.empty_ledger()
         ledger.give(self.given, self.given.given)
         return ledger
 
@@ -105,18 +106,17 @@ class Setup:
         engine, families, lanes = self.engine, self.grid.families, self.to_train
         most = max(lanes)
         before = [run["decided"] for run in self.runs if "decided" in run]
-        if self.runs and "decided" in self.runs[-1]:
-            decided = before[-1]
-            engine.executor = _read_executor(decided["executor"])
+        here = "decided" in self.runs[-1] if self.runs else False
+        if before and (here or engine.executor == "auto"):  # one executor for all settings of a table
+            engine.executor = read_executor(before[-1]["executor"]) or engine.executor
+        if here:
             engine.fit_chunk(most)
-            lanes_per_wave = decided["lanes_per_wave"]
+            lanes_per_wave = before[-1]["lanes_per_wave"]
         else:
-            if engine.executor == "auto" and before:  # one executor for all settings of a table
-                engine.executor = _read_executor(before[-1]["executor"])
             resolve(engine, families[0].settings, lanes[0])
             engine.fit_chunk(most)
-            fits = (lanes_that_fit(engine, family.example, n) for family, n in zip(families, lanes, strict=True))
-            lanes_per_wave = list(fits)
+            pairs = zip(families, lanes, strict=True)
+            lanes_per_wave = [lanes_that_fit(engine, family.example, n) for family, n in pairs]
         if engine.executor == "loop":
             check_one_host('sweep(executor="loop")', engine.mesh)
             engine.leave_mesh()
@@ -181,40 +181,31 @@ def make_setup(
     executor = check_executor("sweep(executor=...)", executor)
     key = check_key("sweep(key=...)", key)
     train_steps = check_count("sweep(train_steps=...)", train_steps, unit="optimizer updates")
-    num_seeds = check_seeds(task, num_seeds)
+    num_seeds = check_count("sweep(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
+    if task.max_seeds is not None and num_seeds > task.max_seeds:
+        raise ValueError(
+            f"`sweep(num_seeds=...)` must be at most the task's max_seeds={task.max_seeds}, got {num_seeds}."
+        )
     eval_every = check_eval_every(eval_every, train_steps)
     stop = check_stop("sweep(stop=...)", stop, train_steps)
-    lane_mesh = None if one_device else check_mesh(mesh)
+    lanes_on = None if one_device else check_mesh(mesh)
     timetable = make_timetable(train_steps, eval_every, stop)
-    trials, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lane_mesh, directory)
+    trials, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lanes_on, directory)
     longest = int(np.diff((0, *timetable.evaluations)).max())
-    engine = _make_engine(experiment, trials, source, longest, executor, mesh, lane_mesh, one_device=one_device)
-    check_metric_names(engine, trials, stop)
-    setup = Setup(
-        grid=trials,
-        num_seeds=num_seeds,
-        train_steps=train_steps,
-        timetable=timetable,
-        stop=stop,
-        source=source,
-        engine=engine,
-        given=Ledger(trials, num_seeds, timetable, stop),
-    )
+    engine = _make_engine(experiment, trials, source, longest, executor, mesh, lanes_on, one_device=one_device)
+    _check_metric_names(engine, trials, stop)
+    setup = Setup(trials, num_seeds, train_steps, timetable, stop, source, engine)
     if directory is not None:
         setup.call = {
             **{"train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)},
             **describe_grid(trials, experiment.dtype),
             **describe_call(
-                experiment.spec,
+                experiment,
+                source,
                 [family.example for family in trials.families],
-                experiment.seeds,
                 key=key,
                 executor=executor,
                 mesh=engine.mesh,
-                first_batches=source.first,
-                shared=source.shared,
-                arrays=task._arrays,
-                evaluation=experiment.evaluation,
             ),
         }
         setup.store = Store("sweep", "sweep", directory, several=engine.several_hosts)
@@ -236,12 +227,18 @@ def _draw(
     seeds, trainable = draw_seeds(task, key, num_seeds)
     dtype = hyperparameter_dtype(seeds[0].params)
     trials = make_grid("sweep", grid, make_optimizer, dtype)
-    check_hosts(trials.num_trials, mesh)
+    _check_hosts(trials.num_trials, mesh)
     factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
     spec = make_spec(task, factory, trainable, (train_steps,))
     source = BatchSource(task, [seed.data_key for seed in seeds], train_steps)
     if directory is not None:
-        check_resumable(directory, source)
+        check_directory("sweep", directory)
+        if not source.resumes:
+            raise ValueError(
+                "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given "
+                "an iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a "
+                "Grain iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
+            )
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
@@ -249,8 +246,11 @@ def _draw(
     seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
-    accumulation = check_whole_updates(spec, seeds[0].params, trials, train_steps)
-    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulation)
+    settings = [jax.tree.map(jnp.asarray, family.settings) for family in trials.families]
+    accumulations = [find_accumulation(spec, family, seeds[0].params, stacked=True) for family in settings]
+    for accumulation in accumulations:
+        accumulation.check("sweep(train_steps=...)", train_steps)
+    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulations[0])
 
 
 def _make_engine(
@@ -301,7 +301,40 @@ def _make_engine(
     )
 
 
-def _read_executor(words: str) -> Executor:
-    if words.startswith("chunked("):
-        return Chunked(int(words[8:-1]))
-    return words  # pyright: ignore[reportReturnType]
+def check_mesh(mesh: Mesh | None) -> Mesh | None:
+    """The mesh with auto axes, or None for one device."""
+    made = lane_mesh("sweep(mesh=...)", mesh)
+    if made is not None and mesh is not None and "trial" not in made.axis_names:
+        raise ValueError(
+            f'`sweep(mesh=...)` must have an axis "trial" (and may have "data" and others), got {made.axis_names}. '
+            'Write jax.sharding.Mesh(np.reshape(jax.devices(), (-1, 2)), ("trial", "data")).'
+        )
+    return made
+
+
+def _check_hosts(trials: int, mesh: Mesh | None) -> None:
+    """More hosts than lanes would leave hosts with nothing but padding."""
+    if mesh is None or not spans_hosts(mesh) or "data" in mesh.axis_names:
+        return
+    hosts = len({device.process_index for device in mesh.devices.flat})
+    if trials < hosts:
+        raise ValueError(
+            f"`sweep(grid=...)` must have at least as many trials as the mesh has hosts, {hosts}, got {trials}. Use "
+            'fewer hosts, or a mesh with an axis "data".'
+        )
+
+
+def _check_metric_names(engine: Engine, grid: Grid, stop: Stop | None) -> None:
+    """No name twice in the result's table, and the metric that trials are compared by is measured."""
+    for family in grid.families:
+        names = engine.metric_names(family.example)
+        twice = sorted({*names} & {*grid.columns, *RESERVED})
+        if twice:
+            raise ValueError(
+                f"`sweep(grid=...)` must not share names with the metrics of eval_fn, got {twice[0]!r} for both. "
+                "Rename one: the result's table has a column for each."
+            )
+        if isinstance(stop, SuccessiveHalving) and stop.metric not in names:
+            raise ValueError(
+                f"`SuccessiveHalving(metric=...)` must be one of {', '.join(sorted(names))}, got {stop.metric!r}."
+            )

@@ -2,23 +2,47 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
 from .._version import __version__
-from ._errors import UsageError
-from ._explore_command import ExploreCommand
+from ..explorer import explore
+from ._errors import FOUND, UsageError
 from ._find_command import FindCommand
-from ._options import Command
+from ._options import Command, Count, Flag, Many, Place
 from ._range_test_command import RangeTestCommand
 from ._report import Screen
 from ._schedules_command import ListCommand, PlotCommand
-from ._standard_streams import FOUND
 from ._sweep_command import SweepCommand
 
 HELP_WIDTH = 80
 """Columns of a help page at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExploreCommand(Command):
+    """Open the explorer in the browser: schedules with sliders, and the finder.
+
+    Everything runs on this machine; the page asks nothing of any other, and needs no extra package. Ctrl-C ends it.
+
+        lrjax explore lrjax-out/lr_finder.json
+    """
+
+    file: Place | None = dataclasses.field(default=None, kw_only=False)
+    """A lr_finder.json, or a schedule's spec as JSON; without it the page begins with three schedules."""
+    host: Annotated[str, Parameter(metavar="ADDRESS")] = "127.0.0.1"
+    """Address to listen at. With another one, other machines can use the page, without a password."""
+    name: Annotated[Many, Parameter(metavar="NAME")] = ()
+    """A further host name under which browsers reach the page, as through a proxy; may be repeated."""
+    port: Count = 8571
+    """Port to listen at; 0 takes any that is free."""
+    browser: Annotated[Flag, Parameter(negative="--no-browser")] = True
+    """Open it in the browser, or not."""
+
+    def __call__(self) -> int:
+        explore(self.file, host=self.host, port=self.port, names=self.name, browser=self.browser)
+        return FOUND
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,16 @@
 """An error in words: what went wrong, in which line of the user's, with the options named as they are here."""
 
+import contextlib
 import difflib
 import re
+import sys
 import sysconfig
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+
+FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses."""
 
 LINES = 8
 """Lines of an error's words that are shown; XLA's can be hundreds."""
@@ -19,6 +24,12 @@ LIBRARIES += [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "p
 
 class UsageError(Exception):
     """The command line asks for something that cannot be done; the message is for its user."""
+
+
+def complain(words: str) -> None:
+    """On standard error."""
+    with contextlib.suppress(OSError):  # nobody reads it, or the device is full: the exit status tells
+        print(f"lrjax: {words}", file=sys.stderr, flush=True)
 
 
 def in_words(error: Exception) -> str:

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter, Token
 
 from .. import _curve
 from .._checks import show
-from .._curve import Outcome
+from .._curve import REASONS, Outcome
 from .._plan import code_of, peak_for, recommend
 from .._preview import preview
 from .._search import Budget, LRResult, StepSampling, find_lr, plot_curvature, plot_lr
@@ -19,13 +19,6 @@ from ._errors import UsageError
 from ._load import load_key, load_optimizer, load_task, make_folder
 from ._options import Count, Flag, Lanes, Number, Range, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
-
-METHODS = {
-    "midpoint": "middle of the window, in decades",
-    "half_loss": "half of the reduction is reached",
-    "steepest": "the loss falls fastest here",
-    "lowest_loss": "trial with the lowest loss",
-}
 
 SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
     "one-cycle": lambda n: functools.partial(one_cycle, total_steps=n),
@@ -212,7 +205,7 @@ def _rows(result: LRResult, found: bool) -> list[tuple[str, str, str]]:
     if found:
         for name, lr in ({result.rule: result.lr} | dict(result.selections)).items():
             chosen = " (chosen)" if name == result.rule else ""
-            rows.append((f"{name}{chosen}", f"{lr:.2e}", METHODS.get(name, "")))
+            rows.append((f"{name}{chosen}", f"{lr:.2e}", REASONS.get(name, "")))
         low, high = float(result.window.min_lr), float(result.window.max_lr)
         decades = f"{float(result.window.decades):.1f} decades in which training works"
         rows.append(("window", f"{low:.1e} to {high:.1e}", decades))

@@ -11,9 +11,8 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter, Token
 
 from .._checks import show
-from ._errors import UsageError, as_options
+from ._errors import FOUND, UsageError, as_options
 from ._load import load_executor
-from ._standard_streams import FOUND
 
 NUMBERS = {int: "a whole number", float: "a number"}
 

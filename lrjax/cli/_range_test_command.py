@@ -8,22 +8,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from .._search import RangeTest, plot_range_test, range_test
+from ..range_rules import _RULES as RULES
 from ._errors import UsageError
 from ._load import load_key, load_optimizer, load_task, make_folder
 from ._options import Count, Number, Range, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
-
-RULES = {
-    "steepest_log": "lrjax: steepest per decade",
-    "fastai_valley": "fastai: valley (its default)",
-    "fastai_slide": "fastai: slide",
-    "fastai_minimum": "fastai: minimum / 10",
-    "fastai_steep": "fastai: steep",
-    "lightning": "Lightning from 2.5.3: per unit of lr",
-    "lightning_index": "Lightning up to 2.5.2: per step",
-    "torch_lr_finder": "torch-lr-finder: steepest",
-    "ignite": "ignite: steepest before the minimum",
-}
 
 STOP = "Stop where the loss has risen by so many times what it had fallen; inf goes on to the end."
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import shutil
 import sys
@@ -16,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .._failure import SearchInterrupted
-from ._errors import as_options
+from .._json import encode
+from ._errors import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, as_options, complain
 from ._options import Output
-from ._standard_streams import FOUND, INTERRUPTED, NOT_FOUND, WRONG_USE, complain
 
 NARROWEST, PIPED = 50, 120
 """Columns of a table at least, and of one in a file."""
@@ -161,12 +160,4 @@ def only_the_answer(output: Output) -> Iterator[bool]:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Strict JSON: numbers that are not finite are the strings "inf", "-inf", "nan"."""
-    print(json.dumps(_strict(document), indent=1, allow_nan=False))
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_strict(item) for item in value]
-    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(encode(document), indent=1, allow_nan=False))

@@ -17,11 +17,10 @@ from ..schedules import Durations
 from ..schedules import _make as make
 from ..schedules import _plot_schedules as plot_schedules
 from ..schedules import _signature_text as signature_text
-from ._errors import UsageError
+from ._errors import FOUND, NOT_FOUND, UsageError
 from ._load import make_folder
 from ._options import Command, Count, Flag, Many, Output, Place
 from ._report import Answer, Screen, deliver, picture, print_json
-from ._standard_streams import FOUND, NOT_FOUND
 
 EXAMPLE = "lrjax schedules plot one_cycle peak_value=0.1 total_steps=1000"
 

@@ -1,8 +1,9 @@
-"""`lrjax sweep`."""
+"""`lrjax sweep`, its grid and its stop from the words of the command line."""
 
 import csv
 import dataclasses
 import functools
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,16 +11,14 @@ import jax
 import numpy as np
 from cyclopts import Parameter
 
-from .._checks import show
+from .._checks import MAX_TRIALS, check_mode, show
 from .._engine import show_bytes
 from .._progress import Progress
-from .._sweeps import SweepResult, plot_sweep, sweep, trial_scores
-from ._errors import UsageError
-from ._grid_words import read_grid, read_stop
+from .._sweeps import StopDiverged, SuccessiveHalving, SweepResult, plot_sweep, sweep, trial_scores, zipped
+from ._errors import FOUND, UsageError
 from ._load import load_factory, load_key, load_task, make_folder
 from ._options import Count, Flag, Lanes, Many, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
-from ._standard_streams import FOUND
 
 SHOWN = 5
 """Trials in the printed table."""
@@ -64,7 +63,7 @@ class SweepCommand(Lanes):
     def __call__(self) -> int:
         if self.distributed:
             jax.distributed.initialize()
-        grid, stop = read_grid(self.grid, self.zip), read_stop(self.stop, self.metric, self.mode)
+        grid, stop = _read_grid(self.grid, self.zip), _read_stop(self.stop, self.metric, self.mode)
         function, path, fixed = load_factory(self.optimizer, self.optimizer_arg)
         key, _ = load_key(self.seed), make_folder(self.out)
         with only_the_answer(self) as bar:
@@ -130,21 +129,17 @@ class SweepCommand(Lanes):
             screen.say(f"{self.title}: the best trials", "bold")
             screen.table(list(rows[0]), [list(row.values()) for row in rows], bold=(0,))
         screen.say(result.summary().splitlines()[0])
-        screen.say(_how_it_ran(result))
+        execution = result.execution
+        seconds = execution.run_seconds + execution.compile_seconds
+        rate = execution.updates / execution.run_seconds if execution.run_seconds > 0 else 0.0
+        how = f"{execution.used} on {execution.mesh or 1} device{'s' * (execution.mesh != '')}"
+        screen.say(f"{seconds:.0f} seconds, {rate:,.0f} updates a second, {how}, {show_bytes(execution.bytes)}.")
         if why:
             screen.say(why, "bold yellow")
 
 
 def _code(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
-
-
-def _how_it_ran(result: SweepResult) -> str:
-    execution = result.execution
-    seconds = execution.run_seconds + execution.compile_seconds
-    rate = execution.updates / execution.run_seconds if execution.run_seconds > 0 else 0.0
-    how = f"{execution.used} on {execution.mesh or 1} device{'s' * (execution.mesh != '')}"
-    return f"{seconds:.0f} seconds, {rate:,.0f} updates a second, {how}, {show_bytes(execution.bytes)}."
 
 
 def _best_rows(result: SweepResult, metric: str, mode: Any) -> list[dict[str, str]]:
@@ -172,3 +167,63 @@ def _write_csv(path: Path, result: SweepResult) -> None:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["trial"])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _read_grid(grid: tuple[str, ...], zips: tuple[str, ...]) -> list[Any]:
+    """The grid that --grid and --zip say."""
+    if not grid and not zips:
+        raise UsageError("`lrjax sweep` needs a grid. Add for example --grid learning_rate=1e-5:1e-1:17log.")
+    parts: list[Any] = [dict([_read_values("--grid", word)]) for word in grid]
+    together = [_read_values("--zip", word) for word in zips]
+    names = [name for name, _ in together]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"`--zip {twice[0]}=...` is given twice.")
+    return parts + ([zipped(**dict(together))] if together else [])
+
+
+def _read_values(option: str, word: str) -> tuple[str, np.ndarray]:
+    """`weight_decay=0,0.01`, `learning_rate=1e-5:1:25log` or `b1=0:0.9:4`."""
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier() or not text:
+        raise UsageError(
+            f"`{option}` must be NAME=VALUES, got {show(word)}. Write for example weight_decay=0,0.01,0.1."
+        )
+    try:
+        if ":" in text:
+            return name, _read_range(f"{option} {word}", text)
+        whole = all(part.strip().lstrip("+-").isdecimal() for part in text.split(","))
+        return name, np.asarray([int(part) if whole else float(part) for part in text.split(",")])
+    except ValueError:
+        raise UsageError(
+            f"`{option} {name}=...` must be numbers with commas between or FIRST:LAST:COUNT, got {show(text)}. "
+            "Write for example 1e-4,1e-3 or 1e-5:1:25log."
+        ) from None
+
+
+def _read_range(where: str, text: str) -> np.ndarray:
+    first, last, count = text.split(":")
+    low, high, number = float(first), float(last), int(count.removesuffix("log"))
+    if number > MAX_TRIALS:
+        raise UsageError(f"`{where}` may have at most {MAX_TRIALS:,} points, got {show(number)}.")
+    if number < 2:
+        raise UsageError(f"`{where}` must have at least 2 points, got {number}.")
+    if not count.endswith("log"):
+        return np.linspace(low, high, number)
+    if low <= 0 or high <= 0:
+        raise UsageError(f"`{where}` must be above 0 to be spaced in log10. Leave out log.")
+    return np.geomspace(low, high, number)
+
+
+def _read_stop(words: str, metric: str, mode: Literal["min", "max"] | None) -> StopDiverged | SuccessiveHalving | None:
+    """none, diverged, halving:FIRST or halving:FIRST:FACTOR."""
+    mode = check_mode("sweep", metric, mode)
+    if words in ("none", "diverged"):
+        return StopDiverged() if words == "diverged" else None
+    numbers = re.fullmatch(r"halving:(\d{1,9})(?::(\d{1,9}))?", words, re.ASCII)
+    if numbers is None:
+        raise UsageError(f"`--stop` must be none, diverged, halving:FIRST or halving:FIRST:FACTOR, got {show(words)}.")
+    factor = {"factor": int(numbers[2])} if numbers[2] else {}
+    try:
+        return SuccessiveHalving(first=int(numbers[1]), metric=metric, mode=mode, **factor)
+    except ValueError as error:
+        raise UsageError(f"`--stop {words}`: {error}") from None

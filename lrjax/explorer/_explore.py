@@ -7,14 +7,15 @@ import threading
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .._checks import check_count, show
-from ._answers import Answers
-from ._course import course
+from ._contents import START, contents
+from ._finding import Curves, plan
 from ._paths import OPTIMIZERS
-from ._presets import START
-from ._read import Refused
-from ._server import MAX_BODY, Server, is_local, name_in
+from ._read import MAX_BODY, Refused
+from ._server import Routes, Server, is_local, name_in
+from ._training import course
 
 PORT = 8571
 
@@ -52,11 +53,9 @@ def explore(
       ValueError: the port is taken or none at all, the address is not this machine's, a name is none, or the file is
         neither.
     """
-    answers = Answers()
-    if file is not None:
-        answers.opened = _open(answers, Path(file))
+    routes = make_routes(file)
     stopped = threading.Event()
-    with _listen(host, port, answers, names) as server:
+    with _listen(host, port, routes, names) as server:
         compiling = threading.Thread(target=_compile, args=(stopped,), daemon=True)
         compiling.start()
         say(f"The explorer is at {server.url} (Ctrl-C ends it)")
@@ -74,6 +73,20 @@ def explore(
         say("Stopped.")
 
 
+def make_routes(file: str | os.PathLike[str] | None = None) -> Routes:
+    """What answers the page's questions. It opens with the file."""
+    curves = Curves()
+    opened = None if file is None else _open(curves, Path(file))
+    return {
+        "/api/start": lambda body: contents() | {"opened": opened},
+        "/api/course": course,
+        "/api/digits": curves.digits,
+        "/api/open": curves.open,
+        "/api/reading": curves.reading,
+        "/api/plan": plan,
+    }
+
+
 def _compile(stopped: threading.Event) -> None:
     """Compile what the page will ask, before it does."""
     for optimizer in OPTIMIZERS:
@@ -81,11 +94,11 @@ def _compile(stopped: threading.Event) -> None:
             course(START | {"optimizer": optimizer})
 
 
-def _open(answers: Answers, path: Path) -> dict:
+def _open(curves: Curves, path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BODY:
             raise Refused(f"it is larger than {MAX_BODY:,} bytes")
-        return answers.open({"text": path.read_text("utf-8"), "name": path.name})
+        return curves.open({"text": path.read_text("utf-8"), "name": path.name})
     except OSError as error:
         raise ValueError(f"`explore(file)` must be a file that can be read, got {path}: {error.strerror}.") from None
     except ValueError as error:
@@ -94,14 +107,14 @@ def _open(answers: Answers, path: Path) -> dict:
         ) from None
 
 
-def _listen(host: str, port: int, answers: Answers, names: Sequence[str]) -> Server:
+def _listen(host: str, port: int, routes: Routes, names: Sequence[str]) -> Server:
     _check_names(names)
     _check_host(host)
     port = check_count("explore(port=...)", port, minimum=0)
     if port > 65535:
         raise ValueError(f"`explore(port=...)` must be at most 65535, got {port}.")
     try:
-        return Server(host, port, answers, names)
+        return Server(host, port, routes, names)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise ValueError(

@@ -1,55 +1,38 @@
-"""The second half of the page: a step-sampled curve, read at any horizon by any rule."""
+"""The second half of the page: a step-sampled curve, read at any horizon by any rule, and a schedule made of it."""
 
-import dataclasses
-from typing import Any
+import collections
+import functools
+import itertools
+import math
+import threading
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from .._curve import (
-    LossCurve,
-    Outcome,
-    crossing,
-    find_warnings,
-    find_window,
-    half_loss,
-    lowest_for,
-    lowest_loss,
-    midpoint,
-    steepest,
-)
+from .._curve import METHODS, REASONS, LossCurve, Outcome, crossing, find_warnings, find_window, lowest_for, lowest_loss
+from .._plan import peak_for
 from .._search import LRResult, RangeTest, StepSampling, find_lr, range_test
 from ..demos import digits
-from ._paths import MAX_STEPS
-from ._read import Fields, Refused
-from ._schedule_view import rounded
-
-OPTIMIZERS = {
-    "adam": optax.adam,
-    "sgd": optax.sgd,
-    "momentum": lambda lr: optax.sgd(lr, momentum=0.9),
-    "lion": optax.lion,
-    "rmsprop": optax.rmsprop,
-}
-"""What the digits can be trained with."""
+from ..schedules import one_cycle, to_spec, triangular, warmup_cosine
+from ._paths import DIGITS_OPTIMIZERS, MAX_STEPS
+from ._read import Fields, Refused, read_document, read_schedule, rounded
 
 HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 
 MOST = {"lrs": 2000, "seeds": 200, "horizons": 200}
 """The largest curve that a file may hold."""
 
+KEPT = 8
+"""Curves that are remembered: the last so many."""
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the rules read.
+WARMUP, CYCLES = 10, 4
+"""A tenth of the training is warmup; a cyclical schedule goes up and down so many times."""
 
-    Attributes:
-      title: the problem, or the file's name.
-      curve: the losses of every lr, seed and horizon.
-      test: the classic range test of the same problem, if there is one.
-    """
+
+class Evidence(NamedTuple):
+    """The curve of a problem or a file of this title, and the classic range test of the same problem, if any."""
 
     title: str
     curve: LossCurve
@@ -58,7 +41,7 @@ class Evidence:
 
 def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: int = 3) -> Evidence:
     """Search the handwritten digits, and run the classic range test on them."""
-    task, make_optimizer, key = digits(), OPTIMIZERS[optimizer], jax.random.key(0)
+    task, make_optimizer, key = digits(), DIGITS_OPTIMIZERS[optimizer], jax.random.key(0)
     horizons = tuple(steps for steps in HORIZONS if steps < num_steps)
     strategy = StepSampling(num_steps=num_steps, num_seeds=num_seeds, horizons=horizons)
     result = find_lr(task, make_optimizer, strategy, key=key, throw=False)
@@ -67,24 +50,14 @@ def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: i
 
 
 def read_result(document: dict[str, Any], title: str) -> Evidence:
-    """The curve of a saved `LRResult`. Everything is checked; nothing else of the file is used.
-
-    Args:
-      document: the file's JSON.
-      title: its name.
-
-    Returns:
-      The curve.
-
-    Raises:
-      Refused: it is no such file, or its numbers make no curve.
-    """
+    """The curve of a saved `LRResult`. Everything is checked; nothing else of the file is used."""
     try:
         result = LRResult._from_document("This file", document)
         curve = _checked(result.curve)
         find_window(curve)
     except (TypeError, ValueError, OverflowError) as error:
-        raise Refused(show_all(error)) from None
+        message = str(error)  # a file can make it long
+        raise Refused(message if len(message) <= 600 else message[:600] + "...") from None
     return Evidence(title=title, curve=curve)
 
 
@@ -99,25 +72,10 @@ def _checked(curve: LossCurve) -> LossCurve:
     return curve._replace(**whole, **single, metrics={})
 
 
-def show_all(error: Exception, limit: int = 600) -> str:
-    """The message, cut where a file made it long."""
-    text = str(error)
-    return text if len(text) <= limit else text[:limit] + "..."
-
-
 def reading(evidence: Evidence, body: dict[str, Any]) -> dict[str, Any]:
-    """What the rules say of the curve at one horizon.
+    """What the rules say of the curve at one horizon: the window, every rule's pick, the warnings, the peers' picks.
 
-    Args:
-      evidence: the curve, and the range test if there is one.
-      body: "horizon", an index; "share", the part of the reduction that the rule of one's own asks for; "steps", the
-        training's length for `lowest_for`.
-
-    Returns:
-      The curve's points, the window, every rule's pick, the warnings, and the range test with the peers' picks.
-
-    Raises:
-      Refused: a number is out of its range.
+    "horizon" is an index, "share" the part of the reduction that the rule of one's own asks for.
     """
     fields, horizons = Fields(body), np.asarray(evidence.curve.horizons)
     curve = evidence.curve.at(fields.whole("horizon", 0, len(horizons) - 1))
@@ -143,11 +101,8 @@ def reading(evidence: Evidence, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _picks(curve: LossCurve, window: Any, share: float, steps: int) -> list[dict[str, Any]]:
-    rules = {
-        "midpoint": (midpoint, "the middle of the window, in decades"),
-        "half_loss": (half_loss, "half of the reduction is reached"),
-        "steepest": (steepest, "the loss falls fastest here"),
-        "lowest_loss": (lowest_loss, "the trial with the lowest loss"),
+    rules = {name: (rule, REASONS[name]) for name, rule in (METHODS | {"lowest_loss": lowest_loss}).items()}
+    rules |= {
         "lowest_for": (lowest_for(steps), f"the minimum, moved down to a training of {steps:,} updates"),
         "share": (
             lambda curve, window: 10.0 ** crossing(window, 1 - share),
@@ -167,3 +122,67 @@ def _classic(test: RangeTest) -> dict[str, Any]:
         "picks": [{"rule": name, "lr": lr} for name, lr in lrs.items()],
         "refusals": refusals,
     }
+
+
+_digits = functools.cache(search_digits)
+
+
+class Curves:
+    """The curves that the page may ask about, by an id that it was given."""
+
+    def __init__(self) -> None:
+        self._evidence: collections.OrderedDict[str, Evidence] = collections.OrderedDict()
+        self._count, self._lock, self._search = itertools.count(1), threading.Lock(), threading.Lock()
+
+    def digits(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Search the digits; one search at a time."""
+        optimizer = Fields(body).choice("optimizer", tuple(DIGITS_OPTIMIZERS))
+        with self._search:
+            return {"id": self._keep(_digits(optimizer))}
+
+    def open(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A file, as "text" and "name": a saved result or the spec of a schedule."""
+        fields = Fields(body)
+        document = read_document(fields.text("text"))
+        if "format" not in document and "name" in document:
+            return {"spec": to_spec(read_schedule(document))}
+        return {"id": self._keep(read_result(document, fields.text("name")[:80]))}
+
+    def reading(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Read a curve."""
+        name = Fields(body).text("id")
+        with self._lock:
+            evidence = self._evidence.get(name)
+        if evidence is None:
+            raise Refused("This curve is no longer here. Open the file again.")
+        return reading(evidence, body)
+
+    def _keep(self, evidence: Evidence) -> str:
+        with self._lock:
+            name = str(next(self._count))
+            self._evidence[name] = evidence
+            while len(self._evidence) > KEPT:
+                self._evidence.popitem(last=False)
+            return name
+
+
+def plan(body: dict[str, Any]) -> dict[str, Any]:
+    """The schedule that goes with a pick and its window, and a sentence that says why."""
+    fields = Fields(body)
+    kind = fields.choice("kind", ("one_cycle", "triangular", "warmup_cosine"))
+    total = fields.whole("steps", 1, MAX_STEPS)
+    lr, low, high = (fields.number(name, 1e-12, 1e3) for name in ("lr", "min_lr", "max_lr"))
+    if low > high:
+        raise Refused(f"`min_lr` must not be above max_lr={high:g}, got {low:g}.")
+    if kind == "triangular":
+        schedule = triangular(_short(low), _short(high), max(total // (2 * CYCLES), 1))
+        return {"spec": to_spec(schedule), "why": f"Between the ends of the window, {CYCLES} times up and down."}
+    options = {"total_steps": total} | ({"warmup_steps": total // WARMUP} if kind == "warmup_cosine" else {})
+    make = functools.partial(one_cycle if kind == "one_cycle" else warmup_cosine, **options)
+    peak = _short(peak_for(lr, make(1.0), total))
+    return {"spec": to_spec(make(peak)), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
+
+
+def _short(lr: float) -> float:
+    """Three digits."""
+    return round(lr, 2 - math.floor(math.log10(lr)))

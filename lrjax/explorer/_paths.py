@@ -36,6 +36,15 @@ OPTIMIZERS: dict[str, Callable[[Scalar, Scalar], optax.GradientTransformation]] 
 
 WITHOUT_MOMENTUM = ("sgd", "rmsprop", "adagrad")
 
+DIGITS_OPTIMIZERS = {
+    "adam": optax.adam,
+    "sgd": optax.sgd,
+    "momentum": lambda lr: optax.sgd(lr, momentum=0.9),
+    "lion": optax.lion,
+    "rmsprop": optax.rmsprop,
+}
+"""What the digits can be trained with."""
+
 
 class Paths(NamedTuple):
     """Where every schedule and seed went. The first slot is the start; see `slot_steps`.
@@ -74,20 +83,9 @@ def descend(
     noise: Float[Array, "steps seeds 2"],
     num_steps: Int[Array, ""],
 ) -> Paths:
-    """Follow the noisy gradient from one start, once for every schedule and seed.
+    """Follow the noisy gradient of surface `which` from one start, once for every schedule and seed.
 
-    Args:
-      loss: function of `which`, x and y. Compiled in, as is the optimizer; all else is data.
-      make_optimizer: function of a traced lr and a traced momentum.
-      which: the number of the surface.
-      lrs: one table for each schedule, the lr at steps 0, 1, ...
-      momenta: likewise.
-      start: x and y.
-      noise: what is added to the gradient at every step, for every seed.
-      num_steps: updates to make, up to the length of the tables.
-
-    Returns:
-      The paths, in slots.
+    The loss and the optimizer are compiled in; all else is data.
     """
     look = jax.vmap(jax.vmap(jax.value_and_grad(lambda point: loss(which, point[0], point[1]))))
 

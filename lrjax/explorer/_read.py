@@ -1,12 +1,17 @@
-"""What the page may ask for: JSON read with limits. Every refusal is a `Refused`, whose message the page shows."""
+"""JSON from the page, read with limits, and numbers for it. The page shows the message of a `Refused`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._checks import check_choice, check_count, check_number, show
 from .._decode import parse
-from .._types import Schedule
+from .._types import Float, Schedule
 from ..schedules import from_spec
+
+MAX_BODY = 8 * 2**20
+"""Bytes of the largest question: a saved result."""
 
 MAX_NODES = 64
 """Schedules inside schedules, and numbers in lists, that one spec may hold: each shape of a spec is compiled."""
@@ -103,3 +108,15 @@ def _size(value: Any, depth: int) -> int:
     inside = list(value.values()) if isinstance(value, dict) else value
     count = 1 if isinstance(value, dict) else len(value)
     return count + sum(_size(one, depth - 1) for one in inside[: MAX_NODES + 1])
+
+
+def rounded(values: Float[np.ndarray, "..."]) -> list[Any]:
+    """Five digits of every number, as nested lists for JSON; None where it is not finite."""
+    values = np.asarray(values, np.float64)
+    size = np.where((values == 0) | ~np.isfinite(values), 1.0, np.abs(values))
+    scale = 10.0 ** (4 - np.floor(np.log10(size)))
+    with np.errstate(invalid="ignore"):
+        short = np.round(values * scale) / scale
+    shown = np.asarray(short, object)
+    shown[~np.isfinite(short)] = None
+    return shown.tolist()

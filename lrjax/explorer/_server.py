@@ -11,10 +11,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
-from ._read import Refused, read_document
+from ._read import MAX_BODY, Refused, read_document
 
 PAGE = importlib.resources.files("lrjax.explorer") / "page"
 
@@ -27,8 +27,8 @@ FILES = {
 }
 """Path -> file in the folder `page`, and its type. Nothing else is served."""
 
-MAX_BODY = 8 * 2**20
-"""Bytes of the largest question: a saved result."""
+Routes = Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
+"""Path -> the function of a question's JSON object that answers it."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -39,29 +39,16 @@ HEADERS = {
 }
 
 
-class Answering(Protocol):
-    """What answers questions: path -> function of the request's JSON object."""
-
-    routes: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]
-
-
 class Server(ThreadingHTTPServer):
-    """Serves the page until `shutdown`.
-
-    Args:
-      host: address to listen at.
-      port: 0 takes any that is free; `self.url` says which.
-      answers: what answers the page's questions.
-      names: further host names under which browsers reach it, through a proxy or a name server.
-    """
+    """Serves the page until `shutdown`. Browsers may also reach it under other names, as through a proxy."""
 
     daemon_threads = True
     request_queue_size = 1024  # the standard library's 5 drops connections of a few tabs at once
 
-    def __init__(self, host: str, port: int, answers: Answering, names: Sequence[str] = ()):
+    def __init__(self, host: str, port: int, routes: Routes, names: Sequence[str] = ()):
         if ":" in host:
             self.address_family = socket.AF_INET6
-        self.host, self.answers = host, answers
+        self.host, self.routes = host, routes
         own = () if is_local(host) else (host, socket.gethostname())
         self._names = {"localhost", *(name.lower() for name in (*own, *names))}
         self._under_way, self._changed = 0, threading.Condition()
@@ -165,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # what was not read is not the next request
             return self._json(refusal[0], {"error": refusal[1]})
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = self.server.answers.routes.get(urlsplit(self.path).path)
+        answer = self.server.routes.get(urlsplit(self.path).path)
         if answer is None:
             return self._json(HTTPStatus.NOT_FOUND, _NOTHING)
         try:

@@ -1,8 +1,8 @@
 """Loss surfaces of two parameters, to watch an optimizer on."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,8 @@ import numpy as np
 from .._types import Array, Float, Int, ScalarLike
 
 
-@dataclasses.dataclass(frozen=True)
-class Surface:
-    """A function of two numbers, and where to look at it.
-
-    Attributes:
-      title: what it is called.
-      sentence: what there is to see.
-      loss: (x, y) -> loss, lowest at `minimum`, where it is 0.
-      minimum: the lowest point, or one of them.
-      start: where an optimizer starts by default.
-      box: what is drawn: lowest x, highest x, lowest y, highest y.
-    """
+class Surface(NamedTuple):
+    """A loss of x and y that is 0 at `minimum`, one of its lowest points, drawn in a box (left, right, bottom, top)."""
 
     title: str
     sentence: str

@@ -32,11 +32,7 @@ def build_task(where: str, init: Any, run: Run, options: Mapping[str, Any]) -> T
 
 
 def make_task(where: str, init: Any, loss_fn: Callable[..., Any], options: Mapping[str, Any], **form: Any) -> Task:
-    """A task on arrays (`train=` and its companions) or batches (`train_batches=`).
-
-    Raises:
-      TypeError: the options name neither, both, or what the integration itself gives.
-    """
+    """A task on arrays (`train=` and its companions) or batches (`train_batches=`)."""
     taken = [name for name in ("init", "loss_fn", "eval_fn", "stateful") if name in options]
     if taken:
         raise TypeError(f"`{where}({taken[0]}=...)` is made from the model: leave it out, or write a lrjax.Task.")
@@ -100,17 +96,9 @@ def mode_arguments(where: str, call: Any, train: object, evaluation: object) -> 
 def with_random(
     where: str, function: Any, names: tuple[str, ...], form: str, random: tuple[str, ...] = ("key", "rng")
 ) -> Callable[..., Any]:
-    """A loss function with its source of randomness last, whether and wherever it takes one.
+    """A loss function of the named arguments with its source of randomness last, whether and wherever it takes one.
 
-    Args:
-      where: the argument's name.
-      function: of the named arguments, and maybe of one more whose name contains one of `random`.
-      names: of the arguments, the batch last.
-      form: the signature that is wanted, for messages.
-      random: see above.
-
-    Raises:
-      TypeError: it takes other arguments.
+    That is an argument whose name contains one of `random`; `form` is the signature that is wanted, for messages.
     """
     check_callable(where, function, signature=form)
     try:

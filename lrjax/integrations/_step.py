@@ -117,7 +117,7 @@ def step_task(
     first = state if draw is None else draw(jax.random.key(0))
     stream = BatchStream("step_task(batches=...)", batches)
     batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stream.between(0, 1))
-    template, types, step_fn = _carried(step, set_lr, len(names), first, batch)
+    template, types, step_fn = _fit_state(step, set_lr, len(names), first, batch)
     arrays = strengthen(to_arrays("step_task(state=...)", template.split(first)))
     _check_set_lr(template, set_lr, len(names), arrays)
     _check_evaluate(template, evaluate, arrays)
@@ -195,14 +195,13 @@ def _hyperparameters(set_lr: object) -> list[str]:
     return names
 
 
-def _carried(
+def _fit_state(
     step: Callable[..., Any], set_lr: Callable[..., Any], count: int, state: PyTree, batch: Batch
 ) -> tuple[PyTreeTemplate, Types, _Step]:
-    """Run set_lr and step on shapes until what they carry stays the same, and check what they return.
+    """Run set_lr and step on shapes until the types stay the same, and check what they return.
 
-    Returns:
-      Which leaves of the state are arrays, or Python numbers that set_lr or step change; their types from set_lr on;
-      and the step of them.
+    The template tells which leaves are arrays, or Python numbers that set_lr or step change; the types are theirs from
+    set_lr on.
     """
     if not jax.tree.leaves(state):
         raise ValueError(f"`step_task(state=...)` must be a pytree of arrays, got {show(state)}, which holds none.")
@@ -232,7 +231,17 @@ def _types_from(template: PyTreeTemplate, set_lr: Callable[..., Any], count: int
 
     def begin(arrays: tuple[Array, ...], values: list[Array]) -> tuple[Any, ...]:
         begun = call_traced("set_lr", set_lr, template.join(arrays), *values)
-        _check_begun(template, begun)
+        if not template.fits(begun):
+            hint = "It may change the arrays of the state, nothing else."
+            if begun is None:
+                hint = "Did it forget its `return`?"
+            elif template.has_leaves_of(begun):
+                factory = "optax.inject_hyperparams(optax.adam)(...)"
+                hint = f"The learning rate must be an array of the state: write {factory}."
+            raise ValueError(
+                "`step_task(set_lr=...)` must return a state of the structure it was given, but "
+                f"{template.difference(begun)}. {hint}"
+            )
         return template.split(begun)
 
     given = tuple(type_of(leaf) for leaf in template.split(template.example))
@@ -248,19 +257,6 @@ def _types_from(template: PyTreeTemplate, set_lr: Callable[..., Any], count: int
         weak = one.weak_type or other.weak_type
         types.append(jax.ShapeDtypeStruct(other.shape, other.dtype, weak_type=weak))
     return tuple(types)
-
-
-def _check_begun(template: PyTreeTemplate, begun: PyTree) -> None:
-    """Raise unless set_lr returned a state like the one it was given."""
-    if template.fits(begun):
-        return
-    hint = "Did it forget its `return`?" if begun is None else "It may change the arrays of the state, nothing else."
-    if template.has_leaves_of(begun):
-        hint = "The learning rate must be an array of the state: write optax.inject_hyperparams(optax.adam)(...)."
-    raise ValueError(
-        "`step_task(set_lr=...)` must return a state of the structure it was given, but "
-        f"{template.difference(begun)}. {hint}"
-    )
 
 
 def _after(

@@ -13,13 +13,7 @@ from .._types import Array, PyTree
 
 
 class _Structure(NamedTuple):
-    """What is left of a tree without its leaves.
-
-    Attributes:
-      treedef: the structure around its nnx objects.
-      is_object: for every leaf of that whether it is an nnx object.
-      graph, variables: the structure within them; None where there are none.
-    """
+    """What is left of a tree without its leaves: around its nnx objects, and within them (None without objects)."""
 
     treedef: Any
     is_object: tuple[bool, ...]
@@ -38,21 +32,14 @@ class PyTreeTemplate:
     Modules, optimizers and Variables of Flax nnx are taken apart by `nnx.split` and put together by `nnx.merge`: what
     two of them share stays shared.
 
-    Attributes:
-      example: the tree.
-      paths: of its leaves, those within nnx objects last, each once however often it is shared.
-      structure: of the tree.
-      fixed: for every leaf `_ARRAY`, or the leaf itself if it is none.
-      numbers: positions of the Python numbers that count as arrays.
-      moved: positions of those that do not, but were others in a tree that was split.
     """
 
     example: PyTree
-    paths: tuple[str, ...]
+    paths: tuple[str, ...]  # of the leaves, those within nnx objects last, each once however often it is shared
     structure: _Structure
-    fixed: tuple[Any, ...]
-    numbers: frozenset[int]
-    moved: set[int] = dataclasses.field(default_factory=set)
+    fixed: tuple[Any, ...]  # for every leaf `_ARRAY`, or the leaf itself if it is none
+    numbers: frozenset[int]  # positions of the Python numbers that count as arrays
+    moved: set[int] = dataclasses.field(default_factory=set)  # of those that do not, but were others in a split tree
 
     @classmethod
     def of(cls, tree: PyTree, numbers: frozenset[int] = frozenset()) -> "PyTreeTemplate":
@@ -74,11 +61,7 @@ class PyTreeTemplate:
         return treedef.unflatten([next(objects) if place else next(outside) for place in is_object])
 
     def split(self, tree: PyTree) -> tuple[Any, ...]:
-        """The arrays of a tree with leaves at the same paths; what it has besides them is left out.
-
-        Raises:
-          TypeError: what is neither number nor array became an array.
-        """
+        """The arrays of a tree with leaves at the same paths; what it has besides them is left out."""
         arrays = []
         for index, (leaf, held) in enumerate(zip(_flatten(tree)[0], self.fixed, strict=True)):
             if held is _ARRAY:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._checks import attribute, check_count, check_flag, show, show_with_type
+from .. import _checks
 from .._types import Array, Batch
 
 _WHERE = "data.epochs"
@@ -52,11 +52,12 @@ def epochs(
       >>> image.shape
       (4, 2)
     """
-    rows = not isinstance(loader, type) and None not in (attribute(loader, "with_format"), attribute(loader, "iter"))
+    own = [_checks.attribute(loader, name) for name in ("with_format", "iter")]
+    rows = None not in own and not isinstance(loader, type)
     if rows:
         if batch_size is None:
             raise TypeError(f"`{_WHERE}(batch_size=...)` is needed for a Hugging Face dataset, whose items are rows.")
-        size = check_count(f"{_WHERE}(batch_size=...)", batch_size, unit="examples")
+        size = _checks.check_count(f"{_WHERE}(batch_size=...)", batch_size, unit="examples")
     elif batch_size is not None:
         raise TypeError(
             f"`{_WHERE}(batch_size=...)` must be None for {type(loader).__name__}, which makes batches itself. "
@@ -64,15 +65,17 @@ def epochs(
         )
     elif not _can_be_read_again(loader):
         raise TypeError(
-            f"`{_WHERE}(loader=...)` must be an iterable that can be read again, got {show(loader)} "
+            f"`{_WHERE}(loader=...)` must be an iterable that can be read again, got {_checks.show(loader)} "
             f"({type(loader).__name__}). Give the loader itself, not an iterator of it."
         )
-    shuffle = check_flag(f"{_WHERE}(shuffle=...)", shuffle)
+    shuffle = _checks.check_flag(f"{_WHERE}(shuffle=...)", shuffle)
     if columns is not None and not (
         isinstance(columns, (list, tuple)) and all(isinstance(name, str) for name in columns)
     ):
-        advice = f" Write ({show(columns)},)." if isinstance(columns, str) else ""
-        raise TypeError(f"`{_WHERE}(columns=...)` must be a sequence of names, got {show_with_type(columns)}.{advice}")
+        advice = f" Write ({_checks.show(columns)},)." if isinstance(columns, str) else ""
+        raise TypeError(
+            f"`{_WHERE}(columns=...)` must be a sequence of names, got {_checks.show_with_type(columns)}.{advice}"
+        )
 
     def epoch_batches(epoch: int) -> Iterator[Batch]:
         batches: Iterable[Any] = _rows(loader, size, epoch if shuffle else None) if rows else _told(loader, epoch)

@@ -5,10 +5,9 @@ from typing import Any
 
 import jax
 
-from .._checks import brief, check_callable, name_of, show
-from .._engine import Task
+from .. import _checks, _engine
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ._build import build_task, with_random
+from . import _build
 
 try:
     import equinox as eqx
@@ -25,7 +24,7 @@ def task(
     state: eqx.nn.State | None = None,
     trainable: PyTree | None = None,
     **options: Any,
-) -> Task:
+) -> _engine.Task:
     """A task from an Equinox module and the loss function that it is trained with.
 
     Arrays are parameters, of which the floating ones train; everything else (activation functions, sizes, flags) is
@@ -64,7 +63,7 @@ def task(
     make, model, state = _read(model, state)
     names, returns = (("model", "batch"), "loss") if state is None else (("model", "state", "batch"), "(loss, state)")
     form = f"loss_fn({', '.join(names)}) -> {returns}, or loss_fn({', '.join(names)}, key)"
-    call = with_random(f"{_TASK}(loss_fn=...)", loss_fn, names, form)
+    call = _build.with_random(f"{_TASK}(loss_fn=...)", loss_fn, names, form)
     arrays, static = eqx.partition((model, state), eqx.is_array)
     if trainable is not None:
         mask = _mask(model, arrays[0], trainable)
@@ -83,24 +82,24 @@ def task(
         assert make is not None
         return eqx.filter(make(key), eqx.is_array)
 
-    return build_task(_TASK, arrays if make is None else init, run, options)
+    return _build.build_task(_TASK, arrays if make is None else init, run, options)
 
 
 def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, eqx.nn.State | None]:
     """What makes pairs of module and state, if that is given, and a pair."""
     if state is not None and not isinstance(state, eqx.nn.State):
         raise TypeError(
-            f"`{_TASK}(state=...)` must be an eqx.nn.State, got {show(state)} ({type(state).__name__}). "
+            f"`{_TASK}(state=...)` must be an eqx.nn.State, got {_checks.show(state)} ({type(state).__name__}). "
             "Write eqx.nn.State(model)."
         )
     if isinstance(model, eqx.Module) or not callable(model):
         if not any(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(model)):
             raise TypeError(
-                f"`{_TASK}(model=...)` must be an Equinox module with floating arrays, got {show(model)} "
+                f"`{_TASK}(model=...)` must be an Equinox module with floating arrays, got {_checks.show(model)} "
                 f"({type(model).__name__})."
             )
         return None, model, state
-    check_callable(f"{_TASK}(model=...)", model, signature="model(key) -> module")
+    _checks.check_callable(f"{_TASK}(model=...)", model, signature="model(key) -> module")
 
     def make(key: Key) -> Any:
         made = model(key)
@@ -111,7 +110,8 @@ def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, 
     except TypeError as error:
         raise TypeError(
             f"`{_TASK}(model=...)` must be an Equinox module or a function of a key that makes one, but calling "
-            f"{name_of(model)} with a key failed: {brief(error)}. Write lambda key: Model(..., key=key)."
+            f"{_checks.name_of(model)} with a key failed: {_checks.brief(error)}. "
+            "Write lambda key: Model(..., key=key)."
         ) from error
     return make, *first
 
@@ -119,7 +119,7 @@ def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, 
 def _pair(returned: Any) -> tuple[Any, Any]:
     if not (isinstance(returned, tuple) and len(returned) == 2):
         raise TypeError(
-            f"`{_TASK}(loss_fn=...)` must return (loss, state) for a model with a state, got {show(returned)}."
+            f"`{_TASK}(loss_fn=...)` must return (loss, state) for a model with a state, got {_checks.show(returned)}."
         )
     return returned
 
@@ -130,7 +130,7 @@ def _mask(model: PyTree, params: Params, spec: PyTree) -> PyTree:
         chosen = eqx.filter(eqx.partition(model, spec)[0], eqx.is_array)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"`{_TASK}(trainable=...)` must be a filter_spec of the model, as for eqx.partition: {brief(error)}"
+            f"`{_TASK}(trainable=...)` must be a filter_spec of the model, as for eqx.partition: {_checks.brief(error)}"
         ) from error
     none = lambda leaf: leaf is None  # noqa: E731
     return jax.tree.map(lambda leaf, kept: None if leaf is None else kept is not None, params, chosen, is_leaf=none)

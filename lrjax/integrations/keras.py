@@ -7,10 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_number, show
-from .._engine import Task
+from .. import _checks, _engine, schedules
 from .._types import Array, Batch, Key, ModelState, Params, PyTree, Schedule
-from ..schedules import constant, from_spec, to_spec
 
 try:
     import keras
@@ -26,7 +24,7 @@ if keras.backend.backend() != "jax":
         f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND=jax before the first import of keras."
     )
 
-from ._build import build_task
+from . import _build
 from ._keras_optimizers import optimizer_factory as optimizer_factory
 
 
@@ -39,7 +37,7 @@ def task(
     validation_split: float = 0.2,
     batch_size: int = 32,
     **options: Any,
-) -> Task:
+) -> _engine.Task:
     """A task from a compiled Keras model, with the model's own loss.
 
     `optimizer_factory(model.optimizer)` is the `make_optimizer` that goes with it.
@@ -87,7 +85,7 @@ def task(
 
     start = tuple([jnp.asarray(one.value) for one in part] for part in (trainable, others))
     data = {"train": train, "validation": validation, "batch_size": batch_size}
-    return build_task("keras.task", start, run, {**data, **options})
+    return _build.build_task("keras.task", start, run, {**data, **options})
 
 
 def set_lr(model: keras.Model, lr: float | Schedule) -> None:
@@ -117,8 +115,9 @@ def set_lr(model: keras.Model, lr: float | Schedule) -> None:
         value = LRSchedule(lr)
     else:
         positive = "a learning rate, > 0 and finite, or a schedule"
-        value = check_number("keras.set_lr(lr=...)", lr, rule=positive, accept=lambda x: 0 < x < np.inf)
-        value = LRSchedule(constant(value)) if scheduled else value  # Keras takes no number where a schedule was
+        value = _checks.check_number("keras.set_lr(lr=...)", lr, rule=positive, accept=lambda x: 0 < x < np.inf)
+        if scheduled:  # Keras takes no number where a schedule was
+            value = LRSchedule(schedules.constant(value))
     model.optimizer.learning_rate = value
     model.train_function = None  # a compiled step holds the schedule that it was traced with
 
@@ -133,7 +132,7 @@ class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, schedule: Schedule | str):
         super().__init__()
-        self.schedule = from_spec(json.loads(schedule)) if isinstance(schedule, str) else schedule
+        self.schedule = schedules.from_spec(json.loads(schedule)) if isinstance(schedule, str) else schedule
 
     def __call__(self, step: Any) -> Array:
         """The learning rate of a step."""
@@ -141,12 +140,12 @@ class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """The spec, for `keras.saving`; a schedule of another library has none, and the error says so."""
-        return {"schedule": json.dumps(to_spec(self.schedule))}
+        return {"schedule": json.dumps(schedules.to_spec(self.schedule))}
 
 
 def _check_compiled(where: str, model: object) -> None:
     if not isinstance(model, keras.Model):
-        raise TypeError(f"`{where}` must be a keras.Model, got {show(model)} ({type(model).__name__}).")
+        raise TypeError(f"`{where}` must be a keras.Model, got {_checks.show(model)} ({type(model).__name__}).")
     if not model.compiled or model.optimizer is None:
         raise ValueError(f"`{where}` must be compiled: model.compile(optimizer, loss).")
 
@@ -171,10 +170,10 @@ def _split(x: PyTree, y: PyTree, validation_data: Any, validation_split: float) 
     if validation_data is not None:
         where = "keras.task(validation_data=...)"
         if not (isinstance(validation_data, (tuple, list)) and len(validation_data) == 2):
-            raise TypeError(f"`{where}` must be (x, y), got {show(validation_data)}.")
+            raise TypeError(f"`{where}` must be (x, y), got {_checks.show(validation_data)}.")
         return data, _arrays(where, *validation_data)
     share, where = "a share of the examples, > 0 and < 1", "keras.task(validation_split=...)"
-    share = check_number(where, validation_split, rule=share, accept=lambda v: 0 < v < 1)
+    share = _checks.check_number(where, validation_split, rule=share, accept=lambda v: 0 < v < 1)
     cut = int(np.floor(jax.tree.leaves(data)[0].shape[0] * (1 - share)))
     return [jax.tree.map(lambda leaf, part=part: leaf[part], data) for part in (np.s_[:cut], np.s_[cut:])]
 

@@ -7,15 +7,14 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from .._checks import attribute, check_callable, name_of, show
-from .._engine import Task
+from .. import _checks, _engine
 from .._types import Batch, Key, ModelState, Params, PyTree
-from ._build import as_arguments, build_task, drop_aux, first_batch, first_of, make_task, mode_arguments, with_random
+from . import _build
 
 _LOSS, _PAIR = "plain.loss_task", "plain.pair_task"
 
 
-def loss_task(params: PyTree | Callable[[Key], PyTree], loss_fn: Callable[..., Any], **options: Any) -> Task:
+def loss_task(params: PyTree | Callable[[Key], PyTree], loss_fn: Callable[..., Any], **options: Any) -> _engine.Task:
     """A task from parameters and a loss function of them, as one writes it for `jax.grad`.
 
     Args:
@@ -40,8 +39,10 @@ def loss_task(params: PyTree | Callable[[Key], PyTree], loss_fn: Callable[..., A
     """
     where = f"{_LOSS}(loss_fn=...)"
     form = "loss_fn(params, batch) -> loss, or loss_fn(params, batch, key)"
-    call = with_random(where, loss_fn, ("params", "batch"), form)
-    return make_task(_LOSS, params, lambda params, batch, key: drop_aux(where, call(params, batch, key)), options)
+    call = _build.with_random(where, loss_fn, ("params", "batch"), form)
+    return _build.make_task(
+        _LOSS, params, lambda params, batch, key: _build.drop_aux(where, call(params, batch, key)), options
+    )
 
 
 def pair_task(
@@ -49,11 +50,11 @@ def pair_task(
     loss: Callable[[Any, Batch], Any] | None = None,
     *,
     params: PyTree | None = None,
-    inputs: Callable[[Batch], Any] = first_of,
+    inputs: Callable[[Batch], Any] = _build.first_of,
     train_arguments: Mapping[str, Any] | None = None,
     eval_arguments: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Task:
+) -> _engine.Task:
     """A task from a pair (init, apply): `haiku.transform`, `transform_with_state`, `without_apply_rng`, stax.
 
     The arguments of `init` and `apply` are known by their names: `params`, then `state` if there is one, then `rng` or
@@ -92,15 +93,15 @@ def pair_task(
     """
     begin, apply = _functions(pair)
     if loss is not None:
-        check_callable(f"{_PAIR}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
+        _checks.check_callable(f"{_PAIR}(loss=...)", loss, signature="loss(outputs, batch) -> scalar")
     has_state, has_rng, rng_keyword = _form(apply)
-    check_callable(f"{_PAIR}(inputs=...)", inputs, signature="inputs(batch) -> inputs of the model")
-    modes = mode_arguments(_PAIR, apply, train_arguments, eval_arguments)
+    _checks.check_callable(f"{_PAIR}(inputs=...)", inputs, signature="inputs(batch) -> inputs of the model")
+    modes = _build.mode_arguments(_PAIR, apply, train_arguments, eval_arguments)
 
     def arguments(batch: Batch) -> tuple[Any, ...]:
-        if loss is None and inputs is first_of:
-            return as_arguments(batch, (tuple, list))
-        return as_arguments(inputs(batch))
+        if loss is None and inputs is _build.first_of:
+            return _build.as_arguments(batch, (tuple, list))
+        return _build.as_arguments(inputs(batch))
 
     def run(params: Params, state: ModelState, batch: Batch, key: Key | None) -> tuple[Any, ModelState]:
         positional = [params, *([state] if has_state else []), *([key] if has_rng else []), *arguments(batch)]
@@ -108,28 +109,28 @@ def pair_task(
         outputs = apply(*positional, **settings)
         if has_state:
             if not (isinstance(outputs, tuple) and len(outputs) == 2):
-                raise TypeError(f"`{_PAIR}` needs an apply that returns (outputs, state), got {show(outputs)}.")
+                raise TypeError(f"`{_PAIR}` needs an apply that returns (outputs, state), got {_checks.show(outputs)}.")
             outputs, state = outputs
         return outputs if loss is None else loss(outputs, batch), state
 
     def init(key: Key) -> tuple[Params, ModelState]:
-        example = jax.tree.map(jnp.asarray, arguments(first_batch(_PAIR, options)))
+        example = jax.tree.map(jnp.asarray, arguments(_build.first_batch(_PAIR, options)))
         if "input_shape" in _names(begin):
             return begin(key, (-1, *example[0].shape[1:]))[1], ()
         made = begin(key, *example, **modes[True])
         return made if has_state else (made, ())
 
     start = init if params is None else (params if has_state else (params, ()))
-    return build_task(_PAIR, start, run, options)
+    return _build.build_task(_PAIR, start, run, options)
 
 
 def _functions(pair: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    named = attribute(pair, "init"), attribute(pair, "apply")
+    named = _checks.attribute(pair, "init"), _checks.attribute(pair, "apply")
     found = named if None not in named else pair
     if not (isinstance(found, tuple) and len(found) == 2 and all(map(callable, found))):
         raise TypeError(
-            f"`{_PAIR}(pair=...)` must be a pair of functions (init, apply), got {show(pair)} ({type(pair).__name__}). "
-            "For Haiku write haiku.transform(forward)."
+            f"`{_PAIR}(pair=...)` must be a pair of functions (init, apply), got {_checks.show(pair)} "
+            f"({type(pair).__name__}). For Haiku write haiku.transform(forward)."
         )
     return cast(Any, found)
 
@@ -141,7 +142,7 @@ def _form(apply: Callable[..., Any]) -> tuple[bool, bool, bool]:
     has_state = names[:1] == ["state"]
     has_rng = names[has_state : has_state + 1] in (["rng"], ["key"])
     if not parameters:
-        raise TypeError(f"`{_PAIR}(pair=...)` needs apply(params, inputs), got {name_of(apply)}().")
+        raise TypeError(f"`{_PAIR}(pair=...)` needs apply(params, inputs), got {_checks.name_of(apply)}().")
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     positional = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values())
     return has_state, has_rng, takes_any and not positional and not has_rng

@@ -24,3 +24,16 @@ from ._steepest import lightning as lightning
 from ._steepest import lightning_index as lightning_index
 from ._steepest import steepest_log as steepest_log
 from ._steepest import torch_lr_finder as torch_lr_finder
+
+_RULES = {
+    "steepest_log": "lrjax: steepest per decade",
+    "fastai_valley": "fastai: valley (its default)",
+    "fastai_slide": "fastai: slide",
+    "fastai_minimum": "fastai: minimum / 10",
+    "fastai_steep": "fastai: steep",
+    "lightning": "Lightning from 2.5.3: per unit of lr",
+    "lightning_index": "Lightning up to 2.5.2: per step",
+    "torch_lr_finder": "torch-lr-finder: steepest",
+    "ignite": "ignite: steepest before the minimum",
+}
+"""Rule -> what it looks for, in the order in which all of them are asked."""

@@ -2,12 +2,11 @@
 
 import { ask, latest } from "./ask.js";
 import { clamp, drawChart, extent, format, lineStyle, svg } from "./chart.js";
-import { choice, controlsOf, example, make, slider, stretch } from "./controls.js";
+import { $, choice, controlsOf, example, make, slider, stretch } from "./controls.js";
 import { startFinder } from "./finder.js";
 import { drawHeights, drawPaths } from "./surface.js";
 
 const INTRODUCTION = "Move anything: the schedules, the surface, the noise. Or take one of the examples.";
-const $ = (id) => document.getElementById(id);
 let form; // what the server sent at the start
 let state; // what is asked for
 let answer = null; // the last answer, and the state it is for
@@ -87,7 +86,7 @@ function losses(steps, good) {
   const bands = good.map((one) => ({ xs: steps, low: one.low, high: one.high, index: one.index }));
   const points = good
     .filter((one) => one.loss.at(-1) === null)
-    .map((one) => ({ x: steps[Math.max(0, one.loss.indexOf(null) - 1)], y: null, class: `point s${one.index % 6}` }));
+    .map((one) => ({ x: steps[Math.max(0, one.loss.indexOf(null) - 1)], y: null, class: `point s${one.index}` }));
   return { bands, points, y: { low: log ? Math.max(low, first * 1e-9) / 2 : 0, high: top, log } };
 }
 
@@ -150,7 +149,7 @@ function card(entry, index) {
   };
   fill();
   const head = make("div", { className: "head" }, select, remove);
-  const element = make("article", { className: `card schedule s${index % 6}` }, head, body, wrong, problems, text);
+  const element = make("article", { className: `card schedule s${index}` }, head, body, wrong, problems, text);
   return { element, show, fill };
 }
 
@@ -198,12 +197,12 @@ function buildCommon() {
     momentum.hidden = plain.includes(name);
     setter("optimizer")(name);
   });
-  const momentum = slider("momentum", { kind: "number", low: 0, high: 0.99 }, state.momentum, setter("momentum"));
+  const number = (name, range) => slider(name, { kind: "number", ...range }, state[name], setter(name));
+  const momentum = number("momentum", { low: 0, high: 0.99 });
   momentum.hidden = plain.includes(state.optimizer);
-  const noise = slider("noise", { kind: "number", low: 0, high: 20 }, state.noise, setter("noise"));
-  const seeds = slider("seeds", { kind: "number", low: 1, high: limits.seeds, whole: true }, state.seeds, setter("seeds"));
+  const others = [number("noise", { low: 0, high: 20 }), number("seeds", { low: 1, high: limits.seeds, whole: true })];
   starts = startSliders();
-  $("common").replaceChildren(lengthSlider(), surface, optimizer, momentum, noise, seeds, ...starts);
+  $("common").replaceChildren(lengthSlider(), surface, optimizer, momentum, ...others, ...starts);
 }
 
 /** The length of the training; the schedules are stretched with it. */

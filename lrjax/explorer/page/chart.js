@@ -29,7 +29,7 @@ export function sizeOf(element) {
 }
 
 /** Class and dash of the line of one schedule. */
-export const lineStyle = (index) => ({ class: `series s${index % 6}`, "stroke-dasharray": DASHES[index % 6] });
+export const lineStyle = (index) => ({ class: `series s${index}`, "stroke-dasharray": DASHES[index] });
 
 /** A number as one reads it: three digits. */
 export function format(value) {
@@ -119,7 +119,7 @@ export function drawChart(element, spec) {
     "g",
     { "clip-path": `url(#${clip})` },
     ...spans.map(({ low, high }) => svg("rect", { class: "span", x: x(low), width: Math.max(1, x(high) - x(low)), y: top, height: bottom - top })),
-    ...bands.map((band) => svg("path", { class: `band s${band.index % 6}`, d: bandThrough(band, x, y) })),
+    ...bands.map((band) => svg("path", { class: `band s${band.index}`, d: bandThrough(band, x, y) })),
     ...levels.flatMap(({ at, text: words }) => [
       across(at, "level"),
       text({ class: "remark", x: right - 4, y: y(at) + (y(at) < top + 16 ? 13 : -5), "text-anchor": "end" }, words),

@@ -5,6 +5,8 @@ import { clamp, format } from "./chart.js";
 let count = 0;
 const words = (name) => name.replaceAll("_", " ");
 
+export const $ = (id) => document.getElementById(id);
+
 /** An HTML element with these properties. Text is set as text, never as markup. */
 export function make(name, { dataset = {}, ...properties } = {}, ...children) {
   const element = Object.assign(document.createElement(name), properties);

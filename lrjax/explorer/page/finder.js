@@ -2,9 +2,9 @@
 
 import { ask, latest } from "./ask.js";
 import { drawChart, extent, format } from "./chart.js";
-import { make, slider } from "./controls.js";
+import { $, make, slider } from "./controls.js";
 
-const $ = (id) => document.getElementById(id);
+let form; // what the server sent at the start
 let page; // what the other half of the page does for this one
 let id = null; // the curve
 let found = null; // the last reading
@@ -25,8 +25,8 @@ function read() {
   request({ id, ...asked });
 }
 
-export function startFinder(form, tools) {
-  page = tools;
+export function startFinder(sent, tools) {
+  [form, page] = [sent, tools];
   $("digits-optimizer").replaceChildren(...form.digits_optimizers.map((name) => make("option", { value: name, textContent: name })));
   $("digits").onclick = searchDigits;
   $("file").onchange = openFile;
@@ -49,7 +49,7 @@ async function searchDigits() {
 async function openFile() {
   const file = $("file").files[0];
   if (!file) return;
-  if (file.size > 8 * 2 ** 20) return say(`${file.name} is too large: at most 8 MiB are read.`);
+  if (file.size > form.limits.file) return say(`${file.name} is too large: at most ${form.limits.file / 2 ** 20} MiB are read.`);
   take(await ask("/api/open", { name: file.name, text: await file.text() }), `${file.name} is open.`);
   $("file").value = "";
 }
@@ -95,9 +95,7 @@ async function first() {
   read();
 }
 
-const say = (words) => {
-  $("status").textContent = words;
-};
+const say = (words) => ($("status").textContent = words);
 
 function show() {
   for (const part of ["reading-card", "curve-figure"]) $(part).hidden = false;

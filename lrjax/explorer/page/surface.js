@@ -64,7 +64,7 @@ export function drawPaths(element, surface, start, shown, slot) {
   const [mx, my] = put(surface.minimum);
   const parts = shown.flatMap((one, index) => {
     if (one.error) return [];
-    const colour = `s${index % 6}`;
+    const colour = `s${index}`;
     const points = one.path.slice(0, slot + 1).map(put);
     const d = `M${points.map((point) => point.map((n) => n.toFixed(1)).join(" ")).join("L")}`;
     const dots = points.length <= 130 ? points : [];

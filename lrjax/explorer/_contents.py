@@ -1,9 +1,14 @@
-"""Settings of the whole page that show one thing each, with the sentence that says what."""
+"""What the page begins with: its controls, surfaces, limits, and examples that show one thing each."""
 
+import functools
 from typing import Any
 
-from ..schedules import constant, cosine_decay, cosine_restarts, one_cycle, to_spec, warmup_cosine
-from ._surfaces import SURFACES
+from .._version import __version__
+from ..schedules import constant, cosine_decay, cosine_restarts, from_spec, one_cycle, to_spec, warmup_cosine
+from ._controls import EXAMPLE_STEPS, EXAMPLES, GROUPS, PAIRS, controls
+from ._paths import DIGITS_OPTIMIZERS, MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, WITHOUT_MOMENTUM
+from ._read import MAX_BODY, rounded
+from ._surfaces import SURFACES, heights
 
 
 def _state(
@@ -79,3 +84,30 @@ PRESETS = (
         ),
     },
 )
+
+
+@functools.cache
+def contents() -> dict[str, Any]:
+    """Everything that the page is made of."""
+    names = sorted({*EXAMPLES, *PAIRS.values()})
+    return {
+        "version": __version__,
+        "groups": GROUPS,
+        "controls": {name: controls(name) for name in names},
+        "examples": {name: to_spec(from_spec({"name": name, **spec})) for name, spec in EXAMPLES.items()},
+        "example_steps": EXAMPLE_STEPS,
+        "pairs": PAIRS,
+        "surfaces": {name: _surface(name) for name in SURFACES},
+        "optimizers": list(OPTIMIZERS),
+        "without_momentum": list(WITHOUT_MOMENTUM),
+        "digits_optimizers": list(DIGITS_OPTIMIZERS),
+        "limits": {"steps": MAX_STEPS, "schedules": MAX_SCHEDULES, "seeds": MAX_SEEDS, "file": MAX_BODY},
+        "presets": PRESETS,
+        "first": START,
+    }
+
+
+def _surface(name: str) -> dict[str, Any]:
+    surface, grid = SURFACES[name], heights(name)
+    shown = {field: getattr(surface, field) for field in ("title", "sentence", "start", "minimum", "box")}
+    return shown | {"columns": grid.shape[1], "heights": rounded(grid.reshape(-1))}
