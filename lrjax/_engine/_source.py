@@ -45,6 +45,7 @@ class BatchSource:
 
     Attributes:
       shared: whether all seeds see the same batches.
+      arrays: what the batches are taken from, where the task has it in memory.
       first: of step 0, on the host.
       shardings: of the leaves of a batch, where the user has spread them over several devices.
 
@@ -54,7 +55,7 @@ class BatchSource:
 
     def __init__(self, task: Any, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
-        self.shared = task._stream is not None
+        self.shared, self.arrays = task._stream is not None, task._arrays
         self.log = BatchLog() if log is None else log
         if _is_in_the_call(task) or not self.resumes:
             self.log = None
