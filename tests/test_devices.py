@@ -76,11 +76,12 @@ def on_two_processes(port: str, process: str) -> dict[str, Any]:
     for name, executor in EXECUTORS.items():
         if name != "loop":
             measured[name] = losses(executor, mesh=mesh)
-    measured["carried"] = carried_losses("map", mesh)
-    try:
-        losses("loop", mesh=mesh)
-    except ValueError as error:
-        measured["loop"] = str(error)
+    refusals = {"loop": functools.partial(losses, "loop"), "carried": functools.partial(carried_losses, "map")}
+    for name, refused in refusals.items():
+        try:
+            refused(mesh=mesh)
+        except ValueError as error:
+            measured[name] = str(error)
     return measured
 
 
@@ -132,7 +133,7 @@ def test_two_processes_give_the_numbers_of_one(expected):
     assert "one device, but the mesh spans several hosts" in one["loop"]
     for name in ("vmap", "chunked", "map", "auto"):
         np.testing.assert_allclose(one[name], expected, rtol=0 if name == "map" else 1e-5)
-    np.testing.assert_array_equal(one["carried"], expected)
+    assert "Search on one host, or use lrjax.sweep" in one["carried"]
 
 
 if __name__ == "__main__":

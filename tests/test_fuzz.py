@@ -46,7 +46,8 @@ def _faults_of_error(name, odd, changed, error):
     """An error of lrjax's own, a short sentence with the call in backticks and the argument's name; or the user's."""
     message, files = str(error), [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     ours = max((index for index, file in enumerate(files) if file.startswith(PACKAGE)), default=len(files))
-    if TESTS in "".join(files[ours + 1 :]):
+    given = {value.__code__.co_filename for value in changed.values() if inspect.isfunction(value)}
+    if any(TESTS in file or file in given for file in files[ours + 1 :]):
         return  # a function of the user's failed
     if type(error) not in (TypeError, ValueError):
         yield "an error of another type"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_count, check_key, show
+from .._checks import MAX_SEEDS, check_count, check_key, show
 from .._curve import LossCurve
 from .._engine import Executor, LaneRunner, Round, Task
 from .._lrs import check_lrs
@@ -64,6 +64,8 @@ def sample_losses(
       [0.405, 0.125]
     """
     values = check_lrs("sample_losses(lrs=...)", lrs)
+    if num_seeds is not None:
+        num_seeds = check_count("sample_losses(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     runner = LaneRunner(
         "sample_losses",
         task,
