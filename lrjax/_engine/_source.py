@@ -73,11 +73,6 @@ class BatchSource:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
     @property
-    def arrays(self) -> Any:
-        """The numbers that all batches are made of, where they are known."""
-        return self._task._arrays
-
-    @property
     def resumes(self) -> bool:
         """Whether the same batches can be read again from any place on, also by another process."""
         return self._task._stream is None or self._task._stream.resumes
