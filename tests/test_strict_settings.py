@@ -87,8 +87,8 @@ def sampled_losses(task, executor):
 
 
 def second_stage_lr(task, executor):
-    options = {"num_seeds": 1, "min_lr": 1e-3, "max_lr": 1.0, "executor": executor}
-    doubtful = dataclasses.replace(task, baseline_loss=1e-9)  # little progress
+    options = {"num_seeds": 1, "min_lr": 1e-4, "max_lr": 1e-2, "executor": executor}
+    doubtful = dataclasses.replace(task, baseline_loss=1e-9)  # little progress, as no lr reaches this loss
     result = sampled(doubtful, optax.sgd, key=KEY, train_steps=40, **options)
     assert len(result.stages) == 2
     return [result.lr, float(result.stages[0].window.max_lr)]
