@@ -191,6 +191,11 @@ INTEGRATIONS = {
 }
 
 
+def test_every_public_integration_is_listed():
+    files = {path.stem for path in (ROOT / "integrations").glob("*.py") if path.stem[0] != "_"}
+    assert files == set(INTEGRATIONS), "INTEGRATIONS has the public names of every file"
+
+
 @pytest.mark.parametrize("name", INTEGRATIONS)
 def test_public_integrations_name_every_argument(name):
     module = _integration(name)

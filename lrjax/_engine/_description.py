@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
-from ._executor import Chunked, Executor
+from ._executor import EXECUTOR_WORDS, Chunked, Executor
 from ._experiment import Experiment
 from ._source import BatchSource
 from ._trial import evaluate, init_trial, train_step
@@ -73,7 +73,7 @@ def read_executor(words: object) -> Executor | None:
     """The executor that a description has in these words; None if there is none."""
     if chunked := re.fullmatch(r"chunked\(([1-9]\d*)\)", str(words)):
         return Chunked(int(chunked[1]))
-    return cast(Executor, words) if words in ("map", "vmap", "loop") else None
+    return cast(Executor, words) if words in EXECUTOR_WORDS and words != "auto" else None
 
 
 def checksum(trees: PyTree) -> str:

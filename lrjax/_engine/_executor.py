@@ -1,7 +1,7 @@
 """The executors: how lanes are run."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 
@@ -33,13 +33,17 @@ class Chunked:
         return f"chunked({self.size})"
 
 
-Executor = Literal["auto", "vmap", "map", "loop"] | Chunked
+Word = Literal["auto", "vmap", "map", "loop"]
+Executor = Word | Chunked
+
+EXECUTOR_WORDS: tuple[Word, ...] = get_args(Word)
+"""The executors that are written as a word."""
 
 
 def check_executor(where: str, executor: object) -> Executor:
     """Return the executor, or say which there are."""
     word = executor if isinstance(executor, str) else ""
-    if isinstance(executor, Chunked) or word in ("auto", "vmap", "map", "loop"):
+    if isinstance(executor, Chunked) or word in EXECUTOR_WORDS:
         if jax.config.jax_disable_jit and executor not in ("auto", "loop"):  # pyright: ignore[reportAttributeAccessIssue]
             raise ValueError(
                 f'`{where}` must be "loop" under jax_disable_jit, got {show(executor)}, which is one compiled program. '
@@ -47,6 +51,5 @@ def check_executor(where: str, executor: object) -> Executor:
             )
         return executor  # pyright: ignore[reportReturnType]
     advice = "Write lrjax.Chunked(8)." if isinstance(executor, (int, type)) or word == "chunked" else ""
-    raise ValueError(
-        f'`{where}` must be "auto", "vmap", "map", "loop" or lrjax.Chunked(k), got {show(executor)}. {advice}'.strip()
-    )
+    words = ", ".join(f'"{one}"' for one in EXECUTOR_WORDS)
+    raise ValueError(f"`{where}` must be {words} or lrjax.Chunked(k), got {show(executor)}. {advice}".strip())

@@ -18,7 +18,7 @@ import optax
 import optax.contrib
 
 from .._checks import show
-from .._engine import Chunked, Executor, Task
+from .._engine import EXECUTOR_WORDS, Chunked, Executor, Task
 from .._types import Key
 from ..demos import digits
 from ._errors import UsageError, did_you_mean, with_place
@@ -82,8 +82,9 @@ def load_executor(name: str) -> Executor:
     kind, _, size = name.partition(":")
     if kind == "chunked" and size.isdecimal() and len(size) < 10 and int(size) > 0:
         return Chunked(int(size))
-    if name not in ("auto", "vmap", "map", "loop"):
-        raise UsageError(f"`--executor` must be auto, vmap, map, loop or chunked:K with K >= 1, got {show(name)}.")
+    if name not in EXECUTOR_WORDS:
+        words = ", ".join(EXECUTOR_WORDS)
+        raise UsageError(f"`--executor` must be {words} or chunked:K with K >= 1, got {show(name)}.")
     return name  # pyright: ignore[reportReturnType]
 
 
