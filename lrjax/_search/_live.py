@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -15,6 +16,7 @@ from .._engine import (
     Execution,
     Executor,
     LaneRunner,
+    Round,
     Task,
     all_the_same,
     check_checkpoint,
@@ -23,7 +25,6 @@ from .._engine import (
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
-from ._sample import curve_of
 from ._search_digest import describe_search
 from ._search_store import RememberedRounds
 from ._stage import Stage
@@ -169,6 +170,20 @@ class LiveTrainer:
         losses = trainer.train(lrs, request.num_steps, seeds)
         initial = trainer.initial_loss(seeds, request.num_steps)
         return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)
+
+
+def curve_of(lrs: np.ndarray, result: Round, dtype: np.dtype) -> LossCurve:
+    """The curve of a round, `lrs` in increasing order; a loss that is not finite reads inf."""
+    losses = result.metrics["loss"]
+    return LossCurve(
+        lrs=jnp.asarray(lrs, dtype),
+        losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
+        initial_loss=jnp.asarray(result.reference.initial_loss, losses.dtype),
+        horizons=jnp.asarray(result.horizons, jnp.int32),
+        rounds=jnp.zeros(len(lrs), jnp.int32),
+        diverged_at=jnp.asarray(result.diverged_at, jnp.int32),
+        metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
+    )
 
 
 def check_lr_matters(

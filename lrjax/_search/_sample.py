@@ -1,18 +1,18 @@
 """The losses of given learning rates as a curve."""
 
 from collections.abc import Sequence
-from typing import cast
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import MAX_SEEDS, check_count, check_key, show
+from .._checks import MAX_SEEDS, check_count, check_key
 from .._curve import LossCurve
-from .._engine import Executor, LaneRunner, Round, Task
+from .._engine import Executor, LaneRunner, Task
 from .._lrs import check_lrs
 from .._settings import on_host
 from .._types import Array, Float, Key, OptimizerFactory
+from ._live import curve_of
+from ._strategy import check_horizons
 
 
 @on_host
@@ -77,32 +77,3 @@ def sample_losses(
     )
     values, steps = np.sort(values), check_horizons("sample_losses", num_steps, horizons)
     return curve_of(values, runner.sample(values, steps, in_batches=True), runner.experiment.dtype)
-
-
-def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int, ...]:
-    """The horizons in increasing order, the last being num_steps."""
-    steps = check_count(f"{where}(num_steps=...)", num_steps, unit="optimizer updates")
-    sequence = isinstance(horizons, Sequence) or (isinstance(horizons, np.ndarray) and horizons.ndim == 1)
-    if isinstance(horizons, (str, bytes)) or not sequence:
-        raise TypeError(f"`{where}(horizons=...)` must be a sequence of step counts, got {show(horizons)}.")
-    counts = [check_count(f"{where}(horizons=...)", n, unit="optimizer updates") for n in cast(Sequence, horizons)]
-    if any(n > steps for n in counts):
-        raise ValueError(
-            f"`{where}(horizons=...)` must not exceed num_steps={steps}, got {max(counts)}. "
-            "Raise num_steps: it is the last horizon."
-        )
-    return tuple(sorted({*counts, steps}))
-
-
-def curve_of(lrs: np.ndarray, result: Round, dtype: np.dtype) -> LossCurve:
-    """The curve of a round, `lrs` in increasing order; a loss that is not finite reads inf."""
-    losses = result.metrics["loss"]
-    return LossCurve(
-        lrs=jnp.asarray(lrs, dtype),
-        losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
-        initial_loss=jnp.asarray(result.reference.initial_loss, losses.dtype),
-        horizons=jnp.asarray(result.horizons, jnp.int32),
-        rounds=jnp.zeros(len(lrs), jnp.int32),
-        diverged_at=jnp.asarray(result.diverged_at, jnp.int32),
-        metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
-    )

@@ -31,9 +31,8 @@ from .._lrs import check_lr_range
 from .._settings import without_alarms
 from .._types import Array, Float
 from ._reasons import reason_for
-from ._sample import check_horizons
 from ._stage import Stage
-from ._strategy import Choice, Context, Request
+from ._strategy import Choice, Context, Request, check_horizons
 from ._survivors import DOUBTS, SECOND_STEPS, beyond, survivors
 
 DEFAULT_STEPS = 20

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +67,21 @@ def check_exponents(where: str, exponents: object) -> None:
             f"`{where}` must be exponents of learning rates, log10(lr), all different, got {show(exponents)}. "
             "Write -3.0 for 1e-3."
         )
+
+
+def check_horizons(where: str, num_steps: object, horizons: object) -> tuple[int, ...]:
+    """The horizons in increasing order, the last being num_steps."""
+    steps = check_count(f"{where}(num_steps=...)", num_steps, unit="optimizer updates")
+    sequence = isinstance(horizons, Sequence) or (isinstance(horizons, np.ndarray) and horizons.ndim == 1)
+    if isinstance(horizons, (str, bytes)) or not sequence:
+        raise TypeError(f"`{where}(horizons=...)` must be a sequence of step counts, got {show(horizons)}.")
+    counts = [check_count(f"{where}(horizons=...)", n, unit="optimizer updates") for n in cast(Sequence, horizons)]
+    if any(n > steps for n in counts):
+        raise ValueError(
+            f"`{where}(horizons=...)` must not exceed num_steps={steps}, got {max(counts)}. "
+            "Raise num_steps: it is the last horizon."
+        )
+    return tuple(sorted({*counts, steps}))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
