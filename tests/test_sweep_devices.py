@@ -97,7 +97,7 @@ def on_eight_devices() -> dict[str, Any]:
 
     def compile_and_keep(program: Any, arguments: tuple) -> Any:
         compiled = compile_program(program, arguments)
-        if program.kind == "advance":
+        if program.in_place:  # the one that trains
             programs[str(program.executor)] = compiled.as_text()
         return compiled
 

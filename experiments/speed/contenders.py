@@ -14,7 +14,7 @@ import optax
 from models import Model
 
 import lrjax
-from lrjax._engine import LaneRunner, Program, Shared, compile_program, program_bytes
+from lrjax._engine import LaneRunner, Program, Shared, compile_program, program_bytes, train_lane
 
 Run = Callable[[np.ndarray], np.ndarray]
 """From learning rates to validation losses, waiting for them."""
@@ -187,4 +187,4 @@ def vmap_bytes(problem: Problem, lanes: int) -> int:
     seeds = jax.tree.map(lambda leaf: leaf[None], experiment.seeds[0])
     shared = Shared(rows=(jnp.int32(0), jnp.int32(0)), evaluation=experiment.evaluation)
     arguments = (jnp.zeros((1, lanes), experiment.dtype), None, seeds, shared)
-    return program_bytes(compile_program(Program("trial", experiment.spec, "vmap"), arguments))
+    return program_bytes(compile_program(Program(train_lane, experiment.spec, "vmap"), arguments))
