@@ -1,6 +1,5 @@
 """The engine: one trial as pure functions, programs over lanes, executors, devices, memory, batches, folders."""
 
-from ._accumulation import Accumulation as Accumulation
 from ._accumulation import find_accumulation as find_accumulation
 from ._carried import NO_LANES as NO_LANES
 from ._carried import Lanes as Lanes
@@ -86,7 +85,6 @@ from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
 from ._trial import train_lane as train_lane
 from ._trial_data import Shared as Shared
-from ._trial_data import TrialSpec as TrialSpec
 from ._trial_data import TrialState as TrialState
 from ._unmoved import NO_GRADIENT as NO_GRADIENT
 from ._unmoved import all_the_same as all_the_same

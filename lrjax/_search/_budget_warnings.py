@@ -14,8 +14,8 @@ _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
     "wider range (min_lr, max_lr); or the model is trained already.",
     WarningName.all_diverged: "Look at the loss and the scale of the inputs; lower min_lr.",
-    WarningName.no_rung: "Raise the budget; or use lrjax.find_lr, which refines this curve with three seeds.",
-    WarningName.lost: "Raise the budget: more seeds (budget=4) tell the optimum from noise.",
+    WarningName.no_rung: "Raise the budget; or use lrjax.StepSampling(), which refines this curve with three seeds.",
+    WarningName.lost: "Raise the budget: more seeds (trainings=4) tell the optimum from noise.",
     WarningName.not_started: "Raise the budget: what lowers the loss first need not train best.",
     WarningName.slow_start: "Nothing to do; the first moments of this training say little.",
     WarningName.unknown_start: "Give a loss that is positive, and Task(baseline_loss=...); or look at the picture.",
