@@ -18,8 +18,8 @@ from processes import start_lrjax
 
 import lrjax
 from lrjax.cli import _errors, main
-from lrjax.cli._app import app
 from lrjax.cli._find_command import FindCommand
+from lrjax.cli._main import app
 from lrjax.cli._range_test_command import RangeTestCommand
 from lrjax.cli._sweep_command import SweepCommand
 

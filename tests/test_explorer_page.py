@@ -19,7 +19,7 @@ from found import found
 from processes import start_lrjax
 
 import lrjax
-from lrjax.explorer import _finding
+from lrjax.explorer import _explore
 from lrjax.explorer._explore import make_routes
 from lrjax.explorer._server import Server, serve_in_background
 
@@ -451,7 +451,7 @@ def test_a_spec_in_a_file_joins_the_schedules(page, tmp_path):
 
 
 def test_the_digits_are_searched_and_the_peers_compared(page, monkeypatch):
-    monkeypatch.setattr(_finding, "_digits", functools.partial(_finding.search_digits, num_steps=5, num_seeds=1))
+    monkeypatch.setattr(_explore, "_digits", functools.partial(_explore.search_digits, num_steps=5, num_seeds=1))
     page.get_by_role("button", name="Search the handwritten digits").click()
     page.locator("#curve-title").get_by_text("handwritten digits, adam: validation loss after 5 updates").wait_for()
     assert page.locator("#peers tbody tr").count() == 9

@@ -67,6 +67,7 @@ def sentence(verb: Callable[..., Any], argument: str) -> str:
 
 TRAINED = Parameter(group=Group("What is trained", sort_key=1))
 TRIED = Parameter(group=Group("Which learning rates are tried", sort_key=2))
+RUN = Parameter(group=Group("How it runs", sort_key=8))
 WRITTEN = Parameter(group=Group("What is printed and written", sort_key=9))
 EXECUTOR = Parameter(converter=_read_executor, metavar="auto|vmap|map|loop|chunked:K", show_default="auto")
 TASK = Parameter(metavar="MODULE:TASK", show_default="the handwritten digits")
@@ -147,7 +148,7 @@ class Range(Training):
 class Lanes(Training):
     """How the copies of the model are trained."""
 
-    executor: Annotated[Any, EXECUTOR] = "auto"
+    executor: Annotated[Any, RUN, EXECUTOR] = "auto"
     """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
-    directory: Annotated[Place | None, Parameter(metavar="FOLDER")] = None
+    directory: Annotated[Place | None, RUN, Parameter(metavar="FOLDER")] = None
     """Folder for checkpoints of a sweep, or of a search with a budget: the same command goes on from them."""
