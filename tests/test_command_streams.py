@@ -8,10 +8,11 @@ import os
 import sys
 
 import pytest
+from inside import find_command
 from problems import quadratic
 
 import lrjax
-from lrjax.cli import _find_command, main
+from lrjax.cli import main
 
 CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map", "--no-plot")
 
@@ -19,7 +20,7 @@ CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_find_command, "load_task", lambda words: quadratic())
+    monkeypatch.setattr(find_command, "load_task", lambda words: quadratic())
     return tmp_path
 
 
@@ -28,7 +29,7 @@ def no_search(monkeypatch):
     def search(*_, **__):
         raise AssertionError("the search began")
 
-    monkeypatch.setattr(_find_command, "find_lr", search)
+    monkeypatch.setattr(find_command, "find_lr", search)
 
 
 def printed(monkeypatch, *words, encoding="utf-8", errors="strict", columns=None):
@@ -143,7 +144,7 @@ def test_a_picture_that_fails_does_not_lose_the_result(monkeypatch, capsys):
     def fail(result):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr(_find_command, "plot_lr", fail)
+    monkeypatch.setattr(find_command, "plot_lr", fail)
     assert main(["find", *CHEAP[:-1], "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert float(out) > 0

@@ -5,7 +5,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -126,7 +125,9 @@ def _run(words: list[str]) -> int:
         raise
     except Exception as error:
         if why := give_up_output():
-            files = _files_since(getattr(command, "out", None), start)
+            folder = getattr(command, "out", None)
+            paths = sorted(folder.glob("*")) if folder is not None else ()
+            files = [str(path) for path in paths if path.is_file() and path.stat().st_mtime >= start]
             kept = f" What was found is in {', '.join(files)}." if files else ""
             complain(f"Standard output could not be written: {why}.{kept}")
         elif command.debug:
@@ -147,9 +148,3 @@ def _parse(words: Sequence[str]) -> Command:
         raise UsageError(str(error)) from None
     made = make(*bound.args, **bound.kwargs)
     return made if isinstance(made, Command) else Command()
-
-
-def _files_since(folder: Path | None, start: float) -> list[str]:
-    """The files in a folder that were written since a time."""
-    files = folder.glob("*") if folder is not None else ()
-    return sorted(str(path) for path in files if path.is_file() and path.stat().st_mtime >= start)

@@ -134,7 +134,7 @@ def or_what_there_is(verb: Callable[[], Any]) -> tuple[Any, bool]:
 
 @contextlib.contextmanager
 def only_the_answer(output: Output) -> Iterator[bool]:
-    """Send what the user's code prints to standard error where a machine reads the output; yields whether to show a bar."""
+    """What the user's code prints goes to standard error where a machine reads; yields whether to show a bar."""
     with contextlib.redirect_stdout(sys.stderr if output.json or output.quiet else sys.stdout):
         yield sys.stderr.isatty() and not output.quiet
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from .._types import Array, Float, Int, ScalarLike
 
-
 BANDS = 20
 """Colours of a surface."""
 
