@@ -121,6 +121,8 @@ class Training(Output):
     """A further argument of the optimizer, for example weight_decay=0.1; may be repeated."""
     seed: Annotated[Count, TRAINED] = 0
     """Seed of the PRNG key: the same one gives the same answer."""
+    cache: Annotated[Flag, RUN, Parameter(negative="--no-cache")] = True
+    """Keep compiled programs in the user's cache folder, so that the next call begins sooner, or not."""
 
     @property
     def title(self) -> str:
