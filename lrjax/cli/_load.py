@@ -21,7 +21,7 @@ from .._checks import show
 from .._engine import EXECUTOR_WORDS, Chunked, Executor, Task
 from .._types import Key
 from ..demos import digits
-from ._errors import UsageError, did_you_mean, with_place
+from ._errors import UsageError, did_you_mean, split_pair, with_place
 
 
 def load_task(place: Path | None) -> Task:
@@ -133,9 +133,7 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
 
 
 def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not key.isidentifier():
-        raise UsageError(f"`--optimizer-arg` must be KEY=VALUE, got {show(word)}. Write for example momentum=0.9.")
+    key, text = split_pair(word, "`--optimizer-arg` must be KEY=VALUE", "Write for example momentum=0.9.")
     parameters = inspect.signature(function).parameters
     known = list(parameters)[1:]
     if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .. import schedules
-from .._checks import show
 from .._types import Schedule
 from ..schedules import _FACTORIES as FACTORIES
 from ..schedules import _GROUPS as GROUPS
@@ -17,7 +16,7 @@ from ..schedules import Durations
 from ..schedules import _make as make
 from ..schedules import _plot_schedules as plot_schedules
 from ..schedules import _signature_text as signature_text
-from ._errors import FOUND, NOT_FOUND, UsageError
+from ._errors import FOUND, NOT_FOUND, UsageError, split_pair
 from ._load import make_folder
 from ._options import Command, Count, Flag, Many, Output, Place
 from ._report import Answer, Screen, deliver, picture, print_json
@@ -82,7 +81,9 @@ class PlotCommand(Output):
     """Batches in an optimizer update."""
 
     def __call__(self) -> int:
-        values = dict(_pair(word) for word in self.arguments)
+        rule = "An argument of a schedule is written KEY=VALUE"
+        pairs = [split_pair(word, rule, f"For example: {EXAMPLE}") for word in self.arguments]
+        values = {key: _number(text) for key, text in pairs}
         counted = self.given("batch_size", "dataset_size", "sequence_length", "accumulation_steps")
         own, where = (
             (values.get("total_steps"), "total_steps") if self.steps is None else (_number(self.steps), "--steps")
@@ -106,13 +107,6 @@ class PlotCommand(Output):
         draw = picture(lambda: plot_schedules({self.name.stem: schedule}, total, log=self.log))
         status = deliver(answer, self, {name: draw})
         return FOUND if status == NOT_FOUND else status  # there is always an answer, with a file or without
-
-
-def _pair(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if not equals or not key.isidentifier():
-        raise UsageError(f"An argument of a schedule is written KEY=VALUE, got {show(word)}. For example: {EXAMPLE}")
-    return key, _number(value)
 
 
 def _number(text: str) -> Any:
