@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrjax import schedules
-from lrjax.schedules import ProblemName, _factories, describe, validate
+from lrjax.schedules import ProblemName, describe, validate
 
 ONE, SLOW = schedules.constant(1.0), 0.5**0.1
 UNTRACEABLE = {
@@ -468,7 +468,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", _factories.FACTORIES)
+@pytest.mark.parametrize("name", schedules._FACTORIES)
 def test_healthy_schedules_have_no_problem(name):
     for schedule in HEALTHY[name]:
         assert schedules.to_spec(schedule)["name"] == name
