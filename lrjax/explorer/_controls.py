@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from .._annotated import arguments_of
 from ..schedules import _FACTORIES as FACTORIES
 from ..schedules import _GROUPS
-from ..schedules import _arguments_of as arguments_of
 
 TITLES = {
     "decays": "Constant and decays",

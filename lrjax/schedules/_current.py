@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from .._annotated import checked
 from .._checks import MAX_UPDATES, check_choice, kind_of, show, show_with_type
 from .._types import Array, PyTree, Schedule
 from ._annotations import StepsFrom0, check_schedule
-from ._factories import checked
 from ._plateau import PlateauState
 from ._scheduled import INJECTED, ScheduledState, in_use
 

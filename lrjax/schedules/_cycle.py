@@ -1,26 +1,18 @@
 """Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
 
-from .._types import Array, ScalarLike, Schedule
-from ._annotations import Fraction, NonNegative, Rate, Slider, Steps, count, number
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import countable, ordered
+from .._annotated import Slider
+from .._types import Array, ScalarLike
+from ._annotations import Fraction, NonNegative, Rate, Steps, count, countable, number, ordered
+from ._schedule import factory
 from ._shapes import Progress, along, blend, cosine, finite, pinned, power_of_time, progress
-
-
-@schedule_core(jumps=True)
-def _cosine_restarts(step, peak_value, first_cycle_steps, cycle_mult, peak_decay, end_value, *, convention):
-    cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
-    at = Progress(since / length, (length - since) / length)
-    shrunk = jnp.power(peak_decay, cycle)
-    if convention == "keras":
-        return blend(shrunk * pinned(cosine(at.left), at), peak_value, end_value)
-    return along("cosine", at, jnp.maximum(shrunk * peak_value, end_value), end_value)
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
@@ -49,8 +41,9 @@ def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Arr
     )
 
 
-@factory(_cosine_restarts, "cycles", ordered("end_value", "peak_value"))
+@factory("cycles", ordered("end_value", "peak_value"), jumps=True)
 def cosine_restarts(
+    step,
     peak_value: NonNegative,
     first_cycle_steps: Steps,
     *,
@@ -58,7 +51,7 @@ def cosine_restarts(
     peak_decay: Fraction = 1.0,
     end_value: NonNegative = 0.0,
     convention: Annotated[Literal["optax", "torch", "hf", "keras"], {"torch": "optax", "hf": "optax"}] = "optax",
-) -> Schedule:
+):
     r"""Cosine decay with warm restarts, SGDR.
 
     Cycle $i$ has $T_i = T_0 m^i$ steps and goes along half a cosine from $\max(v d^i, e)$ towards $e$, which is reached
@@ -79,7 +72,12 @@ def cosine_restarts(
       >>> cosine_restarts(1.0, 10, cycle_mult=2, peak_decay=0.5)([0, 5, 9, 10, 20, 30]).round(3)
       Array([1.   , 0.5  , 0.024, 0.5  , 0.25 , 0.25 ], dtype=float32)
     """
-    ...
+    cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
+    at = Progress(since / length, (length - since) / length)
+    shrunk = jnp.power(peak_decay, cycle)
+    if convention == "keras":
+        return blend(shrunk * pinned(cosine(at.left), at), peak_value, end_value)
+    return along("cosine", at, jnp.maximum(shrunk * peak_value, end_value), end_value)
 
 
 def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Array, Array]:
@@ -91,32 +89,13 @@ def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Ar
     return height, step // whole
 
 
-@schedule_core
-def _triangular(step, base_value, peak_value, up_steps, down_steps):
-    height, _ = triangle(step, up_steps, down_steps)
-    return blend(height, peak_value, base_value)
-
-
-@schedule_core
-def _triangular2(step, base_value, peak_value, up_steps, down_steps):
-    height, cycle = triangle(step, up_steps, down_steps)
-    halved = jnp.ldexp(jnp.ones_like(base_value), -jnp.minimum(cycle, 200).astype(jnp.int32))
-    return blend(height * halved, peak_value, base_value)
-
-
-@schedule_core
-def _exp_range(step, base_value, peak_value, up_steps, gamma, down_steps):
-    height, _ = triangle(step, up_steps, down_steps)
-    return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
-
-
 CYCLE = ordered("base_value", "peak_value"), countable("up_steps", "down_steps")
 
 
-@factory(_triangular, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def triangular(
-    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
-) -> Schedule:
+    step, base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
+):
     r"""Smith's cyclical learning rate: up and down along straight lines, for ever.
 
     Args:
@@ -131,13 +110,14 @@ def triangular(
       >>> triangular(0.0, 1.0, 4)([0, 2, 4, 6, 8, 10])
       Array([0. , 0.5, 1. , 0.5, 0. , 0.5], dtype=float32)
     """
-    ...
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height, peak_value, base_value)
 
 
-@factory(_triangular2, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def triangular2(
-    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
-) -> Schedule:
+    step, base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
+):
     r"""`triangular` whose height above the base halves after every cycle.
 
     Args:
@@ -150,18 +130,21 @@ def triangular2(
       >>> triangular2(0.0, 1.0, 4)([0, 4, 8, 12, 20])
       Array([0.  , 1.  , 0.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    height, cycle = triangle(step, up_steps, down_steps)
+    halved = jnp.ldexp(jnp.ones_like(base_value), -jnp.minimum(cycle, 200).astype(jnp.int32))
+    return blend(height * halved, peak_value, base_value)
 
 
-@factory(_exp_range, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def exp_range(
+    step,
     base_value: NonNegative,
     peak_value: NonNegative,
     up_steps: Steps,
     *,
     gamma: Annotated[ScalarLike, number("a number above 0 and at most 1", lambda x: 0 < x <= 1), Slider(0.9, 1.0)],
     down_steps: Steps | None = None,
-) -> Schedule:
+):
     r"""`triangular` whose height above the base shrinks by `gamma` every step: times $\gamma^t$.
 
     $t$ is the step since the start of training, as in PyTorch's code, so even the first peak is a little lower.
@@ -178,28 +161,47 @@ def exp_range(
       >>> [float(schedule(t)) for t in (0, 4, 8, 12)]
       [0.0, 0.0625, 0.0, 0.000244140625]
     """
-    ...
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
 
 
-@schedule_core
-def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cycle_steps, floor_fraction):
-    decay = power_of_time(decay_rate, step, transition_steps)
-    since = step % cycle_steps
-    from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
-    wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
-    weight = jnp.where(since <= 0, 1.0, blend(wave, jnp.ones_like(wave), floor_fraction))
-    return finite(init_value * decay) * weight
+@factory("momentum", ordered("min_momentum", "max_momentum"), countable("up_steps", "down_steps"))
+def triangular_momentum(
+    step,
+    up_steps: Steps,
+    *,
+    max_momentum: Fraction = 0.9,
+    min_momentum: Fraction = 0.8,
+    down_steps: Steps | None = None,
+):
+    r"""The momentum that goes with `triangular`: down while the learning rate rises, and back.
+
+    Args:
+      up_steps, down_steps: as in `triangular`.
+      max_momentum: at the base of the lr. Shape (), from 0 to 1.
+      min_momentum: at the peak of the lr. Shape (), from 0 to `max_momentum`.
+
+    Source: Smith 2018, A disciplined approach to neural network hyper-parameters;
+    `torch.optim.lr_scheduler.CyclicLR(cycle_momentum=True)`.
+
+    Examples:
+      >>> triangular_momentum(4)([0, 2, 4, 8])
+      Array([0.9 , 0.85, 0.8 , 0.9 ], dtype=float32)
+    """
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height, min_momentum, max_momentum)
 
 
-@factory(_cyclic_exponential_decay, "cycles")
+@factory("cycles")
 def cyclic_exponential_decay(
+    step,
     init_value: NonNegative,
     *,
     transition_steps: Steps,
     decay_rate: Rate,
     cycle_steps: Steps,
     floor_fraction: Fraction = 0.1,
-) -> Schedule:
+):
     r"""An exponential decay times a cosine wave, CED; it never ends.
 
     $\eta(t) = i\, r^{t/T} \left(f + (1 - f)\,\tfrac12 (1 + \cos 2\pi t/P)\right)$.
@@ -219,4 +221,9 @@ def cyclic_exponential_decay(
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 100)]
       [1.0, 0.0966, 0.933, 0.5]
     """
-    ...
+    decay = power_of_time(decay_rate, step, transition_steps)
+    since = step % cycle_steps
+    from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
+    wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
+    weight = jnp.where(since <= 0, 1.0, blend(wave, jnp.ones_like(wave), floor_fraction))
+    return finite(init_value * decay) * weight
