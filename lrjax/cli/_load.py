@@ -1,10 +1,12 @@
 """From the words on the command line to objects: a task, an optimizer factory, an executor, a folder."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import tempfile
@@ -138,10 +140,15 @@ def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[
     known = list(parameters)[1:]
     if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise UsageError(f"`--optimizer-arg` {key!r} is not an argument of {path}.{did_you_mean(key, known)}")
-    try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return key, text
+    return key, value_of(text)
+
+
+def value_of(text: str) -> Any:
+    """A value in JSON or as Python writes it, or the text itself, which may be a word or a duration."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return text
 
 
 def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:
