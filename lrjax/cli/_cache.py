@@ -10,6 +10,7 @@ import jax
 LARGEST = 256 * 2**20
 """Bytes. A search of the digits leaves about 1 MB."""
 
+_FOLDER = "jax_compilation_cache_dir"
 _SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,  # the programs of a search are many and small
     "jax_persistent_cache_min_entry_size_bytes": -1,
@@ -19,8 +20,8 @@ _SETTINGS = {
 @contextlib.contextmanager
 def programs_kept(wanted: bool) -> Iterator[None]:
     """Have JAX keep them in the user's cache folder, unless it has a folder already (JAX_COMPILATION_CACHE_DIR)."""
-    folder = _folder() if wanted and jax.config.jax_compilation_cache_dir is None else None
-    settings = {} if folder is None else {"jax_compilation_cache_dir": str(folder), **_SETTINGS}
+    folder = _folder() if wanted and getattr(jax.config, _FOLDER) is None else None
+    settings = {} if folder is None else {_FOLDER: str(folder), **_SETTINGS}
     before = {name: getattr(jax.config, name) for name in settings}
     for name, value in settings.items():
         jax.config.update(name, value)
