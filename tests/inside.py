@@ -21,7 +21,6 @@ from lrjax.explorer._read import Refused as Refused
 from lrjax.explorer._read import rounded as rounded
 from lrjax.explorer._server import FILES as FILES
 from lrjax.explorer._server import Server as Server
-from lrjax.explorer._server import serve_in_background as serve_in_background
 from lrjax.explorer._surfaces import SURFACES as SURFACES
 from lrjax.explorer._surfaces import height as height
 from lrjax.explorer._surfaces import sharpness as sharpness

@@ -23,7 +23,6 @@ from inside import (
     height,
     python_line,
     rounded,
-    serve_in_background,
     sharpness,
     slot_steps,
     stability_limit,
@@ -416,7 +415,7 @@ def test_old_curves_make_room_for_new_ones(saved):
 @pytest.fixture(scope="module")
 def server(answers):
     with Server("127.0.0.1", 0, answers) as server:
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
@@ -548,7 +547,7 @@ def asked_of(answers):
 
     def asked_of(host, header, **options):
         with Server(host, 0, answers, **options) as server:
-            serve_in_background(server)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
             connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
             found = []
             for method, path, headers in (
@@ -659,7 +658,7 @@ def test_connections_wait_until_the_server_has_time_for_them(answers):
         waiting = [socket.create_connection(server.server_address, timeout=5) for _ in range(200)]
         for one in waiting:
             one.sendall(b"GET /icon.svg HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         got = [one.recv(12) for one in waiting]
         for one in waiting:
             one.close()

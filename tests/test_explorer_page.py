@@ -11,13 +11,14 @@ import json
 import re
 import shutil
 import signal
+import threading
 from urllib.parse import urlsplit
 
 import inside
 import numpy as np
 import pytest
 from found import found
-from inside import Server, make_routes, serve_in_background
+from inside import Server, make_routes
 from processes import start_lrjax
 
 import lrjax
@@ -36,7 +37,7 @@ PATIENCE = 120_000
 @pytest.fixture(scope="module")
 def url():
     with Server("127.0.0.1", 0, make_routes()) as server:
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.url
         server.shutdown()
 
