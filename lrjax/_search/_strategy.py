@@ -93,6 +93,8 @@ class Context:
       start: updates behind the checkpoint that the search starts from; None without one.
       max_seeds: how many the task has; None: any number.
       baseline_loss: loss of the best constant predictor, if known.
+      memory: updates for which the optimizer remembers a gradient, if known: 1 for SGD, 10 for Adam, 100 with momentum
+        0.99.
       untouched_loss: of a stateful task, loss of the untouched parameters and state, by seed.
       stochastic: whether two keys give different evaluation losses.
       horizon_losses: the losses to measure against after each horizon, by seed, where they differ from one another.
@@ -102,6 +104,7 @@ class Context:
     start: int | None = None
     max_seeds: int | None = None
     baseline_loss: float | None = None
+    memory: float | None = None
     untouched_loss: Float[np.ndarray, " seeds"] | None = None
     stochastic: bool = False
     horizon_losses: Float[np.ndarray, "horizons seeds"] | None = None
