@@ -55,6 +55,17 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
     return 10.0 ** (0.5 * (jnp.log10(window.min_lr) + jnp.log10(window.max_lr)))
 
 
+BELOW_MAX = 0.8
+"""Decades below max_lr, at most, of the rule of a search that was given none: in a window more than twice as wide the
+middle lies too low (docs/benchmark.md)."""
+
+
+@of_window
+def capped_midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
+    """The middle of the window in log10, but at most 0.8 decades below max_lr."""
+    return jnp.maximum(jnp.sqrt(window.min_lr * window.max_lr), window.max_lr * 10.0**-BELOW_MAX)
+
+
 @of_window
 def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
     """Method 2: where half of the reduction of the loss is reached, below max_lr.
@@ -223,6 +234,7 @@ METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steep
 
 REASONS = {
     "midpoint": "the middle of the window, in decades",
+    "capped_midpoint": "0.8 decades below the end of the window, whose middle lies too low where it is so wide",
     "half_loss": "half of the reduction of the loss is reached",
     "steepest": "the loss falls fastest here",
     "lowest_loss": "the trial with the lowest loss",

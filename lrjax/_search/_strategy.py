@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, check_flag, show, to_numpy
-from .._curve import LossCurve, LRWarning, Outcome, WarningName, find_warnings, find_window
+from .._curve import LossCurve, LRWarning, Outcome, find_warnings, find_window
 from .._repr import line_repr
 from .._types import Float
 from ._stage import Stage
@@ -137,7 +137,6 @@ class Choice:
       drift: number of updates -> what would be chosen after them.
       correction: decades by which `lr` lies below the best trained one.
       warnings: what makes the learning rate doubtful, the most serious first.
-      doubts: warnings of an earlier stage, because of which the last one was trained.
       reason: how the learning rate came about, in sentences.
     """
 
@@ -149,7 +148,6 @@ class Choice:
     drift: dict[int, float] = dataclasses.field(default_factory=dict)
     correction: float = 0.0
     warnings: tuple[LRWarning, ...] = ()
-    doubts: tuple[WarningName, ...] = ()
     reason: tuple[str, ...] = ()
 
 
