@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._types import Array, Batch, PyTree
-from ._choice import resolve
 from ._data import stack_leaves
 from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution, compiling, leave_mesh
@@ -74,9 +73,8 @@ class Engine:
         if isinstance(self.executor, Chunked):
             self.executor = Chunked(min(self.executor.size, -(-lanes // self.shards)))
 
-    def settle(self, settings: PyTree, lanes: int, where: str = 'executor="loop"') -> Executor:
-        """Let `auto` choose for so many lanes, and use one device where the loop on the host runs them."""
-        resolve(self, settings, lanes)
+    def settle(self, where: str = 'executor="loop"') -> Executor:
+        """Use one device where the loop on the host runs the lanes; report how they run."""
         if self.executor == "loop" and self.mesh is not None:
             check_one_host(where, self.mesh)
             leave_mesh(self.execution, self.mesh)

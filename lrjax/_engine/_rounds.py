@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._types import PyTree
+from ._choice import resolve
 from ._devices import assign_lanes, lane_order, to_host
 from ._execution import Execution, running
 from ._executor import Chunked, Executor
@@ -45,7 +46,8 @@ class Rounds:
         count = _count(settings)
         self.width = self.width or count
         if self.executor in ("auto", "loop"):
-            self.executor = self.engine.settle(settings, self.width)
+            resolve(self.engine, settings, self.width)
+            self.executor = self.engine.settle()
         waves = [slice(first, first + self.width) for first in range(0, count, self.width)]
         return _concatenate([self._run_wave(_take(settings, wave)) for wave in waves], axis=1)
 

@@ -16,12 +16,12 @@ from .._progress import Reporter
 from .._types import Float, Int, Key, OptimizerFactory, PyTree
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
-from ._carried import NO_LANES, LaneStates, ProgramSlot
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
+from ._lanes import NO_LANES, LaneStates, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare

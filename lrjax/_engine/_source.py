@@ -18,7 +18,6 @@ from .._types import Batch, Key, PyTree
 from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
-from ._streams import EpochSampler
 from ._trial_data import Block
 
 CALL_SECONDS = 0.5
@@ -216,8 +215,8 @@ def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
     if task._stream is not None:
         return task._arrays is task._stream.source
-    sampler = getattr(task.batches_between, "__self__", None)
-    return isinstance(sampler, EpochSampler) and task._arrays is sampler.arrays
+    sampler = getattr(task.batches_between, "__self__", None)  # that of `Task.from_arrays`
+    return task._arrays is not None and task._arrays is getattr(sampler, "arrays", None)
 
 
 def _check_access(task: Any, key: Key, steps: int) -> None:

@@ -40,6 +40,7 @@ from .._engine import (
     make_evaluation,
     make_spec,
     read_executor,
+    resolve,
     settle_model_state,
     spans_hosts,
 )
@@ -107,7 +108,8 @@ class Setup:
         here = "decided" in self.runs[-1] if self.runs else False
         if before and (here or engine.executor == "auto"):  # one executor for all settings of a table
             engine.executor = read_executor(before[-1]["executor"]) or engine.executor
-        engine.settle(families[0].settings, lanes[0], 'sweep(executor="loop")')
+        resolve(engine, families[0].settings, lanes[0])
+        engine.settle('sweep(executor="loop")')
         engine.fit_chunk(most)
         self.execution.used = str(engine.executor)
         if here:
