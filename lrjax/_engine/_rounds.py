@@ -10,9 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from .._types import Int, PyTree
-from ._choice import Probe, choose_executor, step_facts
+from ._choice import choose_executor
 from ._data import stack_leaves
-from ._devices import check_one_host, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
+from ._devices import check_one_host, first_device, lane_order, num_shards, place_lanes, place_on, spans_hosts, to_host
 from ._execution import Execution, compiling, leave_mesh, running
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
@@ -257,28 +257,14 @@ class Rounds:
 
     def _resolve(self, settings: PyTree) -> None:
         """Let `auto` choose."""
-        lane = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
-        experiment = self.experiment
         self.executor, self.execution.reason = choose_executor(
-            experiment.spec,
-            (experiment.seeds, settings),
-            self.mesh,
+            self.experiment.spec,
+            settings,
+            self.experiment.seeds[0],
+            first_device(self.mesh).platform,
             self.width,
-            facts=lambda: step_facts(experiment.spec, lane, experiment.seeds[0]),
-            probe=lambda executor: self._probe(executor, settings),
-            measure=self.mesh is None or not spans_hosts(self.mesh),
+            host_loop=self.mesh is None or not spans_hosts(self.mesh),
         )
-
-    def _probe(self, executor: Executor, settings: PyTree) -> Probe:
-        """The program of an executor, on all its rows, or on two for `map`, which runs them one by one."""
-        self.executor = executor
-        layout, together = self._layout(), executor == "vmap"
-        rows = min(2, layout.local) if executor == "map" else layout.local
-        *lanes, shared = self._arguments(settings, None if together else 0, layout)
-        arguments = (*lanes, shared._replace(rows=self._bounds(0, rows)))
-        compiled = self._compile(arguments)
-        seeds = len(self.experiment.seeds) if together else 1
-        return Probe(program_bytes(compiled), lambda: execute(compiled, arguments), rows * layout.shards * seeds)
 
 
 class _TooWide(MemoryError):
