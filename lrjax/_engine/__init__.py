@@ -2,10 +2,8 @@
 
 from ._accumulation import find_accumulation as find_accumulation
 from ._carried import NO_LANES as NO_LANES
-from ._carried import Lanes as Lanes
 from ._carried import LaneStates as LaneStates
 from ._carried import ProgramSlot as ProgramSlot
-from ._carried import make_lanes as make_lanes
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve
@@ -34,6 +32,8 @@ from ._folder import Stored as Stored
 from ._host_loop import evaluate_on_host as evaluate_on_host
 from ._host_loop import follow_on_host as follow_on_host
 from ._lane_engine import Engine as Engine
+from ._lanes import Lanes as Lanes
+from ._lanes import make_lanes as make_lanes
 from ._memory import SHARE_OF_FREE as SHARE_OF_FREE
 from ._memory import MemoryModel as MemoryModel
 from ._memory import bytes_at as bytes_at

@@ -6,16 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._types import Int, PyTree
+from .._types import Int
 from ._batch_log import BatchLog
-from ._choice import resolve
-from ._devices import Rows, assign_lanes, check_one_host
+from ._devices import assign_lanes
 from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
-from ._host_loop import HostLanes
 from ._lane_engine import Engine
-from ._lanes import ProgramLanes, typed_keys
+from ._lanes import Lanes, make_lanes
 from ._memory import halved, halved_note, lanes_that_fit, out_of_memory
 from ._source import BatchSource, ReadAhead
 from ._task import Task
@@ -25,30 +23,12 @@ Pair = tuple[int, float]
 """A lane: its seed, and its learning rate."""
 
 
-Lanes = ProgramLanes | HostLanes
-"""The lanes of one wave."""
-
-
-def make_lanes(engine: Any, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
-    """Lanes for some rows, before step 0 or with the states that they had."""
-    if state is not None:
-        state = typed_keys(engine, settings, rows, state)
-    kind = HostLanes if engine.executor == "loop" else ProgramLanes
-    return kind(engine, settings, rows, state)
-
-
 class LaneStates(NamedTuple):
-    """States of lanes, to resume from.
+    """States of lanes, to resume from."""
 
-    Attributes:
-      step: updates that all of them have done.
-      position: where the reader of a stream is there; None for batches with random access.
-      lanes: on the host.
-    """
-
-    step: int
-    position: dict[str, Any] | None
-    lanes: dict[Pair, TrialState]
+    step: int  # updates that all of them have done
+    position: dict[str, Any] | None  # of the reader of a stream there; None for batches with random access
+    lanes: dict[Pair, TrialState]  # on the host
 
 
 NO_LANES = LaneStates(0, None, {})
@@ -56,18 +36,7 @@ NO_LANES = LaneStates(0, None, {})
 
 
 class ProgramSlot:
-    """A program for some lanes of some seeds, with the batches that they read.
-
-    Args:
-      task: where the batches come from.
-      experiment: what is trained; the first `num_seeds` of its seeds.
-      executor: how lanes run; then `executor` says what `auto` took.
-      lanes: of each seed, at a time; fewer if memory asks for it.
-      longest: updates of a lane, at most.
-      own_devices: whether the task uses several devices by itself.
-      execution: what is reported.
-      log: of the batches that were read.
-    """
+    """A program for some lanes of every seed, with the batches that they read; it tells what `auto` took."""
 
     def __init__(
         self,
@@ -75,35 +44,21 @@ class ProgramSlot:
         experiment: Experiment,
         executor: Executor,
         mesh: Any,
-        *,
-        num_seeds: int,
-        lanes: int,
-        longest: int,
-        own_devices: bool,
         execution: Execution,
         log: BatchLog,
+        *,
+        lanes: int,  # of each seed, at a time; fewer if memory asks for it
+        longest: int,  # updates of a lane, at most
+        own_devices: bool,
     ):
         self.execution, self._dtype, self._accumulation = execution, experiment.dtype, experiment.accumulation
         longest = self._accumulation.batches(longest)
-        seeds = experiment.seeds[:num_seeds]
-        self.source = BatchSource(task, [seed.data_key for seed in seeds], longest, log)
-        self.engine = Engine(
-            experiment.spec,
-            executor,
-            mesh,
-            seeds=seeds,
-            evaluation=experiment.evaluation,
-            batches=self.source.layout(longest),
-            execution=execution,
-            own_shardings=own_devices,
-        )
+        self.source = BatchSource(task, [seed.data_key for seed in experiment.seeds], longest, log)
+        options: dict[str, Any] = {"source": self.source, "longest": longest, "own_devices": own_devices}
+        self.engine = Engine(experiment, executor, mesh, execution, **options)
         settings = np.full(lanes, EXAMPLE_LR, self._dtype)
-        resolve(self.engine, settings, lanes)
-        self.executor: Executor = self.engine.executor
+        self.executor = self.engine.settle(settings, lanes)
         self.engine.fit_chunk(lanes)
-        if self.executor == "loop":
-            check_one_host('executor="loop"', mesh)
-            self.engine.leave_mesh()
         self.lanes = lanes_that_fit(self.engine, settings[0], lanes)
         if self.lanes < lanes:
             execution.notes.append(f"{lanes} lanes at once do not fit into memory: {self.lanes} run at a time.")
@@ -123,7 +78,7 @@ class ProgramSlot:
         while left := [pair for pair in pairs if pair not in states]:
             try:
                 lanes, where, lrs = self._begin(left, start)
-                position = self.advance(lanes, len(where), start, stop, advance)
+                position = self._advance(lanes, len(where), start, stop, advance)
                 read = None
                 if evaluate:
                     with running(self.execution):
@@ -161,7 +116,7 @@ class ProgramSlot:
         state = _stack(start.lanes, where, rows.shape) if start.step else None
         return make_lanes(self.engine, np.asarray(lrs, self._dtype), rows, state), where, lrs
 
-    def advance(
+    def _advance(
         self, lanes: Lanes, count: int, start: LaneStates, stop: int, advance: Callable[[int], None]
     ) -> dict[str, Any] | None:
         """Train `count` lanes from the start to update `stop`; where the reader of a stream is then."""

@@ -1,4 +1,4 @@
-"""The lanes of one wave in a program: begun or loaded, advanced, evaluated, and compacted when some stop."""
+"""The lanes of one wave: begun or loaded, advanced, evaluated, and dropped when some stop."""
 
 from typing import Any
 
@@ -8,16 +8,40 @@ import numpy as np
 
 from .._types import Bool, Float, Int, PyTree
 from ._devices import Rows, lane_order, narrowest, plain_keys, to_host
+from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
+from ._lane_engine import Engine
 from ._programs import key_impl
+from ._sharding import place
 from ._trial import Kind
-from ._trial_data import Block, TrialState
+from ._trial_data import Block, SeedData, TrialState
+
+Reading = tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]
+"""Metrics of every lane, and the step at which it diverged; nan and -1 where there is none."""
 
 
-class ProgramLanes:
+class _Lanes:
+    """Some trials of a family in the rows of a program; `settings` are the family's, with a leading trial axis."""
+
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows):
+        self._engine, self._family, self.rows = engine, settings, rows
+
+    def _living(self, alive: Bool[np.ndarray, "seeds family"]) -> Rows:
+        return np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
+
+    def _by_trial(self, values: np.ndarray, missing: float) -> np.ndarray:
+        """What rows have, for the trials that they hold."""
+        family = jax.tree.leaves(self._family)[0].shape[0]
+        result = np.full((self.rows.shape[0], family), missing, np.result_type(values, type(missing)(0)))
+        seeds, rows = np.nonzero(self.rows >= 0)
+        result[seeds, self.rows[seeds, rows]] = values[seeds, rows]
+        return result
+
+
+class ProgramLanes(_Lanes):
     """Lanes in one compiled program; see `make_lanes`."""
 
-    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
-        self._engine, self._family, self.rows = engine, settings, rows
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+        super().__init__(engine, settings, rows)
         self._settings = self._place_settings()
         self._states: TrialState = self._run("begin") if state is None else engine.place_states(state)
 
@@ -25,7 +49,7 @@ class ProgramLanes:
         """Train on a block."""
         self._states = self._run("advance", self._states, block)
 
-    def evaluate(self) -> tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]:
+    def evaluate(self) -> Reading:
         """Metrics and divergence of every lane; the sums of training losses begin anew."""
         engine = self._engine
         reading = to_host(self._run("evaluate", self._states), engine.mesh)
@@ -36,11 +60,10 @@ class ProgramLanes:
 
     def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
         """Drop lanes, and compact the others if they fit a narrower program or, under map, into the first rows."""
-        rows = np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
-        count = max(1, int((rows >= 0).sum(axis=1).max()))
-        width, engine = rows.shape[1], self._engine
+        rows, engine = self._living(alive), self._engine
+        count, width = _most(rows), rows.shape[1]
         new_width = width if engine.executor == "map" else narrowest(count, width, engine.unit)
-        if new_width == width and (engine.executor != "map" or count == self._count()):
+        if new_width == width and (engine.executor != "map" or count == _most(self.rows)):
             self.rows = rows
             return
         order = np.zeros((rows.shape[0], new_width), np.int32)
@@ -67,25 +90,87 @@ class ProgramLanes:
         jax.block_until_ready(self._states.loss_sum)
 
     def _run(self, kind: Kind, states: TrialState | None = None, block: Block | None = None) -> Any:
-        return self._engine.run(kind, self._settings, states, self._local_rows(), block)
-
-    def _count(self) -> int:
-        return int((self.rows >= 0).sum(axis=1).max())
-
-    def _local_rows(self) -> int:
-        """Rows that hold a lane on the fullest shard."""
-        return max(1, -(-self._count() // self._engine.shards))
+        """Call a program on as many rows as the fullest shard has lanes."""
+        return self._engine.run(kind, self._settings, states, -(-_most(self.rows) // self._engine.shards), block)
 
     def _place_settings(self) -> PyTree:
         filled = self.rows.clip(0)
         return self._engine.place_settings(jax.tree.map(lambda leaf: leaf[filled], self._family))
 
-    def _by_trial(self, values: np.ndarray, missing: float) -> np.ndarray:
-        family = jax.tree.leaves(self._family)[0].shape[0]
-        result = np.full((self.rows.shape[0], family), missing, np.result_type(values, type(missing)(0)))
-        for seed, row in enumerate(self.rows):
-            result[seed, row[row >= 0]] = values[seed, row >= 0]
-        return result
+
+class HostLanes(_Lanes):
+    """Lanes trained one after the other by a loop on the host; see `make_lanes`."""
+
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+        super().__init__(engine, settings, rows)
+        self._states: dict[tuple[int, int], TrialState] = {}
+        for seed, row in np.argwhere(rows >= 0).tolist():
+            if state is None:
+                lane = begin_on_host(engine.spec, self._setting(seed, row), self._data(seed))
+            else:
+                lane = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
+            self._states[seed, row] = place(lane, engine.spec.shardings)
+
+    def advance(self, block: Block) -> None:
+        """Train on a block, lane after lane."""
+        spec = self._engine.spec
+        for (seed, row), lane in self._states.items():
+            own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
+            setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
+            for index in range(block.count if self.rows[seed, row] >= 0 else 0):
+                lane, _ = step_on_host(spec, setting, lane, data, np.int32(index))
+            self._states[seed, row] = jax.block_until_ready(lane)
+
+    def evaluate(self) -> Reading:
+        """Metrics and divergence of every lane; the sums of training losses begin anew."""
+        engine, metrics = self._engine, dict[str, np.ndarray]()
+        diverged = np.full(self.rows.shape, -1)
+        for (seed, row), lane in self._states.items():
+            values = evaluate_on_host(engine.spec, lane, self._data(seed), engine.experiment.evaluation)
+            for name, value in {**values, "train_loss": lane.loss_sum}.items():
+                metrics.setdefault(name, np.full(self.rows.shape, np.nan, value.dtype))[seed, row] = value
+            diverged[seed, row] = lane.diverged_at
+            self._states[seed, row] = lane._replace(loss_sum=jnp.float32(0))
+        by_trial = {name: self._by_trial(value, np.nan) for name, value in metrics.items()}
+        return by_trial, self._by_trial(diverged, -1)
+
+    def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
+        """Drop lanes, and their memory."""
+        self.rows = self._living(alive)
+        living = {place: lane for place, lane in self._states.items() if self.rows[place] >= 0}
+        self._states = living or dict([next(iter(self._states.items()))])  # `state` wants the shapes of one
+
+    def state(self) -> TrialState:
+        """The lanes on the host; rows without a lane repeat another one."""
+        some = next(iter(self._states.values()))
+        host = jax.device_get(plain_keys([self._states.get(place, some) for place in np.ndindex(self.rows.shape)]))
+        return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*self.rows.shape, *np.shape(leaves[0])), *host)
+
+    def wait(self) -> None:
+        """Nothing is left to wait for."""
+
+    def _setting(self, seed: int, row: int) -> PyTree:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[self.rows[seed, row]]), self._family)
+
+    def _data(self, seed: int) -> SeedData:
+        return self._engine.experiment.seeds[seed]._replace(batches=None, data_key=None)
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""
+
+
+def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
+    """Lanes for some rows, before step 0 or with the states that they had."""
+    if state is not None:
+        state = _typed_keys(engine, settings, rows, state)
+    kind = HostLanes if engine.executor == "loop" else ProgramLanes
+    return kind(engine, settings, rows, state)
+
+
+def _most(rows: Rows) -> int:
+    """Lanes of the seed that has most of them."""
+    return max(1, int((rows >= 0).sum(axis=1).max()))
 
 
 @jax.jit
@@ -93,7 +178,7 @@ def _gather(states: TrialState, order: Int[Any, "seeds rows"]) -> TrialState:
     return jax.tree.map(lambda leaf: jax.vmap(lambda rows, places: rows[places])(leaf, order), states)
 
 
-def typed_keys(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
+def _typed_keys(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
     """Numbers that were typed PRNG keys as such again."""
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 

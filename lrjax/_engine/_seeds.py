@@ -29,8 +29,7 @@ def draw_seeds(
         params, model_state = _initialise(task, init_key)
         trainable = _trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
-        start = jnp.asarray(np.int32(0))
-        seeds.append(SeedData(train, frozen, model_state, None, start, train_key, None, data_key))
+        seeds.append(SeedData(train, frozen, model_state, None, train_key, None, data_key))
         difference = first_difference(seeds[0][:3], seeds[-1][:3])
         if difference:
             raise ValueError(

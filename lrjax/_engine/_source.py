@@ -19,7 +19,7 @@ from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
 from ._streams import EpochSampler
-from ._trial_data import BatchLayout, Block
+from ._trial_data import Block
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -85,10 +85,6 @@ class BatchSource:
     def longest_block(self, at_most: int) -> int:
         """Steps in a block."""
         return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
-
-    def layout(self, longest: int) -> BatchLayout:
-        """For programs that train `longest` steps between two evaluations, at most."""
-        return BatchLayout(self.shared, self.first, self.one_step(), self.shardings, self.longest_block(longest))
 
     def one_step(self) -> Batch:
         """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""
