@@ -8,12 +8,12 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from .._settings import current_settings
 from .._types import PyTree
 from ._devices import first_device
 from ._executor import Chunked, Executor
+from ._jaxprs import inner_jaxprs
 from ._trial import init_trial, train_step
 from ._trial_data import SeedData, TrialSpec
 from ._weak import WeakCache
@@ -54,57 +54,38 @@ def _count_operations(jaxpr: Any) -> tuple[bool, float]:
             (contracted, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
             operations += 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-        for inner in jax.tree.leaves(equation.params, is_leaf=_holds_equations):
-            if _holds_equations(inner):
-                more, added = _count_operations(getattr(inner, "jaxpr", inner))
-                convolution |= more
-                operations += added * equation.params.get("length", 1)
+        for inner in inner_jaxprs(equation):
+            more, added = _count_operations(getattr(inner, "jaxpr", inner))
+            convolution |= more
+            operations += added * equation.params.get("length", 1)
     return convolution, operations
-
-
-def _holds_equations(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
 
 
 _facts = WeakCache(64)
 
 
-def choose_executor(
-    spec: TrialSpec, settings: PyTree, data: SeedData, platform: str, width: int, *, host_loop: bool
-) -> Choice:
-    """The executor for `width` lanes on "cpu", "gpu" or "tpu"; `host_loop`: whether `loop` may be taken.
+def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
+    """Let `auto` choose for `lanes` lanes of an engine; `settings` has a leading trial axis."""
+    if engine.executor == "auto":
+        engine.executor, engine.execution.reason = _choose(engine, settings, lanes)
 
-    `settings` have a leading trial axis; `data` are arrays or shapes, the batches those of at least one step.
-    """
+
+def _choose(engine: Any, settings: PyTree, lanes: int) -> Choice:
+    platform = first_device(engine.mesh).platform
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return Choice("loop", "under jax_disable_jit there are no compiled programs")
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
-    shape = lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype)  # noqa: E731
     setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
-    data = jax.tree.map(shape, data)
-    known = (spec, str((setting, data)), current_settings())
-    convolution, flops = _facts.get(known, lambda: step_facts(spec, setting, data))
-    if convolution and host_loop:
+    data = engine.one_step_data()
+    known = (engine.spec, str((setting, data)), current_settings())
+    convolution, flops = _facts.get(known, lambda: step_facts(engine.spec, setting, data))
+    if convolution and not engine.several_hosts:
         return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
     if convolution:
-        return Choice("map", "convolutions over several devices run lane by lane, which is never far from the best")
-    if width == 1:
+        return Choice("map", "the loop on the host runs on one host only, and map is never far from the best on CPU")
+    if lanes == 1:
         return Choice("map", "one lane has nothing to vectorise")
     if flops > SMALL_STEP:
         return Choice("map", f"a step of {flops:.1e} operations fills the CPU by itself")
     return Choice(Chunked(CHUNK), f"a step of {flops:.1e} operations is small: a few lanes at a time fill the CPU")
-
-
-def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
-    """Let `auto` choose for a lane engine; `settings` has a leading trial axis."""
-    if engine.executor != "auto":
-        return
-    engine.executor, engine.execution.reason = choose_executor(
-        engine.spec,
-        settings,
-        engine.one_step_data(),
-        first_device(engine.mesh).platform,
-        lanes,
-        host_loop=not engine.several_hosts,
-    )

@@ -7,6 +7,8 @@ fourth executor, `loop`, is a loop on the host (`_host_loop`).
 
 import dataclasses
 import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -142,16 +144,15 @@ def key_impl(shape: Any) -> Any:
 
 
 def compile_program(program: Program, arguments: tuple) -> Any:
-    """The executable of a program for arguments of these shapes; compiled once."""
+    """The executable of a program for arguments of these shapes; compiled once for equal steps."""
     leaves, treedef = jax.tree.flatten(arguments)
     shapes = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return programs.get(
-        (program, treedef, shapes, current_settings()),
-        lambda: lower_program(program, treedef.unflatten(shapes)).compile(),
-    )
+    known = (treedef, shapes, current_settings())
+    lower = lambda: lower_program(program, treedef.unflatten(shapes))  # noqa: E731
+    return programs.get((program, *known), lambda: _compile(lower(), (program.mesh, *known)))
 
 
 programs = WeakCache(64)
@@ -161,3 +162,22 @@ programs = WeakCache(64)
 def lower_program(program: Program, arguments: tuple) -> Any:
     """The program before compilation."""
     return program.jitted().lower(*arguments)
+
+
+RECENT, LONGEST_TEXT = 16, 2**20
+"""Executables that are kept by the text of their program, and the characters of a text that holds no user's data."""
+
+_by_text: OrderedDict[Any, Any] = OrderedDict()
+
+
+def _compile(lowered: Any, known: tuple) -> Any:
+    """The executable of a program; that of an equal one made of other functions, as a `lambda` written again is."""
+    text = lowered.as_text()
+    if len(text) > LONGEST_TEXT or "callback" in text or "stablehlo.send" in text:  # calls a function of the user's
+        return lowered.compile()
+    key = (hashlib.sha256(text.encode()).digest(), jax.tree.structure(lowered.out_info), *known)
+    compiled = _by_text.pop(key, None) or lowered.compile()
+    _by_text[key] = compiled
+    if len(_by_text) > RECENT:
+        _by_text.popitem(last=False)
+    return compiled
