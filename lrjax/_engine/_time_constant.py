@@ -13,9 +13,8 @@ from jax import lax
 from jax.extend.core import Literal
 
 from .._types import Array, OptimizerFactory, Params, PyTree
-from ._accumulation import find_accumulation
 from ._experiment import EXAMPLE_LR
-from ._optimizer import build_optimizer, extra_arguments
+from ._optimizer import build_optimizer, extra_arguments, find_accumulation
 from ._seeds import trainable_leaves
 from ._task import Task
 from ._trial_data import TrialSpec, split_params
