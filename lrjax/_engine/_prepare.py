@@ -21,7 +21,7 @@ from ._data import (
     weigh,
 )
 from ._experiment import EXAMPLE_LR, Experiment, Reference
-from ._host_loop import observe_on_host, run_on_host, untouched_loss
+from ._host_loop import observe_on_host, untouched_loss
 from ._optimizer import find_accumulation
 from ._seeds import draw_seeds, settle_model_state
 from ._task import Task
@@ -166,8 +166,7 @@ def measure_reference(experiment: Experiment) -> Reference:
         )
     initial = np.tile(untouched, (len(spec.horizons), 1))
     if spec.has_state or spec.step_fn is not None:
-        observe = observe_on_host if spec.step_fn is None else _follow_without_lr
-        observed = [observe(spec, data, evaluation) for data in experiment.seeds]
+        observed = [observe_on_host(spec, data, evaluation) for data in experiment.seeds]
         initial = np.stack(observed, axis=1).astype(np.float64)
         if not np.isfinite(initial).all():
             row, seed = np.argwhere(~np.isfinite(initial))[0]
@@ -187,12 +186,6 @@ _WITHOUT_LR = {
     True: "the model state that loss_fn returns goes bad by itself.",
     False: "can set_lr put 0 into the state? Every learning rate is measured against what the step does without one.",
 }
-
-
-def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
-    """`observe_on_host` for a step of one's own, which may move more than its learning rate does."""
-    zero = jnp.zeros((), hyperparameter_dtype(data.params))
-    return np.asarray(run_on_host(spec, zero, data, evaluation)[0].metrics["loss"])
 
 
 def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:

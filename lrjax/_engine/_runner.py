@@ -1,14 +1,12 @@
 """The one runner of searches: lanes sampled from step 0 in rounds, and lanes that are trained on from stop to stop."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key
@@ -21,13 +19,13 @@ from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
+from ._host_loop import without_updates
 from ._lanes import NO_LANES, LaneStates, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare
 from ._rounds import Rounds
 from ._task import Task, check_task
-from ._trial import evaluated_params
 from ._trial_data import Checkpoint
 from ._unmoved import Unmoved, why_unmoved
 
@@ -75,7 +73,8 @@ class LaneRunner:
         self._slots: dict[tuple[int, int], ProgramSlot] = {}
         self._carried: Experiment | None = None
         self._reference: Reference | None = None
-        self._observer: LaneRunner | None = None
+        self._observer: ProgramSlot | None = None
+        self._observed = NO_LANES
         self._initial: dict[tuple[int, int], Any] = {}
         self._last: Experiment | None = None
 
@@ -206,29 +205,16 @@ class LaneRunner:
         return self._initial[num_seeds, num_steps]
 
     def _observe(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
-        """The loss after steps at learning rate 0, by lanes whose optimizer does nothing."""
-        experiment, task, make_optimizer = self.carried, self.task, self._make_optimizer
-        spec, checkpoint = experiment.spec, self._checkpoint
-        batches = experiment.accumulation.batches if spec.step_fn is None else int
+        """The loss after steps at learning rate 0, from lanes of their own."""
         if self._observer is None:
-            if spec.step_fn is None:
-                held, treedef = jax.tree.flatten(() if checkpoint is None else checkpoint.opt_state)
-                weights = lambda held, train: evaluated_params(spec, treedef.unflatten(held), train)  # noqa: E731
-                task = dataclasses.replace(task, eval_params=None if checkpoint is None else weights)
-                make_optimizer = functools.partial(_no_updates, held)
-                checkpoint = checkpoint and checkpoint._replace(opt_state=held, lr_leaves=())
-            self._observer = LaneRunner(
-                self.where,
-                task,
-                make_optimizer,
-                key=self.key,
-                executor=self.executor,
-                mesh=self._asked_mesh,
-                checkpoint=checkpoint,
-                longest=batches(self.longest),
-                shapes=[(len(experiment.seeds), 1)],
-            )
-        losses = self._observer.train([0.0], batches(num_steps), num_seeds)[:, 0]
+            spec = without_updates(self.carried.spec, self.carried.seeds[0])
+            execution = Execution(requested=str(self.executor))
+            self._observer = self._make_slot(self.carried._replace(spec=spec), execution, BatchLog(), 1)
+        wanted = [(seed, 0.0) for seed in range(num_seeds)]
+        start = self._observed if num_steps > self._observed.step else NO_LANES
+        start = start if all(pair in start.lanes for pair in wanted) else NO_LANES
+        self._observed, found = self._observer.train(wanted, start, num_steps, lambda updates: None, evaluate=True)
+        losses = np.asarray([found[pair] for pair in wanted])
         if not np.isfinite(losses).all():
             seed = int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ValueError(
@@ -248,11 +234,13 @@ class LaneRunner:
         seeds, width = shape = fitting[0]
         if shape not in self._slots:
             experiment = self.carried._replace(seeds=self.carried.seeds[:seeds])
-            where = self._placement(self.executor)
-            options: dict[str, Any] = {"lanes": width, "longest": self.longest, "own_devices": self._loop is not None}
-            self._slots[shape] = ProgramSlot(self.task, experiment, *where, self.execution, self.log, **options)
+            self._slots[shape] = self._make_slot(experiment, self.execution, self.log, width)
             self.executor = self._slots[shape].executor
         return self._slots[shape]
+
+    def _make_slot(self, experiment: Experiment, execution: Execution, log: BatchLog, lanes: int) -> ProgramSlot:
+        options: dict[str, Any] = {"lanes": lanes, "longest": self.longest, "own_devices": self._loop is not None}
+        return ProgramSlot(self.task, experiment, *self._placement(self.executor), execution, log, **options)
 
     def restore(self, states: LaneStates, executor: Executor) -> None:
         """Take over the states of lanes, from a folder, and how they ran."""
@@ -265,11 +253,6 @@ class LaneRunner:
         seed, spec = experiment.seeds[0], dataclasses.replace(experiment.spec, horizons=(batches,))
         data = seed._replace(batches=self.task.training_batches(0, seed.data_key, 0, batches))
         return why_unmoved(spec, data, experiment.evaluation, jnp.asarray(lr, experiment.dtype))
-
-
-def _no_updates(state: list[Any], lr: Any) -> optax.GradientTransformation:
-    """An optimizer that leaves the parameters alone, and its state too."""
-    return optax.GradientTransformation(lambda params: state, optax.set_to_zero().update)
 
 
 def _first(hyperparameters: PyTree) -> PyTree:
