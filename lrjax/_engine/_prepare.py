@@ -10,7 +10,7 @@ import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
-from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
 from ._data import (
     check_batches_finite,
     check_prefix,
@@ -44,7 +44,6 @@ def prepare(
     num_seeds: int | None,
     checkpoint: Checkpoint | None = None,
     in_updates: bool = False,
-    example: PyTree = None,
 ) -> Experiment:
     """Draw parameters and batches of every seed and check them."""
     opt_state, lr_leaves = None, ()
@@ -56,7 +55,7 @@ def prepare(
     spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
     accumulation = find_accumulation(
         spec,
-        jnp.asarray(EXAMPLE_LR, dtype) if example is None else example,
+        jnp.asarray(EXAMPLE_LR, dtype),
         first[0].params,
         opt_state=opt_state,
         batch=lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, first[0].data_key, 0, 1)),

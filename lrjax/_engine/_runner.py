@@ -1,6 +1,7 @@
 """The one runner of searches: lanes sampled from step 0 in rounds, and lanes that are trained on from stop to stop."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jax.sharding import Mesh
 
 from .._checks import check_key
 from .._progress import Reporter
-from .._types import Float, Int, Key, OptimizerFactory, PyTree
+from .._types import Float, Int, Key, OptimizerFactory
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
 from ._choice import Choice
@@ -71,8 +72,6 @@ class LaneRunner:
         self._loop: Choice | None = None
         self._sampled: dict[Any, tuple[Rounds, Reference]] = {}
         self._slots: dict[tuple[int, int], ProgramSlot] = {}
-        self._carried: Experiment | None = None
-        self._reference: Reference | None = None
         self._observer: ProgramSlot | None = None
         self._observed = NO_LANES
         self._initial: dict[tuple[int, int], Any] = {}
@@ -90,7 +89,7 @@ class LaneRunner:
 
     def sample(
         self,
-        hyperparameters: PyTree,
+        lrs: Float[np.ndarray, " trials"] | Sequence[float],
         horizons: Sequence[int],
         num_seeds: int | None = None,
         *,
@@ -98,9 +97,9 @@ class LaneRunner:
     ) -> Round:
         """Train one lane for each entry from step 0, in one program; nothing is kept of them."""
         num_seeds = self._num_seeds if num_seeds is None else num_seeds
-        rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches, _first(hyperparameters))
+        rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches)
         self._last = rounds.experiment
-        record = rounds.run(hyperparameters)
+        record = rounds.run(np.asarray(lrs))
         self._last, self.executor = rounds.experiment, rounds.executor
         done = self._last.accumulation.done(self._last.spec.horizons[-1])
         metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
@@ -108,21 +107,20 @@ class LaneRunner:
         return Round(metrics, diverged, done[list(self._last.spec.horizons)], reference)
 
     def rounds(
-        self, horizons: tuple[int, ...], num_seeds: int | None = None, in_batches: bool = False, example: PyTree = None
+        self, horizons: tuple[int, ...], num_seeds: int | None = None, in_batches: bool = False
     ) -> tuple[Rounds, Reference]:
         """What `sample` runs; made once for each number of steps and seeds."""
         known = (horizons, num_seeds, in_batches)
         if known not in self._sampled:
-            experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches, example=example)
+            experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches)
             reference = measure_reference(experiment)
             executor, mesh = self._placement(self._asked)
             rounds = Rounds(experiment, executor, mesh, self.execution, self._reporter.advance, self._loop is not None)
             self._sampled[known] = rounds, reference
         return self._sampled[known]
 
-    def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, **options: Any) -> Experiment:
+    def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, *, in_updates: bool) -> Experiment:
         """The experiment of some horizons, and whether it uses several devices by itself."""
-        example = options.get("example")
         experiment = prepare(
             self.where,
             self.task,
@@ -131,13 +129,12 @@ class LaneRunner:
             horizons=horizons,
             num_seeds=num_seeds,
             checkpoint=self._checkpoint,
-            **options,
+            in_updates=in_updates,
         )
-        setting = np.asarray(EXAMPLE_LR, experiment.dtype) if example is None else example
         self._loop = loop_on_own_devices(
             self.where,
             experiment,
-            setting,
+            np.asarray(EXAMPLE_LR, experiment.dtype),
             executor=self._asked,
             asked_mesh=self._asked_mesh,
             mesh=self.mesh,
@@ -154,22 +151,18 @@ class LaneRunner:
 
     # Lanes that are trained on.
 
-    @property
+    @functools.cached_property
     def carried(self) -> Experiment:
         """The experiment of `train`."""
-        if self._carried is None:
-            _check_batches(self.where, self.task)
-            _check_mesh(f"{self.where}(mesh=...)", self.mesh)
-            seeds = max((seeds for seeds, _ in self._shapes), default=self._num_seeds)
-            self._carried = self._prepare((1,), seeds, in_updates=True)
-        return self._carried
+        _check_batches(self.where, self.task)
+        _check_mesh(f"{self.where}(mesh=...)", self.mesh)
+        seeds = max((seeds for seeds, _ in self._shapes), default=self._num_seeds)
+        return self._prepare((1,), seeds, in_updates=True)
 
-    @property
+    @functools.cached_property
     def reference(self) -> Reference:
         """The losses of what every lane of `train` starts from."""
-        if self._reference is None:
-            self._reference = measure_reference(self.carried)
-        return self._reference
+        return measure_reference(self.carried)
 
     def train(self, lrs: Sequence[float], num_steps: int, num_seeds: int) -> Float[np.ndarray, "seeds trials"]:
         """Bring every lane to `num_steps` updates, and evaluate it there.
@@ -253,13 +246,6 @@ class LaneRunner:
         seed, spec = experiment.seeds[0], dataclasses.replace(experiment.spec, horizons=(batches,))
         data = seed._replace(batches=self.task.training_batches(0, seed.data_key, 0, batches))
         return why_unmoved(spec, data, experiment.evaluation, jnp.asarray(lr, experiment.dtype))
-
-
-def _first(hyperparameters: PyTree) -> PyTree:
-    """The first trial's, None for a learning rate: all of them look alike."""
-    if isinstance(hyperparameters, (np.ndarray, jax.Array, list, tuple)) and np.ndim(hyperparameters) == 1:
-        return None
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), hyperparameters)
 
 
 def _check_batches(where: str, task: Task) -> None:
