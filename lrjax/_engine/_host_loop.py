@@ -120,9 +120,9 @@ def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.
 
 def _untouched(data: SeedData) -> TrialState:
     """A state whose optimizer has none, unless a checkpoint's: what is evaluated are the parameters themselves."""
-    none, zero = jnp.asarray(np.int32(-1)), jnp.asarray(np.int32(0))
+    none, zero = np.int32(-1), np.int32(0)
     opt_state = () if data.opt_state is None else data.opt_state
-    return TrialState(data.params, data.model_state, opt_state, zero, none, jnp.asarray(np.float32(0)))
+    return TrialState(data.params, data.model_state, opt_state, zero, none, np.float32(0))
 
 
 def _without_optimizer(spec: TrialSpec, data: SeedData) -> TrialSpec:
