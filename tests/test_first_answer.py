@@ -6,11 +6,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-import pytest
 from processes import finish, start, tell
 
 import lrjax
-from lrjax._engine import _compilation_cache as cache
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 (EXAMPLE,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "def loss_fn" in block]
@@ -69,44 +67,6 @@ def test_a_function_that_calls_the_host_is_not_taken_for_another_one():
         lrjax.sample_losses(task, factory(values), [0.01, 0.1], key=jax.random.key(0), num_steps=2, executor="map")
     jax.effects_barrier()
     assert set(one) == set(two) == {np.float32(0.01), np.float32(0.1)}
-
-
-@pytest.fixture
-def no_folder():
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    names += ("jax_persistent_cache_min_entry_size_bytes",)
-    before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-def test_programs_are_kept_in_the_users_cache_folder(no_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.keep_programs() == tmp_path / "lrjax" / "programs"
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "lrjax" / "programs")
-
-
-def test_a_folder_of_the_users_choice_stays(no_folder, tmp_path):
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    assert cache.keep_programs(tmp_path / "other") == tmp_path
-    assert not (tmp_path / "other").exists()
-
-
-def test_the_folder_is_bounded_and_only_programs_are_removed(no_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "MOST_BYTES", 40)
-    for index in range(6):
-        (tmp_path / f"{index}-cache").write_bytes(b"1234567890")
-    (tmp_path / "mine.txt").write_text("kept")
-    cache.keep_programs(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["4-cache", "5-cache", "mine.txt"]
-
-
-def test_without_a_place_for_it_nothing_is_kept(no_folder, tmp_path):
-    (tmp_path / "file").write_text("")
-    assert cache.keep_programs(tmp_path / "file" / "folder") is None
-    assert jax.config.jax_compilation_cache_dir is None
 
 
 if __name__ == "__main__":

@@ -27,24 +27,14 @@ from ._weak import WeakCache
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable.
+    """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable."""
 
-    Attributes:
-      lane: the function, `lane(spec, setting, state, seed, shared)`.
-      spec: the trial.
-      executor: "vmap", "map" or a `Chunked`, whose size divides the lanes of a shard.
-      mesh: the devices; lanes are spread over one of its axes by hand, all other axes are XLA's. None for one.
-      shardings: of the leaves of the states that it returns, beyond their first two axes, in tree order; None for those
-        of the lanes alone.
-      in_place: whether the states are overwritten by those that it returns.
-    """
-
-    lane: Callable[..., Any]
+    lane: Callable[..., Any]  # lane(spec, setting, state, seed, shared)
     spec: TrialSpec
-    executor: Executor
-    mesh: Mesh | None = None
-    shardings: tuple[PartitionSpec, ...] | None = None
-    in_place: bool = False
+    executor: Executor  # of a `Chunked` the size divides the lanes of a shard
+    mesh: Mesh | None = None  # lanes are spread over one of its axes by hand, all others are XLA's
+    shardings: tuple[PartitionSpec, ...] | None = None  # of the leaves of returned states, behind the axis of the lanes
+    in_place: bool = False  # whether the states are overwritten by those that it returns
 
     def jitted(self) -> Any:
         """The program, ready to be lowered."""

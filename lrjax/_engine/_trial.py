@@ -26,9 +26,9 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
-        own, treedef = jax.tree.flatten(opt_state)
-        kept = enumerate(jax.tree.leaves(data.opt_state))
-        opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
+        own, (kept, treedef) = jax.tree.leaves(opt_state), jax.tree.flatten(data.opt_state)
+        leaves = [own[index] if index in spec.lr_leaves else leaf for index, leaf in enumerate(kept)]
+        opt_state = treedef.unflatten(leaves)
     state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1), jnp.float32(0))
     return constrain(state, spec.shardings)
 
@@ -91,14 +91,6 @@ def train_steps(
     """`count` updates in one loop, on the batches from index `first` on."""
     update = lambda index, state: train_step(spec, hyperparameters, state, data, first + index)[0]  # noqa: E731
     return lax.fori_loop(0, count, update, state)
-
-
-def observe_step(spec: TrialSpec, state: TrialState, data: SeedData, index: Int[Array, ""]) -> TrialState:
-    """One step at learning rate 0."""
-    batch, key = batch_and_key(state, data, index)
-    params = join_params(state.params, data.frozen)
-    _, model_state = call_loss(spec, params, state.model_state, batch, key)
-    return state._replace(model_state=_like(state.model_state, model_state), step=state.step + 1)
 
 
 def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
@@ -196,33 +188,34 @@ def _is_schedule_free(node: object) -> bool:
     return isinstance(node, optax.contrib.ScheduleFreeState)
 
 
-def run_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData) -> TrialRecord:
-    """Train from step 0 to the last horizon and evaluate at each of them."""
-    state = init_trial(spec, hyperparameters, data)
+def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
+    """A whole trial: trained from step 0 to the last horizon, and evaluated at each of them."""
+    evaluation = cast(EvalData, shared.evaluation)
+    begun = init_trial(spec, setting, seed)
     block = math.gcd(*spec.horizons)
     num_blocks = spec.horizons[-1] // block
 
-    def advance(state: TrialState, at: tuple[Array, Array]) -> tuple[TrialState, dict[str, Array]]:
+    def advance(state: TrialState, at: tuple[Any, Any]) -> tuple[TrialState, dict[str, Array]]:
         first, keep = at
-        state = train_steps(spec, hyperparameters, state, data, first, block)
+        state = train_steps(spec, setting, state, seed, first, block)
         if len(spec.horizons) == num_blocks:
-            return state, evaluate(spec, state, data, evaluation)
-        shapes = jax.eval_shape(lambda: evaluate(spec, state, data, evaluation))
+            return state, evaluate(spec, state, seed, evaluation)
+        shapes = jax.eval_shape(lambda: evaluate(spec, state, seed, evaluation))
         return state, lax.cond(
             keep,
-            lambda: evaluate(spec, state, data, evaluation),
+            lambda: evaluate(spec, state, seed, evaluation),
             lambda: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes),
         )
 
     if num_blocks == 1:
-        state, last = advance(state, (jnp.int32(0), jnp.asarray(True)))
+        end, last = advance(begun, (0, True))
         metrics = {name: value[None] for name, value in last.items()}
     else:
         rows = np.asarray([horizon // block - 1 for horizon in spec.horizons])
         starts, wanted = block * np.arange(num_blocks, dtype=np.int32), np.isin(np.arange(num_blocks), rows)
-        state, every = lax.scan(advance, state, (jnp.asarray(starts), jnp.asarray(wanted)))
+        end, every = lax.scan(advance, begun, (jnp.asarray(starts), jnp.asarray(wanted)))
         metrics = {name: value[rows] for name, value in every.items()}
-    return finish_record(state, metrics)
+    return finish_record(end, metrics)
 
 
 def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:
@@ -244,14 +237,7 @@ def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: Seed
 
 def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
     """The metrics of a lane."""
-    assert shared.evaluation is not None
-    return Reading(evaluate(spec, state, seed, shared.evaluation), state.loss_sum, state.diverged_at)
-
-
-def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
-    """A whole trial, so that a search compiles one program."""
-    assert shared.evaluation is not None
-    return run_trial(spec, setting, seed, shared.evaluation)
+    return Reading(evaluate(spec, state, seed, cast(EvalData, shared.evaluation)), state.loss_sum, state.diverged_at)
 
 
 Kind = Literal["begin", "advance", "evaluate", "train"]
