@@ -4,6 +4,7 @@ from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve
 from ._choice import step_facts as step_facts
+from ._compilation_cache import keep_programs as keep_programs
 from ._data import to_arrays as to_arrays
 from ._description import describe_call as describe_call
 from ._description import fingerprint as fingerprint

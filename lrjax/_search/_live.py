@@ -97,7 +97,7 @@ class LiveTrainer:
         return fingerprint(made.spec, made.seeds, self.key, self._runner.executor) | {
             "devices": self.execution.devices,
             "trained_parameters": sum(leaf.size for leaf in params),
-            "batch_shapes": [describe(leaf[0]) for leaf in batches],
+            "batch_shapes": [describe(jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)) for leaf in batches],
         }
 
     def how_to_resume(self) -> str:
