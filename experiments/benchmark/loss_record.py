@@ -2,11 +2,10 @@
 
     taskset -c 0 nice -n 15 python -m experiments.benchmark.loss_record    # half an hour; goes on where it stopped
 
-Writes experiments/results/lossjudged/<task>.npz, recordings like those of the benchmark. What differs: a constant
-learning rate has three seeds, of which the last is for rules to read; "cosine" and "wsd" have the two of the truth, a
-warmup of a tenth, and 14 learning rates around the best constant one (nan: not trained). The score is what of the way
-from the untrained to the lowest test loss of all schedules was gone, in percent of the logarithm. No rivals and no
-range tests.
+Writes experiments/results/lossjudged/<task>.npz, recordings like those of the benchmark. What differs: there are two
+seeds, so that what reads one is judged by the other; "cosine" and "wsd" have a warmup of a tenth and 14 learning rates
+around the best constant one (nan: not trained). The score is what of the way from the untrained to the lowest test loss
+of all schedules was gone, in percent of the logarithm. No rivals and no range tests.
 """
 
 import argparse
@@ -34,8 +33,8 @@ from .replay import RESULTS
 
 FOLDER = RESULTS / "lossjudged"
 
-SEEDS, TRUE_SEEDS = 3, 2
-"""Of a constant learning rate; and the first of them, which say what the best learning rate is."""
+SEEDS = 2
+"""Both say what the best learning rate is."""
 
 BELOW, ABOVE = 6, 7
 """Learning rates of the other schedules on either side of the best constant one."""
@@ -50,23 +49,23 @@ def record_losses(problem: Problem, about: dict[str, Any], say: Callable[[str], 
     values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
     seconds: dict[str, float] = {}
 
-    def run(name: str, make_optimizer: Any, grid: dict[str, list[float]], num_seeds: int) -> dict[str, np.ndarray]:
+    def run(name: str, make_optimizer: Any, grid: dict[str, list[float]]) -> dict[str, np.ndarray]:
         say(name)
         started = time.perf_counter()
         key, steps = jax.random.key(0), problem.steps
         result = lrjax.sweep(
-            problem.task, make_optimizer, grid, key=key, train_steps=steps, num_seeds=num_seeds, eval_every=horizons
+            problem.task, make_optimizer, grid, key=key, train_steps=steps, num_seeds=SEEDS, eval_every=horizons
         )
         seconds[name] = time.perf_counter() - started
         return {metric: np.asarray(result.metrics[metric]) for metric in ("loss", "test_loss", "train_loss")}
 
-    constant = run("constant", problem.make_optimizer, {"learning_rate": [0.0, *LRS]}, SEEDS)
+    constant = run("constant", problem.make_optimizer, {"learning_rate": [0.0, *LRS]})
     for metric, told in constant.items():
         values[metric]["constant"] = finite_float32(told[1:])
     best = int(np.nanargmin(log_loss(values["test_loss"]["constant"])[:, -1]))
     places = np.arange(max(0, best - BELOW), min(len(LRS), best + ABOVE + 1))
     grid = {"schedule": [float(one) for one in range(len(SHAPES))], "peak": LRS[places].tolist()}
-    for metric, told in run("schedules", functools.partial(_scheduled, problem), grid, TRUE_SEEDS).items():
+    for metric, told in run("schedules", functools.partial(_scheduled, problem), grid).items():
         for schedule, trained in zip(SHAPES, np.split(told, len(SHAPES)), strict=True):
             table = np.full((len(LRS), *trained.shape[1:]), np.nan, np.float32)
             table[places] = finite_float32(trained)
@@ -97,15 +96,15 @@ def _scheduled(problem: Problem, schedule: jax.Array, peak: jax.Array) -> optax.
 
 
 def log_loss(test_loss: np.ndarray) -> np.ndarray:
-    """The mean logarithm over the truth's seeds; inf where one diverged, nan where none was trained."""
+    """The mean logarithm over the seeds; inf where one diverged, nan where none was trained."""
     trained = np.isfinite(test_loss).any((1, 2))[:, None]
-    told = np.log(np.where(np.isfinite(test_loss), test_loss, np.inf)[:, :TRUE_SEEDS]).mean(1)
+    told = np.log(np.where(np.isfinite(test_loss), test_loss, np.inf)).mean(1)
     return np.where(trained, told, np.nan)
 
 
 def scores(test_loss: dict[str, np.ndarray], untrained: np.ndarray) -> dict[str, np.ndarray]:
     """Schedule -> percent of the logarithm of the way from the untrained loss, shape (seeds, horizons), to the best."""
-    start = float(np.log(untrained[:TRUE_SEEDS, 0]).mean())
+    start = float(np.log(untrained[:, 0]).mean())
     best = min(float(np.nanmin(log_loss(table)[:, -1])) for table in test_loss.values())
     return {
         name: (100.0 * (start - np.log(table)) / (start - best)).astype(np.float32) for name, table in test_loss.items()

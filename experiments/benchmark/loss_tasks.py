@@ -20,25 +20,25 @@ from .training import trained
 loss_task = functools.partial(benchmark_task, registry=LOSS_TASKS)
 
 
-@loss_task(optimizer="adamw", steps=300)
+@loss_task(optimizer="adamw", steps=200)
 def gpt_source_adamw() -> lrjax.Task:
     """Two blocks of attention that read source code, byte by byte."""
     return language_model(GPT(sources.ALPHABET), sources.source_code(), batch_size=16)
 
 
-@loss_task(optimizer="muon", steps=300)
+@loss_task(optimizer="muon", steps=200)
 def gpt_source_muon() -> lrjax.Task:
     """The same with Muon."""
     return language_model(GPT(sources.ALPHABET), sources.source_code(), batch_size=16)
 
 
-@loss_task(optimizer="adam", steps=300)
+@loss_task(optimizer="adam", steps=200)
 def lstm_source_adam() -> lrjax.Task:
     """A recurrent net that reads the same."""
     return language_model(LSTM(sources.ALPHABET), sources.source_code(), batch_size=16)
 
 
-@loss_task(optimizer="adamw", steps=200)
+@loss_task(optimizer="adamw", steps=150)
 def finetune_manual_adamw() -> lrjax.Task:
     """What has learnt source code learns the manual's prose."""
     task = language_model(GPT(sources.ALPHABET), sources.source_code(), batch_size=16)
@@ -82,7 +82,7 @@ def vae_digits_adam() -> lrjax.Task:
     return loss_judged(init, example_losses, data, batch_size=64)
 
 
-@loss_task(optimizer="adam", steps=400)
+@loss_task(optimizer="adam", steps=250)
 def pinn_heat_adam() -> lrjax.Task:
     """The heat equation, u_t = u_xx / 10 from a sine with ends at 0, by its residual."""
     data, module = sources.heat_points(), MLP(1, (32, 32, 32), "tanh")

@@ -31,7 +31,7 @@ from . import loss_tasks  # noqa: F401  registers them
 from .families import FAMILIES
 from .judging import CAP, LOG_LRS, mean_and_error, truth_of
 from .loss_problem import LOSS_TASKS
-from .loss_record import FOLDER, SHAPES, TRUE_SEEDS, log_loss
+from .loss_record import FOLDER, SEEDS, SHAPES, log_loss
 from .problem import OPTIMIZERS, Problem
 from .recording import Recording, read
 from .replay import RESULTS
@@ -76,7 +76,7 @@ def judge(recording: Recording, answer: dict[str, Any]) -> dict[str, Any]:
     """What an answer loses, by schedule."""
     told: dict[str, Any] = {"cost": answer["cost"], "warnings": answer["warnings"]}
     for schedule, lr in answer["lrs"].items():
-        lr, truth = float(lr), truth_of(recording, schedule, TRUE_SEEDS)
+        lr, truth = float(lr), truth_of(recording, schedule, SEEDS)
         losses = log_loss(recording.test_loss[schedule])[:, -1]
         losses = np.where(np.isfinite(losses), losses, np.nanmin(losses) + LOST)
         there = float(np.interp(np.log10(lr), LOG_LRS, losses)) if np.isfinite(lr) else np.inf
@@ -93,7 +93,7 @@ def best_table(recordings: Sequence[Recording]) -> str:
     """Every task and its best learning rate by schedule."""
     rows = []
     for one in recordings:
-        peaks = [f"{10 ** LOG_LRS[int(np.argmax(truth_of(one, s, TRUE_SEEDS).scores))]:.1e}" for s in one.score]
+        peaks = [f"{10 ** LOG_LRS[int(np.argmax(truth_of(one, s, SEEDS).scores))]:.1e}" for s in one.score]
         lowest = [f"{np.exp(np.nanmin(log_loss(one.test_loss[s])[:, -1])):.4g}" for s in one.score]
         best = [f"{loss} at {peak}" for loss, peak in zip(lowest, peaks, strict=True)]
         rows.append([f"`{one.name}`", one.optimizer, str(one.steps), *best])
