@@ -11,7 +11,6 @@ import numpy as np
 from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
-from ._accumulation import find_accumulation
 from ._data import (
     check_batches_finite,
     check_prefix,
@@ -23,6 +22,7 @@ from ._data import (
 )
 from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._host_loop import observe_on_host, run_on_host, untouched_loss
+from ._optimizer import find_accumulation
 from ._seeds import draw_seeds, settle_model_state
 from ._task import Task
 from ._trial import WEIGHT, evaluate_batch

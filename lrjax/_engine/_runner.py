@@ -16,12 +16,12 @@ from .._progress import Reporter
 from .._types import Float, Int, Key, OptimizerFactory, PyTree
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
-from ._carried import NO_LANES, LaneStates, ProgramSlot
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
+from ._lanes import NO_LANES, LaneStates, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare
@@ -33,52 +33,30 @@ from ._unmoved import Unmoved, why_unmoved
 
 
 class Round(NamedTuple):
-    """What trials reached that were trained from step 0.
+    """What trials reached that were trained from step 0."""
 
-    Attributes:
-      metrics: name -> value at each horizon; always has "loss". As the program gave it, nan and inf included.
-      diverged_at: first update with a loss that is not finite; -1 for none.
-      horizons: updates after which it was evaluated.
-      reference: the losses to measure against.
-    """
-
-    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]
-    diverged_at: Int[np.ndarray, "seeds trials"]
-    horizons: Int[np.ndarray, " horizons"]
-    reference: Reference
+    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]  # always has "loss"; as the program gave it, nan too
+    diverged_at: Int[np.ndarray, "seeds trials"]  # first update with a loss that is not finite; -1 for none
+    horizons: Int[np.ndarray, " horizons"]  # updates after which it was evaluated
+    reference: Reference  # the losses to measure against
 
 
 class LaneRunner:
-    """Trains lanes of a task: new ones in rounds (`sample`), or the same ones longer and longer (`train`).
-
-    Args:
-      where: the caller's name, for messages.
-      task: the problem.
-      make_optimizer: `make_optimizer(hyperparameters)`, for a search over lrs `make_optimizer(lr)`.
-      key: the experiment's key.
-      num_seeds: seeds, where a call does not say; None: 3, or as many as the data allow.
-      executor: how the lanes run.
-      mesh: devices over whose first axis (or axis "trial") the lanes are spread; None: all local devices.
-      checkpoint: where new lanes start, instead of from the task's own parameters.
-      longest: updates of a lane of `train`, at most.
-      shapes: (seeds, lanes) of the programs of `train`, which takes the first that is wide enough; (): those of the
-        first call.
-      reporter: who is told.
-    """
+    """Trains lanes of a task: new ones in rounds (`sample`), or the same ones longer and longer (`train`)."""
 
     def __init__(
         self,
-        where: str,
+        where: str,  # the caller's name, for messages
         task: Task,
         make_optimizer: OptimizerFactory,
         *,
         key: Key,
-        num_seeds: int | None = None,
+        num_seeds: int | None = None,  # where a call does not say; None: 3, or as many as the data allow
         executor: Executor = "auto",
-        mesh: Mesh | None = None,
-        checkpoint: Checkpoint | None = None,
-        longest: int = 0,
-        shapes: Sequence[tuple[int, int]] = (),
+        mesh: Mesh | None = None,  # lanes are spread over its first axis, or "trial"; None: all local devices
+        checkpoint: Checkpoint | None = None,  # where new lanes start, instead of from the task's own parameters
+        longest: int = 0,  # updates of a lane of `train`, at most
+        shapes: Sequence[tuple[int, int]] = (),  # (seeds, lanes) of the programs of `train`; (): of its first call
         reporter: Reporter | None = None,
     ):
         check_task(f"{where}(task=...)", task)
@@ -159,10 +137,8 @@ class LaneRunner:
         setting = np.asarray(EXAMPLE_LR, experiment.dtype) if example is None else example
         self._loop = loop_on_own_devices(
             self.where,
-            experiment.spec,
+            experiment,
             setting,
-            experiment.seeds[0],
-            experiment.evaluation,
             executor=self._asked,
             asked_mesh=self._asked_mesh,
             mesh=self.mesh,
@@ -271,22 +247,11 @@ class LaneRunner:
             fitting.sort(key=lambda shape: shape not in self._slots)
         seeds, width = shape = fitting[0]
         if shape not in self._slots:
-            experiment = self.carried
-            executor, mesh = self._placement(self.executor)
-            self._slots[shape] = ProgramSlot(
-                self.task,
-                experiment,
-                executor,
-                mesh,
-                num_seeds=seeds,
-                lanes=width,
-                longest=self.longest,
-                own_devices=self._loop is not None,
-                execution=self.execution,
-                log=self.log,
-            )
+            experiment = self.carried._replace(seeds=self.carried.seeds[:seeds])
+            where = self._placement(self.executor)
+            options: dict[str, Any] = {"lanes": width, "longest": self.longest, "own_devices": self._loop is not None}
+            self._slots[shape] = ProgramSlot(self.task, experiment, *where, self.execution, self.log, **options)
             self.executor = self._slots[shape].executor
-            self.execution.used = str(self.executor)
         return self._slots[shape]
 
     def restore(self, states: LaneStates, executor: Executor) -> None:

@@ -13,12 +13,12 @@ from jax import lax
 from jax.extend.core import Literal
 
 from .._types import Array, OptimizerFactory, Params, PyTree
-from ._accumulation import find_accumulation
 from ._experiment import EXAMPLE_LR
-from ._optimizer import build_optimizer, extra_arguments
+from ._optimizer import build_optimizer, extra_arguments, find_accumulation
 from ._seeds import trainable_leaves
 from ._task import Task
 from ._trial_data import TrialSpec, split_params
+from ._weak import WeakCache
 
 LONGEST = 0.9991
 """Share kept from update to update, above which a number in the state is a sum and no momentum."""
@@ -51,11 +51,20 @@ def optimizer_timing(task: Task, make_optimizer: OptimizerFactory) -> Timing | N
         return None
     try:
         trains = jax.eval_shape(lambda: _trained(task))
-        small = jax.tree.map(lambda leaf: np.ones(tuple(min(2, n) for n in leaf.shape), np.float32), trains)
-        update = jax.jit(lambda lr, state, grads: _update(make_optimizer, lr, state, grads, small))
-        return Timing(_memory(make_optimizer, update, small), _is_scheduled(make_optimizer, update, small))
+        leaves, treedef = jax.tree.flatten(trains)
+        shapes = tuple(tuple(min(2, size) for size in leaf.shape) for leaf in leaves)
+        return _KNOWN.get((make_optimizer, treedef, shapes), lambda: _look(make_optimizer, treedef, shapes))
     except Exception:
         return None
+
+
+_KNOWN = WeakCache(64)
+
+
+def _look(make_optimizer: OptimizerFactory, treedef: Any, shapes: tuple[tuple[int, ...], ...]) -> Timing:
+    params = treedef.unflatten([np.ones(shape, np.float32) for shape in shapes])
+    update = jax.jit(lambda lr, state, grads: _update(make_optimizer, lr, state, grads, params))
+    return Timing(_memory(make_optimizer, update, params), _is_scheduled(make_optimizer, update, params))
 
 
 def _trained(task: Task) -> Params:

@@ -25,7 +25,6 @@ from .._engine import (
     check_evaluation_finite,
     check_executor,
     check_factory,
-    check_one_host,
     check_task,
     describe_call,
     digest_of,
@@ -109,18 +108,15 @@ class Setup:
         here = "decided" in self.runs[-1] if self.runs else False
         if before and (here or engine.executor == "auto"):  # one executor for all settings of a table
             engine.executor = read_executor(before[-1]["executor"]) or engine.executor
+        resolve(engine, families[0].settings, lanes[0])
+        engine.settle('sweep(executor="loop")')
+        engine.fit_chunk(most)
+        self.execution.used = str(engine.executor)
         if here:
-            engine.fit_chunk(most)
             lanes_per_wave = before[-1]["lanes_per_wave"]
         else:
-            resolve(engine, families[0].settings, lanes[0])
-            engine.fit_chunk(most)
             pairs = zip(families, lanes, strict=True)
             lanes_per_wave = [lanes_that_fit(engine, family.example, n) for family, n in pairs]
-        if engine.executor == "loop":
-            check_one_host('sweep(executor="loop")', engine.mesh)
-            engine.leave_mesh()
-        self.execution.used = str(engine.executor)
         self._settle(lanes_per_wave)
 
     def narrow(self, family: int, cause: BaseException | None) -> None:
@@ -267,10 +263,8 @@ def _make_engine(
     """The programs, on the devices that the task leaves to the sweep."""
     loop = loop_on_own_devices(
         "sweep",
-        experiment.spec,
+        experiment._replace(seeds=(experiment.seeds[0]._replace(batches=source.one_step()),)),
         grid.families[0].example,
-        experiment.seeds[0]._replace(batches=source.one_step()),
-        experiment.evaluation,
         executor="auto" if one_device else executor,
         asked_mesh=asked_mesh,
         mesh=mesh,
@@ -283,22 +277,11 @@ def _make_engine(
     runs, reason = loop or Choice(executor, "")
     if loop is not None:
         mesh, experiment = None, experiment.keep_shardings()
-    names = {} if mesh is None else mesh.shape
-    return Engine(
-        experiment.spec,
-        runs,
-        mesh,
-        seeds=experiment.seeds,
-        evaluation=experiment.evaluation,
-        batches=source.layout(longest),
-        execution=Execution(
-            requested=str(executor),
-            reason=reason,
-            devices=1 if mesh is None else mesh.size,
-            mesh=" x ".join(f"{count} {name}" for name, count in names.items()),
-        ),
-        own_shardings=loop is not None,
-    )
+    axes = "" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+    devices = 1 if mesh is None else mesh.size
+    execution = Execution(requested=str(executor), reason=reason, devices=devices, mesh=axes)
+    options: dict[str, Any] = {"source": source, "longest": longest, "own_devices": loop is not None}
+    return Engine(experiment, runs, mesh, execution, **options)
 
 
 def check_mesh(mesh: Mesh | None) -> Mesh | None:
