@@ -65,13 +65,10 @@ class Table:
 
 
 class Replay:
-    """The trainer of a strategy, which looks losses up instead of training."""
+    """The trainer of a strategy, which looks losses up instead of training; `table` has `train` and `initial_loss`."""
 
-    def __init__(self, recording: Recording, seeds: Sequence[int]):
-        baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
-        memory = MEMORY[recording.optimizer]
-        self.context = Context(train_steps=recording.steps, baseline_loss=baseline, memory=memory)
-        self._table = Table(recording, seeds)
+    def __init__(self, table: Any, context: Context):
+        self.context, self._table = context, table
 
     def train(self, request: lrjax.Request) -> lrjax.LossCurve:
         """The curve of a request's learning rates."""
@@ -83,10 +80,16 @@ class Replay:
         """Nothing: a recorded loss moves."""
 
 
+def context_of(recording: Recording) -> Context:
+    """What a search of a recorded task may know."""
+    baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
+    return Context(train_steps=recording.steps, baseline_loss=baseline, memory=MEMORY[recording.optimizer])
+
+
 def budgeted(recording: Recording, run: int, budget: float) -> Choice:
     """`lrjax.find_lr` with a `lrjax.Budget`."""
     strategy = lrjax.Budget(trainings=budget)
-    replay = Replay(recording, seeds_of(recording, run, CURVE_SEEDS))
+    replay = Replay(Table(recording, seeds_of(recording, run, CURVE_SEEDS)), context_of(recording))
     *_, stages = run_stages(strategy, replay)
     return Choice(strategy.choose(stages, replay.context).lr, stages[-1].spent)
 

@@ -57,7 +57,7 @@ def find_lr(
         `lambda lr: optax.adamw(warmup_cosine(lr), weight_decay=0.1)`: then lr is the schedule's peak.
       strategy: how to search: `lrjax.StepSampling`, `lrjax.Budget` or an object of your own with `propose` and
         `choose` (`lrjax.Strategy`). None: without `train_steps` or from a checkpoint step sampling, the paper's
-        search; with `train_steps` a search that costs two trainings.
+        search; with `train_steps` a search that costs half a training.
       key: PRNG key; the same key gives the same answer. From a checkpoint another one than the training's.
       train_steps: optimizer updates of the whole training that the learning rate is for, if known.
       start: a checkpoint of a training under way: every learning rate goes on from it, the optimizer's moments and
