@@ -307,7 +307,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_schedule_exactness.py",
         "tests/test_schedule_inspect.py",
         "tests/test_search_command.py",
-        "tests/test_second_stage.py",
         "tests/test_sweep_devices.py",
         "tests/test_sweep_growth.py",
         "tests/test_sweep_invariance.py",
@@ -315,6 +314,7 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_resume.py",
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
+        "tests/test_trivial_loss.py",
     },
     "chain": {
         "longest chain",

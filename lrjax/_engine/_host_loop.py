@@ -15,7 +15,6 @@ from ._trial import (
     finish_record,
     init_trial,
     mean_over_batches,
-    observe_step,
     set_hyperparameters,
     train_step,
     training_loss,
@@ -39,7 +38,6 @@ def _evaluate_one(
 
 begin_on_host = JittedFor(_begin)
 step_on_host = JittedFor(train_step, donate_argnums=1)
-_observe = JittedFor(observe_step)
 _set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
 _loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
@@ -103,28 +101,27 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
 
 
 def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
-    """The loss after each horizon at learning rate 0, where only the model state moves, shape (horizons,)."""
-    spec, state, losses = _without_optimizer(spec, data), _untouched(data), []
-    for step in range(spec.horizons[-1]):
-        state = _observe(spec, state, data, np.int32(step))
-        if step + 1 in spec.horizons:
-            losses.append(np.asarray(evaluate_on_host(spec, state, data, evaluation)["loss"]))
-    return np.stack(losses)
+    """The loss after each horizon at learning rate 0, shape (horizons,): only the model state moves, or an own step."""
+    return np.asarray(run_on_host(without_updates(spec, data), np.float32(0), data, evaluation)[0].metrics["loss"])
 
 
 def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """The loss of the initial parameters and state."""
-    spec = _without_optimizer(spec, data)
-    return np.asarray(evaluate_on_host(spec, _untouched(data), data, evaluation)["loss"])
-
-
-def _untouched(data: SeedData) -> TrialState:
-    """A state whose optimizer has none, unless a checkpoint's: what is evaluated are the parameters themselves."""
     none, zero = jnp.asarray(np.int32(-1)), jnp.asarray(np.int32(0))
     opt_state = () if data.opt_state is None else data.opt_state
-    return TrialState(data.params, data.model_state, opt_state, zero, none, jnp.asarray(np.float32(0)))
+    state = TrialState(data.params, data.model_state, opt_state, zero, none, jnp.asarray(np.float32(0)))
+    return np.asarray(evaluate_on_host(without_updates(spec, data), state, data, evaluation)["loss"])
 
 
-def _without_optimizer(spec: TrialSpec, data: SeedData) -> TrialSpec:
+def without_updates(spec: TrialSpec, data: SeedData) -> TrialSpec:
+    """The same trial with an optimizer that does nothing; a step of the user's as it is."""
+    if spec.step_fn is not None:
+        return spec
+    # without a state, which only a checkpoint has, what is evaluated are the parameters themselves
     eval_params = None if data.opt_state is None else spec.eval_params
-    return dataclasses.replace(spec, make_optimizer=optax.sgd, eval_params=eval_params)
+    return dataclasses.replace(spec, make_optimizer=_no_updates, eval_params=eval_params, lr_leaves=())
+
+
+def _no_updates(lr: Any) -> optax.GradientTransformation:
+    """An optimizer that leaves the parameters alone, and its state too, whatever that is."""
+    return optax.GradientTransformation(lambda params: (), optax.set_to_zero().update)

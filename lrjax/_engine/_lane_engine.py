@@ -115,9 +115,8 @@ class Engine:
             return jax.tree.map(jnp.asarray, states)
         if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(states)):
             return states
-        mesh, (leaves, treedef) = self.mesh, jax.tree.flatten(states)
-        specs = self._specs_like(states)
-        return treedef.unflatten([place_on(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)])
+        leaves, treedef = jax.tree.flatten(states)
+        return treedef.unflatten(map(place_on, leaves, [self.mesh] * len(leaves), self._specs_like(states)))
 
     def constrain(self, states: TrialState) -> TrialState:
         """States that are on the devices, where the programs want them."""
@@ -233,11 +232,10 @@ class Engine:
 
     def state_targets(self, settings: PyTree) -> TrialState:
         """`state_shapes`, with shardings where several processes hold the lanes."""
-        shapes = self.state_shapes(settings)
-        return self._shard_shapes(shapes) if self.several_hosts else shapes
+        return self._shard_shapes(self.state_shapes(settings), self.several_hosts)
 
-    def _shard_shapes(self, states: TrialState) -> TrialState:
-        if self.mesh is None:
+    def _shard_shapes(self, states: TrialState, spread: bool) -> TrialState:
+        if self.mesh is None or not spread:
             return states
         leaves, treedef = jax.tree.flatten(states)
         return treedef.unflatten(map(functools.partial(_sharded, self.mesh), leaves, self._specs_like(states)))
@@ -257,7 +255,7 @@ class Engine:
             return jax.ShapeDtypeStruct((self.num_seeds, width, *np.shape(leaf)), leaf.dtype)
 
         settings = jax.tree.map(widen, setting)
-        states = self._shard_shapes(self.state_shapes(settings))
+        states = self._shard_shapes(self.state_shapes(settings), spread=True)
         if (mesh := self.mesh) is not None:
             settings = jax.tree.map(lambda leaf: _sharded(mesh, leaf, lane_spec(mesh)), settings)
         return self.arguments(kind, settings, states, (0, 0), self.example_block() if kind == "advance" else None)

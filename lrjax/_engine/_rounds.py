@@ -1,5 +1,6 @@
 """Rounds of trials from step 0, each lane in one fused program of one width, kept within memory."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from .._types import PyTree
+from .._types import Float
 from ._choice import resolve
 from ._devices import assign_lanes, lane_order, to_host
 from ._execution import Execution, running
@@ -20,6 +21,8 @@ from ._lane_engine import Engine
 from ._memory import MemoryModel, halved, model_memory, out_of_memory, program_bytes, show_bytes
 from ._source import CALL_SECONDS
 from ._trial_data import TrialRecord
+
+Lrs = Float[np.ndarray, " trials"]
 
 
 class Rounds:
@@ -40,56 +43,52 @@ class Rounds:
         self._own_devices, self._rows_per_call = own_devices, 1
         self._updates = experiment.accumulation.updates(experiment.spec.horizons[-1])
 
-    def run(self, settings: PyTree) -> TrialRecord:
-        """Train and evaluate one lane for each entry of every seed."""
-        settings = jax.tree.map(lambda leaf: np.asarray(leaf, self.experiment.dtype), settings)
-        count = _count(settings)
-        self.width = self.width or count
+    def run(self, lrs: Lrs) -> TrialRecord:
+        """Train and evaluate one lane for each learning rate of every seed."""
+        lrs = lrs.astype(self.experiment.dtype)
+        self.width = self.width or len(lrs)
         if self.executor in ("auto", "loop"):
-            resolve(self.engine, settings, self.width)
+            resolve(self.engine, lrs, self.width)
             self.executor = self.engine.settle()
-        waves = [slice(first, first + self.width) for first in range(0, count, self.width)]
-        return _concatenate([self._run_wave(_take(settings, wave)) for wave in waves], axis=1)
+        waves = [lrs[first : first + self.width] for first in range(0, len(lrs), self.width)]
+        return _concatenate([self._run_wave(wave) for wave in waves], axis=1)
 
-    def _run_wave(self, settings: PyTree) -> TrialRecord:
+    def _run_wave(self, lrs: Lrs) -> TrialRecord:
         """Run lanes of one width, in smaller chunks if memory runs out."""
         run = self._run_on_host if self.executor == "loop" else self._run_programs
         while True:
             self.execution.used = str(self.executor)
             try:
                 with running(self.execution):
-                    return run(settings)
+                    return run(lrs)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or not self._can_shrink():
                     raise
                 reason, lanes = error.args if isinstance(error, _TooWide) else ("ran out of memory", None)
                 self._shrink(reason, lanes)
 
-    def _run_on_host(self, settings: PyTree) -> TrialRecord:
+    def _run_on_host(self, lrs: Lrs) -> TrialRecord:
         """One trial after the other."""
+        spec, seeds, evaluation = self.experiment.spec, self.experiment.seeds, self.experiment.evaluation
         records = []
-        for seed in self.experiment.seeds:
-            for index in range(_count(settings)):
-                lane = jax.tree.map(lambda leaf, i=index: jnp.asarray(leaf[i]), settings)
-                records.append(
-                    jax.device_get(run_on_host(self.experiment.spec, lane, seed, self.experiment.evaluation)[0])
-                )
-                self.advance(self._updates)
-        axes = (len(self.experiment.seeds), _count(settings))
-        return jax.tree.map(lambda *rows: np.stack(rows).reshape(*axes, *np.shape(rows[0])), *records)
+        for seed, lr in itertools.product(seeds, lrs):
+            records.append(jax.device_get(run_on_host(spec, jnp.asarray(lr), seed, evaluation)[0]))
+            self.advance(self._updates)
+        return jax.tree.map(lambda *rows: np.stack(rows).reshape(len(seeds), len(lrs), *np.shape(rows[0])), *records)
 
-    def _run_programs(self, settings: PyTree) -> TrialRecord:
+    def _run_programs(self, lrs: Lrs) -> TrialRecord:
         """All seeds' lanes vectorised, or those of one seed after the other, chunked or mapped."""
-        self._fit_chunk(self.executor)
+        self.engine.executor = self.executor
+        self.engine.fit_chunk(self.width)
         parts = [None] if self.executor == "vmap" else range(len(self.experiment.seeds))
-        return _concatenate([_concatenate([*self._run_part(settings, part)], axis=1) for part in parts], axis=0)
+        return _concatenate([_concatenate([*self._run_part(lrs, part)], axis=1) for part in parts], axis=0)
 
-    def _run_part(self, settings: PyTree, part: int | None) -> Iterator[TrialRecord]:
+    def _run_part(self, lrs: Lrs, part: int | None) -> Iterator[TrialRecord]:
         """The lanes in their order; `map` runs a few rows a call, so that Ctrl-C and progress come through."""
-        engine, count = self.engine, _count(settings)
+        engine, count = self.engine, len(lrs)
         shards, seeds = engine.shards, 1 if part is not None else engine.num_seeds
         rows = assign_lanes(np.arange(count)[None], engine.width_for(self.width), shards)
-        held = engine.place_settings(jax.tree.map(lambda leaf: leaf[np.tile(rows.clip(0), (seeds, 1))], settings))
+        held = engine.place_settings(lrs[np.tile(rows.clip(0), (seeds, 1))])
         place = np.argsort(lane_order(rows.shape[1], shards), kind="stable")[:count]  # of each lane
         mapped = self.executor == "map"
         # of the fullest shard; and all hosts must make the same calls
@@ -104,17 +103,12 @@ class Rounds:
                 seconds = max(time.perf_counter() - started, 1e-9)
                 group = self._rows_per_call = max(1, int(CALL_SECONDS * (stop - first) / seconds))
             lanes = place[first * shards : stop * shards]  # the shards take them in turn
-            yield _take(to_host(record, engine.mesh), lanes, axis=1)
+            yield jax.tree.map(lambda leaf, lanes=lanes: leaf[:, lanes], to_host(record, engine.mesh))
             self.execution.padded_updates += ((stop - first) * shards - len(lanes)) * seeds * self._updates
             self.advance(len(lanes) * seeds * self._updates)
             first = stop
 
     # Memory.
-
-    def _fit_chunk(self, executor: Executor) -> None:
-        """Let the engine run so, in chunks no wider than what a device has to run."""
-        self.engine.executor = executor
-        self.engine.fit_chunk(self.width)
 
     def _executable(self, arguments: tuple) -> Any:
         """The compiled program."""
@@ -161,15 +155,5 @@ def execute(compiled: Any, arguments: tuple) -> Any:
     return jax.block_until_ready(compiled(*arguments))
 
 
-def _take(tree: PyTree, index: np.ndarray | slice, axis: int = 0) -> PyTree:
-    """Entries of every leaf along an axis."""
-    where = (slice(None),) * axis + (index,)
-    return jax.tree.map(lambda leaf: leaf[where], tree)
-
-
 def _concatenate(parts: Sequence[TrialRecord], axis: int) -> TrialRecord:
     return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *parts)
-
-
-def _count(settings: PyTree) -> int:
-    return jax.tree.leaves(settings)[0].shape[0]

@@ -47,7 +47,7 @@ class BatchSource:
                 "Task.from_arrays or Task.from_batches, or give Task(batches_between=...), "
                 "a function of (key, start, stop)."
             )
-        self._reader, self._next = task._stream.open() if self.shared else None, 0
+        self._reader, self._next = None if task._stream is None else task._stream.open(), 0
         axis = 0 if self.shared else 1
         some = self._reader.read(1, num_steps)[0] if self._reader else task._host_batches(0, self._keys[0], 0, 1)
         self.shardings = tuple(_sharding_from(leaf, axis) for leaf in jax.tree.leaves(some))

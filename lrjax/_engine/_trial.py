@@ -26,9 +26,9 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
-        own, treedef = jax.tree.flatten(opt_state)
-        kept = enumerate(jax.tree.leaves(data.opt_state))
-        opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
+        own, (kept, treedef) = jax.tree.leaves(opt_state), jax.tree.flatten(data.opt_state)
+        leaves = [own[index] if index in spec.lr_leaves else leaf for index, leaf in enumerate(kept)]
+        opt_state = treedef.unflatten(leaves)
     state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1), jnp.float32(0))
     return constrain(state, spec.shardings)
 
@@ -91,14 +91,6 @@ def train_steps(
     """`count` updates in one loop, on the batches from index `first` on."""
     update = lambda index, state: train_step(spec, hyperparameters, state, data, first + index)[0]  # noqa: E731
     return lax.fori_loop(0, count, update, state)
-
-
-def observe_step(spec: TrialSpec, state: TrialState, data: SeedData, index: Int[Array, ""]) -> TrialState:
-    """One step at learning rate 0."""
-    batch, key = batch_and_key(state, data, index)
-    params = join_params(state.params, data.frozen)
-    _, model_state = call_loss(spec, params, state.model_state, batch, key)
-    return state._replace(model_state=_like(state.model_state, model_state), step=state.step + 1)
 
 
 def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:

@@ -259,7 +259,7 @@ class StepSampling:
             known = outcome in (Outcome.found, Outcome.nothing_moved)
             return tuple(one for one in warnings if one.name not in _EXPECTED) if known else ()
         wanted = round(MEMORIES * (context.memory or 0))
-        if stage.num_steps >= wanted or outcome is not Outcome.found:
+        if wanted <= MEMORIES or stage.num_steps >= wanted or outcome is not Outcome.found:  # 1: it remembers nothing
             return warnings
         short = LRWarning(
             name=WarningName.short_horizon,
