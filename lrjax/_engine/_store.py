@@ -283,9 +283,8 @@ class Store:
         if self._processes > 1:
             all_say(True)  # have written theirs
         if self._is_first:
-            old = {one.number for one in self._checkpoints()[KEPT:]}
-            for path in self._named("checkpoint") if old else ():
-                if _number(path) in old:
+            for stored in self._checkpoints()[KEPT:]:
+                for path in self._path.glob(f"checkpoint-{stored.number:06d}*"):
                     with contextlib.suppress(OSError, Damaged):
                         if read_head(path)[0] == self._mark:
                             path.unlink()

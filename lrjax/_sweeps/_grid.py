@@ -32,16 +32,8 @@ class Family(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[0], self.settings)
 
 
-class Axis(NamedTuple):
-    """One axis of the product: the names that change along it, and their values."""
-
-    names: tuple[str, ...]
-    values: dict[str, list[PyTree]]
-
-    @property
-    def length(self) -> int:
-        """Settings along the axis."""
-        return len(self.values[self.names[0]])
+Axis = dict[str, list[PyTree]]
+"""One axis of the product: the names that change along it -> their values."""
 
 
 class Grid(NamedTuple):
@@ -54,9 +46,14 @@ class Grid(NamedTuple):
     families: tuple[Family, ...]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Settings along every axis."""
+        return tuple(len(next(iter(axis.values()))) for axis in self.axes)
+
+    @property
     def num_trials(self) -> int:
         """Settings in all."""
-        return math.prod(axis.length for axis in self.axes)
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +77,11 @@ def describe_grid(grid: Grid, dtype: np.dtype) -> dict[str, Any]:
 
 
 def _axis_name(axis: Axis) -> str:
-    return axis.names[0] if len(axis.names) == 1 else f"zipped({', '.join(axis.names)})"
+    return next(iter(axis)) if len(axis) == 1 else f"zipped({', '.join(axis)})"
 
 
 def _axis_values(axis: Axis, dtype: np.dtype) -> list[str]:
-    rows = zip(*axis.values.values(), strict=True)
-    texts = [[_text(item, dtype) for item in row] for row in rows]
+    texts = [[_text(item, dtype) for item in row] for row in zip(*axis.values(), strict=True)]
     return [row[0] if len(row) == 1 else f"({', '.join(row)})" for row in texts]
 
 

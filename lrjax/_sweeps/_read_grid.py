@@ -139,7 +139,7 @@ def _choice_error(where: str, place: int, value: object) -> TypeError:
 class Zipped:
     """Hyperparameters that change together, by name, all of one length; made by `zipped`."""
 
-    values: Mapping[str, Any]
+    values: Axis
 
     def __repr__(self) -> str:
         return f"zipped({', '.join(self.values)})"
@@ -170,14 +170,14 @@ def zipped(**values: Any) -> Zipped:
                 f"`zipped({name}=...)` must be a sequence of numbers or schedules, got {value!r}. What changes "
                 f"together goes into one: zipped({name}=..., {'=..., '.join(value.values)}=...)."
             )
-    lengths = {name: len(read_values(f"zipped({name}=...)", value)) for name, value in values.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{count} for {name}" for name, count in lengths.items())
+    read = {name: read_values(f"zipped({name}=...)", value) for name, value in values.items()}
+    if len({*map(len, read.values())}) > 1:
+        listed = ", ".join(f"{len(items)} for {name}" for name, items in read.items())
         raise ValueError(
             f"`zipped(...)` must get sequences of one length, got {listed}. For every combination leave out zipped: "
             "give the mapping itself."
         )
-    return Zipped(values)
+    return Zipped(read)
 
 
 def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtype: np.dtype) -> Grid:
@@ -187,14 +187,14 @@ def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtyp
     axes = list(_read_axes(where, grid)) if by_name else [_only_axis(where, grid, make_optimizer)]
     if not axes:
         raise ValueError(f'`{where}` is empty. Write for example {{"learning_rate": jnp.logspace(-5, -1, 17)}}.')
-    names = [name for axis in axes for name in axis.names]
+    names = [name for axis in axes for name in axis]
     if by_name:
         _check_names(where, names, make_optimizer)
-    shape = [axis.length for axis in axes]
+    shape = Grid(by_name, tuple(axes), {}, {}, ()).shape
     check_count(where, math.prod(shape), maximum=MAX_TRIALS, unit="trials")
     places = np.indices(shape).reshape(len(shape), -1)
-    index = {name: place for axis, place in zip(axes, places, strict=True) for name in axis.names}
-    values = {name: axis.values[name] for axis in axes for name in axis.names}
+    index = {name: place for axis, place in zip(axes, places, strict=True) for name in axis}
+    values = {name: items for axis in axes for name, items in axis.items()}
     columns = {label: column[index[name]] for name in names for label, column in columns_of(name, values[name]).items()}
     specs = {name: [spec_of(item, dtype) for item in values[name]] for name in names if not are_numbers(values[name])}
     return Grid(by_name, tuple(axes), columns, specs, tuple(_families(by_name, values, index, dtype)))
@@ -210,10 +210,9 @@ def _read_axes(where: str, grid: Any) -> Iterator[Axis]:
     """The axes that are named."""
     for part in grid if isinstance(grid, (list, tuple)) else [grid]:
         if isinstance(part, Zipped):
-            values = {name: read_values(f"zipped({name}=...)", value) for name, value in part.values.items()}
-            rows = zip(*values.values(), strict=True)
-            check_distinct(repr(part), [dict(zip(values, row, strict=True)) for row in rows])
-            yield Axis(tuple(values), values)
+            rows = zip(*part.values.values(), strict=True)
+            check_distinct(repr(part), [dict(zip(part.values, row, strict=True)) for row in rows])
+            yield part.values
         elif not isinstance(part, Mapping):
             raise TypeError(f"`{where}` given as a list must hold mappings and zipped(...), got {show(part)}.")
         else:
@@ -229,7 +228,7 @@ def _axis(where: str, name: object, value: object) -> Axis:
             "[zipped(...), {...}]; the product of its entries is swept."
         )
     where = f"{where}[{name!r}]"
-    return Axis((name,), {name: check_distinct(where, read_values(where, value))})
+    return {name: check_distinct(where, read_values(where, value))}
 
 
 def _only_axis(where: str, values: object, make_optimizer: Callable[..., Any]) -> Axis:
@@ -238,7 +237,7 @@ def _only_axis(where: str, values: object, make_optimizer: Callable[..., Any]) -
     with contextlib.suppress(TypeError, ValueError):
         name = next(iter(inspect.signature(make_optimizer).parameters), name)
     name = "setting" if name in RESERVED else name
-    return Axis((name,), {name: check_distinct(where, read_values(where, values))})
+    return {name: check_distinct(where, read_values(where, values))}
 
 
 def _check_names(where: str, names: Sequence[str], make_optimizer: Callable[..., Any]) -> None:

@@ -275,8 +275,8 @@ class SweepRun:
         sweep, measured, last = self.sweep, self.sweep.measured, self.sweep.last_steps
         saved = 0 if interrupted else last.size * sweep.train_steps - int(last.sum())
         return SweepResult(
-            names=tuple(axis.names for axis in sweep.grid.axes),
-            shape=tuple(axis.length for axis in sweep.grid.axes),
+            names=tuple(map(tuple, sweep.grid.axes)),
+            shape=sweep.grid.shape,
             columns=sweep.grid.columns,
             specs=sweep.grid.specs,
             steps=np.asarray(sweep.timetable.evaluations),

@@ -1,5 +1,6 @@
 """`sweep`: full trainings of many settings at once, and `lrjax.preview` of one."""
 
+import inspect
 import math
 import os
 import time
@@ -41,62 +42,52 @@ PROBE_SECONDS = 0.5
 
 @on_host
 def preview_sweep(
-    task: Task,
-    make_optimizer: OptimizerFactory,
-    grid: Any,
-    *,
-    key: Key,
-    train_steps: int,
-    num_seeds: int = 1,
-    eval_every: int | Sequence[int] | None = None,
-    executor: Executor = "vmap",
-    mesh: Mesh | None = None,
-    directory: str | os.PathLike[str] | None = None,
-    progress: ProgressLike = None,
-    checkpoint_seconds: float = 60.0,
-    stop: Stop | None = None,
+    *arguments: Any,
     devices: int | None = None,
     device_bytes: float | None = None,
     update_seconds: float | None = None,
+    **options: Any,
 ) -> Preview:
     """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
+    call = inspect.signature(sweep).bind(*arguments, **{"executor": "vmap"} | options)
+    call.apply_defaults()
+    asked = call.arguments | {"mesh": None, "directory": None}
+    del asked["progress"], asked["checkpoint_seconds"]
+    executor, mesh = asked["executor"], call.arguments["mesh"]
     if isinstance(executor, str) and executor in ("auto", "loop"):
         raise ValueError(
             f'`preview(lrjax.sweep, executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what '
             "the others would do depends on the machine."
         )
     if devices is None:
-        made = None if mesh is None else check_mesh(mesh)
-        devices = 1 if made is None else made.shape[lane_axis(made)]
+        on = None if mesh is None else check_mesh(mesh)
+        devices = 1 if on is None else on.shape[lane_axis(on)]
     devices = check_count("preview(lrjax.sweep, devices=...)", devices)
-    call: dict[str, Any] = {"key": key, "train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every}
-    sweep = make_setup(
-        task, make_optimizer, grid, **call, executor=executor, mesh=None, directory=None, stop=stop, one_device=True
-    )
+    made = make_setup(**asked, one_device=True)
     update_seconds = _check_size("update_seconds", "seconds of one update, >= 0", update_seconds, 0.0)
     device_bytes = _check_size("device_bytes", "bytes of memory of a device, > 0", device_bytes, math.ulp(0.0))
-    engine = sweep.engine
-    engine.fit_chunk(sweep.grid.num_trials)
-    setting = sweep.grid.families[0].example
+    engine = made.engine
+    engine.fit_chunk(made.grid.num_trials)
+    setting = made.grid.families[0].example
     model = memory_model(engine, setting)
     held = model.lanes_within(engine.budget() if device_bytes is None else SHARE_OF_FREE * device_bytes)
-    trials, rounds, waves, widths = sweep.grid.num_trials, [], [], []
-    for segment in range(len(sweep.timetable.rungs)):
-        begin, end = sweep.timetable.span(segment)
-        rounds.append(PlannedRound(end, trials, num_seeds, trials * num_seeds * (end - begin)))
+    trials, rounds, waves, widths = made.grid.num_trials, [], [], []
+    for segment in range(len(made.timetable.rungs)):
+        begin, end = made.timetable.span(segment)
+        rounds.append(PlannedRound(end, trials, made.num_seeds, trials * made.num_seeds * (end - begin)))
         waves.append(-(-trials // (held * devices)))
         widths.append(-(-trials // (waves[-1] * devices)))
-        trials = -(-trials // getattr(sweep.stop, "factor", 1))
+        trials = -(-trials // getattr(made.stop, "factor", 1))
     if update_seconds is None:
-        update_seconds = measure_update(sweep, widths[0], model)
+        update_seconds = measure_update(made, widths[0], model)
     busy = sum(w * n * (r.updates / r.lanes) for w, n, r in zip(waves, widths, rounds, strict=True))
-    state = _state_bytes(sweep, setting)
-    checkpoint = state * widths[0] * num_seeds * min(devices, -(-rounds[0].lanes // widths[0]))
-    lanes = _count(widths[0] * num_seeds, "lane")
+    state = _state_bytes(made, setting)
+    checkpoint = state * widths[0] * made.num_seeds * min(devices, -(-rounds[0].lanes // widths[0]))
+    lanes = _count(widths[0] * made.num_seeds, "lane")
     return Preview(
         rounds=tuple(rounds),
         updates=sum(one.updates for one in rounds),
-        trainings=sum(one.updates for one in rounds) / train_steps,
+        trainings=sum(one.updates for one in rounds) / made.train_steps,
         seconds=busy * update_seconds if update_seconds else math.nan,
         bytes=int(model.predict(widths[0])),
         lane_bytes=state,
@@ -106,7 +97,7 @@ def preview_sweep(
         checkpoint_bytes=checkpoint,
         notes=(
             f"{lanes} at a time on each of {_count(devices, 'device')}, {_count(waves[0], 'wave')}.",
-            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / num_seeds)} a lane.",
+            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / made.num_seeds)} a lane.",
             f"A checkpoint: {show_bytes(checkpoint)}.",
         ),
     )
