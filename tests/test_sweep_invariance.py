@@ -174,4 +174,4 @@ def test_a_loop_compiles_its_step_once():
     )
     with compiled() as names:
         lrjax.sweep(task, optax.sgd, THREE, key=KEY, train_steps=3, executor="loop")
-    assert names.count("jit(update_with_loss)") == 1
+    assert names.count("jit(train_step)") == 1

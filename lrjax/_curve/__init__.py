@@ -1,6 +1,9 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
 from ._loss_curve import LossCurve as LossCurve
+from ._lr_warning import LRWarning as LRWarning
+from ._lr_warning import WarningName as WarningName
+from ._reading import find_window as find_window
 from ._refine import FILL_ROUNDS as FILL_ROUNDS
 from ._refine import extend as extend
 from ._refine import fill_window as fill_window
@@ -20,10 +23,7 @@ from ._rules import midpoint as midpoint
 from ._rules import steepest as steepest
 from ._smooth import CELL as CELL
 from ._warnings import LITTLE_PROGRESS as LITTLE_PROGRESS
-from ._warnings import LRWarning as LRWarning
-from ._warnings import WarningName as WarningName
 from ._warnings import find_warnings as find_warnings
 from ._warnings import is_lost_in_noise as is_lost_in_noise
 from ._window import Outcome as Outcome
 from ._window import Window as Window
-from ._window import find_window as find_window

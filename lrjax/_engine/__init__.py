@@ -1,11 +1,5 @@
 """The engine: one trial as pure functions, programs over lanes, executors, devices, memory, batches, folders."""
 
-from ._accumulation import find_accumulation as find_accumulation
-from ._carried import NO_LANES as NO_LANES
-from ._carried import Lanes as Lanes
-from ._carried import LaneStates as LaneStates
-from ._carried import ProgramSlot as ProgramSlot
-from ._carried import make_lanes as make_lanes
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve
@@ -33,6 +27,16 @@ from ._experiment import Experiment as Experiment
 from ._host_loop import evaluate_on_host as evaluate_on_host
 from ._host_loop import follow_on_host as follow_on_host
 from ._lane_engine import Engine as Engine
+from ._lanes import NO_LANES as NO_LANES
+from ._lanes import Lanes as Lanes
+from ._lanes import LaneStates as LaneStates
+from ._lanes import ProgramSlot as ProgramSlot
+from ._lanes import make_lanes as make_lanes
+from ._loop_types import Types as Types
+from ._loop_types import promote_weak as promote_weak
+from ._loop_types import strengthen as strengthen
+from ._loop_types import type_of as type_of
+from ._loop_types import with_weak_types as with_weak_types
 from ._memory import SHARE_OF_FREE as SHARE_OF_FREE
 from ._memory import MemoryModel as MemoryModel
 from ._memory import bytes_at as bytes_at
@@ -44,12 +48,8 @@ from ._memory import memory_model as memory_model
 from ._memory import out_of_memory as out_of_memory
 from ._memory import program_bytes as program_bytes
 from ._memory import show_bytes as show_bytes
-from ._optimizer import Types as Types
 from ._optimizer import check_factory as check_factory
-from ._optimizer import promote_weak as promote_weak
-from ._optimizer import strengthen as strengthen
-from ._optimizer import type_of as type_of
-from ._optimizer import with_weak_types as with_weak_types
+from ._optimizer import find_accumulation as find_accumulation
 from ._own_devices import loop_on_own_devices as loop_on_own_devices
 from ._prepare import check_evaluation_finite as check_evaluation_finite
 from ._prepare import count_seeds as count_seeds

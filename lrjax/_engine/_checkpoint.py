@@ -8,7 +8,8 @@ from .._checks import describe, name_of, path_of, show
 from .._trees import first_leaf_difference, leaves_by_path
 from .._types import Bool, Key, ModelState, OptimizerFactory, Params, PyTree
 from ._data import to_arrays
-from ._optimizer import build_optimizer, strengthen, type_of
+from ._loop_types import strengthen, type_of
+from ._optimizer import build_optimizer
 from ._seeds import draw_seeds
 from ._task import Task
 from ._trial_data import Checkpoint, join_params, split_params

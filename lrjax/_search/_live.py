@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -175,13 +174,13 @@ def curve_of(lrs: np.ndarray, result: Round, dtype: np.dtype) -> LossCurve:
     """The curve of a round, `lrs` in increasing order; a loss that is not finite reads inf."""
     losses = result.metrics["loss"]
     return LossCurve(
-        lrs=jnp.asarray(lrs, dtype),
-        losses=jnp.asarray(np.where(np.isfinite(losses), losses, np.inf)),
-        initial_loss=jnp.asarray(result.reference.initial_loss, losses.dtype),
-        horizons=jnp.asarray(result.horizons, jnp.int32),
-        rounds=jnp.zeros(len(lrs), jnp.int32),
-        diverged_at=jnp.asarray(result.diverged_at, jnp.int32),
-        metrics={name: jnp.asarray(values) for name, values in result.metrics.items() if name != "loss"},
+        lrs=lrs.astype(dtype),
+        losses=np.where(np.isfinite(losses), losses, np.inf).astype(losses.dtype),
+        initial_loss=np.asarray(result.reference.initial_loss, losses.dtype),
+        horizons=np.asarray(result.horizons, np.int32),
+        rounds=np.zeros(len(lrs), np.int32),
+        diverged_at=np.asarray(result.diverged_at, np.int32),
+        metrics={name: np.asarray(values) for name, values in result.metrics.items() if name != "loss"},
     )
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_choice, check_count, check_flag, check_number, check_signature, name_of, show
@@ -28,8 +27,7 @@ from .._curve import (
     paper_points,
 )
 from .._lrs import check_lr_range
-from .._settings import without_alarms
-from .._types import Array, Float
+from .._types import Float
 from ._reasons import reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
@@ -258,7 +256,7 @@ class StepSampling:
         """The curve at one horizon, against what that horizon is to be measured against."""
         if len(curve.horizons) == 1 or context.horizon_losses is None:
             return curve.at(index)
-        initial = jnp.asarray(context.horizon_losses[index], curve.initial_loss.dtype)
+        initial = np.asarray(context.horizon_losses[index], curve.initial_loss.dtype)
         return curve.at(index)._replace(initial_loss=initial)
 
     def _pick(self, rule: Rule, curve: LossCurve) -> float:
@@ -268,8 +266,7 @@ class StepSampling:
         return float(np.asarray(lr)) if _is_lr(lr) else float("nan")
 
 
-@without_alarms()
-def smoothed_minimum(curve: LossCurve, window: Window) -> Float[Array, ""]:
+def smoothed_minimum(curve: LossCurve, window: Window) -> Float[np.ndarray, ""]:
     """The minimum of the smoothed curve; the best trial where that has no basin."""
     return window.max_lr
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, check_flag, show, to_numpy
@@ -215,7 +214,7 @@ def _add(stages: tuple[Stage, ...], request: Request, curve: LossCurve) -> tuple
                 f"`Request(joins=True)` must ask for new learning rates; the stage has {10.0 ** twice[0]:.3g} already. "
                 "Leave it out, or begin another stage with joins=False."
             )
-        number = jnp.full(len(exponents), len(before.rounds), jnp.int32)
+        number = np.full(len(exponents), len(before.rounds), np.int32)
         curve = before.curve.merge(curve._replace(rounds=number))
         exponents = np.sort(np.concatenate([before.log10_lrs, exponents]))
         rounds, stages = (*before.rounds, *rounds), stages[:-1]
@@ -238,10 +237,10 @@ def curve_of_losses(
     with np.errstate(over="ignore"):
         table = np.where(np.isfinite(losses), losses, np.inf).astype(np.float32)[:, order]
     return LossCurve(
-        lrs=jnp.asarray(10.0 ** np.asarray(exponents, np.float64)[order], jnp.float32),
-        losses=jnp.asarray(table[None]),
-        initial_loss=jnp.asarray(initial_loss, jnp.float32),
-        horizons=jnp.asarray([num_steps], jnp.int32),
-        rounds=jnp.zeros(len(order), jnp.int32),
-        diverged_at=jnp.asarray(np.where(np.isfinite(table), -1, num_steps - 1).astype(np.int32)),
+        lrs=(10.0 ** np.asarray(exponents, np.float64)[order]).astype(np.float32),
+        losses=table[None],
+        initial_loss=np.asarray(initial_loss, np.float32),
+        horizons=np.asarray([num_steps], np.int32),
+        rounds=np.zeros(len(order), np.int32),
+        diverged_at=np.where(np.isfinite(table), -1, num_steps - 1).astype(np.int32),
     )

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
-from .._checks import Mode, check_choice, check_mode, show, show_with_type
-from .._json import JsonResult
+from .._checks import Mode, attribute, check_choice, check_mode, show, show_with_type
 from .._settings import without_alarms
 from .._types import Float, Int
 
@@ -85,7 +84,7 @@ def plot_sweep(
       >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
       'learning_rate'
     """
-    if not isinstance(result, JsonResult) or result._FORMAT != FORMAT:
+    if attribute(result, "_FORMAT") != FORMAT or isinstance(result, type):
         raise TypeError(f"`plot_sweep(result)` must be what lrjax.sweep returned, got {show_with_type(result)}.")
     check_choice("plot_sweep(kind=...)", kind, (*KINDS, None))
     metric_values(result, metric)

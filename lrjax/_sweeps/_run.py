@@ -12,7 +12,6 @@ from .._engine import (
     ReadAhead,
     agree_on_least,
     assign_lanes,
-    check_one_host,
     halved,
     halved_note,
     lanes_that_fit,
@@ -61,16 +60,13 @@ class SweepRun:
         """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
         engine, families, lanes = self.engine, self.sweep.grid.families, self.sweep.to_train
         lanes_per_wave = self.sweep.lanes_per_wave
-        if not lanes_per_wave:
-            resolve(engine, families[0].settings, lanes[0])
+        resolve(engine, families[0].settings, lanes[0])
+        engine.settle('sweep(executor="loop")')
         engine.fit_chunk(max(lanes))
+        self.execution.used = str(engine.executor)
         if not lanes_per_wave:
             pairs = zip(families, lanes, strict=True)
             lanes_per_wave = [lanes_that_fit(engine, family.example, n) for family, n in pairs]
-        if engine.executor == "loop":
-            check_one_host('sweep(executor="loop")', engine.mesh)
-            engine.leave_mesh()
-        self.execution.used = str(engine.executor)
         self._settle(lanes_per_wave)
 
     def _narrow(self, family: int, cause: BaseException | None) -> None:

@@ -51,7 +51,7 @@ def preview_sweep(
     """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
     call = inspect.signature(sweep).bind(*arguments, **{"executor": "vmap"} | options)
     call.apply_defaults()
-    asked = call.arguments | {"mesh": None, "directory": None}
+    asked: dict[str, Any] = {**call.arguments, "mesh": None, "directory": None}
     del asked["progress"], asked["checkpoint_seconds"]
     executor, mesh = asked["executor"], call.arguments["mesh"]
     if isinstance(executor, str) and executor in ("auto", "loop"):

@@ -144,10 +144,8 @@ def _make_engine(
     """The programs, on the devices that the task leaves to the sweep."""
     loop = loop_on_own_devices(
         "sweep",
-        experiment.spec,
+        experiment._replace(seeds=(experiment.seeds[0]._replace(batches=source.one_step()),)),
         grid.families[0].example,
-        experiment.seeds[0]._replace(batches=source.one_step()),
-        experiment.evaluation,
         executor="auto" if one_device else executor,
         asked_mesh=asked_mesh,
         mesh=mesh,
@@ -160,22 +158,11 @@ def _make_engine(
     runs, reason = loop or Choice(executor, "")
     if loop is not None:
         mesh, experiment = None, experiment.keep_shardings()
-    names = {} if mesh is None else mesh.shape
-    return Engine(
-        experiment.spec,
-        runs,
-        mesh,
-        seeds=experiment.seeds,
-        evaluation=experiment.evaluation,
-        batches=source.layout(longest),
-        execution=Execution(
-            requested=str(executor),
-            reason=reason,
-            devices=1 if mesh is None else mesh.size,
-            mesh=" x ".join(f"{count} {name}" for name, count in names.items()),
-        ),
-        own_shardings=loop is not None,
-    )
+    axes = "" if mesh is None else " x ".join(f"{count} {name}" for name, count in mesh.shape.items())
+    devices = 1 if mesh is None else mesh.size
+    execution = Execution(requested=str(executor), reason=reason, devices=devices, mesh=axes)
+    options: dict[str, Any] = {"source": source, "longest": longest, "own_devices": loop is not None}
+    return Engine(experiment, runs, mesh, execution, **options)
 
 
 def check_mesh(mesh: Mesh | None) -> Mesh | None:
