@@ -96,6 +96,7 @@ SCHEDULES = [
     "Problem",
     "ProblemName",
     "ScheduledState",
+    "add",
     "at_step",
     "clip",
     "constant",

@@ -5,6 +5,7 @@ Names with an underscore are for the other rooms of the package.
 
 # ruff: noqa: F401
 
+from ._compose import add as add
 from ._compose import clip as clip
 from ._compose import join as join
 from ._compose import multiply as multiply
