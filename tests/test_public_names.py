@@ -98,6 +98,7 @@ SCHEDULES = [
     "ScheduledState",
     "add",
     "at_step",
+    "check_resume",
     "clip",
     "constant",
     "cooldown_from",
@@ -312,6 +313,9 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_resume.py",
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
+    },
+    "file_names": {
+        "_resume",
     },
     "chain": {
         "longest chain",
