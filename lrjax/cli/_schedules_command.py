@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .. import schedules
+from .._annotated import signature_text
 from .._checks import show
 from .._types import Schedule
 from ..schedules import _FACTORIES as FACTORIES
@@ -16,7 +17,6 @@ from ..schedules import _GROUPS as GROUPS
 from ..schedules import Durations
 from ..schedules import _make as make
 from ..schedules import _plot_schedules as plot_schedules
-from ..schedules import _signature_text as signature_text
 from ._errors import FOUND, NOT_FOUND, UsageError
 from ._load import make_folder
 from ._options import Command, Count, Flag, Many, Output, Place
