@@ -96,7 +96,9 @@ SCHEDULES = [
     "Problem",
     "ProblemName",
     "ScheduledState",
+    "add",
     "at_step",
+    "check_resume",
     "clip",
     "constant",
     "cooldown_from",
@@ -309,6 +311,9 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
         "tests/test_trivial_loss.py",
+    },
+    "file_names": {
+        "_resume",
     },
     "chain": {
         "longest chain",

@@ -65,7 +65,7 @@ def test_held_after_the_end_and_before_the_beginning(name):
     assert float(schedule(-5)) == float(schedule(0)) == float(schedule(jnp.int8(-5))) == float(schedule(-0.5))
 
 
-CYCLES = ("cosine_restarts", "triangular", "exp_range", "cyclic", "repeat")
+CYCLES = ("polynomial_decay cycle", "cosine_restarts", "triangular", "exp_range", "cyclic", "repeat")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith(CYCLES)])

@@ -461,6 +461,7 @@ HEALTHY = {
     "triangular_momentum": [schedules.triangular_momentum(25)],
     "range_test_ramp": [schedules.range_test_ramp(1e-7, 10.0, 100)],
     "join": [schedules.join([schedules.linear_decay(0.01, 0.1, 10), schedules.cosine_decay(0.1, 90)], [10])],
+    "add": [schedules.add(DOWN, schedules.constant(0.001))],
     "multiply": [schedules.multiply(DOWN, schedules.step_decay(1.0, factor=0.5, every=25))],
     "clip": [schedules.clip(schedules.step_decay(0.1, factor=0.1, every=25), min_value=0.001)],
     "shift": [schedules.shift(schedules.linear_decay(0.1, 0.0, 90), 10)],

@@ -27,8 +27,7 @@ from .._engine import (
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
-from ._search_digest import describe_search
-from ._search_store import RememberedRounds
+from ._search_store import RememberedRounds, describe_search
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Context, Request, Strategy, curve_of_losses

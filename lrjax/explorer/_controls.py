@@ -54,6 +54,7 @@ _SHOWN: dict[str, dict[str, Any]] = {
         "schedules": [{"name": "constant", "value": 0.08}, _COSINE | {"decay_steps": 100}],
         "boundaries": [100],
     },
+    "add": {"schedules": [_COSINE, {"name": "constant", "value": 0.01}]},
     "multiply": {"schedules": [_COSINE, {"name": "step_decay", "init_value": 1.0, "factor": 0.5, "every": 50}]},
     "clip": {"schedule": _COSINE, "min_value": 0.01, "max_value": 0.06},
     "shift": {"schedule": _COSINE | {"decay_steps": 160}, "steps": 40},

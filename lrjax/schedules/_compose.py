@@ -14,7 +14,7 @@ from .._checks import describe
 from .._types import Array, Schedule
 from ._annotations import Inner, NonNegative, Steps, StepsFrom0, between, count, ordered
 from ._schedule import Foreign, factory, own_core
-from ._shapes import segment_of
+from ._shapes import largest, segment_of
 
 
 @factory("composed", between("schedules"))
@@ -50,6 +50,24 @@ def join(
         own = own if end is None else jnp.minimum(own, end - 1 if whole else end)
         piece = schedule(own - start if clock == "local" else own)
         value = piece if index == 0 else jnp.where(segment >= index, piece, value)
+    return value
+
+
+@factory("composed")
+def add(step, *schedules: Inner):
+    """The sum of schedules, step by step: a floor plus a height times a shape, a curve minus its end.
+
+    Args:
+      *schedules: at least one; write `constant(-0.5)` for a number, which may be negative, and `multiply` for a factor.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedules.add(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
+      Array([1.5, 1. , 0.5], dtype=float32)
+    """
+    value = schedules[0](step)
+    for one in schedules[1:]:
+        value = value + one(step)
     return value
 
 
@@ -96,10 +114,6 @@ def clip(step, schedule: Inner, *, min_value: NonNegative | None = None, max_val
     return value if max_value is None else jnp.minimum(value, max_value)
 
 
-def _largest(step: Array) -> Any:
-    return jnp.iinfo(step.dtype).max if jnp.issubdtype(step.dtype, jnp.integer) else jnp.finfo(step.dtype).max
-
-
 @factory("composed")
 def shift(step, schedule: Inner, steps: StepsFrom0, *, earlier: bool = False):
     """A schedule that begins later, its first value held until then; or one that is already under way.
@@ -115,7 +129,7 @@ def shift(step, schedule: Inner, steps: StepsFrom0, *, earlier: bool = False):
       >>> float(schedules.shift(decay, 5)(10)), float(schedules.shift(decay, 5, earlier=True)(0))
       (0.5, 0.5)
     """
-    return schedule(step + jnp.minimum(steps, _largest(step) - step) if earlier else jnp.maximum(step - steps, 0))
+    return schedule(step + jnp.minimum(steps, largest(step) - step) if earlier else jnp.maximum(step - steps, 0))
 
 
 def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
@@ -152,8 +166,8 @@ def stretch(step, schedule: Inner, old_steps: Steps, new_steps: Steps):
         return schedule(whole * old_steps + (step - whole * new_steps) * old_steps / new_steps)
     whole, rest = _scaled(step % new_steps, old_steps, new_steps)
     periods = step // new_steps
-    fits = periods <= (_largest(step) - whole) // old_steps
-    whole = jnp.where(fits, periods * old_steps + whole, _largest(step))
+    fits = periods <= (largest(step) - whole) // old_steps
+    whole = jnp.where(fits, periods * old_steps + whole, largest(step))
     # float32 cannot hold a part of a step beyond this; under x64 it is never reached
     coarse = whole >= 2**22
     return jnp.where(coarse, schedule(whole), schedule(jnp.where(coarse, 0, whole) + rest / new_steps))

@@ -3,16 +3,41 @@
 # A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from .._annotated import Slider
+from .._annotated import Rule, Slider
 from .._types import Array, ScalarLike
-from ._annotations import Fraction, NonNegative, Rate, Steps, count, countable, number, ordered
+from ._annotations import Fraction, NonNegative, Positive, Rate, Steps, countable, number, ordered
 from ._schedule import factory
-from ._shapes import Progress, along, blend, cosine, finite, pinned, power_of_time, progress
+from ._shapes import Progress, along, blend, cosine, finite, power_of_time, progress
+
+
+def _factor(where: str, given: Any) -> Any:
+    """A number >= 1: as an int if it is a whole one, whose cycles are counted exactly."""
+    if isinstance(given, Tracer) and jnp.issubdtype(given.dtype, np.integer):
+        return given
+    value = number("a finite number >= 1", lambda x: x >= 1).check(where, given)
+    return int(value) if not isinstance(value, Tracer) and float(value).is_integer() else value
+
+
+def _real_cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
+    """`_cycle_of` where the cycles grow by a factor that is no whole number, in floats.
+
+    A start that lies within rounding of a step is at it: the sum 1 + mult + mult**2 + ... may come out a little high.
+    """
+    growth = jnp.log(jnp.maximum(mult, 1.0 + 1e-6))
+
+    def start_of(cycle: Array) -> Array:
+        return first * (jnp.power(mult, cycle) - 1.0) / jnp.maximum(mult - 1.0, 1e-6)
+
+    reached = step * (1.0 + 4.0 * jnp.finfo(growth.dtype).eps) + 1e-4
+    cycle = jnp.floor(jnp.log1p(reached * jnp.maximum(mult - 1.0, 1e-6) / first) / growth)
+    cycle = cycle + (start_of(cycle + 1.0) <= reached) - (start_of(cycle) > reached)
+    return cycle, jnp.maximum(step - start_of(cycle), 0.0), first * jnp.power(mult, cycle)
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
@@ -21,6 +46,8 @@ def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Arr
     Starts are counted in integers, first * (1 + mult + mult**2 + ...): a logarithm misses restarts by rounding. Beyond
     what an integer holds they wrap around, and the same sum in floats tells which ones have.
     """
+    if not jnp.issubdtype(mult.dtype, jnp.integer):
+        return _real_cycle_of(step, first, mult)
     number = jnp.arange(jnp.iinfo(first.dtype).bits - 1, dtype=first.dtype)
     many = jnp.maximum(mult, 2)  # equal cycles need no table
     before = number[:, None] > number
@@ -47,8 +74,8 @@ def cosine_restarts(
     peak_value: NonNegative,
     first_cycle_steps: Steps,
     *,
-    cycle_mult: Annotated[int, count(1, "a factor"), Slider(1, 4, whole=True)] = 1,
-    peak_decay: Fraction = 1.0,
+    cycle_mult: Annotated[ScalarLike, Rule(_factor, "a finite number >= 1"), Slider(1.0, 4.0)] = 1,
+    peak_decay: Annotated[Positive, Slider(0.1, 2.0)] = 1.0,
     end_value: NonNegative = 0.0,
     convention: Annotated[Literal["optax", "torch", "hf", "keras"], {"torch": "optax", "hf": "optax"}] = "optax",
 ):
@@ -60,8 +87,8 @@ def cosine_restarts(
     Args:
       peak_value: $v$, lr at step 0. Shape (), >= 0.
       first_cycle_steps: $T_0$, in optimizer updates, >= 1.
-      cycle_mult: $m$, a whole number >= 1.
-      peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
+      cycle_mult: $m$ >= 1. Where it is no whole number, a restart is due at the first step that is not before it.
+      peak_decay: $d$ > 0: the factor of the peak from cycle to cycle; above 1 the peaks grow.
       end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
       convention: "optax", "torch" and "hf" agree (transformers stops after `num_cycles`); "keras" scales the cosine
         only, not the floor: cycle $i$ goes from $e + (v - e)\,d^i$.
@@ -74,10 +101,12 @@ def cosine_restarts(
     """
     cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
     at = Progress(since / length, (length - since) / length)
-    shrunk = jnp.power(peak_decay, cycle)
+    scale = jnp.power(peak_decay, cycle)
     if convention == "keras":
-        return blend(shrunk * pinned(cosine(at.left), at), peak_value, end_value)
-    return along("cosine", at, jnp.maximum(shrunk * peak_value, end_value), end_value)
+        peak = jnp.where(cycle <= 0, peak_value, end_value + scale * (peak_value - end_value))
+    else:
+        peak = jnp.maximum(scale * peak_value, end_value)
+    return along("cosine", at, finite(peak), end_value)
 
 
 def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from .._annotated import Slider
 from ._annotations import (
     LRS,
     Exponent,
+    Finite,
     NonNegative,
     Positive,
     Rate,
@@ -21,15 +22,15 @@ from ._annotations import (
     ordered,
 )
 from ._schedule import factory
-from ._shapes import along, cosine, fall, finite, power_of, power_of_time, progress
+from ._shapes import along, cosine, fall, finite, largest, power_of, power_of_time, progress
 
 
 @factory("decays")
-def constant(step, value: NonNegative):
+def constant(step, value: Annotated[Finite, LRS]):
     """The same value at every step. (Optax returns a bare number, ours has the shape of the step.)
 
     Args:
-      value: the learning rate. Shape (), >= 0.
+      value: the learning rate. Shape (). May be negative, as a factor or a term of others.
 
     Source: `optax.constant_schedule`.
 
@@ -147,7 +148,7 @@ def exponential_decay(
     return value
 
 
-@factory("decays")
+@factory("decays", jumps=True)
 def polynomial_decay(
     step,
     init_value: NonNegative,
@@ -156,6 +157,7 @@ def polynomial_decay(
     transition_steps: StepsFrom0,
     *,
     transition_begin: StepsFrom0 = 0,
+    cycle: bool = False,
 ):
     r"""A power of the remaining time, from `init_value` to `end_value`, then constant.
 
@@ -164,14 +166,20 @@ def polynomial_decay(
     Args:
       init_value, end_value, transition_steps, transition_begin: as in `linear_decay`.
       power: $p$ > 0. 1 is a straight line; above 1 most of the fall comes early.
+      cycle: after every $T$ steps, at `end_value`, rise to the decay that is longer by another $T$, and so on for ever.
 
-    Source: `optax.polynomial_schedule`.
+    Source: `optax.polynomial_schedule`; `keras.optimizers.schedules.PolynomialDecay`, for `cycle` too.
 
     Examples:
       >>> polynomial_decay(1.0, 0.0, 2.0, 10)([0, 5, 10])
       Array([1.  , 0.25, 0.  ], dtype=float32)
     """
-    at = progress(step - transition_begin, transition_steps)
+    since, length = step - transition_begin, transition_steps
+    if cycle:
+        one = jnp.maximum(length, 1)
+        cycles = jnp.maximum(-(-since // one), 1)
+        length = length * jnp.minimum(cycles, largest(cycles) // one)
+    at = progress(since, length)
     return fall(at, *power_of(at.left, at.done, power), init_value, end_value)
 
 

@@ -66,7 +66,7 @@ class Core:
     ):
         functools.update_wrapper(self, function)
         self.function, self.name, self.choices, self.derived = function, function.__name__, choices, derived
-        self._may_jump, self.jumps = jumps, jumps and dict(choices).get("staircase", True)
+        self._may_jump, self.jumps = jumps, jumps and dict(choices).get("staircase", dict(choices).get("cycle", True))
         several = [
             one.name for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_POSITIONAL
         ]

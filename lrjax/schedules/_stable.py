@@ -14,7 +14,17 @@ from ._annotations import Inner, NonNegative, StepsFrom0, check_horizon, countab
 from ._schedule import Partial, factory, own_core
 from ._shapes import along, progress
 
-Cooldown = Literal["linear", "cosine", "sqrt", "square", "mirror_cosine", "exponential"]
+Cooldown = Literal[
+    "linear",
+    "cosine",
+    "sqrt",
+    "square",
+    "mirror_cosine",
+    "exponential",
+    "rex",
+    "megatron_exponential",
+    "timm_exponential",
+]
 """The shape of a decay from a stable learning rate."""
 
 
@@ -42,7 +52,9 @@ def warmup_stable_decay(
 
     With $p$ from 0 to 1 along the decay, the lr goes from the peak to the end by $1 - \sqrt p$ ("sqrt"), $1 - p$
     ("linear"), $\tfrac12(1 + \cos \pi p)$ ("cosine"), $1 - p^2$ ("square"), $2(1 - p)$ minus the cosine
-    ("mirror_cosine"), or a constant factor per step ("exponential").
+    ("mirror_cosine"), a constant factor per step ("exponential"), $2(1 - p)/(2 - p)$ ("rex"), $2 \cdot 0.5^p - 1$
+    ("megatron_exponential") or $(0.1^p - 0.1)/0.9$ ("timm_exponential"). Megatron-LM and timm call the last two
+    "exponential" and "exp"; for an end of a tenth of the peak the first is up to 17 % of it from ours of that name.
 
     Args:
       peak_value: lr of the stable phase. Shape (), >= 0.
@@ -53,7 +65,8 @@ def warmup_stable_decay(
       cooldown: the shape of the decay, one of those above.
       convention: "optax" warms up from 0, "hf" (transformers) from `end_value`.
 
-    Source: Zhai et al. 2022; Hu et al. 2024, MiniCPM; Haegele et al. 2024 (arXiv 2405.18392), eq. 1 for "sqrt".
+    Source: Zhai et al. 2022; Hu et al. 2024, MiniCPM; Haegele et al. 2024 (arXiv 2405.18392), eq. 1 for "sqrt"; Chen et
+    al. 2022, REX; Megatron-LM, `lr_wsd_decay_style`; timm, `WSDLRScheduler(decay_fn="exp")`.
 
     Examples:
       >>> from lrjax import schedules
@@ -116,7 +129,7 @@ def cooldown_from(
       begin_step: where the decay begins, from the schedule's own value there. In optimizer updates, >= 0.
       decay_steps: how long it takes, in optimizer updates, >= 0.
       end_value: lr from step `begin_step + decay_steps` on. Shape (), >= 0; above 0 if `cooldown` is "exponential".
-      cooldown: a shape of `warmup_stable_decay`.
+      cooldown: a shape of `warmup_stable_decay`; "exponential" is not what Megatron-LM and timm call so, see there.
 
     Source: Haegele et al. 2024 (arXiv 2405.18392).
 

@@ -15,7 +15,7 @@ from ._annotations import (
     positive_if,
 )
 from ._schedule import factory
-from ._shapes import along, progress
+from ._shapes import Progress, along, pinned, progress
 
 
 @factory("warmup", positive_if("shape", "exponential", "init_value"))
@@ -25,7 +25,7 @@ def warmup(
     warmup_steps: StepsFrom0,
     *,
     init_value: NonNegative = 0.0,
-    shape: Literal["linear", "cosine", "exponential"] = "linear",
+    shape: Literal["linear", "cosine", "exponential", "sqrt", "log"] = "linear",
     skip_zero: bool = False,
 ):
     r"""A rise to where a schedule begins, and then the schedule, from its own step 0.
@@ -35,7 +35,8 @@ def warmup(
       warmup_steps: $W$, in optimizer updates, >= 0.
       init_value: lr at step 0, or one step before it with `skip_zero`. Shape (), >= 0; above 0 if `shape` is
         "exponential".
-      shape: "linear", "cosine" or "exponential" (a constant factor per step).
+      shape: "linear", "cosine", "exponential" (a constant factor per step), "sqrt" ($\sqrt{t/W}$) or "log"
+        ($\ln(t + 1)/\ln(W + 1)$; DeepSpeed's `WarmupLR` is this one for its `warmup_num_steps` = $W$ + 1).
       skip_zero: count from 1, so that the first update is not lost to a learning rate of 0: at step t, the rise is
         $(t + 1)/W$ done, and complete one step earlier.
 
@@ -46,8 +47,13 @@ def warmup(
       >>> warmup(cosine_decay(1.0, 100), 10)([0, 5, 10, 60, 110])
       Array([0. , 0.5, 1. , 0.5, 0. ], dtype=float32)
     """
-    at = progress(step + 1 if skip_zero else step, warmup_steps)
-    rising = along(shape, at, init_value, schedule(jnp.zeros((), step.dtype)))
+    done = step + 1 if skip_zero else step
+    at = progress(done, warmup_steps)
+    if shape == "log":
+        inside, length = jnp.clip(done, 0, warmup_steps), jnp.maximum(warmup_steps, 1)
+        rest = jnp.log1p((length - inside) / (1 + inside)) / jnp.log1p(length / 1)
+        at = Progress(pinned(jnp.log1p(inside / 1) / jnp.log1p(length / 1), at.back), pinned(rest, at))
+    rising = along("linear" if shape == "log" else shape, at, init_value, schedule(jnp.zeros((), step.dtype)))
     return jnp.where(step < warmup_steps, rising, schedule(jnp.maximum(step - warmup_steps, 0)))
 
 
