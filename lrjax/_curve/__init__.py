@@ -10,11 +10,13 @@ from ._refine import fill_window as fill_window
 from ._refine import first_grid as first_grid
 from ._refine import new_ones as new_ones
 from ._refine import paper_points as paper_points
+from ._rules import BELOW_MAX as BELOW_MAX
 from ._rules import DRIFT as DRIFT
 from ._rules import METHODS as METHODS
 from ._rules import REASONS as REASONS
 from ._rules import SETTLED as SETTLED
 from ._rules import Rule as Rule
+from ._rules import capped_midpoint as capped_midpoint
 from ._rules import crossing as crossing
 from ._rules import half_loss as half_loss
 from ._rules import lowest_for as lowest_for

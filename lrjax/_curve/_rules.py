@@ -40,6 +40,16 @@ def midpoint(curve: LossCurve, window: Window) -> Scalar:
     return shape_of("midpoint", window).midpoint
 
 
+BELOW_MAX = 0.8
+"""Decades below max_lr, at most, of the rule of a search that was given none: in a window more than twice as wide the
+middle lies too low (docs/benchmark.md)."""
+
+
+def capped_midpoint(curve: LossCurve, window: Window) -> Scalar:
+    """The middle of the window in log10, but at most 0.8 decades below max_lr."""
+    return max(midpoint(curve, window), window.max_lr * 10.0**-BELOW_MAX)
+
+
 def half_loss(curve: LossCurve, window: Window) -> Scalar:
     """Method 2: where half of the reduction of the loss is reached, below max_lr.
 
@@ -183,6 +193,7 @@ METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steep
 
 REASONS = {
     "midpoint": "the middle of the window, in decades",
+    "capped_midpoint": "0.8 decades below the end of the window, whose middle lies too low where it is so wide",
     "half_loss": "half of the reduction of the loss is reached",
     "steepest": "the loss falls fastest here",
     "lowest_loss": "the trial with the lowest loss",

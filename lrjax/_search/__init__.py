@@ -25,7 +25,3 @@ from ._strategy import Strategy as Strategy
 from ._strategy import Trainer as Trainer
 from ._strategy import curve_of_losses as curve_of_losses
 from ._strategy import run_stages as run_stages
-from ._survivors import DOUBTS as DOUBTS
-from ._survivors import SECOND_STEPS as SECOND_STEPS
-from ._survivors import beyond as beyond
-from ._survivors import survivors as survivors
