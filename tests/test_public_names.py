@@ -411,6 +411,17 @@ def test_the_house_keeps_its_rules(rule):
     assert not mended, f"mended: strike it off KNOWN. {mended}"
 
 
+def test_every_name_from_the_inside_is_used_and_stands_below_what_for():
+    text = (house.ROOT / "tests/inside.py").read_text()
+    users = [path.read_text() for path in (house.ROOT / "tests").glob("*.py") if path.name != "inside.py"]
+    known = set().union(
+        *(re.findall(r"\w+", user) for user in users if re.search(r"^ *(from|import) inside\b", user, re.M))
+    )
+    groups = [group for group in text.split("\n\n") if "\nfrom lrjax" in group]
+    assert all(group.startswith("# ") for group in groups)
+    assert set(re.findall(r"^from lrjax.* as (\w+)$", text, re.M)) <= known
+
+
 def test_the_arrows_have_no_circle():
     left = dict(ARROWS)
     while free := {room for room, below in left.items() if not below & left.keys()}:
