@@ -126,7 +126,7 @@ class HostLanes(_Lanes):
             own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
             setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
             for index in range(block.count if self.rows[seed, row] >= 0 else 0):
-                lane, _ = step_on_host(spec, setting, lane, data, np.int32(index))
+                lane, _ = step_on_host(spec, setting, lane, data, index)
             self._states[seed, row] = jax.block_until_ready(lane)
 
     def evaluate(self) -> Reading:
