@@ -10,7 +10,7 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._batch_log import BatchLog
 from ._choice import resolve
-from ._devices import Rows, assign_lanes, lane_order, narrowest, plain_keys, to_host
+from ._devices import Rows, assign_lanes, is_key, lane_order, narrowest, plain_keys, to_host
 from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
@@ -191,7 +191,7 @@ def _typed_keys(engine: Engine, settings: PyTree, rows: Rows, state: TrialState)
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
     def type_key(shape: Any, leaf: Any) -> Any:
-        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) and not is_key(leaf):
             return jax.random.wrap_key_data(jnp.asarray(leaf), impl=key_impl(shape))
         return leaf
 

@@ -21,7 +21,7 @@ from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._host_loop import without_updates
-from ._lanes import NO_LANES, LaneStates, ProgramSlot
+from ._lanes import NO_LANES, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare
@@ -234,10 +234,6 @@ class LaneRunner:
     def _make_slot(self, experiment: Experiment, execution: Execution, log: BatchLog, lanes: int) -> ProgramSlot:
         options: dict[str, Any] = {"lanes": lanes, "longest": self.longest, "own_devices": self._loop is not None}
         return ProgramSlot(self.task, experiment, *self._placement(self.executor), execution, log, **options)
-
-    def restore(self, states: LaneStates, executor: Executor) -> None:
-        """Take over the states of lanes, from a folder, and how they ran."""
-        self.states, self.executor = states, executor
 
     def why_unmoved(self, lr: float, num_steps: int, *, in_batches: bool = False) -> Unmoved | None:
         """Why no learning rate moved the loss, from a training of `num_steps` steps at a high one."""
