@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from .._checks import check_key
 from .._progress import Reporter
 from .._types import Float, Int, Key, OptimizerFactory
-from ._accumulation import Accumulation
 from ._batch_log import BatchLog
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
@@ -81,11 +80,6 @@ class LaneRunner:
     def experiment(self) -> Experiment:
         """What was trained last: task, optimizer, seeds and evaluation."""
         return self.carried if self._last is None else self._last
-
-    @property
-    def accumulation(self) -> Accumulation:
-        """How many batches an update takes."""
-        return self.experiment.accumulation
 
     def sample(
         self,
