@@ -314,9 +314,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
     },
-    "file_names": {
-        "_resume",
-    },
     "chain": {
         "longest chain",
     },

@@ -57,7 +57,7 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
     faults += [f"{name} was not there before: {other}" for name in new if name not in old]
     for name in new:
         if name in counters:
-            faults += _counted(name, old.get(name), new[name], step)
+            faults += _counted(name, old.get(name, new[name]), new[name], step)
         elif name in old and not _same(old[name], new[name]) and (lost or not _is_computed(name, new)):
             faults.append(_changed(name, old[name], new[name], computed=_is_computed(name, new)))
     if len(faults) > MOST_FAULTS:
@@ -74,7 +74,7 @@ def _leaves(state: PyTree) -> dict[str, np.ndarray]:
 
 
 def _known(leaf: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
 
@@ -87,11 +87,11 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is as it was
 
 
-def _counted(name: str, old: np.ndarray | None, new: np.ndarray, step: int) -> list[str]:
+def _counted(name: str, old: np.ndarray, new: np.ndarray, step: Any) -> list[str]:
     """What is wrong with a counter of a schedule."""
     if _same(new, np.full_like(new, step)):
         return []
-    saved = "" if old is None or _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
+    saved = "" if _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
     unit = ": does it count micro-batches, or the step something else?" if saved and _same(old, new) else "."
     mend = f"Write state = lrjax.schedules.at_step(state, {step})."
     return [f"{name}, which a schedule counts by, is {_shown(new)} instead of {step}{saved}{unit} {mend}"]
