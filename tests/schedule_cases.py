@@ -3,6 +3,7 @@
 The references share no code with the package: whole steps are counted with Python's integers, the rest is NumPy.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -13,6 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrjax import schedules
+
+FACTORIES = {
+    name: value
+    for name, value in vars(schedules).items()
+    if name[0] != "_"
+    and inspect.isfunction(value)
+    and inspect.signature(value).return_annotation == inspect.signature(schedules.constant).return_annotation
+    and name not in ("extend", "from_spec", "stack")
+}
+"""Every function that makes a schedule from arguments that its spec has."""
 
 PEAK, END = 0.3, 0.01
 

@@ -13,6 +13,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import FACTORIES
 
 import lrjax
 from lrjax import schedules
@@ -210,9 +211,9 @@ def step_counts(factory):
     }
 
 
-@pytest.mark.parametrize("name", schedules._FACTORIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_every_number_of_steps_has_a_place(name):
-    counts = step_counts(schedules._FACTORIES[name]) - {"tokens_per_step"}  # tokens, not updates
+    counts = step_counts(FACTORIES[name]) - {"tokens_per_step"}  # tokens, not updates
     assert bool(counts) == (name in PLACES), f"{name}: PLACES needs it if it has numbers of steps, written n(20)"
     if counts:
         once, twice = (schedules.to_spec(PLACES[name](lambda steps: scale * steps)) for scale in (1, 2))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marks import slow, slow_but_for
-from schedule_cases import CASES, PEAK, count_mismatches
+from schedule_cases import CASES, FACTORIES, PEAK, count_mismatches
 
 from lrjax import schedules
 
@@ -21,7 +21,7 @@ FIRST = {case.make(20).func.name: name for name, case in reversed(CASES.items())
 
 def test_every_schedule_has_a_case():
     made = {case.make(20).func.name for case in CASES.values()}
-    assert made == set(schedules._FACTORIES)
+    assert made == set(FACTORIES)
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, slow(MORE_LENGTHS)], ids=["", "more"])

@@ -13,6 +13,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import FACTORIES
 
 from lrjax import schedules
 from lrjax.schedules import ProblemName, describe, validate
@@ -469,7 +470,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", schedules._FACTORIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_healthy_schedules_have_no_problem(name):
     for schedule in HEALTHY[name]:
         assert schedules.to_spec(schedule)["name"] == name

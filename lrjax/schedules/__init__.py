@@ -51,7 +51,6 @@ from ._schedule import GROUPS as _GROUPS
 from ._scheduled import ScheduledState as ScheduledState
 from ._scheduled import scheduled as scheduled
 from ._spec import from_spec as from_spec
-from ._spec import make as _make
 from ._spec import to_spec as to_spec
 from ._stable import cooldown_from as cooldown_from
 from ._stable import extend as extend
