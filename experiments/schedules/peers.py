@@ -1,8 +1,8 @@
 """The schedules of other trainers: how each is configured there, the formula of its source in float64, our line for it.
 
 One list for the table of docs/coming_from.md, for what docs/comparison.md says is missing, and for the counts of
-`coverage.py`. The formulas are written down from the libraries' sources as of November 2026; PyTorch, Keras, transformers,
-timm and Optax have been asked themselves too, for the frozen values of `tests/oracles/schedules.json`.
+`coverage.py`. The formulas are written down from the libraries' sources as of November 2026; PyTorch, Keras,
+transformers, timm and Optax have been asked themselves too, for the frozen values of `tests/oracles/schedules.json`.
 
 A formula takes t, the number of updates done: 0 for the first one.
 """
@@ -349,7 +349,7 @@ TIMM = [
             ("linear", "linear", lambda p: 1 - p),
             ("1-sqrt", "sqrt", lambda p: 1 - sqrt(p)),
             ("cosine", "cosine", half),
-            ("exp", "timm_exponential", lambda p: (0.1**p - 0.1) / 0.9),
+            ("exp", "timm", lambda p: (0.1**p - 0.1) / 0.9),
         )
     ),
     (
@@ -428,7 +428,7 @@ MEGATRON = [
             ("linear", "linear", lambda p: 1 - p, ""),
             ("cosine", "cosine", half, ""),
             ("minus_sqrt", "sqrt", lambda p: 1 - sqrt(p), ""),
-            ("exponential", "megatron_exponential", lambda p: 2 * 0.5**p - 1, 'not our "exponential"'),
+            ("exponential", "megatron", lambda p: 2 * 0.5**p - 1, 'not our "exponential"'),
         )
     ),
     (
