@@ -253,13 +253,13 @@ def test_a_search_killed_at_any_rung_ends_with_the_same_bits(result, tmp_path):
         assert numbers(again) == expected, stage
         assert len(dict.fromkeys(trained)) - 1 == count - stage + 1
     assert numbers(search(directory=folder)) == expected  # nothing is left to do
-    assert len(list((folder / "lrjax-search").glob("lanes-*"))) == 1 + len(result.stages[-1].rounds) - 1
+    assert len(list((folder / "lrjax-search").glob("checkpoint-*"))) == 2
 
 
-def stops_in(folder: Path) -> list[str]:
-    """The lines of the table after its first one."""
-    (table,) = (folder / "lrjax-search").glob("table-*")
-    return table.read_text().splitlines()[1:]
+def stops_in(folder: Path) -> list[Any]:
+    """The rounds in the last checkpoint."""
+    paths = sorted((folder / "lrjax-search").glob("checkpoint-*"))
+    return json.loads(paths[-1].read_bytes().splitlines()[0][9:])["rounds"] if paths else []
 
 
 def test_streams_and_seeds_go_on_too(tmp_path):
@@ -296,7 +296,7 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
     assert len(expected.stages) > 1
     with pytest.raises(Killed):
         budgeted(task, noisy, **options, directory=tmp_path, progress=die_at(2))
-    assert list((tmp_path / "lrjax-search").glob("lanes-*"))
+    assert list((tmp_path / "lrjax-search").glob("checkpoint-*"))
     assert numbers(budgeted(task, noisy, **options, directory=tmp_path)) == numbers(expected)
 
 
