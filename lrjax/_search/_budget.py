@@ -20,14 +20,17 @@ SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST, MEMORIES = 0.3, 5, 20, 2.0
 """Share of the budget that the sweep may take; its updates, at least and, unless the optimizer remembers gradients for
 longer than that divided by the last number, at most."""
 
-DWINDLE, FEWEST = 0.75, 3
+DWINDLE, FEWEST = 0.5, 3
 """Share of the lanes that the next rung keeps, and lanes of a rung, at least."""
 
-LONGEST = ((2.0, 0.35), (0.0, 0.25))
-"""From which budget on a trial takes what share of the training, at most."""
+LONGEST = 0.35
+"""Share of the training that a trial takes, at most."""
 
 LATE = 0.1
 """Share of the training from which on the best learning rate is known well enough to add higher ones, and for seeds."""
+
+WAIT = 0.25
+"""Share of what is left that all lanes may take to go on while nothing is learned."""
 
 EDGES = 3
 """Learning rates that may be added beyond a rung's ends."""
@@ -46,11 +49,11 @@ SWEEP, RUNG = "sweep", "rung"
 class Budget:
     """Spend the cost of so many trainings on a learning rate for a training of known length.
 
-    A coarse sweep, at least twice as long as the optimizer remembers a gradient, then rungs: every one twice as long
-    as the one before, with fewer learning rates around the minimum, until trials are a quarter of the training (35 %
-    from 2 trainings on). Learning rates that stay go on from where they are. Where nothing is learned yet all go on
-    while that can be paid for, and those on a plateau stay spread. What remains of the way to the whole training is
-    corrected for: the best learning rate falls as training goes on.
+    A coarse sweep, twice as long as the optimizer remembers a gradient, then rungs: every one twice as long as the one
+    before, with fewer learning rates around the minimum, until trials are 35 % of the training. Learning rates that
+    stay go on from where they are. Where nothing is learned yet all go on while that can be paid for, and those on a
+    plateau stay spread. What remains of the way to the whole training is corrected for: the best learning rate falls as
+    training goes on.
 
     Attributes:
       trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
@@ -129,15 +132,11 @@ class Budget:
         steps = _train_steps(context)
         most = max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0)))
         share = SWEEP_SHARE * self.trainings * steps / len(first_grid(self.min_lr, self.max_lr))
-        return min(max(SWEEP_LEAST, min(most, int(share))), max(SWEEP_LEAST, self._longest(steps)))
-
-    def _longest(self, steps: int) -> int:
-        share = next(share for least, share in LONGEST if self.trainings >= least)
-        return max(1, int(share * steps))
+        return min(max(SWEEP_LEAST, min(most, int(share))), max(SWEEP_LEAST, _longest(steps)))
 
     def _ahead(self, num_steps: int, steps: int) -> list[tuple[int, int]]:
         """Updates and seeds of all rungs that are still to come."""
-        longest, rungs = self._longest(steps), []
+        longest, rungs = _longest(steps), []
         while num_steps < longest:
             num_steps = 2 * num_steps if 2 * LEAST_GROWTH * num_steps <= longest else longest
             late = num_steps >= LATE * steps or num_steps == longest
@@ -147,7 +146,7 @@ class Budget:
     def _kept(self, last: Stage, lanes: LaneCurve, ahead: list[tuple[int, int]], steps: int) -> list[float]:
         """The learning rates of the next rung."""
         left, alive = self.trainings * steps - last.spent, lanes.x.tolist()
-        if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= 0.5 * left:
+        if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= WAIT * left:
             return alive
 
         def cost(count: int) -> float:
@@ -159,7 +158,7 @@ class Budget:
             return total
 
         count = next((one for one in range(len(alive), FEWEST, -1) if cost(one) <= left), min(FEWEST, len(alive)))
-        if lanes.state is State.plateau:
+        if lanes.state is State.plateau or lanes.ties():
             return _spread(alive, lanes.harmless().tolist(), count)
         centre = lanes.lowest(drift(last.num_steps, ahead[0][0]))
         if lanes.state is State.flat:
@@ -198,7 +197,7 @@ class Budget:
             carry=True,
             name=name,
             joins=joins,
-            longest=max(SWEEP_LEAST, self._longest(_train_steps(context))),
+            longest=max(SWEEP_LEAST, _longest(_train_steps(context))),
             programs=((self.num_seeds, min(2 * FEWEST, width)), (self.num_seeds, width)),
         )
 
@@ -226,6 +225,11 @@ def _train_steps(context: Context) -> int:
             "epochs * steps_per_epoch."
         )
     return context.train_steps
+
+
+def _longest(steps: int) -> int:
+    """Updates of a trial, at most."""
+    return max(1, int(LONGEST * steps))
 
 
 def _spread(alive: list[float], harmless: list[float], count: int) -> list[float]:
