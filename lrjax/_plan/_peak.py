@@ -87,14 +87,9 @@ def constant_lr(where: str, result_or_lr: Any, train_steps: int) -> float:
         return lr
     if attribute(result_or_lr, "strategy") == "Budget" and length is not None:
         return lr * (length / train_steps) ** DRIFT
-    if attribute(result_or_lr, "rule") in MIDDLES and (num_steps := trial_steps_of(result_or_lr)) >= LONG_TRIAL:
+    if attribute(result_or_lr, "rule") in MIDDLES and (num_steps := int(result_or_lr.curve.horizons[-1])) >= LONG_TRIAL:
         return float(result_or_lr.window.max_lr) * 10.0 ** -drift(num_steps, train_steps)
     return lr
-
-
-def trial_steps_of(search: Any) -> int:
-    """Updates of a trial of the search."""
-    return int(search.curve.horizons[-1])
 
 
 def multipliers(where: str, schedule: Schedule, train_steps: int) -> Float[np.ndarray, " steps"]:

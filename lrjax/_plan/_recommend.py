@@ -111,10 +111,6 @@ def code_of(make: functools.partial[Schedule], peak: float) -> str:
 
 
 def _doubts(result: Any) -> list[str] | None:
-    """The names of the warnings, those of a search inside it too; None if the result has none to read."""
+    """The names of the warnings; None if the result has none to read."""
     warnings = getattr(result, "warnings", None)
-    if not isinstance(warnings, tuple):
-        return None
-    inside = getattr(getattr(result, "finder", None), "warnings", ())
-    names = [str(warning.name) for warning in (*warnings, *inside)]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(str(one.name) for one in warnings)) if isinstance(warnings, tuple) else None

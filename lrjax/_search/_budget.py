@@ -17,8 +17,8 @@ SHORTEST = 20
 """Updates of the shortest training that a learning rate is searched for."""
 
 SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST, MEMORIES = 0.3, 5, 20, 2.0
-"""Share of the budget that the sweep may take; its updates, at least and, unless the optimizer remembers gradients for
-longer than that divided by the last number, at most."""
+"""Share of the budget that the sweep may take; its updates, at least and at most, or so many times the optimizer's
+memory."""
 
 DWINDLE, FEWEST = 0.5, 3
 """Share of the lanes that the next rung keeps, and lanes of a rung, at least."""
@@ -91,11 +91,9 @@ class Budget:
         if not ahead:
             return None
         kept, (num_steps, seeds) = self._kept(last, lanes, ahead, steps), ahead[0]
-        affordable = self._affordable(last, len(kept), seeds, steps)
-        if affordable < num_steps and seeds > last.num_seeds:
-            seeds = last.num_seeds
-            affordable = self._affordable(last, len(kept), seeds, steps)
-        num_steps = min(num_steps, affordable)
+        if self._affordable(last, len(kept), seeds, steps) < num_steps:
+            seeds = min(seeds, last.num_seeds)
+        num_steps = min(num_steps, self._affordable(last, len(kept), seeds, steps))
         if num_steps < LEAST_GROWTH * last.num_steps:
             return None
         return self._request(kept, num_steps, seeds, RUNG, context)
@@ -130,9 +128,9 @@ class Budget:
     def _first(self, context: Context) -> int:
         """Updates of the sweep."""
         steps = _train_steps(context)
-        most = max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0)))
+        most = min(max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0))), _longest(steps))
         share = SWEEP_SHARE * self.trainings * steps / len(first_grid(self.min_lr, self.max_lr))
-        return min(max(SWEEP_LEAST, min(most, int(share))), max(SWEEP_LEAST, _longest(steps)))
+        return max(SWEEP_LEAST, min(most, int(share)))
 
     def _ahead(self, num_steps: int, steps: int) -> list[tuple[int, int]]:
         """Updates and seeds of all rungs that are still to come."""
@@ -197,7 +195,7 @@ class Budget:
             carry=True,
             name=name,
             joins=joins,
-            longest=max(SWEEP_LEAST, _longest(_train_steps(context))),
+            longest=_longest(_train_steps(context)),
             programs=((self.num_seeds, min(2 * FEWEST, width)), (self.num_seeds, width)),
         )
 
@@ -229,7 +227,7 @@ def _train_steps(context: Context) -> int:
 
 def _longest(steps: int) -> int:
     """Updates of a trial, at most."""
-    return max(1, int(LONGEST * steps))
+    return max(SWEEP_LEAST, int(LONGEST * steps))
 
 
 def _spread(alive: list[float], harmless: list[float], count: int) -> list[float]:
@@ -244,38 +242,33 @@ def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     lanes = read_lanes(stages, context)
     if lanes.state is State.learning:
         return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
-    return float(lanes.harmless()[-1]) - (BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM)
+    down = BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM
+    return max(float(lanes.harmless()[-1]) - down, float(lanes.known[0]))
 
 
 def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int) -> tuple[str, ...]:
     """Why it was chosen, and what every stage found."""
-    return (*_choice_in_words(choice, stages[choice.stage], steps), *map(_stage_in_words, stages))
-
-
-def _choice_in_words(choice: Choice, stage: Stage, steps: int) -> list[str]:
-    if not math.isfinite(choice.lr):
-        assert choice.outcome is not None
-        return [choice.outcome.value]
-    lines = [
-        f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} "
-        f"({stage.num_steps / steps:.0%} of that), {10.0**stage.best:.2e} was the best: it took the loss "
-        f"from {stage.initial:.4g} to {stage.reached:.4g}.",
-        f"The best learning rate falls while training goes on: by {drift(stage.num_steps, steps):.2f} decades from "
-        f"update {stage.num_steps} to {steps}.",
-    ]
+    assert choice.outcome is not None
+    lines, stage = [choice.outcome.value], stages[choice.stage]
+    if math.isfinite(choice.lr):
+        share, down = f"{stage.num_steps / steps:.0%}", drift(stage.num_steps, steps)
+        lines = [
+            f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} ({share} of "
+            f"that), {10.0**stage.best:.2e} was the best: it took the loss from {stage.initial:.4g} to "
+            f"{stage.reached:.4g}.",
+            f"The best learning rate falls while training goes on: by {down:.2f} decades from update "
+            f"{stage.num_steps} to {steps}.",
+        ]
     if choice.interval is not None:
         lines.append(f"Rungs and seeds ask for {choice.interval[0]:.1e} to {choice.interval[1]:.1e}.")
-    return lines
+    return (*lines, *map(_stage_in_words, stages))
 
 
 def _stage_in_words(stage: Stage) -> str:
+    count, seeds = len(stage.log10_lrs), "one seed" if stage.num_seeds == 1 else f"{stage.num_seeds} seeds"
     lowest = f", lowest at {10.0**stage.minimum:.1e}" if stage.found else f", {stage.window.outcome.name}"
     low, high = 10.0 ** stage.log10_lrs[[0, -1]]
     return (
-        f"{stage.name.capitalize()}: {_count(len(stage.log10_lrs), 'learning rate')} from {low:.1e} to {high:.1e}, "
-        f"{_count(stage.num_seeds, 'seed')}, after {stage.num_steps} updates{lowest}."
+        f"{stage.name.capitalize()}: {count} learning rates from {low:.1e} to {high:.1e}, {seeds}, after "
+        f"{stage.num_steps} updates{lowest}."
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"one {what}" if count == 1 else f"{count} {what}s"
