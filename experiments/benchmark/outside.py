@@ -275,8 +275,9 @@ def llamas(path: Path) -> dict[str, Any]:
             found.setdefault((kind, config["iterations"]), []).append((np.log10(config["lr"]), loss))
     lines: dict[str, Any] = {}
     for (kind, steps), values in sorted(found.items()):
-        x, loss = np.array(sorted(values)).T
-        if len(np.unique(x)) >= 3:
+        x = np.unique([one for one, _ in values])
+        loss = np.array([np.mean([value for one, value in values if one == place]) for place in x])
+        if len(x) >= 3:
             lines[f"{kind}, {steps}"] = {"lrs": (10.0**x).tolist(), "losses": loss.tolist(), "best": vertex(x, loss)}
     return lines
 
