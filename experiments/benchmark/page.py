@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from experiments.blocks import fill, markdown_table
-from lrjax._curve import DRIFT
 
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
+from .drift import DRIFT
 from .judging import mean_and_error
 from .live import tables as live_tables
 from .peaks import markdown as peak_tables
