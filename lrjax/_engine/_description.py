@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
@@ -17,6 +17,7 @@ from .._types import Batch, Key, PyTree
 from .._version import __version__
 from ._executor import EXECUTOR_WORDS, Chunked, Executor
 from ._experiment import Experiment
+from ._jaxprs import every_jaxpr
 from ._source import BatchSource
 from ._trial import evaluate, init_trial, train_step
 from ._trial_data import SeedData, TrialSpec
@@ -112,18 +113,7 @@ def _program_checksum(made: Experiment, source: BatchSource, settings: Sequence[
             lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), (setting, seed.params, batch)
         )
         closed = jax.make_jaxpr(step)(*shapes)
-        found.append(without_addresses(str(closed.jaxpr)) + checksum(list(_constants(closed))))
+        constants = [const for one in every_jaxpr(closed) for const in getattr(one, "consts", ())]
+        arrays = [const for const in constants if hasattr(const, "dtype")]
+        found.append(without_addresses(str(closed.jaxpr)) + checksum(arrays))
     return f"#{zlib.crc32(''.join(sorted(found)).encode()):08x}"
-
-
-def _constants(closed: Any) -> Iterator[Any]:
-    """The arrays in a program and in the functions that it calls."""
-    yield from (const for const in getattr(closed, "consts", ()) if hasattr(const, "dtype"))
-    for equation in getattr(closed, "jaxpr", closed).eqns:
-        for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(inner):
-                yield from _constants(inner)
-
-
-def _is_program(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
