@@ -303,7 +303,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_memory.py",
         "tests/test_notebooks.py",
         "tests/test_search_command.py",
-        "tests/test_second_stage.py",
         "tests/test_sweep_devices.py",
         "tests/test_sweep_growth.py",
         "tests/test_sweep_invariance.py",
@@ -311,6 +310,7 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_resume.py",
         "tests/test_sweep_stop.py",
         "tests/test_sweep_streams.py",
+        "tests/test_trivial_loss.py",
     },
     "file_names": {
         "_resume",

@@ -113,7 +113,7 @@ def test_budget_0_is_find(run, tmp_path):
     assert status == 0
     result = lrjax.LRResult.from_json(tmp_path / "lrjax-out" / "lr_finder.json")
     assert result.strategy == "StepSampling"
-    assert f"Learning rate {result.lr:.2e} (midpoint" in out
+    assert f"Learning rate {result.lr:.2e} ({result.rule}" in out
 
 
 def test_it_goes_on_in_its_folder(run, tmp_path):

@@ -25,6 +25,7 @@ from ._executor import Executor as Executor
 from ._executor import check_executor as check_executor
 from ._experiment import EXAMPLE_LR as EXAMPLE_LR
 from ._experiment import Experiment as Experiment
+from ._experiment import Reference as Reference
 from ._host_loop import evaluate_on_host as evaluate_on_host
 from ._host_loop import follow_on_host as follow_on_host
 from ._lane_engine import Engine as Engine
@@ -79,11 +80,14 @@ from ._store import Stored as Stored
 from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task
+from ._time_constant import optimizer_timing as optimizer_timing
 from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
 from ._trial import train_lane as train_lane
+from ._trial_data import EvalData as EvalData
 from ._trial_data import Shared as Shared
 from ._trial_data import TrialState as TrialState
+from ._trivial_loss import trivial_loss as trivial_loss
 from ._unmoved import NO_GRADIENT as NO_GRADIENT
 from ._unmoved import all_the_same as all_the_same
 from ._unmoved import why_no_update as why_no_update
