@@ -312,9 +312,6 @@ KNOWN: dict[str, set[str]] = {
         "tests/test_sweep_streams.py",
         "tests/test_trivial_loss.py",
     },
-    "file_names": {
-        "_resume",
-    },
     "chain": {
         "longest chain",
     },

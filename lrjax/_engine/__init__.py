@@ -19,6 +19,7 @@ from ._devices import lane_mesh as lane_mesh
 from ._devices import narrowest as narrowest
 from ._devices import spans_hosts as spans_hosts
 from ._execution import Execution as Execution
+from ._execution import running as running
 from ._executor import EXECUTOR_WORDS as EXECUTOR_WORDS
 from ._executor import Chunked as Chunked
 from ._executor import Executor as Executor
