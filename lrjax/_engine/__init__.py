@@ -64,9 +64,7 @@ from ._programs import Program as Program
 from ._programs import compile_program as compile_program
 from ._programs import lower_program as lower_program
 from ._programs import programs as programs
-from ._record import NUMBER as NUMBER
 from ._record import fits as fits
-from ._record import strict as strict
 from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds

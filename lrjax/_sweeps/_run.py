@@ -132,7 +132,9 @@ class SweepRun:
         self._begin(segment, number, waves)
         lanes, first = sweep.lanes, sweep.step
         assert lanes is not None
-        self.reporter.set(stage=_stage(segment, len(sweep.timetable.rungs), number, len(waves)))
+        rung = f", rung {segment + 1}/{len(sweep.timetable.rungs)}" if len(sweep.timetable.rungs) > 1 else ""
+        part = f", wave {number + 1}/{len(waves)}" if len(waves) > 1 else ""
+        self.reporter.set(stage=f"training{rung}{part}")
         boundaries = [step for step in sweep.timetable.boundaries(segment) if step > first]
         sweep.source.seek(first, sweep.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
@@ -287,12 +289,3 @@ class _TooWide(Exception):
 
     def __init__(self, family: int):
         self.family = family
-
-
-def _stage(segment: int, segments: int, wave: int, waves: int) -> str:
-    words = ["training"]
-    if segments > 1:
-        words.append(f"rung {segment + 1}/{segments}")
-    if waves > 1:
-        words.append(f"wave {wave + 1}/{waves}")
-    return ", ".join(words)
