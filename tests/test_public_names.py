@@ -256,6 +256,8 @@ ARROWS = {
 """Room -> the rooms that it may import. The other files beside the rooms are the ground, which imports only itself."""
 
 ORACLES = {
+    "experiments/benchmark/constants.py": "the constants of the search with a budget, changed one by one",
+    "experiments/benchmark/drift.py": "the drift of the optimum, with what the search reads off its lanes",
     "experiments/benchmark/frontier.py": "a search with a budget, replayed from recorded losses",
     "experiments/benchmark/searching.py": "a search by step sampling, replayed from recorded losses",
     "experiments/data/hymenoptera.py": "the words for a wrong count",
