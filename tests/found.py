@@ -2,7 +2,6 @@
 
 import typing
 
-import jax.numpy as jnp
 import numpy as np
 from problems import curve_from
 
@@ -45,7 +44,6 @@ def result_of(*stages, lr=0.01, warnings=(), **changes):
         "correction": 0.0,
         "reason": (f"Learning rate {lr:.2e} (midpoint).",),
         "warnings": named,
-        "doubts": (),
         "train_steps": None,
         "start": None,
         "cost": Cost(stages[-1].spent, None, 0.0),
@@ -62,8 +60,8 @@ def found(*, min_lr=1e-3, max_lr=0.1, lr=0.01, num_steps=20, warnings=(), outcom
         "no_learning": np.ones(len(X)),
         "all_diverged": np.full(len(X), np.inf),
     }[outcome]
-    curve = curve_from(X, losses)._replace(horizons=jnp.asarray([num_steps]))
+    curve = curve_from(X, losses)._replace(horizons=np.asarray([num_steps], np.int32))
     window = lrjax.find_window(curve)
     if outcome == "found":
-        window = window._replace(min_lr=jnp.asarray(min_lr), max_lr=jnp.asarray(max_lr))
+        window = window._replace(min_lr=np.asarray(min_lr, np.float32), max_lr=np.asarray(max_lr, np.float32))
     return result_of(stage(curve, window), lr=lr, warnings=warnings)

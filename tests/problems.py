@@ -54,10 +54,10 @@ def curve_from(x: np.ndarray, losses: np.ndarray, initial_loss: float | np.ndarr
     """A curve at log10(lr) = x with the given losses, shape (trials,) or (seeds, trials)."""
     losses = np.atleast_2d(np.asarray(losses, np.float32))
     return lrjax.LossCurve(
-        lrs=jnp.asarray(10.0 ** np.asarray(x, np.float64), jnp.float32),
-        losses=jnp.asarray(losses[None]),
-        initial_loss=jnp.broadcast_to(jnp.asarray(initial_loss, jnp.float32), losses.shape[:1]),
-        horizons=jnp.asarray([20]),
-        rounds=jnp.zeros(len(x), jnp.int32),
-        diverged_at=jnp.full(losses.shape, -1),
+        lrs=(10.0 ** np.asarray(x, np.float64)).astype(np.float32),
+        losses=losses[None],
+        initial_loss=np.broadcast_to(np.asarray(initial_loss, np.float32), losses.shape[:1]),
+        horizons=np.asarray([20], np.int32),
+        rounds=np.zeros(len(x), np.int32),
+        diverged_at=np.full(losses.shape, -1, np.int32),
     )

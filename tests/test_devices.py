@@ -13,7 +13,7 @@ from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import LaneRunner, Program, _rounds, compile_program
+from lrjax._engine import LaneRunner, Program, _lane_engine, compile_program
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 LRS = np.geomspace(1e-4, 0.5, 7)
@@ -53,7 +53,7 @@ def on_four_devices() -> dict[str, Any]:
         programs[str(program.executor)] = compiled = compile_program(program, arguments)
         return compiled
 
-    _rounds.compile_program = compile_and_keep
+    _lane_engine.compile_program = compile_and_keep
     return {
         "devices": len(devices),
         "executors": {name: losses(executor) for name, executor in EXECUTORS.items()},

@@ -107,11 +107,11 @@ def test_every_kind_of_number_survives(found, tmp_path):
     odd = np.array([[[np.nan, np.inf, -np.inf, -0.0, 1e-45]]], np.float32)
     curve = found.curve._replace(
         **{name: getattr(found.curve, name)[..., :5] for name in ("lrs", "rounds")},
-        losses=jnp.asarray(odd),
-        initial_loss=jnp.asarray([0.1]),
-        horizons=jnp.asarray([8]),
-        diverged_at=jnp.asarray([[-1, 0, 1, 2, 3]]),
-        metrics={"accuracy": jnp.asarray(odd)},
+        losses=odd,
+        initial_loss=np.asarray([0.1], np.float32),
+        horizons=np.asarray([8], np.int32),
+        diverged_at=np.asarray([[-1, 0, 1, 2, 3]], np.int32),
+        metrics={"accuracy": odd},
     )
     warning = lrjax.LRWarning(name=lrjax.WarningName.noisy, message='Quotes " and ü.', remedy="Neue Zeile\n")
     odd = {"lr": 5e-324, "interval": (math.nan, math.inf), "drift": {4: -math.inf}}

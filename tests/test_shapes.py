@@ -26,7 +26,7 @@ def test_a_wrong_shape_is_seen():
     with pytest.raises(jaxtyping.TypeCheckError, match="values"):
         _phases.leaps(np.zeros((2, 2)))
     with pytest.raises(jaxtyping.TypeCheckError, match="initial_loss"):
-        _curve.reduce_losses(np.zeros((2, 3)), np.zeros(3))
+        _curve.reduce_losses(np.zeros((2, 3)), np.zeros(3), np.ones(2, bool))
 
 
 def test_a_users_mistake_is_explained_by_the_package():

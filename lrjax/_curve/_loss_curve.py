@@ -10,8 +10,7 @@ from .._checks import check_index, check_type
 from .._decode import require
 from .._lrs import MAX_DECADES, is_lr
 from .._repr import line_repr
-from .._settings import without_alarms
-from .._types import Array, Float, Int
+from .._types import Array, Bool, Float, Int
 
 CEILING = 1.5
 """Where the normalised loss is cut: a diverged lr is bad, how bad does not matter."""
@@ -21,7 +20,7 @@ ROUNDING = 4.0
 
 
 class LossCurve(NamedTuple):
-    """What every learning rate reached. Crosses jit and vmap, so a NamedTuple.
+    """What every learning rate reached. Arrays of NumPy; a NamedTuple, so that it crosses jit and vmap.
 
     Attributes:
       lrs: candidates, strictly increasing, linear scale (not log).
@@ -34,27 +33,25 @@ class LossCurve(NamedTuple):
       metrics: further metrics of `eval_fn`, by name, shaped like losses.
     """
 
-    lrs: Float[Array, " trials"]
-    losses: Float[Array, "horizons seeds trials"]
-    initial_loss: Float[Array, " seeds"]
-    horizons: Int[Array, " horizons"]
-    rounds: Int[Array, " trials"]
-    diverged_at: Int[Array, "seeds trials"]
-    metrics: dict[str, Float[Array, "horizons seeds trials"]] = {}  # noqa: RUF012
+    lrs: Float[np.ndarray, " trials"]
+    losses: Float[np.ndarray, "horizons seeds trials"]
+    initial_loss: Float[np.ndarray, " seeds"]
+    horizons: Int[np.ndarray, " horizons"]
+    rounds: Int[np.ndarray, " trials"]
+    diverged_at: Int[np.ndarray, "seeds trials"]
+    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]] = {}  # noqa: RUF012
 
     __repr__ = line_repr
 
     @property
-    @without_alarms()
-    def final(self) -> Float[Array, "seeds trials"]:
+    def final(self) -> Float[np.ndarray, "seeds trials"] | Float[Array, "seeds trials"]:
         """The losses at the last horizon."""
-        return self.losses[-1]
+        return on_host(self.losses)[-1]
 
     @property
-    @without_alarms()
-    def log10_lrs(self) -> Float[Array, " trials"]:
-        """x = log10(lr)."""
-        return jnp.log10(self.lrs)
+    def log10_lrs(self) -> Float[np.ndarray, " trials"]:
+        """x = log10(lr) (concrete values only)."""
+        return np.log10(np.asarray(self.lrs))
 
     @property
     def num_trials(self) -> int:
@@ -76,7 +73,6 @@ class LossCurve(NamedTuple):
             lowest = int(np.min(np.asarray(getattr(self, name))))
             require(name, lowest >= least, f"at least {least}", lowest)
 
-    @without_alarms()
     def at(self, horizon: int) -> "LossCurve":
         """The curve as it was at one horizon (an index into `horizons`), for the drift of the optimum.
 
@@ -85,28 +81,26 @@ class LossCurve(NamedTuple):
         """
         horizon = check_index("LossCurve.at(horizon)", horizon, len(self.horizons))
         pick = slice(horizon, horizon + 1)
-        return self._picked(pick, horizons=_pick(self.horizons, pick))
+        return self._picked(pick, horizons=on_host(self.horizons)[pick])
 
-    @without_alarms()
     def seed(self, index: int) -> "LossCurve":
         """The curve of one seed alone."""
         index = check_index("LossCurve.seed(index)", index, len(self.initial_loss))
         pick = slice(index, index + 1)
-        initial_loss, diverged_at = _pick(self.initial_loss, pick), _pick(self.diverged_at, pick)
+        initial_loss, diverged_at = on_host(self.initial_loss)[pick], on_host(self.diverged_at)[pick]
         return self._picked((slice(None), pick), initial_loss=initial_loss, diverged_at=diverged_at)
 
-    def _picked(self, index: Any, **others: Array) -> "LossCurve":
-        metrics = {name: _pick(values, index) for name, values in self.metrics.items()}
-        return self._replace(losses=_pick(self.losses, index), metrics=metrics, **others)
+    def _picked(self, index: Any, **others: Any) -> "LossCurve":
+        metrics = {name: on_host(values)[index] for name, values in self.metrics.items()}
+        return self._replace(losses=on_host(self.losses)[index], metrics=metrics, **others)
 
-    @without_alarms()
     def merge(self, other: "LossCurve") -> "LossCurve":
         """Both curves' trials in one, sorted; they must be of one experiment."""
         check_type("LossCurve.merge(other)", other, LossCurve, "another lrjax.LossCurve")
         order = np.argsort(np.concatenate([np.asarray(self.lrs), np.asarray(other.lrs)]), kind="stable")
 
-        def join(one: Array, two: Array) -> Array:
-            return jnp.asarray(np.concatenate([np.asarray(one), np.asarray(two)], axis=-1)[..., order])
+        def join(one: Any, two: Any) -> np.ndarray:
+            return np.concatenate([np.asarray(one), np.asarray(two)], axis=-1)[..., order]
 
         per_trial = ("lrs", "losses", "rounds", "diverged_at")
         joined = {name: join(getattr(self, name), getattr(other, name)) for name in per_trial}
@@ -114,9 +108,9 @@ class LossCurve(NamedTuple):
         return self._replace(**joined, metrics=metrics)
 
 
-def _pick(values: Array, index: Any) -> Array:
-    """Index on the host where there is no tracer: nothing to compile for every new number of trials."""
-    return values[index] if isinstance(values, Tracer) else jnp.asarray(np.asarray(values)[index])
+def on_host(values: Any) -> Any:
+    """The values in NumPy, for which nothing is compiled; a tracer as it is."""
+    return values if isinstance(values, Tracer) else np.asarray(values)
 
 
 class Reduction(NamedTuple):
@@ -132,17 +126,19 @@ class Reduction(NamedTuple):
     effect: Float[Array, ""]
 
 
-def reduce_losses(losses: Float[Array, "seeds trials"], initial_loss: Float[Array, " seeds"]) -> Reduction:
+def reduce_losses(
+    losses: Float[Array, "seeds trials"], initial_loss: Float[Array, " seeds"], counts: Bool[Array, " seeds"]
+) -> Reduction:
     """Normalise the differences to the initial loss.
 
-    With d_i the mean over seeds of y[s, i] - y0[s] (inf where any is not finite) and A = -min d,
+    With d_i the mean over the seeds that count of y[s, i] - y0[s] (inf where any is not finite) and A = -min d,
     z_i = min(1 + d_i / A, 1.5). Adding a constant to all losses or scaling them changes nothing.
     """
-    initial_loss = jnp.asarray(initial_loss, losses.dtype)
-    d = jnp.mean(losses - initial_loss[:, None], axis=0)
-    finite = jnp.isfinite(losses).all(axis=0) & jnp.isfinite(d)
+    rise = jnp.where(counts[:, None], losses - initial_loss.astype(losses.dtype)[:, None], 0.0)
+    d = jnp.sum(rise, axis=0) / counts.sum().astype(losses.dtype)
+    finite = jnp.isfinite(rise).all(axis=0) & jnp.isfinite(d)
     effect = jnp.where(finite.any(), -jnp.min(jnp.where(finite, d, jnp.inf)), jnp.nan)
-    rounding = ROUNDING * jnp.finfo(losses.dtype).eps * jnp.max(jnp.abs(initial_loss))
+    rounding = ROUNDING * jnp.finfo(losses.dtype).eps * jnp.max(jnp.abs(initial_loss)).astype(losses.dtype)
     effect = jnp.where((effect > 0) & (effect <= rounding), 0.0, effect)
     scale = jnp.where(effect > 0, effect, 1.0)
     z = jnp.where(finite, jnp.minimum(1.0 + jnp.where(finite, d, 0.0) / scale, CEILING), CEILING)

@@ -6,8 +6,8 @@ import numpy as np
 
 from .._lrs import MAX_DECADES
 from ._loss_curve import LossCurve
-from ._rules import METHODS
-from ._warnings import WarningName
+from ._lr_warning import WarningName
+from ._reading import shape_of
 from ._window import Outcome, Window
 
 LOWEST, HIGHEST = -12.0, 3.0
@@ -91,10 +91,9 @@ def paper_points(curve: LossCurve, window: Window, threshold: float) -> list[flo
     if window.outcome is not Outcome.found:
         return []
     x = np.log10(np.asarray(curve.lrs, np.float64))
-    points = [float(window.min_lr), float(window.max_lr)]
-    points += [float(rule(curve, window)) for rule in METHODS.values()]
-    wanted = set()
-    for point in np.log10(points):
+    shape, wanted = shape_of("paper_points", window), set()
+    points = [window.min_lr, window.max_lr, shape.midpoint, shape.half_loss, shape.steepest]
+    for point in np.log10(np.asarray(points, np.float64)):
         nearest = int(np.argmin(np.abs(x - point)))
         for one, other in ((nearest - 1, nearest), (nearest, nearest + 1)):
             if one >= 0 and other < len(x) and x[other] - x[one] > threshold * (1 + 1e-4):

@@ -1,38 +1,24 @@
 """Rules: functions of (curve, window) that choose one learning rate. A user's own function is a rule too."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
-from .._checks import check_count, check_number, check_type
-from .._settings import without_alarms
-from .._types import Array, Float
+from .._checks import check_count, check_number
+from .._types import Scalar
+from ._drift import DRIFT
 from ._loss_curve import LossCurve
-from ._smooth import crossing_below
+from ._reading import shape_of
 from ._window import Window
 
 Rule = Callable[[LossCurve, Window], Any]
 """`rule(curve, window) -> lr`."""
 
 
-def of_window(rule: Rule) -> Rule:
-    """Make a rule of a formula that reads the window alone: checked, and compiled once, whatever the curve's shape."""
-    compiled = jax.jit(functools.partial(rule, cast(LossCurve, None)))  # a curve has another shape after every round
-
-    @functools.wraps(rule)
-    @without_alarms()
-    def read(curve: LossCurve, window: Window) -> Float[Array, ""]:
-        check_window(rule.__name__, window)
-        return compiled(window)
-
-    return read
-
-
-@of_window
-def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
+def midpoint(curve: LossCurve, window: Window) -> Scalar:
     """Method 1, the default: the middle of min_lr and max_lr in log10.
 
     Args:
@@ -52,11 +38,20 @@ def midpoint(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.midpoint(curve, lrjax.find_window(curve)):.2g}")
       0.0089
     """
-    return 10.0 ** (0.5 * (jnp.log10(window.min_lr) + jnp.log10(window.max_lr)))
+    return shape_of("midpoint", window).midpoint
 
 
-@of_window
-def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
+BELOW_MAX = 0.8
+"""Decades below max_lr, at most, of the rule of a search that was given none: in a window more than twice as wide the
+middle lies too low (docs/benchmark.md)."""
+
+
+def capped_midpoint(curve: LossCurve, window: Window) -> Scalar:
+    """The middle of the window in log10, but at most 0.8 decades below max_lr."""
+    return max(midpoint(curve, window), window.max_lr * 10.0**-BELOW_MAX)
+
+
+def half_loss(curve: LossCurve, window: Window) -> Scalar:
     """Method 2: where half of the reduction of the loss is reached, below max_lr.
 
     Args:
@@ -76,11 +71,10 @@ def half_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.half_loss(curve, lrjax.find_window(curve)):.2g}")
       0.0054
     """
-    return _unless_narrow(window, 10.0 ** _crossing(window, 0.5))
+    return shape_of("half_loss", window).half_loss
 
 
-@of_window
-def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
+def steepest(curve: LossCurve, window: Window) -> Scalar:
     """Method 3: where the loss falls fastest per decade of lr, within the window.
 
     Args:
@@ -100,15 +94,10 @@ def steepest(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.steepest(curve, lrjax.find_window(curve)):.2g}")
       0.0033
     """
-    slack = 1e-4  # for a cell that is the window's own end, after a round trip through 10**x
-    low, high = jnp.log10(window.min_lr) - slack, jnp.log10(window.max_lr) + slack
-    within = (window.log10_lr >= low) & (window.log10_lr <= high)
-    index = jnp.argmin(jnp.where(within & jnp.isfinite(window.slope), window.slope, jnp.inf))
-    return _unless_narrow(window, 10.0 ** window.log10_lr[index])
+    return shape_of("steepest", window).steepest
 
 
-@of_window
-def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
+def lowest_loss(curve: LossCurve, window: Window) -> Scalar:
     """Wittmann's rule: the trial with the lowest loss, unsmoothed.
 
     Args:
@@ -129,27 +118,20 @@ def lowest_loss(curve: LossCurve, window: Window) -> Float[Array, ""]:
       >>> print(f"{lrjax.lowest_loss(curve, lrjax.find_window(curve)):.2g}")
       0.1
     """
-    return jnp.where(window.outcome_index == 0, window.best_lr, jnp.nan)
-
-
-DRIFT = 0.5
-"""Decades by which the best learning rate falls with every decade of training, until it settles."""
-
-SETTLED = 0.25
-"""Share of a training from which on the best learning rate stays."""
+    return shape_of("lowest_loss", window).lowest_loss
 
 
 def lowest_for(train_steps: int) -> Rule:
     """The minimum of the curve, moved down to where a training of this length has it.
 
-    log10 lr = log10 max_lr - 0.5 max(0, log10(0.25 train_steps / n)) for a curve after n updates. For curves of 50
+    log10 lr = log10 max_lr - 0.4 max(0, log10(train_steps / n)) for a curve after n updates. For curves of 50
     updates and more: after 20 the minimum lies at the edge of stability, and the rule takes rates that are too high.
 
     Args:
       train_steps: optimizer updates of the training.
 
     Returns:
-      The rule; for a training of up to 4 times the curve's updates it gives max_lr itself.
+      The rule; for a training no longer than the curve's updates it gives max_lr itself.
 
     Raises:
       TypeError, ValueError: `train_steps` is not a whole number >= 1.
@@ -162,21 +144,20 @@ def lowest_for(train_steps: int) -> Rule:
       >>> strategy = lrjax.StepSampling(num_steps=100, num_seeds=1, rule=lrjax.lowest_for(1000))
       >>> result = lrjax.find_lr(digits(), optax.adam, strategy, key=jax.random.key(0))
       >>> print(f"{result.lr / result.window.max_lr:.3f}")
-      0.632
+      0.398
     """
     steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
 
-    @without_alarms()
-    def lowest_for(curve: LossCurve, window: Window) -> Float[Array, ""]:
-        longer = jnp.maximum(1.0, SETTLED * steps / curve.horizons[-1].astype(window.max_lr.dtype))
+    def lowest_for(curve: LossCurve, window: Window) -> Any:
+        numpy = jnp if isinstance(curve.horizons, Tracer) else np
+        longer = numpy.maximum(1.0, steps / curve.horizons[-1].astype(window.max_lr.dtype))
         return window.max_lr * longer**-DRIFT
 
     lowest_for.__qualname__ = "lowest_for"
     return lowest_for
 
 
-@without_alarms()
-def crossing(window: Window, level: float) -> Float[Array, ""]:
+def crossing(window: Window, level: float) -> Scalar:
     """log10 of the largest lr below max_lr where the normalised smoothed loss is at a level.
 
     Args:
@@ -196,26 +177,9 @@ def crossing(window: Window, level: float) -> Float[Array, ""]:
       >>> def almost_best(curve, window):
       ...     return 10.0 ** lrjax.crossing(window, 0.05)
     """
-    check_window("crossing", window)
     between = "between 0 (the minimum) and 1 (the plateau)"
     level = check_number("crossing(level)", level, rule=between, accept=lambda x: 0 < x < 1)
-    return _crossing(window, level)
-
-
-def _crossing(window: Window, level: float) -> Float[Array, ""]:
-    bottom = jnp.argmin(jnp.abs(window.log10_lr - jnp.log10(window.max_lr)))
-    cells, loss = jnp.asarray(window.log10_lr), jnp.asarray(window.loss)  # a file from x64 has them on the host
-    return crossing_below(cells, loss, bottom, level)[0]
-
-
-def check_window(where: str, window: object) -> None:
-    """Raise unless a rule was given a window."""
-    check_type(f"{where}(window)", window, Window, "a lrjax.Window, as lrjax.find_window returns it")
-
-
-def _unless_narrow(window: Window, lr: Float[Array, ""]) -> Float[Array, ""]:
-    lr = jnp.where(window.narrow, window.best_lr, lr)
-    return jnp.where(window.outcome_index == 0, lr, jnp.nan)
+    return shape_of("crossing", window, level).crossing
 
 
 METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steepest": steepest}
@@ -223,6 +187,7 @@ METHODS: dict[str, Rule] = {"midpoint": midpoint, "half_loss": half_loss, "steep
 
 REASONS = {
     "midpoint": "the middle of the window, in decades",
+    "capped_midpoint": "0.8 decades below the end of the window, whose middle lies too low where it is so wide",
     "half_loss": "half of the reduction of the loss is reached",
     "steepest": "the loss falls fastest here",
     "lowest_loss": "the trial with the lowest loss",

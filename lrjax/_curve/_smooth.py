@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 
 from .._lrs import MAX_DECADES
-from .._types import Array, Bool, Float, Int
+from .._types import Array, Bool, Float, Int, Scalar
 
 CELL = 0.025
 """Decades between two cells of the smoothed curve, which are the integer multiples of it."""
@@ -73,7 +73,7 @@ def run_around(place: Int[Array, ""], outside: Bool[Array, " cells"]) -> tuple[I
 
 
 def crossing_below(
-    x: Float[Array, " cells"], loss: Float[Array, " cells"], bottom: Int[Array, ""], level: float
+    x: Float[Array, " cells"], loss: Float[Array, " cells"], bottom: Int[Array, ""], level: Scalar
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """Where the loss, going left from the bottom, first rises through a level: interpolated, else x[0], False."""
     if x.shape[0] < 2:

@@ -1,36 +1,28 @@
-"""Which executor `auto` takes: from the backend and the step's jaxpr, or where that is not enough, by measuring."""
+"""Which executor `auto` takes: by rule, from the backend and the step's jaxpr, so that equal calls give equal bits.
+
+A measurement would cost more than it gains for a short job, and could choose another executor for the same key: the
+losses of vectorised lanes differ from those of single lanes in their last bits.
+"""
 
 import math
-import time
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 
 from .._settings import current_settings
-from .._types import Int, PyTree
+from .._types import PyTree
 from ._devices import first_device
 from ._executor import Chunked, Executor
-from ._memory import memory_budget, program_bytes
+from ._jaxprs import inner_jaxprs
 from ._trial import init_trial, train_step
 from ._trial_data import SeedData, TrialSpec
 from ._weak import WeakCache
 
 SMALL_STEP = 5e7
-"""Floating-point operations of a training step under which vectorising can win on a CPU, so that it is measured."""
+"""Floating-point operations of a training step under which vectorising wins on a CPU (docs/performance.md)."""
 
 CHUNK = 8
-"""Lanes of the chunk that is measured beside the whole width: on a CPU small chunks stay in its caches."""
-
-PROBE_SECONDS = 0.1
-"""About how long an executor is measured."""
-
-MAX_TURNS = 10
-
-_PROBE_STEPS = 4
-"""Steps of the call that is measured: more than one, or XLA inlines the loop."""
+"""Lanes that a small step is vectorised over on a CPU: their states stay in its caches (docs/performance.md)."""
 
 
 class Choice(NamedTuple):
@@ -62,137 +54,38 @@ def _count_operations(jaxpr: Any) -> tuple[bool, float]:
             (contracted, _), _ = equation.params["dimension_numbers"]
             shape = equation.invars[0].aval.shape
             operations += 2.0 * equation.outvars[0].aval.size * math.prod(shape[axis] for axis in contracted)
-        for inner in jax.tree.leaves(equation.params, is_leaf=_holds_equations):
-            if _holds_equations(inner):
-                more, added = _count_operations(getattr(inner, "jaxpr", inner))
-                convolution |= more
-                operations += added * equation.params.get("length", 1)
+        for inner in inner_jaxprs(equation):
+            more, added = _count_operations(getattr(inner, "jaxpr", inner))
+            convolution |= more
+            operations += added * equation.params.get("length", 1)
     return convolution, operations
 
 
-def _holds_equations(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")
+_facts = WeakCache(64)
 
 
-class Probe(NamedTuple):
-    """An executor to measure.
-
-    Attributes:
-      bytes: of its program, per device.
-      run: calls the program.
-      lanes: that a call trains.
-    """
-
-    bytes: int
-    run: Callable[[], Any]
-    lanes: int
+def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
+    """Let `auto` choose for `lanes` lanes of an engine; `settings` has a leading trial axis."""
+    if engine.executor == "auto":
+        engine.executor, engine.execution.reason = _choose(engine, settings, lanes)
 
 
-_choices = WeakCache(64)
-
-
-def choose_executor(
-    spec: TrialSpec,
-    arrays: PyTree,
-    mesh: Mesh | None,
-    width: int,
-    *,
-    facts: Callable[[], tuple[bool, float]],
-    probe: Callable[[Executor], Probe],
-    measure: bool,
-) -> Choice:
-    """What `auto` takes, chosen once for a trial of these shapes in this process."""
-    platform = first_device(mesh).platform
-    shapes = str(jax.tree.map(lambda leaf: (np.shape(leaf), str(leaf.dtype)), arrays))
-    known = (spec, shapes, mesh, platform, width, current_settings())
-
-    def seconds(executors: list[Executor]) -> list[float]:
-        """Of a lane, on the programs that would run; infinite for one that would not fit."""
-        probes, budget = [probe(executor) for executor in executors], memory_budget(mesh)
-        fits = [index for index, one in enumerate(probes) if one.bytes <= budget]
-        times = dict(zip(fits, seconds_of([probes[index].run for index in fits]), strict=True))
-        return [times.get(index, math.inf) / one.lanes for index, one in enumerate(probes)]
-
-    return _choices.get(known, lambda: choose(facts, platform, width, seconds if measure else None))
-
-
-def choose(
-    facts: Callable[[], tuple[bool, float]],
-    platform: str,
-    width: int,
-    measure: Callable[[list[Executor]], list[float]] | None,
-) -> Choice:
-    """The executor for `width` lanes on "cpu", "gpu" or "tpu"; `measure` gives seconds per lane, None: not allowed."""
+def _choose(engine: Any, settings: PyTree, lanes: int) -> Choice:
+    platform = first_device(engine.mesh).platform
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return Choice("loop", "under jax_disable_jit there are no compiled programs")
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
-    convolution, flops = facts()
-    if convolution and measure is not None:
+    setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
+    data = engine.one_step_data()
+    known = (engine.spec, str((setting, data)), current_settings())
+    convolution, flops = _facts.get(known, lambda: step_facts(engine.spec, setting, data))
+    if convolution and not engine.several_hosts:
         return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
-    if width == 1:
+    if convolution:
+        return Choice("map", "the loop on the host runs on one host only, and map is never far from the best on CPU")
+    if lanes == 1:
         return Choice("map", "one lane has nothing to vectorise")
-    if measure is None:
-        return Choice("map", "on several hosts nothing is measured, and map is never far from the best on CPU")
     if flops > SMALL_STEP:
         return Choice("map", f"a step of {flops:.1e} operations fills the CPU by itself")
-    candidates: list[Executor] = ["map", "vmap", *([Chunked(CHUNK)] if width > CHUNK else [])]
-    seconds = dict(zip(candidates, measure(candidates), strict=True))
-    best = min(seconds, key=lambda executor: seconds[executor])
-    shown = ", ".join(f"{executor} {1e3 * value:.3g} ms" for executor, value in seconds.items())
-    return Choice(best, f"fastest of those measured, per lane: {shown}")
-
-
-def seconds_of(runs: Sequence[Callable[[], Any]]) -> list[float]:
-    """The best time of each of some runs, which take turns; the first turn of a short run is left out."""
-    best = [_seconds(run) for run in runs]
-    for turn in range(MAX_TURNS):
-        for index, run in enumerate(runs):
-            if best[index] * (turn + 1) < PROBE_SECONDS:
-                best[index] = _seconds(run) if turn == 0 else min(best[index], _seconds(run))
-    return best
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
-
-
-def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
-    """Let `auto` choose, for trials like these; `settings` has a leading trial axis."""
-    if engine.executor != "auto":
-        return
-    setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
-    choice = choose_executor(
-        engine.spec,
-        (engine.seeds, engine.first_batches, settings),
-        engine.mesh,
-        lanes,
-        facts=lambda: step_facts(engine.spec, setting, engine.one_step_data()),
-        probe=lambda executor: _probe(engine, executor, settings, lanes),
-        measure=engine.mesh is None or engine.mesh.size == 1,
-    )
-    engine.executor, engine.execution.reason = choice
-
-
-def _probe(engine: Any, executor: Executor, settings: PyTree, lanes: int) -> Probe:
-    """A call of a few steps, on all lanes, or on two for `map`, which runs them one by one."""
-    before, engine.executor = engine.executor, executor
-    engine.fit_chunk(lanes)
-    few = min(lanes, 2) if executor == "map" else lanes
-    width = engine.width_for(few)
-    order: Int[np.ndarray, "seeds lanes"] = np.tile(np.arange(width) % few, (engine.num_seeds, 1))
-    picked = engine.place_settings(jax.tree.map(lambda leaf: leaf[order], settings))
-    block = engine.example_block()._replace(count=min(_PROBE_STEPS, engine.block))
-    shapes = engine.example_arguments("advance", jax.tree.map(lambda leaf: leaf[0], settings), width)
-    compiled, state = engine.compile("advance", shapes), []
-    begin = engine.compile("begin", arguments := engine.arguments("begin", picked, None, width))
-    engine.executor = before
-
-    def run() -> Any:
-        states = state.pop() if state else begin(*arguments)
-        state.append(compiled(*engine.arguments("advance", picked, states, width, block)))
-        return state[-1].loss_sum
-
-    return Probe(program_bytes(compiled), run, width)
+    return Choice(Chunked(CHUNK), f"a step of {flops:.1e} operations is small: a few lanes at a time fill the CPU")

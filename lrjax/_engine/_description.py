@@ -101,8 +101,8 @@ def _program_checksum(made: Experiment, source: BatchSource, settings: Sequence[
     spec, seed = made.spec, made.seeds[0]
 
     def step(setting: PyTree, params: PyTree, batches: Batch) -> Any:
-        data = seed._replace(params=params, batches=batches, first_step=jnp.int32(0), data_key=None)
-        state = train_step(spec, setting, init_trial(spec, setting, data), data)
+        data = seed._replace(params=params, batches=batches, data_key=None)
+        state, _ = train_step(spec, setting, init_trial(spec, setting, data), data)
         return evaluate(spec, state, data, made.evaluation)
 
     batch = jax.tree.map(lambda leaf: leaf[None] if source.shared else leaf[0][None], source.first)

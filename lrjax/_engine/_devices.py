@@ -53,7 +53,7 @@ def place_lanes(tree: PyTree, mesh: Mesh | None) -> PyTree:
 def place_on(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec | None = None) -> PyTree:
     """Place a tree on the mesh, every leaf as `spec` says (None: whole, on every device); each host gives all of it."""
     if mesh is None:
-        return jax.tree.map(jnp.asarray, tree)
+        return jax.device_put(tree)
     sharding = NamedSharding(mesh, PartitionSpec() if spec is None else spec)
     if not spans_hosts(mesh):
         return jax.device_put(tree, sharding)

@@ -1,7 +1,6 @@
-"""What all lanes share: seeds, evaluation set, programs, and where things lie on the devices."""
+"""An experiment on its devices: where what its lanes read lies, and the programs that run them."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,51 +10,44 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._types import Array, Batch, PyTree
 from ._data import stack_leaves
-from ._devices import lane_spec, num_shards, place_lanes, place_on, spans_hosts
+from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
-from ._memory import Admitted, memory_budget
+from ._experiment import Experiment
+from ._memory import admit, memory_budget
 from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, shardings_like, shardings_of
+from ._source import BatchSource
 from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
-from ._trial_data import BatchLayout, Block, EvalData, SeedData, Shared, TrialSpec, TrialState
+from ._trial_data import Block, EvalData, SeedData, Shared, TrialState
 
 
 class Engine:
-    """Programs and data for lanes that are carried from call to call.
+    """Programs over the lanes of an experiment: of whole trainings ("train"), or of parts that are carried on.
 
-    Args:
-      spec: what is compiled.
-      executor: how lanes run; "auto" is resolved by `resolve`.
-      mesh: the devices, or None for one.
-      seeds: the seeds.
-      evaluation: the evaluation set.
-      batches: what is known of the batches.
-      execution: what is reported.
-      own_shardings: whether batches stay as the user spread them, since the task uses several devices by itself.
+    The batches of parts come from a `source`, at most `longest` steps between two stops; those of whole trainings are
+    the seeds' own. With `own_devices` batches stay as the user spread them, since the task uses several devices itself.
     """
 
     def __init__(
         self,
-        spec: TrialSpec,
+        experiment: Experiment,
         executor: Executor,
         mesh: Mesh | None,
-        *,
-        seeds: Sequence[SeedData],
-        evaluation: EvalData,
-        batches: BatchLayout,
         execution: Execution,
-        own_shardings: bool = False,
+        *,
+        source: BatchSource | None = None,
+        longest: int = 0,
+        own_devices: bool = False,
     ):
-        self.spec, self.mesh, self.execution = spec, mesh, execution
+        self.experiment, self.spec, self.mesh, self.execution = experiment, experiment.spec, mesh, execution
         self.executor: Executor = executor
-        self.num_seeds, self.shared, self.block = len(seeds), batches.shared, batches.block
-        self.first_batches, self._one_step = batches.first, batches.one_step
-        self._batch_shardings = batches.shardings if own_shardings else ()
-        self._shardings: Shardings = shardings_of(seeds[0])
-        self.seeds: SeedData = self._place_seeds(seeds)
-        self.evaluation: EvalData = place_on(evaluation, mesh)
-        self._admitted = Admitted(execution)
+        self.num_seeds, self.source, self._own_devices = len(experiment.seeds), source, own_devices
+        self.shared = source is not None and source.shared
+        self.block = 0 if source is None else source.longest_block(longest)
+        self._shardings: Shardings = shardings_of(experiment.seeds[0])
+        self._admitted: set[Any] = set()  # asking for what is free takes time
+        self._placed: dict[Any, Any] = {}
 
     @property
     def shards(self) -> int:
@@ -81,17 +73,37 @@ class Engine:
         if isinstance(self.executor, Chunked):
             self.executor = Chunked(min(self.executor.size, -(-lanes // self.shards)))
 
-    def leave_mesh(self) -> None:
-        """Use one device, as the loop on the host does; report it."""
-        if self.mesh is None:
-            return
-        leave_mesh(self.execution, self.mesh)
-        self.mesh = None
-        self.seeds, self.evaluation = jax.tree.map(
-            jnp.asarray, jax.device_put((self.seeds, self.evaluation), jax.local_devices()[0])
-        )
+    def settle(self, where: str = 'executor="loop"') -> Executor:
+        """Use one device where the loop on the host runs the lanes; report how they run."""
+        if self.executor == "loop" and self.mesh is not None:
+            check_one_host(where, self.mesh)
+            leave_mesh(self.execution, self.mesh)
+            self.mesh = None
+            self._placed.clear()
+        self.execution.used = str(self.executor)
+        return self.executor
 
     # What is placed on the devices.
+
+    @property
+    def evaluation(self) -> EvalData:
+        """The evaluation set."""
+        if "evaluation" not in self._placed:
+            self._placed["evaluation"] = place_on(self.experiment.evaluation, self.mesh)
+        return self._placed["evaluation"]
+
+    def seeds(self, part: int | None = None) -> SeedData:
+        """What the lanes of all seeds read, or of one, with a leading seed axis; batches if no source has them."""
+        if part not in self._placed:
+            chosen = self.experiment.seeds if part is None else self.experiment.seeds[part : part + 1]
+            held = [one._replace(data_key=None, batches=None if self.source else one.batches) for one in chosen]
+            leaves, treedef = jax.tree.flatten(stack_leaves(held))
+            specs = [
+                PartitionSpec(None, *_spec_of(getattr(leaf, "sharding", None))) for leaf in jax.tree.leaves(held[0])
+            ]
+            placed = [place_on(leaf, self.mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
+            self._placed[part] = treedef.unflatten(placed)
+        return self._placed[part]
 
     def place_settings(self, settings: PyTree) -> PyTree:
         """Arrays with the axes (seeds, lanes, ...) on the devices."""
@@ -103,9 +115,8 @@ class Engine:
             return jax.tree.map(jnp.asarray, states)
         if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(states)):
             return states
-        mesh, (leaves, treedef) = self.mesh, jax.tree.flatten(states)
-        specs = self._specs_like(states)
-        return treedef.unflatten([place_on(leaf, mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)])
+        leaves, treedef = jax.tree.flatten(states)
+        return treedef.unflatten(map(place_on, leaves, [self.mesh] * len(leaves), self._specs_like(states)))
 
     def constrain(self, states: TrialState) -> TrialState:
         """States that are on the devices, where the programs want them."""
@@ -117,9 +128,9 @@ class Engine:
     def place_batches(self, batches: Batch) -> Batch:
         """A block's batches on the devices, as the user spread them, or the examples over "data"."""
         axis = 1 if self.shared else 2
-        if any(self._batch_shardings):
+        if self._own_devices and self.source is not None and any(self.source.shardings):
             leaves, treedef = jax.tree.flatten(batches)
-            where = [lead(sharding, axis) for sharding in self._batch_shardings]
+            where = [lead(sharding, axis) for sharding in self.source.shardings]
             return treedef.unflatten(map(jax.device_put, leaves, where))
         if self.mesh is None or "data" not in self.mesh.axis_names:
             return place_on(batches, self.mesh)
@@ -130,25 +141,21 @@ class Engine:
 
         return jax.tree.map(put, batches)
 
-    def scalar(self, value: int) -> Array:
-        """A number for a program."""
-        return place_on(np.int32(value), self.mesh)
-
-    def _place_seeds(self, seeds: Sequence[SeedData]) -> SeedData:
-        """What the lanes of every seed read, without batches, with a leading seed axis."""
-        stacked = stack_leaves([seed._replace(batches=None, first_step=None, data_key=None) for seed in seeds])
-        if self.mesh is None:
-            return stacked
-        leaves, treedef = jax.tree.flatten(stacked)
-        kept = jax.tree.leaves(seeds[0]._replace(batches=None, first_step=None, data_key=None))
-        specs = [PartitionSpec(None, *_spec_of(getattr(leaf, "sharding", None))) for leaf in kept]
-        return treedef.unflatten([place_on(leaf, self.mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)])
-
     # Programs.
 
-    def arguments(self, kind: Kind, settings: PyTree, states: Any, rows: int, block: Block | None = None) -> tuple:
+    def arguments(
+        self,
+        kind: Kind,
+        settings: PyTree,
+        states: Any,
+        rows: tuple[int, int],
+        block: Block | None = None,
+        part: int | None = None,
+    ) -> tuple:
         """What a program is called with: (settings, states, seeds, shared)."""
-        seeds, bounds = self.seeds, (self.scalar(0), self.scalar(rows))
+        seeds, bounds = self.seeds(part), place_on(tuple(map(np.int32, rows)), self.mesh)
+        if kind == "train":
+            return settings, None, seeds, Shared(rows=bounds, evaluation=self.evaluation)
         if kind == "begin":
             return settings, None, seeds._replace(frozen=None, key=None), Shared(rows=bounds)
         seeds = seeds._replace(params=None, model_state=None, opt_state=None)
@@ -156,20 +163,24 @@ class Engine:
             return None, states, seeds._replace(key=None), Shared(rows=bounds, evaluation=self.evaluation)
         assert block is not None
         own, shared = (None, block.batches) if self.shared else (block.batches, None)
-        call = Shared(shared, self.scalar(block.start), self.scalar(block.count), bounds)
-        return settings, states, seeds._replace(batches=own), call
+        return (
+            settings,
+            states,
+            seeds._replace(batches=own),
+            Shared(shared, place_on(np.int32(block.count), self.mesh), bounds),
+        )
 
     def run(self, kind: Kind, settings: PyTree, states: Any, rows: int, block: Block | None = None) -> Any:
-        """Call a program; see `arguments`."""
-        arguments = self.arguments(kind, settings, states, rows, block)
+        """Call a program on so many rows of every seed; see `arguments`."""
+        arguments = self.arguments(kind, settings, states, (0, rows), block)
         return self.executable(kind, arguments)(*arguments)
 
-    def compile(self, kind: Kind, arguments: tuple) -> Any:
+    def compile(self, kind: Kind, arguments: tuple, executor: Executor | None = None) -> Any:
         """The compiled program for these arguments."""
         program = Program(
             ONE_LANE[kind],
             self.spec,
-            self.executor,
+            executor or self.executor,
             self.mesh,
             self._result_specs(kind, arguments),
             in_place=kind == "advance",
@@ -178,11 +189,14 @@ class Engine:
             return compile_program(program, arguments)
 
     def executable(self, kind: Kind, arguments: tuple) -> Any:
-        """The compiled program for these arguments."""
+        """The compiled program for these arguments, which fits into memory."""
         compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
-            what = f"The {kind} program with executor {self.executor}"
-            self._admitted.admit(compiled, self.budget(), what, held=self._held_by(kind, arguments))
+            what = "Training one copy" if kind == "train" else f"The {kind} program"
+            held = self._held_by(kind, arguments)
+            needed = admit(compiled, self.budget(), f"{what} with executor {self.executor}", held)
+            self.execution.bytes = max(self.execution.bytes, needed)
+            self._admitted.add(compiled)
         return compiled
 
     def _held_by(self, kind: Kind, arguments: tuple) -> int:
@@ -192,7 +206,7 @@ class Engine:
 
     def _result_specs(self, kind: Kind, arguments: tuple) -> tuple[PartitionSpec, ...] | None:
         """The user's own sharding of the states that a program returns, leaf by leaf; None where there is no mesh."""
-        if self.mesh is None or kind == "evaluate":
+        if self.mesh is None or kind in ("evaluate", "train"):
             return None
         states = arguments[1] if kind == "advance" else self.state_shapes(arguments[0])
         return tuple(map(_spec_of, shardings_like(states, self._shardings)))
@@ -211,28 +225,28 @@ class Engine:
     def state_shapes(self, settings: PyTree) -> TrialState:
         """Shapes of the states of lanes for settings with the axes (seeds, lanes, ...)."""
         axes = jax.tree.leaves(settings)[0].shape[:2]
-        setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), settings)
+        setting = _shapes_within(settings, 2)
         begin = functools.partial(begin_lane, self.spec, shared=Shared())
         one = jax.eval_shape(lambda setting, seed: begin(setting, None, seed), setting, self._seed_shapes())
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*axes, *leaf.shape), leaf.dtype), one)
 
     def state_targets(self, settings: PyTree) -> TrialState:
         """`state_shapes`, with shardings where several processes hold the lanes."""
-        shapes = self.state_shapes(settings)
-        return self._shard_shapes(shapes) if self.several_hosts else shapes
+        return self._shard_shapes(self.state_shapes(settings), self.several_hosts)
 
-    def _shard_shapes(self, states: TrialState) -> TrialState:
-        if self.mesh is None:
+    def _shard_shapes(self, states: TrialState, spread: bool) -> TrialState:
+        if self.mesh is None or not spread:
             return states
         leaves, treedef = jax.tree.flatten(states)
         return treedef.unflatten(map(functools.partial(_sharded, self.mesh), leaves, self._specs_like(states)))
 
-    def _seed_shapes(self) -> SeedData:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.seeds)
-
     def one_step_data(self) -> SeedData:
-        """Shapes of what a seed's lanes read in one step."""
-        return self._seed_shapes()._replace(batches=self._one_step, first_step=jax.ShapeDtypeStruct((), jnp.int32))
+        """Shapes of what a seed's lanes read in one step at least."""
+        batches = self.source.one_step() if self.source else _shapes_within(self.experiment.seeds[0].batches, 0)
+        return self._seed_shapes()._replace(batches=batches)
+
+    def _seed_shapes(self) -> SeedData:
+        return _shapes_within(self.experiment.seeds[0]._replace(data_key=None, batches=None), 0)
 
     def example_arguments(self, kind: Kind, setting: PyTree, width: int) -> tuple:
         """What a program is called with, as shapes; `setting` is that of one trial."""
@@ -241,21 +255,22 @@ class Engine:
             return jax.ShapeDtypeStruct((self.num_seeds, width, *np.shape(leaf)), leaf.dtype)
 
         settings = jax.tree.map(widen, setting)
-        states = self._shard_shapes(self.state_shapes(settings))
+        states = self._shard_shapes(self.state_shapes(settings), spread=True)
         if (mesh := self.mesh) is not None:
             settings = jax.tree.map(lambda leaf: _sharded(mesh, leaf, lane_spec(mesh)), settings)
-        return self.arguments(kind, settings, states, 0, self.example_block() if kind == "advance" else None)
+        return self.arguments(kind, settings, states, (0, 0), self.example_block() if kind == "advance" else None)
 
     def example_block(self) -> Block:
         """The batches of step 0 in the place of a whole block's."""
+        assert self.source is not None
         axis = 0 if self.shared else 1
         repeat = lambda leaf: np.repeat(np.expand_dims(leaf, axis), self.block, axis)  # noqa: E731
-        return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.first_batches)), None)
+        return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.source.first)), None)
 
     def metric_names(self, setting: PyTree) -> tuple[str, ...]:
         """What evaluations of such a setting give, before anything is compiled."""
         settings = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, 1, *np.shape(leaf)), leaf.dtype), setting)
-        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[2:], leaf.dtype), self.state_shapes(settings))
+        state = _shapes_within(self.state_shapes(settings), 2)
         evaluate = lambda state, seed, shared: evaluate_lane(self.spec, None, state, seed, shared)  # noqa: E731
         reading = jax.eval_shape(evaluate, state, self._seed_shapes(), Shared(evaluation=self.evaluation))
         if "train_loss" in reading.metrics:
@@ -277,6 +292,10 @@ def _spec_of(sharding: Any) -> PartitionSpec:
     return sharding.spec if isinstance(sharding, NamedSharding) else PartitionSpec()
 
 
-def _sharded(mesh: Mesh | None, leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
-    assert mesh is not None
+def _sharded(mesh: Mesh, leaf: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+
+
+def _shapes_within(tree: PyTree, axes: int) -> PyTree:
+    """The shapes of what arrays hold behind their first axes."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[axes:], leaf.dtype), tree)

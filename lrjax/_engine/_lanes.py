@@ -1,23 +1,55 @@
-"""The lanes of one wave in a program: begun or loaded, advanced, evaluated, and compacted when some stop."""
+"""The lanes of one wave, and a program for those that are trained on from where they are."""
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._types import Bool, Float, Int, PyTree
-from ._devices import Rows, lane_order, narrowest, plain_keys, to_host
+from ._batch_log import BatchLog
+from ._choice import resolve
+from ._devices import Rows, assign_lanes, lane_order, narrowest, plain_keys, to_host
+from ._execution import Execution, running
+from ._executor import Executor
+from ._experiment import EXAMPLE_LR, Experiment
+from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
+from ._lane_engine import Engine
+from ._memory import halved, halved_note, lanes_that_fit, out_of_memory
 from ._programs import key_impl
+from ._sharding import place
+from ._source import BatchSource, ReadAhead
 from ._trial import Kind
-from ._trial_data import Block, TrialState
+from ._trial_data import Block, SeedData, TrialState
+
+Reading = tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]
+"""Metrics of every lane, and the step at which it diverged; nan and -1 where there is none."""
 
 
-class ProgramLanes:
+class _Lanes:
+    """Some trials of a family in the rows of a program; `settings` are the family's, with a leading trial axis."""
+
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows):
+        self._engine, self._family, self.rows = engine, settings, rows
+
+    def _living(self, alive: Bool[np.ndarray, "seeds family"]) -> Rows:
+        return np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
+
+    def _by_trial(self, values: np.ndarray, missing: float) -> np.ndarray:
+        """What rows have, for the trials that they hold."""
+        family = jax.tree.leaves(self._family)[0].shape[0]
+        result = np.full((self.rows.shape[0], family), missing, np.result_type(values, type(missing)(0)))
+        seeds, rows = np.nonzero(self.rows >= 0)
+        result[seeds, self.rows[seeds, rows]] = values[seeds, rows]
+        return result
+
+
+class ProgramLanes(_Lanes):
     """Lanes in one compiled program; see `make_lanes`."""
 
-    def __init__(self, engine: Any, settings: PyTree, rows: Rows, state: TrialState | None):
-        self._engine, self._family, self.rows = engine, settings, rows
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+        super().__init__(engine, settings, rows)
         self._settings = self._place_settings()
         self._states: TrialState = self._run("begin") if state is None else engine.place_states(state)
 
@@ -25,7 +57,7 @@ class ProgramLanes:
         """Train on a block."""
         self._states = self._run("advance", self._states, block)
 
-    def evaluate(self) -> tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]:
+    def evaluate(self) -> Reading:
         """Metrics and divergence of every lane; the sums of training losses begin anew."""
         engine = self._engine
         reading = to_host(self._run("evaluate", self._states), engine.mesh)
@@ -36,11 +68,10 @@ class ProgramLanes:
 
     def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
         """Drop lanes, and compact the others if they fit a narrower program or, under map, into the first rows."""
-        rows = np.where((self.rows >= 0) & np.take_along_axis(alive, self.rows.clip(0), axis=1), self.rows, -1)
-        count = max(1, int((rows >= 0).sum(axis=1).max()))
-        width, engine = rows.shape[1], self._engine
+        rows, engine = self._living(alive), self._engine
+        count, width = _most(rows), rows.shape[1]
         new_width = width if engine.executor == "map" else narrowest(count, width, engine.unit)
-        if new_width == width and (engine.executor != "map" or count == self._count()):
+        if new_width == width and (engine.executor != "map" or count == _most(self.rows)):
             self.rows = rows
             return
         order = np.zeros((rows.shape[0], new_width), np.int32)
@@ -67,25 +98,87 @@ class ProgramLanes:
         jax.block_until_ready(self._states.loss_sum)
 
     def _run(self, kind: Kind, states: TrialState | None = None, block: Block | None = None) -> Any:
-        return self._engine.run(kind, self._settings, states, self._local_rows(), block)
-
-    def _count(self) -> int:
-        return int((self.rows >= 0).sum(axis=1).max())
-
-    def _local_rows(self) -> int:
-        """Rows that hold a lane on the fullest shard."""
-        return max(1, -(-self._count() // self._engine.shards))
+        """Call a program on as many rows as the fullest shard has lanes."""
+        return self._engine.run(kind, self._settings, states, -(-_most(self.rows) // self._engine.shards), block)
 
     def _place_settings(self) -> PyTree:
         filled = self.rows.clip(0)
         return self._engine.place_settings(jax.tree.map(lambda leaf: leaf[filled], self._family))
 
-    def _by_trial(self, values: np.ndarray, missing: float) -> np.ndarray:
-        family = jax.tree.leaves(self._family)[0].shape[0]
-        result = np.full((self.rows.shape[0], family), missing, np.result_type(values, type(missing)(0)))
-        for seed, row in enumerate(self.rows):
-            result[seed, row[row >= 0]] = values[seed, row >= 0]
-        return result
+
+class HostLanes(_Lanes):
+    """Lanes trained one after the other by a loop on the host; see `make_lanes`."""
+
+    def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
+        super().__init__(engine, settings, rows)
+        self._states: dict[tuple[int, int], TrialState] = {}
+        for seed, row in np.argwhere(rows >= 0).tolist():
+            if state is None:
+                lane = begin_on_host(engine.spec, self._setting(seed, row), self._data(seed))
+            else:
+                lane = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
+            self._states[seed, row] = place(lane, engine.spec.shardings)
+
+    def advance(self, block: Block) -> None:
+        """Train on a block, lane after lane."""
+        spec = self._engine.spec
+        for (seed, row), lane in self._states.items():
+            own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
+            setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
+            for index in range(block.count if self.rows[seed, row] >= 0 else 0):
+                lane, _ = step_on_host(spec, setting, lane, data, np.int32(index))
+            self._states[seed, row] = jax.block_until_ready(lane)
+
+    def evaluate(self) -> Reading:
+        """Metrics and divergence of every lane; the sums of training losses begin anew."""
+        engine, metrics = self._engine, dict[str, np.ndarray]()
+        diverged = np.full(self.rows.shape, -1)
+        for (seed, row), lane in self._states.items():
+            values = evaluate_on_host(engine.spec, lane, self._data(seed), engine.experiment.evaluation)
+            for name, value in {**values, "train_loss": lane.loss_sum}.items():
+                metrics.setdefault(name, np.full(self.rows.shape, np.nan, value.dtype))[seed, row] = value
+            diverged[seed, row] = lane.diverged_at
+            self._states[seed, row] = lane._replace(loss_sum=jnp.float32(0))
+        by_trial = {name: self._by_trial(value, np.nan) for name, value in metrics.items()}
+        return by_trial, self._by_trial(diverged, -1)
+
+    def keep(self, alive: Bool[np.ndarray, "seeds family"]) -> None:
+        """Drop lanes, and their memory."""
+        self.rows = self._living(alive)
+        living = {place: lane for place, lane in self._states.items() if self.rows[place] >= 0}
+        self._states = living or dict([next(iter(self._states.items()))])  # `state` wants the shapes of one
+
+    def state(self) -> TrialState:
+        """The lanes on the host; rows without a lane repeat another one."""
+        some = next(iter(self._states.values()))
+        host = jax.device_get(plain_keys([self._states.get(place, some) for place in np.ndindex(self.rows.shape)]))
+        return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*self.rows.shape, *np.shape(leaves[0])), *host)
+
+    def wait(self) -> None:
+        """Nothing is left to wait for."""
+
+    def _setting(self, seed: int, row: int) -> PyTree:
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf[self.rows[seed, row]]), self._family)
+
+    def _data(self, seed: int) -> SeedData:
+        return self._engine.experiment.seeds[seed]._replace(batches=None, data_key=None)
+
+
+Lanes = ProgramLanes | HostLanes
+"""The lanes of one wave."""
+
+
+def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None) -> Lanes:
+    """Lanes for some rows, before step 0 or with the states that they had."""
+    if state is not None:
+        state = _typed_keys(engine, settings, rows, state)
+    kind = HostLanes if engine.executor == "loop" else ProgramLanes
+    return kind(engine, settings, rows, state)
+
+
+def _most(rows: Rows) -> int:
+    """Lanes of the seed that has most of them."""
+    return max(1, int((rows >= 0).sum(axis=1).max()))
 
 
 @jax.jit
@@ -93,7 +186,7 @@ def _gather(states: TrialState, order: Int[Any, "seeds rows"]) -> TrialState:
     return jax.tree.map(lambda leaf: jax.vmap(lambda rows, places: rows[places])(leaf, order), states)
 
 
-def typed_keys(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
+def _typed_keys(engine: Engine, settings: PyTree, rows: Rows, state: TrialState) -> TrialState:
     """Numbers that were typed PRNG keys as such again."""
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
@@ -103,3 +196,129 @@ def typed_keys(engine: Any, settings: PyTree, rows: Rows, state: TrialState) -> 
         return leaf
 
     return jax.tree.map(type_key, shapes, state)
+
+
+Pair = tuple[int, float]
+"""A lane: its seed, and its learning rate."""
+
+
+class LaneStates(NamedTuple):
+    """States of lanes, to resume from."""
+
+    step: int  # updates that all of them have done
+    position: dict[str, Any] | None  # of the reader of a stream there; None for batches with random access
+    lanes: dict[Pair, TrialState]  # on the host
+
+
+NO_LANES = LaneStates(0, None, {})
+"""Where new lanes begin."""
+
+
+class ProgramSlot:
+    """A program for some lanes of every seed, with the batches that they read; it tells what `auto` took."""
+
+    def __init__(
+        self,
+        task: Any,
+        experiment: Experiment,
+        executor: Executor,
+        mesh: Any,
+        execution: Execution,
+        log: BatchLog,
+        *,
+        lanes: int,  # of each seed, at a time; fewer if memory asks for it
+        longest: int,  # updates of a lane, at most
+        own_devices: bool,
+    ):
+        self.execution, self._dtype, self._accumulation = execution, experiment.dtype, experiment.accumulation
+        longest = self._accumulation.batches(longest)
+        self.source = BatchSource(task, [seed.data_key for seed in experiment.seeds], longest, log)
+        options: dict[str, Any] = {"source": self.source, "longest": longest, "own_devices": own_devices}
+        self.engine = Engine(experiment, executor, mesh, execution, **options)
+        settings = np.full(lanes, EXAMPLE_LR, self._dtype)
+        resolve(self.engine, settings, lanes)
+        self.executor: Executor = self.engine.settle()
+        self.engine.fit_chunk(lanes)
+        self.lanes = lanes_that_fit(self.engine, settings[0], lanes)
+        if self.lanes < lanes:
+            execution.notes.append(f"{lanes} lanes at once do not fit into memory: {self.lanes} run at a time.")
+
+    @property
+    def width(self) -> int:
+        """Lanes of each seed in the program, those that only fill it included."""
+        return self.engine.width_for(self.lanes)
+
+    def train(
+        self, pairs: Sequence[Pair], start: LaneStates, stop: int, advance: Callable[[int], None], *, evaluate: bool
+    ) -> tuple[LaneStates, dict[Pair, float]]:
+        """Train lanes from the start to update `stop`, as many at a time as the program holds; their losses there."""
+        states: dict[Pair, TrialState] = {}
+        losses: dict[Pair, float] = {}
+        position = None
+        while left := [pair for pair in pairs if pair not in states]:
+            try:
+                lanes, where, lrs = self._begin(left, start)
+                position = self.advance(lanes, len(where), start, stop, advance)
+                read = None
+                if evaluate:
+                    with running(self.execution):
+                        read = lanes.evaluate()[0]["loss"]
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                half = halved(self.width, self.engine.unit)
+                if half is None or not out_of_memory(error):
+                    raise
+                self.execution.notes.append(halved_note(self.width, half))
+                self.lanes = half
+                continue
+            if read is not None:
+                losses |= {(seed, lr): float(read[seed, lrs.index(lr)]) for seed, lr in where}
+            held = lanes.state()
+            states |= {pair: jax.tree.map(lambda leaf, p=row: np.array(leaf[p]), held) for pair, row in where.items()}
+            if self.executor not in ("map", "loop"):
+                filling = self.engine.num_seeds * self.width - len(where)
+                self.execution.padded_updates += filling * (stop - start.step)
+        return LaneStates(stop, position, states), losses
+
+    def _begin(
+        self, pairs: Sequence[Pair], start: LaneStates
+    ) -> tuple[Lanes, dict[Pair, tuple[int, int]], list[float]]:
+        """Lanes at the start for as many pairs as the program holds, the row of each, and their learning rates."""
+        by_seed: list[list[float]] = [[] for _ in range(self.engine.num_seeds)]
+        for seed, lr in pairs:
+            if len(by_seed[seed]) < self.lanes:
+                by_seed[seed].append(lr)
+        lrs = sorted({lr for held in by_seed for lr in held})
+        trials: Int[np.ndarray, "seeds lanes"] = np.full((len(by_seed), max(map(len, by_seed))), -1)
+        for seed, held in enumerate(by_seed):
+            trials[seed, : len(held)] = [lrs.index(lr) for lr in held]
+        rows = assign_lanes(trials, self.width, self.engine.shards)
+        where = {(seed, lrs[rows[seed, row]]): (seed, row) for seed, row in np.argwhere(rows >= 0).tolist()}
+        state = _stack(start.lanes, where, rows.shape) if start.step else None
+        return make_lanes(self.engine, np.asarray(lrs, self._dtype), rows, state), where, lrs
+
+    def advance(
+        self, lanes: Lanes, count: int, start: LaneStates, stop: int, advance: Callable[[int], None]
+    ) -> dict[str, Any] | None:
+        """Train `count` lanes from the start to update `stop`; where the reader of a stream is then."""
+        step, stop, position = *map(self._accumulation.batches, (start.step, stop)), start.position
+        self.source.seek(step, position)
+        done = self._accumulation.done(stop)
+        with ReadAhead(self.source, self.engine.place_batches, step, [stop], self.engine.block) as reader:
+            while step < stop:
+                block = reader()
+                before = self.execution.run_seconds
+                with running(self.execution):
+                    lanes.advance(block)
+                    lanes.wait()
+                reader.pace((self.execution.run_seconds - before) / block.count)
+                advance(count * int(done[step + block.count] - done[step]))
+                step, position = step + block.count, block.position
+        return position
+
+
+def _stack(lanes: dict[Pair, TrialState], where: dict[Pair, tuple[int, int]], shape: tuple[int, ...]) -> TrialState:
+    """Lanes in their rows; rows without one repeat another."""
+    pairs = {place: pair for pair, place in where.items()}
+    some = next(iter(where))
+    rows = [lanes[pairs.get(place, some)] for place in np.ndindex(*shape)]
+    return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*shape, *np.shape(leaves[0])), *rows)

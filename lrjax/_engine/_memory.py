@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from .._types import PyTree
 from ._devices import agree_on_least, first_device
-from ._execution import Execution
 
 SHARE_OF_FREE = 0.7
 """The part of the free memory that a program may take: fragmentation and the rest of the process want some."""
@@ -20,14 +19,9 @@ MARGIN = 1.02
 
 
 class MemoryModel(NamedTuple):
-    """Bytes of a vectorised program, linear in its lanes.
+    """Bytes of a vectorised program, linear in its lanes."""
 
-    Attributes:
-      fixed: bytes that do not depend on the lanes (arguments and shared buffers).
-      per_lane: bytes that each lane adds.
-    """
-
-    fixed: float
+    fixed: float  # what does not depend on the lanes: arguments and shared buffers
     per_lane: float
 
     def predict(self, lanes: int) -> float:
@@ -61,25 +55,15 @@ def model_memory(bytes_at: Callable[[int], int]) -> MemoryModel:
     return MemoryModel(fixed=few - 2 * per_lane, per_lane=MARGIN * per_lane)
 
 
-class Admitted:
-    """Programs known to fit into memory: asking for what is free takes time."""
-
-    def __init__(self, execution: Execution):
-        self._execution, self._programs = execution, set[Any]()
-
-    def __contains__(self, compiled: Any) -> bool:
-        return compiled in self._programs
-
-    def admit(self, compiled: Any, budget: float, what: str, held: int = 0) -> None:
-        """Raise unless a program fits, `held` bytes of whose arguments are on the device already."""
-        needed, free = program_bytes(compiled), budget / SHARE_OF_FREE
-        if needed - held > free:
-            raise MemoryError(
-                f"{what} needs {show_bytes(needed)}, and {show_bytes(free)} are free. Use smaller training or "
-                "evaluation batches, jax.checkpoint in the model, or a machine with more memory."
-            )
-        self._execution.bytes = max(self._execution.bytes, needed)
-        self._programs.add(compiled)
+def admit(compiled: Any, budget: float, what: str, held: int) -> int:
+    """The bytes of a program; raises unless it fits, `held` bytes of whose arguments are on the device already."""
+    needed, free = program_bytes(compiled), budget / SHARE_OF_FREE
+    if needed - held > free:
+        raise MemoryError(
+            f"{what} needs {show_bytes(needed)}, and {show_bytes(free)} are free. Use smaller training or "
+            "evaluation batches, jax.checkpoint in the model, or a machine with more memory."
+        )
+    return needed
 
 
 def memory_budget(mesh: Mesh | None) -> float:

@@ -1,23 +1,24 @@
 """From the user's factory and a traced learning rate to an Optax transformation, or an error that says why not."""
 
 import contextlib
+import functools
 import inspect
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.extend
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import lax
 
 from .._checks import brief, check_signature, describe, name_of, path_of, show
 from .._settings import TRACER_ERRORS, broken_setting
 from .._trees import first_difference
-from .._types import Array, OptimizerFactory, Params, PyTree
+from .._types import Array, Batch, OptimizerFactory, Params, PyTree
+from ._accumulation import Accumulation
+from ._loop_types import same_kind, settle, type_of
 
 _OPTAX = str(Path(optax.__file__).parent)
 _LIBRARIES = (str(Path(jax.__file__).parent), _OPTAX, str(Path(__file__).parent.parent))
@@ -77,18 +78,9 @@ def _explaining(
     def init(params: Params) -> Any:
         with _explained(make_optimizer, what):
             state = jax.tree.map(jnp.asarray, optimizer.init(params))
-        leaves, treedef = jax.tree.flatten(state)
-        types = tuple(map(type_of, leaves))
-        if any(one.weak_type for one in types):
-            zero = jax.tree.map(jnp.zeros_like, params)
-            extra = extra_arguments(jnp.zeros(()), zero, lambda params: jnp.zeros(()))
-
-            def after(types: Types) -> Types:
-                after = jax.eval_shape(lambda state: update(zero, state, params, **extra)[1], treedef.unflatten(types))
-                return tuple(map(type_of, jax.tree.leaves(after)))
-
-            types = promote_weak(types, after)
-        return with_types(state, types)
+        zero = functools.partial(jax.tree.map, jnp.zeros_like, params)
+        after = lambda state: update(zero(), state, params, **_no_arguments(zero()))[1]  # noqa: E731
+        return settle(state, functools.partial(jax.eval_shape, after))
 
     def update(updates: Params, state: Any, params: Params = None, **extra: Any) -> tuple[Params, Any]:
         taken = extra if takes_any else {name: value for name, value in extra.items() if name in parameters}
@@ -132,6 +124,11 @@ def carried_difference(before: PyTree, later: PyTree) -> str:
         if one.shape != after.shape or not (one.weak_type or same_kind(one.dtype, after.dtype)):
             return f"{path_of(path)} is {describe(after)} instead of {describe(one)}"
     return ""
+
+
+def _no_arguments(zero: Params) -> dict[str, Any]:
+    """The extra arguments of an update by gradients of 0."""
+    return extra_arguments(jnp.zeros(()), zero, lambda params: jnp.zeros(()))
 
 
 def _check_state(make_optimizer: OptimizerFactory, before: Any, after: Any) -> None:
@@ -217,76 +214,84 @@ def _hint(error: BaseException) -> str:
     return next((hint for name, hint in _HINTS.items() if name in failed), "")
 
 
-# The types that a loop carries, where its state begins with weak ones, as Python's 0 and 1.0 have.
-
-Types = tuple[jax.ShapeDtypeStruct, ...]
-
-_ORDER = "biufc"
+_KINDS = {optax.MultiStepsState: "optax.MultiSteps", optax.ApplyEvery: "optax.apply_every"}
+"""The states of Optax that accumulate gradients."""
 
 
-def type_of(leaf: Any) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and weak type of an array or a Python number."""
-    if isinstance(leaf, (int, float, complex)) and not isinstance(leaf, (bool, np.generic)):
-        return jax.ShapeDtypeStruct((), jnp.asarray(leaf).dtype, weak_type=True)
-    weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
-    return jax.ShapeDtypeStruct(np.shape(leaf), getattr(leaf, "dtype", np.dtype(bool)), weak_type=weak)
+def find_accumulation(
+    spec: Any,
+    hyperparameters: PyTree,
+    params: Params,
+    *,
+    opt_state: PyTree = None,
+    batch: Callable[[], Batch] | None = None,
+    stacked: bool = False,
+) -> Accumulation:
+    """How an optimizer, or a step of one's own, accumulates."""
+    name, own = name_of(spec.make_optimizer), spec.step_fn is not None
+    begin, step = _own_step(spec) if own else _optimizer_step(spec, params)
+    given = params if own else None
+    one = jax.tree.map(lambda leaf: leaf[0], hyperparameters) if stacked else hyperparameters
+    state = jax.eval_shape(begin, one, given) if opt_state is None else opt_state
+    leaves, treedef = jax.tree.flatten(state)
+    positions: Any = treedef.unflatten(range(len(leaves)))
+    nodes = _accumulators(spec.step_fn.state_of(positions) if own else positions)
+    if not nodes:
+        return Accumulation(name)
+    places, resting = [], []
+    for node in nodes:
+        held = (node.mini_step, node.gradient_step) if isinstance(node, optax.MultiStepsState) else (node.count,)
+        resting.append(len(places))
+        places += [jax.tree.leaves(counter)[0] for counter in held]
+
+    def first(hyperparameters: PyTree, given: Params) -> tuple[Array, ...]:
+        every = jax.tree.leaves(begin(hyperparameters, given) if opt_state is None else opt_state)
+        return tuple(jnp.asarray(every[place]) for place in places)
+
+    def advance(counters: tuple[Array, ...], hyperparameters: PyTree, given: Params, batch: Batch) -> tuple[Array, ...]:
+        now = dict(zip(places, counters, strict=True))
+        before = enumerate(jax.tree.leaves(begin(hyperparameters, given)))
+        state = treedef.unflatten([now.get(index, leaf) for index, leaf in before])
+        after = jax.tree.leaves(step(hyperparameters, state, batch))
+        return tuple(after[place] for place in places)
+
+    if stacked:
+        first, advance = jax.vmap(first, (0, None)), jax.vmap(advance, (0, 0, None, None))
+    held = (hyperparameters, given, batch() if batch is not None and own else None)
+
+    # compiled for this search alone: a cache for the process would keep the user's functions alive
+    @functools.partial(jax.jit, static_argnums=0)
+    def follow(length: int, counters: tuple[Array, ...], held: Any) -> tuple[Any, Array]:
+        def one(counters: tuple[Array, ...], _: None) -> tuple[Any, Array]:
+            counters = advance(counters, *held)
+            return counters, jnp.stack([counters[index] == 0 for index in resting]).all()
+
+        return lax.scan(one, counters, length=length)
+
+    kinds = tuple(sorted({_KINDS[type(node)] for node in nodes}))
+    counters = jax.jit(first)(hyperparameters, given)
+    return Accumulation(name, kinds, lambda length, counters: follow(length, counters, held), counters)
 
 
-def promote_weak(types: Types, step: Callable[[Types], Sequence[jax.ShapeDtypeStruct]]) -> Types:
-    """The types under which a loop carries its state.
+def _optimizer_step(spec: Any, params: Params) -> tuple[Callable, Callable]:
+    """The first state, and an update by gradients of 0: of arrays that the compiler leaves out."""
+    zeros = functools.partial(jax.tree.map, lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), params)
 
-    A weak type gives way to what the step makes of it, as in `jax.lax.scan`; a strong one stays as it is.
-    """
-    while True:
-        after = tuple(_promoted(before, later) for before, later in zip(types, step(types), strict=True))
-        if after == types:
-            return types
-        types = after
+    def step(hyperparameters: PyTree, state: PyTree, batch: Batch) -> PyTree:
+        optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
+        return optimizer.update(zeros(), state, zeros(), **_no_arguments(zeros()))[1]
 
-
-def _promoted(before: jax.ShapeDtypeStruct, after: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    if not before.weak_type or before.shape != after.shape or not same_kind(before.dtype, after.dtype, wider=True):
-        return before
-    return jax.ShapeDtypeStruct(before.shape, after.dtype, weak_type=after.weak_type)
+    return lambda lr, given: build_optimizer(spec.make_optimizer, lr).init(zeros()), step
 
 
-def strengthen(tree: PyTree) -> PyTree:
-    """Arrays without weak types (as `jnp.full(3, 0.5)` has): a step would take them away, and compile again."""
-    return with_types(tree, tuple(map(type_of, jax.tree.leaves(tree))))
+def _own_step(spec: Any) -> tuple[Callable, Callable]:
+    """The arrays with a learning rate in them, and a step."""
+    return lambda lr, arrays: spec.make_optimizer(lr)(arrays), lambda lr, arrays, batch: spec.step_fn(arrays, batch)[0]
 
 
-def with_types(tree: PyTree, types: Types) -> PyTree:
-    """The arrays with these dtypes, none of them weak."""
-    leaves, treedef = jax.tree.flatten(tree)
-    return treedef.unflatten([_strong(leaf, one.dtype) for leaf, one in zip(leaves, types, strict=True)])
-
-
-def _strong(leaf: Any, dtype: Any) -> Any:
-    weak = getattr(leaf, "weak_type", False)  # typed PRNG keys have none
-    return lax.convert_element_type(leaf, dtype) if weak or leaf.dtype != dtype else leaf
-
-
-def same_kind(before: Any, after: Any, *, wider: bool = False) -> bool:
-    """Whether both are bool, integer, floating or complex; with `wider` the second may be a later one of these."""
-    if before == after:
-        return True
-    kinds = [_kind(dtype) for dtype in (before, after)]
-    return "" not in kinds and (kinds[0] == kinds[1] or (wider and _ORDER.index(kinds[0]) < _ORDER.index(kinds[1])))
-
-
-def _kind(dtype: Any) -> str:
-    kinds = {"b": jnp.bool_, "i": jnp.integer, "f": jnp.floating, "c": jnp.complexfloating}
-    return next((letter for letter, kind in kinds.items() if jnp.issubdtype(dtype, kind)), "")
-
-
-def with_weak_types(function: Callable[..., PyTree], types: Types) -> Callable[..., PyTree]:
-    """The function of arrays, computing as if those of weak type had it: arguments of a program have none."""
-    if not any(one.weak_type for one in types):
-        return function
-
-    def run(arrays: tuple[Any, ...], *rest: Any) -> PyTree:
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(types, *rest)
-        told = jax.extend.core.jaxpr_as_fun(closed)(*arrays, *jax.tree.leaves(rest))
-        return jax.tree.structure(shapes).unflatten(told)
-
-    return run
+def _accumulators(state: PyTree) -> list[Any]:
+    """The states that accumulate, those within others too."""
+    is_one = lambda node: type(node) in _KINDS  # noqa: E731
+    found = [node for node in jax.tree.leaves(state, is_leaf=is_one) if is_one(node)]
+    within = [node.inner_opt_state for node in found if isinstance(node, optax.MultiStepsState)]
+    return found + [node for state in within for node in _accumulators(state)]

@@ -10,8 +10,7 @@ import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, path_of
 from .._trees import first_difference
-from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree
-from ._accumulation import find_accumulation
+from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params
 from ._data import (
     check_batches_finite,
     check_prefix,
@@ -22,7 +21,8 @@ from ._data import (
     weigh,
 )
 from ._experiment import EXAMPLE_LR, Experiment, Reference
-from ._host_loop import observe_on_host, run_on_host, untouched_loss
+from ._host_loop import observe_on_host, untouched_loss
+from ._optimizer import find_accumulation
 from ._seeds import draw_seeds, settle_model_state
 from ._task import Task
 from ._trial import WEIGHT, evaluate_batch
@@ -44,7 +44,6 @@ def prepare(
     num_seeds: int | None,
     checkpoint: Checkpoint | None = None,
     in_updates: bool = False,
-    example: PyTree = None,
 ) -> Experiment:
     """Draw parameters and batches of every seed and check them."""
     opt_state, lr_leaves = None, ()
@@ -56,7 +55,7 @@ def prepare(
     spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
     accumulation = find_accumulation(
         spec,
-        jnp.asarray(EXAMPLE_LR, dtype) if example is None else example,
+        np.asarray(EXAMPLE_LR, dtype),
         first[0].params,
         opt_state=opt_state,
         batch=lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, first[0].data_key, 0, 1)),
@@ -166,8 +165,7 @@ def measure_reference(experiment: Experiment) -> Reference:
         )
     initial = np.tile(untouched, (len(spec.horizons), 1))
     if spec.has_state or spec.step_fn is not None:
-        observe = observe_on_host if spec.step_fn is None else _follow_without_lr
-        observed = [observe(spec, data, evaluation) for data in experiment.seeds]
+        observed = [observe_on_host(spec, data, evaluation) for data in experiment.seeds]
         initial = np.stack(observed, axis=1).astype(np.float64)
         if not np.isfinite(initial).all():
             row, seed = np.argwhere(~np.isfinite(initial))[0]
@@ -187,12 +185,6 @@ _WITHOUT_LR = {
     True: "the model state that loss_fn returns goes bad by itself.",
     False: "can set_lr put 0 into the state? Every learning rate is measured against what the step does without one.",
 }
-
-
-def _follow_without_lr(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
-    """`observe_on_host` for a step of one's own, which may move more than its learning rate does."""
-    zero = jnp.zeros((), hyperparameter_dtype(data.params))
-    return np.asarray(run_on_host(spec, zero, data, evaluation)[0].metrics["loss"])
 
 
 def count_seeds(where: str, task: Task, num_steps: int, num_seeds: int | None) -> int:

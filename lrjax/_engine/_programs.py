@@ -7,6 +7,8 @@ fourth executor, `loop`, is a loop on the host (`_host_loop`).
 
 import dataclasses
 import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,24 +27,14 @@ from ._weak import WeakCache
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable.
+    """A function of one lane, lifted for an executor and a mesh. Equal ones on equal shapes share one executable."""
 
-    Attributes:
-      lane: the function, `lane(spec, setting, state, seed, shared)`.
-      spec: the trial.
-      executor: "vmap", "map" or a `Chunked`, whose size divides the lanes of a shard.
-      mesh: the devices; lanes are spread over one of its axes by hand, all other axes are XLA's. None for one.
-      shardings: of the leaves of the states that it returns, beyond their first two axes, in tree order; None for those
-        of the lanes alone.
-      in_place: whether the states are overwritten by those that it returns.
-    """
-
-    lane: Callable[..., Any]
+    lane: Callable[..., Any]  # lane(spec, setting, state, seed, shared)
     spec: TrialSpec
-    executor: Executor
-    mesh: Mesh | None = None
-    shardings: tuple[PartitionSpec, ...] | None = None
-    in_place: bool = False
+    executor: Executor  # of a `Chunked` the size divides the lanes of a shard
+    mesh: Mesh | None = None  # lanes are spread over one of its axes by hand, all others are XLA's
+    shardings: tuple[PartitionSpec, ...] | None = None  # of the leaves of returned states, behind the axis of the lanes
+    in_place: bool = False  # whether the states are overwritten by those that it returns
 
     def jitted(self) -> Any:
         """The program, ready to be lowered."""
@@ -142,16 +134,15 @@ def key_impl(shape: Any) -> Any:
 
 
 def compile_program(program: Program, arguments: tuple) -> Any:
-    """The executable of a program for arguments of these shapes; compiled once."""
+    """The executable of a program for arguments of these shapes; compiled once for equal steps."""
     leaves, treedef = jax.tree.flatten(arguments)
     shapes = tuple(
         jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding if program.mesh else None)
         for leaf in leaves
     )
-    return programs.get(
-        (program, treedef, shapes, current_settings()),
-        lambda: lower_program(program, treedef.unflatten(shapes)).compile(),
-    )
+    known = (treedef, shapes, current_settings())
+    lower = lambda: lower_program(program, treedef.unflatten(shapes))  # noqa: E731
+    return programs.get((program, *known), lambda: _compile(lower(), (program.mesh, *known)))
 
 
 programs = WeakCache(64)
@@ -161,3 +152,22 @@ programs = WeakCache(64)
 def lower_program(program: Program, arguments: tuple) -> Any:
     """The program before compilation."""
     return program.jitted().lower(*arguments)
+
+
+RECENT, LONGEST_TEXT = 16, 2**20
+"""Executables that are kept by the text of their program, and the characters of a text that holds no user's data."""
+
+_by_text: OrderedDict[Any, Any] = OrderedDict()
+
+
+def _compile(lowered: Any, known: tuple) -> Any:
+    """The executable of a program; that of an equal one made of other functions, as a `lambda` written again is."""
+    text = lowered.as_text()
+    if len(text) > LONGEST_TEXT or "callback" in text or "stablehlo.send" in text:  # calls a function of the user's
+        return lowered.compile()
+    key = (hashlib.sha256(text.encode()).digest(), jax.tree.structure(lowered.out_info), *known)
+    compiled = _by_text.pop(key, None) or lowered.compile()
+    _by_text[key] = compiled
+    if len(_by_text) > RECENT:
+        _by_text.popitem(last=False)
+    return compiled

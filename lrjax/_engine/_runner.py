@@ -8,77 +8,54 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 from .._checks import check_key
 from .._progress import Reporter
-from .._types import Float, Int, Key, OptimizerFactory, PyTree
+from .._types import Float, Int, Key, OptimizerFactory
 from ._accumulation import Accumulation
 from ._batch_log import BatchLog
-from ._carried import NO_LANES, LaneStates, ProgramSlot
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
 from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
+from ._host_loop import without_updates
+from ._lanes import NO_LANES, LaneStates, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare
 from ._rounds import Rounds
 from ._task import Task, check_task
-from ._trial import evaluated_params
 from ._trial_data import Checkpoint
 from ._unmoved import Unmoved, why_unmoved
 
 
 class Round(NamedTuple):
-    """What trials reached that were trained from step 0.
+    """What trials reached that were trained from step 0."""
 
-    Attributes:
-      metrics: name -> value at each horizon; always has "loss". As the program gave it, nan and inf included.
-      diverged_at: first update with a loss that is not finite; -1 for none.
-      horizons: updates after which it was evaluated.
-      reference: the losses to measure against.
-    """
-
-    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]
-    diverged_at: Int[np.ndarray, "seeds trials"]
-    horizons: Int[np.ndarray, " horizons"]
-    reference: Reference
+    metrics: dict[str, Float[np.ndarray, "horizons seeds trials"]]  # always has "loss"; as the program gave it, nan too
+    diverged_at: Int[np.ndarray, "seeds trials"]  # first update with a loss that is not finite; -1 for none
+    horizons: Int[np.ndarray, " horizons"]  # updates after which it was evaluated
+    reference: Reference  # the losses to measure against
 
 
 class LaneRunner:
-    """Trains lanes of a task: new ones in rounds (`sample`), or the same ones longer and longer (`train`).
-
-    Args:
-      where: the caller's name, for messages.
-      task: the problem.
-      make_optimizer: `make_optimizer(hyperparameters)`, for a search over lrs `make_optimizer(lr)`.
-      key: the experiment's key.
-      num_seeds: seeds, where a call does not say; None: 3, or as many as the data allow.
-      executor: how the lanes run.
-      mesh: devices over whose first axis (or axis "trial") the lanes are spread; None: all local devices.
-      checkpoint: where new lanes start, instead of from the task's own parameters.
-      longest: updates of a lane of `train`, at most.
-      shapes: (seeds, lanes) of the programs of `train`, which takes the first that is wide enough; (): those of the
-        first call.
-      reporter: who is told.
-    """
+    """Trains lanes of a task: new ones in rounds (`sample`), or the same ones longer and longer (`train`)."""
 
     def __init__(
         self,
-        where: str,
+        where: str,  # the caller's name, for messages
         task: Task,
         make_optimizer: OptimizerFactory,
         *,
         key: Key,
-        num_seeds: int | None = None,
+        num_seeds: int | None = None,  # where a call does not say; None: 3, or as many as the data allow
         executor: Executor = "auto",
-        mesh: Mesh | None = None,
-        checkpoint: Checkpoint | None = None,
-        longest: int = 0,
-        shapes: Sequence[tuple[int, int]] = (),
+        mesh: Mesh | None = None,  # lanes are spread over its first axis, or "trial"; None: all local devices
+        checkpoint: Checkpoint | None = None,  # where new lanes start, instead of from the task's own parameters
+        longest: int = 0,  # updates of a lane of `train`, at most
+        shapes: Sequence[tuple[int, int]] = (),  # (seeds, lanes) of the programs of `train`; (): of its first call
         reporter: Reporter | None = None,
     ):
         check_task(f"{where}(task=...)", task)
@@ -95,9 +72,8 @@ class LaneRunner:
         self._loop: Choice | None = None
         self._sampled: dict[Any, tuple[Rounds, Reference]] = {}
         self._slots: dict[tuple[int, int], ProgramSlot] = {}
-        self._carried: Experiment | None = None
-        self._reference: Reference | None = None
-        self._observer: LaneRunner | None = None
+        self._observer: ProgramSlot | None = None
+        self._observed = NO_LANES
         self._initial: dict[tuple[int, int], Any] = {}
         self._last: Experiment | None = None
 
@@ -113,7 +89,7 @@ class LaneRunner:
 
     def sample(
         self,
-        hyperparameters: PyTree,
+        lrs: Float[np.ndarray, " trials"] | Sequence[float],
         horizons: Sequence[int],
         num_seeds: int | None = None,
         *,
@@ -121,9 +97,9 @@ class LaneRunner:
     ) -> Round:
         """Train one lane for each entry from step 0, in one program; nothing is kept of them."""
         num_seeds = self._num_seeds if num_seeds is None else num_seeds
-        rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches, _first(hyperparameters))
+        rounds, reference = self.rounds(tuple(horizons), num_seeds, in_batches)
         self._last = rounds.experiment
-        record = rounds.run(hyperparameters)
+        record = rounds.run(np.asarray(lrs))
         self._last, self.executor = rounds.experiment, rounds.executor
         done = self._last.accumulation.done(self._last.spec.horizons[-1])
         metrics = {name: np.moveaxis(np.asarray(values), -1, 0) for name, values in record.metrics.items()}
@@ -131,21 +107,20 @@ class LaneRunner:
         return Round(metrics, diverged, done[list(self._last.spec.horizons)], reference)
 
     def rounds(
-        self, horizons: tuple[int, ...], num_seeds: int | None = None, in_batches: bool = False, example: PyTree = None
+        self, horizons: tuple[int, ...], num_seeds: int | None = None, in_batches: bool = False
     ) -> tuple[Rounds, Reference]:
         """What `sample` runs; made once for each number of steps and seeds."""
         known = (horizons, num_seeds, in_batches)
         if known not in self._sampled:
-            experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches, example=example)
+            experiment = self._prepare(horizons, num_seeds, in_updates=not in_batches)
             reference = measure_reference(experiment)
             executor, mesh = self._placement(self._asked)
             rounds = Rounds(experiment, executor, mesh, self.execution, self._reporter.advance, self._loop is not None)
             self._sampled[known] = rounds, reference
         return self._sampled[known]
 
-    def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, **options: Any) -> Experiment:
+    def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, *, in_updates: bool) -> Experiment:
         """The experiment of some horizons, and whether it uses several devices by itself."""
-        example = options.get("example")
         experiment = prepare(
             self.where,
             self.task,
@@ -154,15 +129,12 @@ class LaneRunner:
             horizons=horizons,
             num_seeds=num_seeds,
             checkpoint=self._checkpoint,
-            **options,
+            in_updates=in_updates,
         )
-        setting = np.asarray(EXAMPLE_LR, experiment.dtype) if example is None else example
         self._loop = loop_on_own_devices(
             self.where,
-            experiment.spec,
-            setting,
-            experiment.seeds[0],
-            experiment.evaluation,
+            experiment,
+            np.asarray(EXAMPLE_LR, experiment.dtype),
             executor=self._asked,
             asked_mesh=self._asked_mesh,
             mesh=self.mesh,
@@ -179,22 +151,18 @@ class LaneRunner:
 
     # Lanes that are trained on.
 
-    @property
+    @functools.cached_property
     def carried(self) -> Experiment:
         """The experiment of `train`."""
-        if self._carried is None:
-            _check_batches(self.where, self.task)
-            _check_mesh(f"{self.where}(mesh=...)", self.mesh)
-            seeds = max((seeds for seeds, _ in self._shapes), default=self._num_seeds)
-            self._carried = self._prepare((1,), seeds, in_updates=True)
-        return self._carried
+        _check_batches(self.where, self.task)
+        _check_mesh(f"{self.where}(mesh=...)", self.mesh)
+        seeds = max((seeds for seeds, _ in self._shapes), default=self._num_seeds)
+        return self._prepare((1,), seeds, in_updates=True)
 
-    @property
+    @functools.cached_property
     def reference(self) -> Reference:
         """The losses of what every lane of `train` starts from."""
-        if self._reference is None:
-            self._reference = measure_reference(self.carried)
-        return self._reference
+        return measure_reference(self.carried)
 
     def train(self, lrs: Sequence[float], num_steps: int, num_seeds: int) -> Float[np.ndarray, "seeds trials"]:
         """Bring every lane to `num_steps` updates, and evaluate it there.
@@ -230,29 +198,16 @@ class LaneRunner:
         return self._initial[num_seeds, num_steps]
 
     def _observe(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
-        """The loss after steps at learning rate 0, by lanes whose optimizer does nothing."""
-        experiment, task, make_optimizer = self.carried, self.task, self._make_optimizer
-        spec, checkpoint = experiment.spec, self._checkpoint
-        batches = experiment.accumulation.batches if spec.step_fn is None else int
+        """The loss after steps at learning rate 0, from lanes of their own."""
         if self._observer is None:
-            if spec.step_fn is None:
-                held, treedef = jax.tree.flatten(() if checkpoint is None else checkpoint.opt_state)
-                weights = lambda held, train: evaluated_params(spec, treedef.unflatten(held), train)  # noqa: E731
-                task = dataclasses.replace(task, eval_params=None if checkpoint is None else weights)
-                make_optimizer = functools.partial(_no_updates, held)
-                checkpoint = checkpoint and checkpoint._replace(opt_state=held, lr_leaves=())
-            self._observer = LaneRunner(
-                self.where,
-                task,
-                make_optimizer,
-                key=self.key,
-                executor=self.executor,
-                mesh=self._asked_mesh,
-                checkpoint=checkpoint,
-                longest=batches(self.longest),
-                shapes=[(len(experiment.seeds), 1)],
-            )
-        losses = self._observer.train([0.0], batches(num_steps), num_seeds)[:, 0]
+            spec = without_updates(self.carried.spec, self.carried.seeds[0])
+            execution = Execution(requested=str(self.executor))
+            self._observer = self._make_slot(self.carried._replace(spec=spec), execution, BatchLog(), 1)
+        wanted = [(seed, 0.0) for seed in range(num_seeds)]
+        start = self._observed if num_steps > self._observed.step else NO_LANES
+        start = start if all(pair in start.lanes for pair in wanted) else NO_LANES
+        self._observed, found = self._observer.train(wanted, start, num_steps, lambda updates: None, evaluate=True)
+        losses = np.asarray([found[pair] for pair in wanted])
         if not np.isfinite(losses).all():
             seed = int(np.flatnonzero(~np.isfinite(losses))[0])
             raise ValueError(
@@ -271,23 +226,14 @@ class LaneRunner:
             fitting.sort(key=lambda shape: shape not in self._slots)
         seeds, width = shape = fitting[0]
         if shape not in self._slots:
-            experiment = self.carried
-            executor, mesh = self._placement(self.executor)
-            self._slots[shape] = ProgramSlot(
-                self.task,
-                experiment,
-                executor,
-                mesh,
-                num_seeds=seeds,
-                lanes=width,
-                longest=self.longest,
-                own_devices=self._loop is not None,
-                execution=self.execution,
-                log=self.log,
-            )
+            experiment = self.carried._replace(seeds=self.carried.seeds[:seeds])
+            self._slots[shape] = self._make_slot(experiment, self.execution, self.log, width)
             self.executor = self._slots[shape].executor
-            self.execution.used = str(self.executor)
         return self._slots[shape]
+
+    def _make_slot(self, experiment: Experiment, execution: Execution, log: BatchLog, lanes: int) -> ProgramSlot:
+        options: dict[str, Any] = {"lanes": lanes, "longest": self.longest, "own_devices": self._loop is not None}
+        return ProgramSlot(self.task, experiment, *self._placement(self.executor), execution, log, **options)
 
     def restore(self, states: LaneStates, executor: Executor) -> None:
         """Take over the states of lanes, from a folder, and how they ran."""
@@ -300,18 +246,6 @@ class LaneRunner:
         seed, spec = experiment.seeds[0], dataclasses.replace(experiment.spec, horizons=(batches,))
         data = seed._replace(batches=self.task.training_batches(0, seed.data_key, 0, batches))
         return why_unmoved(spec, data, experiment.evaluation, jnp.asarray(lr, experiment.dtype))
-
-
-def _no_updates(state: list[Any], lr: Any) -> optax.GradientTransformation:
-    """An optimizer that leaves the parameters alone, and its state too."""
-    return optax.GradientTransformation(lambda params: state, optax.set_to_zero().update)
-
-
-def _first(hyperparameters: PyTree) -> PyTree:
-    """The first trial's, None for a learning rate: all of them look alike."""
-    if isinstance(hyperparameters, (np.ndarray, jax.Array, list, tuple)) and np.ndim(hyperparameters) == 1:
-        return None
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[0]), hyperparameters)
 
 
 def _check_batches(where: str, task: Task) -> None:

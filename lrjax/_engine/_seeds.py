@@ -12,7 +12,7 @@ from .._checks import describe, describe_tree, path_of, show
 from .._trees import first_difference
 from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
-from ._optimizer import Types, promote_weak, strengthen, type_of, with_types
+from ._loop_types import settle, strengthen, type_of
 from ._trial import call_loss
 from ._trial_data import SeedData, TrialSpec, join_params, split_params
 
@@ -23,14 +23,13 @@ def draw_seeds(
     """Draw the parameters of every seed and check them."""
     seeds, trainable = list(first), None
     if first:
-        trainable = _trainable_leaves(task, join_params(first[0].params, first[0].frozen))
+        trainable = trainable_leaves(task, join_params(first[0].params, first[0].frozen))
     for index in range(len(first), num_seeds):
         init_key, data_key, train_key = _seed_keys(key, index)
         params, model_state = _initialise(task, init_key)
-        trainable = _trainable_leaves(task, params) if trainable is None else trainable
+        trainable = trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
-        start = jnp.asarray(np.int32(0))
-        seeds.append(SeedData(train, frozen, model_state, None, start, train_key, None, data_key))
+        seeds.append(SeedData(train, frozen, model_state, None, train_key, None, data_key))
         difference = first_difference(seeds[0][:3], seeds[-1][:3])
         if difference:
             raise ValueError(
@@ -65,18 +64,10 @@ def _initialise(task: Any, key: Key) -> tuple[Params, PyTree]:
 
 def settle_model_state(spec: TrialSpec, seeds: Sequence[SeedData], batch: Batch, key: Key) -> tuple[SeedData, ...]:
     """The seeds with model states of the types that training carries."""
-    leaves, treedef = jax.tree.flatten(seeds[0].model_state)
-    types = tuple(map(type_of, leaves))
-    if not any(one.weak_type for one in types):
-        return tuple(seeds)
     params = join_params(seeds[0].params, seeds[0].frozen)
-
-    def after(types: Types) -> Types:
-        run = lambda state, batch: call_loss(spec, params, state, batch, key)[1]  # noqa: E731
-        return tuple(map(type_of, jax.tree.leaves(jax.eval_shape(run, treedef.unflatten(types), batch))))
-
-    types = promote_weak(types, after)
-    return tuple(seed._replace(model_state=with_types(seed.model_state, types)) for seed in seeds)
+    run = lambda state, batch: call_loss(spec, params, state, batch, key)[1]  # noqa: E731
+    after = lambda state: jax.eval_shape(run, state, batch)  # noqa: E731
+    return tuple(seed._replace(model_state=settle(seed.model_state, after)) for seed in seeds)
 
 
 def _checked_params(params: Params) -> Params:
@@ -107,7 +98,7 @@ def _checked_params(params: Params) -> Params:
     return params
 
 
-def _trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
+def trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
     if task._step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))

@@ -18,8 +18,7 @@ from .._types import Batch, Key, PyTree
 from ._batch_log import BatchLog, Sums, extend, is_sums
 from ._data import check_batches_finite, check_prefix
 from ._sharding import lead, sharding_of
-from ._streams import EpochSampler
-from ._trial_data import BatchLayout, Block
+from ._trial_data import Block
 
 CALL_SECONDS = 0.5
 """About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
@@ -30,46 +29,36 @@ FIRST_STEPS = 8
 BLOCK_BYTES = 64 * 2**20
 """Memory that the batches of one block may take, all seeds together."""
 
+PADDING_BYTES = 2**20
+"""Memory of the batches of a block that may be padding: copying it takes less than a tenth of a millisecond."""
+
 LONGEST_BLOCK = 256
 """Steps in a block, at most."""
 
 
 class BatchSource:
-    """The training batches of all seeds, step after step.
-
-    Args:
-      task: the problem.
-      data_keys: the seeds' data keys.
-      num_steps: steps that will be read.
-      log: of what other sources of the same batches have read.
-
-    Attributes:
-      shared: whether all seeds see the same batches.
-      arrays: what the batches are taken from, where the task has it in memory.
-      first: of step 0, on the host.
-      shardings: of the leaves of a batch, where the user has spread them over several devices.
-
-    Raises:
-      ValueError: the task gives no batches from a later step on.
-    """
+    """The training batches of all seeds, step after step; raises `ValueError` if there are none from any step on."""
 
     def __init__(self, task: Any, data_keys: Sequence[Key], num_steps: int, log: BatchLog | None = None):
         self._task, self._keys, self._num_steps = task, tuple(data_keys), num_steps
-        self.shared, self.arrays = task._stream is not None, task._arrays
-        self.log = BatchLog() if log is None else log
-        if _is_in_the_call(task) or not self.resumes:
-            self.log = None
+        self.shared, self.arrays = task._stream is not None, task._arrays  # whether all seeds see the same batches
+        # of what other sources of the same batches have read
+        self.log = None if _is_in_the_call(task) or not self.resumes else log or BatchLog()
         if task._stream is None and task.batches_between is None:
             raise ValueError(
                 "`sweep(task=...)` must give batches from any step on, since a sweep reads them in parts. Use "
                 "Task.from_arrays or Task.from_batches, or give Task(batches_between=...), "
                 "a function of (key, start, stop)."
             )
-        self._reader = None
-        self._next = 0
-        self.first = self._read_first()
+        self._reader, self._next = None if task._stream is None else task._stream.open(), 0
+        axis = 0 if self.shared else 1
+        some = self._reader.read(1, num_steps)[0] if self._reader else task._host_batches(0, self._keys[0], 0, 1)
+        self.shardings = tuple(_sharding_from(leaf, axis) for leaf in jax.tree.leaves(some))
+        self._held = [some]  # of a stream: `read` gives step 0 again
+        first, self._held = self._read_next(1, 1), [some]
+        self.first = jax.tree.map(lambda leaf: leaf[0, 0] if self.shared else leaf[:, 0], first)
         self._sums = self._no_sums()
-        if task._stream is None and task._arrays is None and num_steps > 1:
+        if not self.shared and task._arrays is None and num_steps > 1:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
 
     @property
@@ -77,18 +66,11 @@ class BatchSource:
         """Whether the same batches can be read again from any place on, also by another process."""
         return self._task._stream is None or self._task._stream.resumes
 
-    @property
-    def bytes_per_step(self) -> int:
-        """Of the batches of one step, all seeds together."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
-
     def longest_block(self, at_most: int) -> int:
-        """Steps in a block."""
-        return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(self.bytes_per_step, 1)))
-
-    def layout(self, longest: int) -> BatchLayout:
-        """For programs that train `longest` steps between two evaluations, at most."""
-        return BatchLayout(self.shared, self.first, self.one_step(), self.shardings, self.longest_block(longest))
+        """Steps in a block of at least `at_most` where they fit; trainings of other lengths share its programs."""
+        each = max(1, sum(leaf.nbytes for leaf in jax.tree.leaves(self.first)))
+        even = max(1 << (at_most - 1).bit_length(), PADDING_BYTES // each)
+        return max(1, min(LONGEST_BLOCK, even, BLOCK_BYTES // each))
 
     def one_step(self) -> Batch:
         """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""
@@ -102,42 +84,35 @@ class BatchSource:
 
     def seek(self, step: int, position: dict[str, Any] | None) -> None:
         """Read from `step` on; `position` is that of the block that ends there."""
-        stream = self._task._stream
-        if stream is not None and step != self._next:
+        if step == self._next:
+            return
+        if self.shared:
             if step > 0 and position is None:
                 raise ValueError(f"No position of the batches of step {step} is known.")
-            self._reader = stream.open()
+            self._reader = self._task._stream.open()
             if position is not None and step > 0:
                 self._reader.seek(position)
-            self._held = []
-        if self.log is not None and step != self._next:
+        if self.log is not None:
             self._sums = self.log.at(step, position) if step else self._no_sums()
-        self._next = step
+        self._next, self._held = step, []
 
     def read(self, count: int, length: int) -> Block:
         """The next `count` steps, padded to `length`."""
         start = self._next
-        if self._task._stream is None:
-            seeds = [self._task._host_batches(seed, key, start, start + count) for seed, key in enumerate(self._keys)]
-            for batches in seeds:
-                check_batches_finite(batches, start)
-                self._check_shapes(batches, start)
-            self._compare(seeds, count)
-            batches = jax.tree.map(lambda *leaves: _pad(np.stack([np.asarray(x) for x in leaves]), length, 1), *seeds)
-            position = {} if self.log is None else {"read": self._sums}
-        else:
-            assert self._reader is not None
-            held, self._held = self._held[:count], self._held[count:]
-            some = [*held, *self._reader.read(count - len(held), self._num_steps)]
-            batches = jax.tree.map(lambda *leaves: np.stack([np.asarray(x) for x in leaves]), *some)
+        padded = self._read_next(count, length)
+        rows = range(jax.tree.leaves(padded)[0].shape[0])
+        seeds = [jax.tree.map(lambda leaf, r=row: leaf[r, :count], padded) for row in rows]
+        for batches in seeds:
             check_batches_finite(batches, start)
-            self._compare([batches], count)
-            batches = jax.tree.map(lambda leaf: _pad(leaf, length, 0), batches)
-            position = self._reader.position() if self.resumes else None
-            if position is not None and self.log is not None:
-                position["read"] = self._sums
+        if self.log is not None:
+            self._sums = extend(self._sums, seeds)
+            self.log.check(start, start + count, self._sums, by_epoch=self.shared)
+        position = None
+        if self.resumes:
+            position = {} if self._reader is None else self._reader.position()
+            position |= {} if self.log is None else {"read": self._sums}
         self._next = start + count
-        return Block(start, count, batches, position)
+        return Block(start, count, jax.tree.map(lambda leaf: leaf[0], padded) if self.shared else padded, position)
 
     def read_again(self, step: int) -> int:
         """Compare the batches before `step` with those that were read, for a minute at most."""
@@ -154,42 +129,46 @@ class BatchSource:
     def accepts(self, position: object, step: int) -> bool:
         """Whether `seek` can take such a position, as a file gives it."""
         stream = self._task._stream
-        if stream is not None and not self.resumes:
+        if not self.resumes:
             return position is None
         if not isinstance(position, dict) or (self.log is not None and not is_sums(position.get("read"))):
             return False
         return stream is None or (position.get("total") == step and stream.accepts(position))
 
+    def _read_next(self, count: int, length: int) -> Batch:
+        """The next batches, with the axes (seeds, steps, ...), one seed where all share them; padded to `length`."""
+        if self._reader is None:
+            stop = self._next + count
+            seeds = [self._task._host_batches(seed, key, self._next, stop) for seed, key in enumerate(self._keys)]
+            if self._next > 0:
+                self._check_shapes(seeds)
+            fill = lambda *leaves: _fill(leaves, (len(seeds), length), leaves[0].shape[1:])  # noqa: E731
+            return jax.tree.map(fill, *seeds)
+        held, self._held = self._held[:count], self._held[count:]
+        steps = [*held, *self._reader.read(count - len(held), self._num_steps)]
+        return jax.tree.map(lambda *leaves: _fill(leaves, (length,), leaves[0].shape)[None], *steps)
+
     def _no_sums(self) -> Sums:
         """Before anything is read."""
         return [[0] * len(jax.tree.leaves(self.first)) for _ in range(1 if self.shared else len(self._keys))]
 
-    def _compare(self, seeds: Sequence[Batch], count: int) -> None:
-        """Take note of the batches of the next steps, and compare them if they were read before."""
-        if self.log is None:
-            return
-        self._sums = extend(self._sums, seeds)
-        self.log.check(self._next, self._next + count, self._sums, by_epoch=self.shared)
-
-    def _read_first(self) -> Batch:
-        """The batches of step 0, which are given again by `read`."""
-        if self._task._stream is None:
-            seeds = [self._task._host_batches(seed, key, 0, 1) for seed, key in enumerate(self._keys)]
-            self.shardings = tuple(_sharding_from(leaf, 1) for leaf in jax.tree.leaves(seeds[0]))
-            return jax.tree.map(lambda *leaves: np.stack([np.asarray(x)[0] for x in leaves]), *seeds)
-        self._reader = self._task._stream.open()
-        self._held = self._reader.read(1, self._num_steps)
-        self.shardings = tuple(_sharding_from(leaf, 0) for leaf in jax.tree.leaves(self._held[0]))
-        return jax.tree.map(np.asarray, self._held[0])
-
-    def _check_shapes(self, batches: Batch, start: int) -> None:
+    def _check_shapes(self, seeds: Sequence[Batch]) -> None:
         first = jax.tree.map(lambda leaf: leaf[0], self.first)
-        difference = first_difference(first, jax.tree.map(lambda leaf: leaf[0], batches))
-        if difference:
-            raise ValueError(
-                f"`batches_between(key, start, stop)` must give batches of one shape, but that of step {start} differs "
-                f"from that of step 0: {difference}."
-            )
+        for batches in seeds:
+            difference = first_difference(first, jax.tree.map(lambda leaf: leaf[0], batches))
+            if difference:
+                raise ValueError(
+                    "`batches_between(key, start, stop)` must give batches of one shape, but that of step "
+                    f"{self._next} differs from that of step 0: {difference}."
+                )
+
+
+def _fill(leaves: Sequence[Any], axes: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
+    """Arrays in the first rows of a new one, the rest of which is 0."""
+    filled = np.zeros((*axes, *shape), leaves[0].dtype)
+    for row, leaf in enumerate(leaves):
+        filled[(row, slice(len(leaf))) if len(axes) > 1 else row] = leaf
+    return filled
 
 
 def _sharding_from(leaf: Any, axis: int) -> NamedSharding | None:
@@ -220,8 +199,8 @@ def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
     if task._stream is not None:
         return task._arrays is task._stream.source
-    sampler = getattr(task.batches_between, "__self__", None)
-    return isinstance(sampler, EpochSampler) and task._arrays is sampler.arrays
+    sampler = getattr(task.batches_between, "__self__", None)  # that of `Task.from_arrays`
+    return task._arrays is not None and task._arrays is getattr(sampler, "arrays", None)
 
 
 def _check_access(task: Any, key: Key, steps: int) -> None:
@@ -253,26 +232,17 @@ def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 class ReadAhead:
-    """Reads blocks in a thread while the device works on earlier ones; a context manager.
-
-    Args:
-      source: where they come from; used by this thread alone until the context ends.
-      place: puts a block's batches on the devices.
-      start: the first step.
-      boundaries: increasing steps at which a block must end; the last is the end.
-      length: steps of the padded block.
-      even: whether every block has as many steps as there are: several hosts must make the same calls.
-    """
+    """Reads blocks in a thread while the device works on earlier ones; a context manager."""
 
     def __init__(
         self,
-        source: BatchSource,
-        place: Callable[[PyTree], PyTree],
+        source: BatchSource,  # used by the thread alone until the context ends
+        place: Callable[[PyTree], PyTree],  # puts a block's batches on the devices
         start: int,
-        boundaries: Sequence[int],
-        length: int,
+        boundaries: Sequence[int],  # increasing steps at which a block must end; the last is the end
+        length: int,  # steps of the padded block
         *,
-        even: bool = False,
+        even: bool = False,  # every block has as many steps as there are: several hosts must make the same calls
     ):
         self.steps_at_once = length if even else min(FIRST_STEPS, length)
         self._even, self._source, self._place, self._length = even, source, place, length

@@ -6,12 +6,13 @@ from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
 from .._checks import describe, show
 from .._settings import TRACER_ERRORS
-from .._types import Array, Batch, Float, Key, ModelState, Params, PyTree
+from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
 from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
 from ._sharding import constrain
 from ._trial_data import EvalData, Reading, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
@@ -25,9 +26,9 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
     optimizer = build_optimizer(spec.make_optimizer, hyperparameters)
     opt_state = optimizer.init(data.params)
     if data.opt_state is not None:
-        own, treedef = jax.tree.flatten(opt_state)
-        kept = enumerate(jax.tree.leaves(data.opt_state))
-        opt_state = treedef.unflatten([own[index] if index in spec.lr_leaves else leaf for index, leaf in kept])
+        own, (kept, treedef) = jax.tree.leaves(opt_state), jax.tree.flatten(data.opt_state)
+        leaves = [own[index] if index in spec.lr_leaves else leaf for index, leaf in enumerate(kept)]
+        opt_state = treedef.unflatten(leaves)
     state = TrialState(data.params, data.model_state, opt_state, jnp.int32(0), jnp.int32(-1), jnp.float32(0))
     return constrain(state, spec.shardings)
 
@@ -38,23 +39,21 @@ def set_hyperparameters(spec: TrialSpec, hyperparameters: PyTree, state: TrialSt
     return constrain(state._replace(params=put(state.params)), spec.shardings)
 
 
-def batch_and_key(state: TrialState, data: SeedData) -> tuple[Batch, Key]:
-    """The training batch and the dropout key of the step that the state is at."""
-    index = state.step - data.first_step
+def batch_and_key(state: TrialState, data: SeedData, index: int | Int[Array, ""]) -> tuple[Batch, Key]:
+    """The training batch at an index, and the dropout key of the step that the state is at.
+
+    The index is the loop's own, not `state.step`: that differs from lane to lane for `vmap`, which would then gather a
+    copy of the batch for each.
+    """
     batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), data.batches)
     return batch, jax.random.fold_in(data.key, state.step)
 
 
-def train_step(spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData) -> TrialState:
-    """One optimizer update on the batch of `state.step`."""
-    return update_with_loss(spec, hyperparameters, state, data)[0]
-
-
-def update_with_loss(
-    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData
+def train_step(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, index: int | Int[Array, ""] = 0
 ) -> tuple[TrialState, Float[Array, ""]]:
-    """`train_step`, and the training loss before the update (nan where a step of the user's returns none)."""
-    batch, key = batch_and_key(state, data)
+    """One optimizer update, and the training loss before it (nan where a step of the user's returns none)."""
+    batch, key = batch_and_key(state, data, index)
     if spec.step_fn is not None:
         params, loss = call_traced("step", spec.step_fn, state.params, batch)
         total = state.loss_sum + loss.astype(jnp.float32)
@@ -80,24 +79,18 @@ def update_with_loss(
     return constrain(new_state, spec.shardings), loss
 
 
-def training_loss(spec: TrialSpec, state: TrialState, data: SeedData) -> Float[Array, ""]:
-    """The loss of the batch of `state.step`, without an update."""
-    return call_loss(spec, join_params(state.params, data.frozen), state.model_state, *batch_and_key(state, data))[0]
+def training_loss(spec: TrialSpec, state: TrialState, data: SeedData, index: Int[Array, ""]) -> Float[Array, ""]:
+    """The loss of a batch, without an update."""
+    batch, key = batch_and_key(state, data, index)
+    return call_loss(spec, join_params(state.params, data.frozen), state.model_state, batch, key)[0]
 
 
 def train_steps(
-    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, num_steps: int
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, first: Any, count: Any
 ) -> TrialState:
-    """`num_steps` updates in one scan."""
-    return lax.scan(lambda state, _: (train_step(spec, hyperparameters, state, data), None), state, length=num_steps)[0]
-
-
-def observe_step(spec: TrialSpec, state: TrialState, data: SeedData) -> TrialState:
-    """One step at learning rate 0."""
-    batch, key = batch_and_key(state, data)
-    params = join_params(state.params, data.frozen)
-    _, model_state = call_loss(spec, params, state.model_state, batch, key)
-    return state._replace(model_state=_like(state.model_state, model_state), step=state.step + 1)
+    """`count` updates in one loop, on the batches from index `first` on."""
+    update = lambda index, state: train_step(spec, hyperparameters, state, data, first + index)[0]  # noqa: E731
+    return lax.fori_loop(0, count, update, state)
 
 
 def evaluate(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
@@ -195,32 +188,34 @@ def _is_schedule_free(node: object) -> bool:
     return isinstance(node, optax.contrib.ScheduleFreeState)
 
 
-def run_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData) -> TrialRecord:
-    """Train from step 0 to the last horizon and evaluate at each of them."""
-    state = init_trial(spec, hyperparameters, data)
+def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
+    """A whole trial: trained from step 0 to the last horizon, and evaluated at each of them."""
+    evaluation = cast(EvalData, shared.evaluation)
+    begun = init_trial(spec, setting, seed)
     block = math.gcd(*spec.horizons)
     num_blocks = spec.horizons[-1] // block
-    wanted = jnp.asarray([(index + 1) * block in spec.horizons for index in range(num_blocks)])
 
-    def advance(state: TrialState, keep: Array) -> tuple[TrialState, dict[str, Array]]:
-        state = train_steps(spec, hyperparameters, state, data, block)
+    def advance(state: TrialState, at: tuple[Any, Any]) -> tuple[TrialState, dict[str, Array]]:
+        first, keep = at
+        state = train_steps(spec, setting, state, seed, first, block)
         if len(spec.horizons) == num_blocks:
-            return state, evaluate(spec, state, data, evaluation)
-        shapes = jax.eval_shape(lambda: evaluate(spec, state, data, evaluation))
+            return state, evaluate(spec, state, seed, evaluation)
+        shapes = jax.eval_shape(lambda: evaluate(spec, state, seed, evaluation))
         return state, lax.cond(
             keep,
-            lambda: evaluate(spec, state, data, evaluation),
+            lambda: evaluate(spec, state, seed, evaluation),
             lambda: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes),
         )
 
     if num_blocks == 1:
-        state, last = advance(state, wanted[0])
+        end, last = advance(begun, (0, True))
         metrics = {name: value[None] for name, value in last.items()}
     else:
-        state, every = lax.scan(advance, state, wanted)
-        rows = jnp.asarray([horizon // block - 1 for horizon in spec.horizons])
+        rows = np.asarray([horizon // block - 1 for horizon in spec.horizons])
+        starts, wanted = block * np.arange(num_blocks, dtype=np.int32), np.isin(np.arange(num_blocks), rows)
+        end, every = lax.scan(advance, begun, (jnp.asarray(starts), jnp.asarray(wanted)))
         metrics = {name: value[rows] for name, value in every.items()}
-    return finish_record(state, metrics)
+    return finish_record(end, metrics)
 
 
 def finish_record(state: TrialState, metrics: dict[str, Array]) -> TrialRecord:
@@ -236,26 +231,23 @@ def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, sh
 
 def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
     """`shared.count` updates."""
-    batches = shared.batches if seed.batches is None else seed.batches
-    data = seed._replace(batches=batches, first_step=shared.first_step)
-    return lax.fori_loop(0, shared.count, lambda _, state: train_step(spec, setting, state, data), state)
+    data = seed if seed.batches is not None else seed._replace(batches=shared.batches)
+    return train_steps(spec, setting, state, data, 0, shared.count)
 
 
 def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
     """The metrics of a lane."""
-    assert shared.evaluation is not None
-    return Reading(evaluate(spec, state, seed, shared.evaluation), state.loss_sum, state.diverged_at)
+    return Reading(evaluate(spec, state, seed, cast(EvalData, shared.evaluation)), state.loss_sum, state.diverged_at)
 
 
-def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
-    """A whole trial, so that a search compiles one program."""
-    assert shared.evaluation is not None
-    return run_trial(spec, setting, seed, shared.evaluation)
-
-
-Kind = Literal["begin", "advance", "evaluate"]
-ONE_LANE: dict[Kind, Callable[..., Any]] = {"begin": begin_lane, "advance": advance_lane, "evaluate": evaluate_lane}
-"""The parts of a training that is carried from call to call."""
+Kind = Literal["begin", "advance", "evaluate", "train"]
+ONE_LANE: dict[Kind, Callable[..., Any]] = {
+    "begin": begin_lane,
+    "advance": advance_lane,
+    "evaluate": evaluate_lane,
+    "train": train_lane,
+}
+"""The parts of a training that is carried from call to call, and a whole one."""
 
 
 def call_loss(

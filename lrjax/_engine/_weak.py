@@ -1,6 +1,7 @@
 """What is kept between calls: compiled programs, for as long as the functions live that they were made of."""
 
 import atexit
+import contextlib
 import dataclasses
 import inspect
 import weakref
@@ -19,17 +20,11 @@ class WeakCache:
 
     So the values must not hold them either. Of dataclasses of this package that are equal where their fields are, these
     are looked at one by one.
-
-    Args:
-      size: entries; of more, those used least recently go.
-
-    Attributes:
-      misses: how often a value had to be made.
     """
 
     def __init__(self, size: int):
-        self.misses = 0
-        self._size = size
+        self.misses = 0  # how often a value had to be made
+        self._size = size  # of more entries those used least recently go
         self._entries: OrderedDict[Any, tuple[Any, list[weakref.ref]]] = OrderedDict()
         atexit.register(self._entries.clear)  # while JAX can still hash its shapes, which forgetting one entry does
 
@@ -67,7 +62,7 @@ class _Held(weakref.ref):
 
 
 class _Same:
-    """Equal to another one of the very same object, which has neither weak references nor a hash."""
+    """Equal to another one of the very same object, of which there are no weak references."""
 
     def __init__(self, value: Any):
         self._value = value
@@ -102,12 +97,7 @@ def _hold(value: Any) -> Any:
     try:
         return _Held(value)
     except TypeError:  # builtins and what has __slots__
-        pass
-    try:
-        hash(value)
-    except TypeError:
         return _Same(value)
-    return value
 
 
 def _functions(weak: Any) -> Iterator[Any]:
@@ -122,11 +112,8 @@ def _functions(weak: Any) -> Iterator[Any]:
 class JittedFor:
     """`jax.jit` of a function whose first argument, a `TrialSpec` or a factory, is fixed; compiled once for equal ones.
 
-    With `static_argnums` JAX would keep that argument, and all that it closes over, until its caches are cleared.
-
-    Args:
-      function: `function(owner, *arrays)`.
-      **options: of `jax.jit`; arguments count without the owner.
+    With `static_argnums` JAX would keep that argument, and all that it closes over, until its caches are cleared. The
+    options are those of `jax.jit`, whose arguments count without the owner.
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any):
@@ -135,19 +122,20 @@ class JittedFor:
 
     def __call__(self, owner: Any, *arguments: Any) -> Any:
         """The function's result."""
-        jitted, held = self._made.get((owner,), self._make)
-        held.append(owner)
-        try:
+        with self._for(owner) as jitted:
             return jitted(*arguments)
-        finally:
-            held.pop()
 
     def lower(self, owner: Any, *arguments: Any) -> Any:
         """The program before compilation."""
+        with self._for(owner) as jitted:
+            return jitted.lower(*arguments)
+
+    @contextlib.contextmanager
+    def _for(self, owner: Any) -> Iterator[Any]:
         jitted, held = self._made.get((owner,), self._make)
         held.append(owner)
         try:
-            return jitted.lower(*arguments)
+            yield jitted
         finally:
             held.pop()
 

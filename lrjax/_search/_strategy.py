@@ -4,11 +4,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, check_flag, show, to_numpy
-from .._curve import LossCurve, LRWarning, Outcome, WarningName, find_warnings, find_window
+from .._curve import LossCurve, LRWarning, Outcome, find_warnings, find_window
 from .._repr import line_repr
 from .._types import Float
 from ._stage import Stage
@@ -93,6 +92,8 @@ class Context:
       start: updates behind the checkpoint that the search starts from; None without one.
       max_seeds: how many the task has; None: any number.
       baseline_loss: loss of the best constant predictor, if known.
+      memory: updates for which the optimizer remembers a gradient, if known: 1 for SGD, 10 for Adam, 100 with momentum
+        0.99.
       untouched_loss: of a stateful task, loss of the untouched parameters and state, by seed.
       stochastic: whether two keys give different evaluation losses.
       horizon_losses: the losses to measure against after each horizon, by seed, where they differ from one another.
@@ -102,6 +103,7 @@ class Context:
     start: int | None = None
     max_seeds: int | None = None
     baseline_loss: float | None = None
+    memory: float | None = None
     untouched_loss: Float[np.ndarray, " seeds"] | None = None
     stochastic: bool = False
     horizon_losses: Float[np.ndarray, "horizons seeds"] | None = None
@@ -134,7 +136,6 @@ class Choice:
       drift: number of updates -> what would be chosen after them.
       correction: decades by which `lr` lies below the best trained one.
       warnings: what makes the learning rate doubtful, the most serious first.
-      doubts: warnings of an earlier stage, because of which the last one was trained.
       reason: how the learning rate came about, in sentences.
     """
 
@@ -146,7 +147,6 @@ class Choice:
     drift: dict[int, float] = dataclasses.field(default_factory=dict)
     correction: float = 0.0
     warnings: tuple[LRWarning, ...] = ()
-    doubts: tuple[WarningName, ...] = ()
     reason: tuple[str, ...] = ()
 
 
@@ -215,7 +215,7 @@ def _add(stages: tuple[Stage, ...], request: Request, curve: LossCurve) -> tuple
                 f"`Request(joins=True)` must ask for new learning rates; the stage has {10.0 ** twice[0]:.3g} already. "
                 "Leave it out, or begin another stage with joins=False."
             )
-        number = jnp.full(len(exponents), len(before.rounds), jnp.int32)
+        number = np.full(len(exponents), len(before.rounds), np.int32)
         curve = before.curve.merge(curve._replace(rounds=number))
         exponents = np.sort(np.concatenate([before.log10_lrs, exponents]))
         rounds, stages = (*before.rounds, *rounds), stages[:-1]
@@ -238,10 +238,10 @@ def curve_of_losses(
     with np.errstate(over="ignore"):
         table = np.where(np.isfinite(losses), losses, np.inf).astype(np.float32)[:, order]
     return LossCurve(
-        lrs=jnp.asarray(10.0 ** np.asarray(exponents, np.float64)[order], jnp.float32),
-        losses=jnp.asarray(table[None]),
-        initial_loss=jnp.asarray(initial_loss, jnp.float32),
-        horizons=jnp.asarray([num_steps], jnp.int32),
-        rounds=jnp.zeros(len(order), jnp.int32),
-        diverged_at=jnp.asarray(np.where(np.isfinite(table), -1, num_steps - 1).astype(np.int32)),
+        lrs=(10.0 ** np.asarray(exponents, np.float64)[order]).astype(np.float32),
+        losses=table[None],
+        initial_loss=np.asarray(initial_loss, np.float32),
+        horizons=np.asarray([num_steps], np.int32),
+        rounds=np.zeros(len(order), np.int32),
+        diverged_at=np.where(np.isfinite(table), -1, num_steps - 1).astype(np.int32),
     )
