@@ -115,7 +115,7 @@ def summary_table(judged: dict[str, dict[str, dict[str, Any]]]) -> str:
             mean, error = mean_and_error(lost)
             cells.append(f"{mean:.2f} ± {error:.2f} [{np.median(lost):.2f}]")
         for schedule in ("constant", "cosine"):
-            worst = [told[task][schedule]["excess"] for task in LANGUAGE_MODELS if task in told]
+            worst = [float(told[task][schedule]["excess"]) for task in LANGUAGE_MODELS if task in told]
             cells.append(f"{max(worst):.1f}" if worst else "")
         rows.append(cells)
     heads = ["", "cost, trainings", "constant: regret, mean [median]", "cosine", "wsd"]
