@@ -5,7 +5,7 @@ from ._lane_curve import SAME, State, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context
 
-SHORT = 0.1
+SHORT = 0.01
 """Share of the training below which trials are short: the correction for the rest is an extrapolation."""
 
 MEMORIES = 2.0
