@@ -20,9 +20,8 @@ import numpy as np
 import lrjax
 from experiments.blocks import markdown_table
 from lrjax import _curve, _search
-from lrjax._search import Context
 
-from .frontier import Replay, Table, context_of
+from .frontier import Context, Replay, Table, context_of
 from .judging import CAP, mean_and_error, truth_of
 from .methods import seeds_of
 from .outside import OFFSETS, Shifted, read_training

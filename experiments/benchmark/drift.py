@@ -21,9 +21,9 @@ import numpy as np
 import lrjax
 from experiments.blocks import markdown_table
 from lrjax._curve import DRIFT
-from lrjax._search import Context, read_lanes, run_stages
+from lrjax._search import read_lanes
 
-from .frontier import Replay, Table, context_of
+from .frontier import Context, Replay, Table, context_of, run_stages
 from .judging import CAP, truth_of
 from .methods import seeds_of
 from .outside import OFFSETS, Shifted, read_training

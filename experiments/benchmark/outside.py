@@ -20,9 +20,8 @@ import numpy as np
 
 import lrjax
 from experiments.blocks import markdown_table
-from lrjax._search import Context, run_stages
 
-from .frontier import Replay, Table, context_of
+from .frontier import Context, Replay, Table, context_of, run_stages
 from .judging import CAP, mean_and_error, truth_of
 from .methods import seeds_of
 from .recording import CURVE_SEEDS, Recording
@@ -275,8 +274,9 @@ def llamas(path: Path) -> dict[str, Any]:
             found.setdefault((kind, config["iterations"]), []).append((np.log10(config["lr"]), loss))
     lines: dict[str, Any] = {}
     for (kind, steps), values in sorted(found.items()):
-        x, loss = np.array(sorted(values)).T
-        if len(np.unique(x)) >= 3:
+        x = np.unique([one for one, _ in values])
+        loss = np.array([np.mean([value for one, value in values if one == place]) for place in x])
+        if len(x) >= 3:
             lines[f"{kind}, {steps}"] = {"lrs": (10.0**x).tolist(), "losses": loss.tolist(), "best": vertex(x, loss)}
     return lines
 

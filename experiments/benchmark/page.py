@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from experiments.blocks import fill, markdown_table
-from lrjax._curve import DRIFT
 
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
+from .drift import DRIFT
 from .judging import mean_and_error
 from .live import tables as live_tables
 from .lossjudged import summary_table
@@ -31,6 +31,9 @@ DOCS = RESULTS.parent.parent / "docs"
 PARTS = ("worst", "best")
 OUTSIDE = {"Budget": "Budget({:g})", "random, full trainings": "{:g} random trainings"}
 """Line of frontier.json -> that of outside.json."""
+
+SHOWN = (None, 0.5, 2.0, 8.0)
+"""Budgets at which the page has what is not ours; frontier.json has the others."""
 
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
 Row = dict[str, Any]
@@ -137,12 +140,14 @@ class Benchmark:
         rows = []
         for line in self.budgets:
             name, budget = line["name"], line["budget"]
+            if name != "Budget" and budget not in SHOWN:
+                continue
             other = outside.get(OUTSIDE.get(name, "").format(0 if budget is None else budget), {})
             rows.append([name if budget is None else f"{name}, {budget:g}", f"{line['cost']:.2f}"])
             cells = (("mean_regret", "standard_error_of_mean", "median_regret"), ("regret", "standard_error", "median"))
             for one, (mean, error, median) in zip((line, other), cells, strict=True):
                 rows[-1].append(f"{one[mean]:.2f} ± {one[error]:.2f} [{one[median]:.2f}]" if one else "")
-        for name in ("StepSampling", "36 lrs, a quarter of the training"):
+        for name in ("StepSampling", "36 lrs, a quarter of the training", "the usual lr"):
             one = outside[name]
             told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
             rows.append([name, f"{one['cost']:.2f}", "", told])

@@ -9,16 +9,15 @@ from .._checks import MAX_SEEDS, check_count, check_number
 from .._curve import Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
-from ._lane_curve import SAME, LaneCurve, State, means, read_lanes
+from ._lane_curve import MEMORIES, SAME, LaneCurve, State, means, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context, Request
 
 SHORTEST = 20
 """Updates of the shortest training that a learning rate is searched for."""
 
-SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST, MEMORIES = 0.3, 5, 20, 2.0
-"""Share of the budget that the sweep may take; its updates, at least and at most, or so many times the optimizer's
-memory."""
+SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST = 0.3, 5, 20
+"""Share of the budget that the sweep may take; its updates, at least and, but for the optimizer's memory, at most."""
 
 DWINDLE, FEWEST = 0.5, 3
 """Share of the lanes that the next rung keeps, and lanes of a rung, at least."""

@@ -11,6 +11,9 @@ from .._types import Float
 from ._stage import Stage
 from ._strategy import Context
 
+MEMORIES = 2.0
+"""Times that the optimizer remembers a gradient, which a trial must last to tell how it trains."""
+
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
 
