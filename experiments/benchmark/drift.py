@@ -74,7 +74,7 @@ def surface(case: Case) -> np.ndarray:
         for j, share in enumerate(SHARES):
             steps = max(1, round(share * context.train_steps))
             *_, stages = run_stages(Everything(case.low, case.high, steps), Replay(table, context))
-            lanes = read_lanes(stages, context)
+            lanes = read_lanes(stages, context.baseline_loss)
             decades = math.log10(context.train_steps / steps)
             lost[i, j] = [min(regret(10.0 ** lanes.lowest(slope * decades)), CAP) for slope in SLOPES]
     return lost.mean(axis=0)
