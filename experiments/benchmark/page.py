@@ -3,7 +3,7 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
-outside.json, drift.json, constants.json, peaks.json and live.json (with the trainings in families/).
+outside.json, drift.json, constants.json, lossjudged.json, peaks.json and live.json (with the trainings in families/).
 """
 
 import argparse
@@ -22,6 +22,7 @@ from .ablations import markdown as ablation_table
 from .drift import DRIFT
 from .judging import mean_and_error
 from .live import tables as live_tables
+from .lossjudged import summary_table
 from .peaks import markdown as peak_tables
 from .problem import TASKS
 from .replay import AGAINST, RESULTS
@@ -256,6 +257,11 @@ class Benchmark:
         lines = [self.row(name, schedule=one, seeds=seeds) for one in ("constant", "cosine")]
         return [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
 
+    def lossjudged(self) -> str:
+        """Real calls on the tasks that are judged by their loss."""
+        plans = json.loads((self._folder / "lossjudged.json").read_text())["plans"]
+        return summary_table({task: plan["summary"] for task, plan in plans.items()})
+
     def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
@@ -286,7 +292,7 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 PAGES = {
     "benchmark.md": (
         *("tasks", "regret_and_cost", "law", "crossed", "warned", "fine_tunings", "peak_ways", "peak_schedules"),
-        *("peak_together", "tuned_peaks", "refound", "piecewise", "warnings"),
+        *("peak_together", "tuned_peaks", "refound", "piecewise", "lossjudged", "warnings"),
     ),
     "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
