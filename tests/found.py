@@ -44,7 +44,6 @@ def result_of(*stages, lr=0.01, warnings=(), **changes):
         "correction": 0.0,
         "reason": (f"Learning rate {lr:.2e} (midpoint).",),
         "warnings": named,
-        "doubts": (),
         "train_steps": None,
         "start": None,
         "cost": Cost(stages[-1].spent, None, 0.0),

@@ -53,7 +53,7 @@ def test_the_window_is_that_of_the_closed_form(result):
     wanted = expected(x, losses, quadratic_loss(np.zeros(1), 20))
     assert close(result.window.min_lr, wanted.low)
     assert close(result.window.max_lr, wanted.high)
-    assert close(result.lr, wanted.midpoint)
+    assert close(result.lr, max(wanted.midpoint, wanted.high - 0.8))
     assert close(result.selections["half_loss"], wanted.half_loss, 1e-3)
     fine = 10 ** np.arange(-2, 0.3, 0.001)
     assert close(result.window.max_lr, math.log10(fine[quadratic_loss(fine, 20).argmin()]), 0.35)
@@ -68,8 +68,8 @@ def test_a_default_search_takes_about_24_trials_and_records_the_rounds(result):
     np.testing.assert_allclose(x[rounds == 1], np.arange(-2.75, 0.3, 0.5), atol=1e-5)  # around 1e-2.05 to 1e-0.05
     assert (np.diff(x) > 0).all()
     assert result.outcome is Outcome.found
-    assert result.rule == "midpoint"
-    assert result.lr == float(midpoint(result.curve, result.window))
+    assert result.rule == "capped_midpoint"  # 2 decades: a wide window
+    assert result.lr == pytest.approx(10.0**-0.8 * float(result.window.max_lr))
     assert result.interval is None
 
 
@@ -81,7 +81,7 @@ def test_other_refinements(result, options, num_trials, rounds):
     other = find(**options)
     assert abs(other.num_trials - num_trials) <= 3
     assert np.asarray(other.curve.rounds).max() + 1 == rounds
-    assert close(other.lr, math.log10(result.lr), 0.1)
+    assert close(other.lr, math.log10(result.lr), 0.25)  # half decades do not tell the high end better
 
 
 def test_the_literal_estimator_reads_trials():
@@ -260,12 +260,53 @@ def test_a_schedule_inside_the_factory_is_run_as_it_is():
     np.testing.assert_allclose(curve.final[0], losses, rtol=1e-4)
 
 
-def test_the_lr_is_the_peak_of_a_schedule_inside_the_factory(result):
-    decayed = find_lr(
-        TASK,
-        lambda lr: optax.sgd(optax.linear_schedule(lr, 0.0, 20)),
-        lrjax.StepSampling(num_seeds=1),
-        key=KEY,
-        executor="map",
-    )
-    assert 1.5 < decayed.lr / result.lr < 3  # half the area under the schedule, so about twice the peak
+def wsd(lr, steps):
+    return lrjax.schedules.warmup_stable_decay(lr, warmup_steps=steps, stable_steps=500, decay_steps=200)
+
+
+SCHEDULES = {
+    "cosine": lambda lr: optax.cosine_decay_schedule(lr, 1000),
+    "ours": lambda lr: lrjax.schedules.cosine_decay(lr, 1000),
+    "1cycle": lambda lr: lrjax.schedules.one_cycle(lr, total_steps=1000),
+    "joined": lambda lr: optax.join_schedules(
+        [optax.linear_schedule(0.0, lr, 5), optax.cosine_decay_schedule(lr, 9)], [5]
+    ),
+    "your own": lambda lr: lambda step: lr / (1 + step),
+} | {f"warmup of {n}": functools.partial(wsd, steps=n) for n in (1, 2, 20, 100, 200)}
+FACTORIES = {
+    "sgd": optax.sgd,
+    "adamw": optax.adamw,
+    "accumulated": lambda lr: optax.MultiSteps(optax.adam(lr), 2),
+    "injected": lambda lr: optax.inject_hyperparams(optax.adam)(lr),
+    "scheduled": lambda lr: lrjax.schedules.scheduled(optax.sgd, learning_rate=lr),
+    "chained": lambda lr: optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(lambda step: -lr(step))),
+    "schedule-free": optax.contrib.schedule_free_sgd,
+}
+
+
+@pytest.mark.parametrize("shape", SCHEDULES)
+def test_a_schedule_inside_the_factory_is_refused(shape):
+    with pytest.raises(ValueError, match=r"must keep the learning rate constant, .* lrjax.peak_for\(result"):
+        lrjax.find_lr(TASK, lambda lr: optax.adamw(SCHEDULES[shape](lr)), key=KEY)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_it_is_refused_wherever_it_stands_in_the_optimizer(name):
+    with pytest.raises(ValueError, match="changes it with the step"):
+        lrjax.find_lr(TASK, lambda lr: FACTORIES[name](SCHEDULES["cosine"](lr)), key=KEY, train_steps=1000)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.adam,
+        lambda lr: optax.adam(optax.constant_schedule(lr)),
+        lambda lr: optax.inject_hyperparams(optax.adam)(lr),
+        lambda lr: lrjax.schedules.scheduled(optax.sgd, learning_rate=lr, momentum=optax.linear_schedule(0.9, 0.5, 9)),
+        lambda lr: optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(lr)),
+        optax.contrib.schedule_free_sgd,
+    ],
+    ids=["adam", "constant", "injected", "scheduled momentum", "annealed noise", "schedule-free"],
+)
+def test_what_changes_something_else_with_the_step_is_not_refused(optimizer):
+    assert lrjax.preview(lrjax.find_lr, TASK, optimizer, key=KEY).updates > 0

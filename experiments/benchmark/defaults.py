@@ -16,13 +16,13 @@ import numpy as np
 
 from lrjax import WarningName
 from lrjax._curve import Rule
-from lrjax._search import SECOND_STEPS
 
 from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, SCHEDULES, Recording
 from .replay import load, make_parser, write_report
 from .searching import search, two_stages
+from .second_stage import SECOND_STEPS
 
 HORIZONS = (5, 10, 20, 35, 50, 100)
 SEEDS = (1, 3)

@@ -9,10 +9,11 @@ import numpy as np
 
 import lrjax
 from lrjax._curve import FILL_ROUNDS, Rule, fill_window, first_grid, new_ones, paper_points
-from lrjax._search import DOUBTS, SECOND_STEPS, Context, beyond, run_stages, survivors
+from lrjax._search import Context, run_stages
 
 from .judging import LOG_LRS
 from .recording import Recording
+from .second_stage import DOUBTS, SECOND_STEPS, beyond, survivors
 
 Scheme = Literal["half", "fill", "quarter", "paper"]
 PAPER_ROUNDS = 10

@@ -139,7 +139,6 @@ def _of_today(document: Mapping[str, Any]) -> dict[str, Any]:
         "drift": document["horizon_lrs"],
         "correction": 0.0,
         "reason": [],
-        "doubts": [],
         "train_steps": None,
         "start": None,
         "cost": {"updates": document["num_updates"], "trainings": None, "seconds": document["seconds"]},

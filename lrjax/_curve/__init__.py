@@ -1,5 +1,7 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
+from ._drift import DRIFT as DRIFT
+from ._drift import drift as drift
 from ._loss_curve import LossCurve as LossCurve
 from ._lr_warning import LRWarning as LRWarning
 from ._lr_warning import WarningName as WarningName
@@ -10,11 +12,11 @@ from ._refine import fill_window as fill_window
 from ._refine import first_grid as first_grid
 from ._refine import new_ones as new_ones
 from ._refine import paper_points as paper_points
-from ._rules import DRIFT as DRIFT
+from ._rules import BELOW_MAX as BELOW_MAX
 from ._rules import METHODS as METHODS
 from ._rules import REASONS as REASONS
-from ._rules import SETTLED as SETTLED
 from ._rules import Rule as Rule
+from ._rules import capped_midpoint as capped_midpoint
 from ._rules import crossing as crossing
 from ._rules import half_loss as half_loss
 from ._rules import lowest_for as lowest_for

@@ -23,11 +23,11 @@ def draw_seeds(
     """Draw the parameters of every seed and check them."""
     seeds, trainable = list(first), None
     if first:
-        trainable = _trainable_leaves(task, join_params(first[0].params, first[0].frozen))
+        trainable = trainable_leaves(task, join_params(first[0].params, first[0].frozen))
     for index in range(len(first), num_seeds):
         init_key, data_key, train_key = _seed_keys(key, index)
         params, model_state = _initialise(task, init_key)
-        trainable = _trainable_leaves(task, params) if trainable is None else trainable
+        trainable = trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
         seeds.append(SeedData(train, frozen, model_state, None, train_key, None, data_key))
         difference = first_difference(seeds[0][:3], seeds[-1][:3])
@@ -98,7 +98,7 @@ def _checked_params(params: Params) -> Params:
     return params
 
 
-def _trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
+def trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     """For every leaf, whether it is floating and the task lets it train; all of them for a step of one's own."""
     if task._step_fn is not None:
         return (True,) * len(jax.tree.leaves(params))

@@ -123,7 +123,7 @@ def _doubts(result: Any) -> list[str] | None:
     if not isinstance(warnings, tuple):
         return None
     inside = getattr(getattr(result, "finder", None), "warnings", ())
-    names = [*(str(warning.name) for warning in (*warnings, *inside)), *map(str, getattr(result, "doubts", ()))]
+    names = [str(warning.name) for warning in (*warnings, *inside)]
     return list(dict.fromkeys(names))
 
 

@@ -1,10 +1,6 @@
 """Every way to find a learning rate."""
 
 from ._budget import Budget as Budget
-from ._course import Constants as Constants
-from ._course import Course as Course
-from ._course import make_course as make_course
-from ._course import near as near
 from ._curvature_picture import plot_curvature as plot_curvature
 from ._find import find_lr as find_lr
 from ._lr_result import Cost as Cost
@@ -25,7 +21,3 @@ from ._strategy import Strategy as Strategy
 from ._strategy import Trainer as Trainer
 from ._strategy import curve_of_losses as curve_of_losses
 from ._strategy import run_stages as run_stages
-from ._survivors import DOUBTS as DOUBTS
-from ._survivors import SECOND_STEPS as SECOND_STEPS
-from ._survivors import beyond as beyond
-from ._survivors import survivors as survivors

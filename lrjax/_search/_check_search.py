@@ -1,7 +1,7 @@
 """The arguments of a search that its preview shares: which strategy, and what it may know."""
 
-from .._checks import check_count, check_type, show
-from .._engine import Task, check_factory, check_task
+from .._checks import check_count, check_type, name_of, show
+from .._engine import Task, check_factory, check_task, optimizer_timing
 from .._types import OptimizerFactory
 from ._budget import Budget
 from ._start import Checkpoint
@@ -34,8 +34,20 @@ def check_search(
             "`find_lr(strategy)` must be lrjax.StepSampling(...), lrjax.Budget(...) or an object with "
             f"propose(stages, context) and choose(stages, context), got {show(strategy)}."
         )
-    known = {"max_seeds": task.max_seeds, "baseline_loss": task.baseline_loss}
+    timing = optimizer_timing(task, make_optimizer)
+    if timing is not None and timing.scheduled and start is None:
+        raise ValueError(_SCHEDULED.format(name_of(make_optimizer)))
+    memory = None if timing is None else timing.memory
+    known = {"max_seeds": task.max_seeds, "baseline_loss": task.baseline_loss, "memory": memory}
     return strategy, Context(train_steps=train_steps, start=step, **known)
+
+
+_SCHEDULED = (
+    "`find_lr(make_optimizer=...)` must keep the learning rate constant, but that of {} changes it with the step: the "
+    "lr that is found would be that of a schedule's first steps. Find a constant one, lambda lr: optax.adamw(lr, "
+    "weight_decay=0.1), and let lrjax.peak_for(result, schedule, train_steps) say how high a schedule's peak is. "
+    "lrjax.sweep trains schedules to their end."
+)
 
 
 def _check_place(step: object, train_steps: int | None) -> int:

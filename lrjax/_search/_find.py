@@ -48,18 +48,20 @@ def find_lr(
     """Find a good learning rate.
 
     Trains one copy of the model at every learning rate that the strategy asks for, all from the same parameters on the
-    same batches, and reads the validation losses as a curve over log10(lr): where it begins to fall, where it is
-    lowest, and the learning rate between them.
+    same batches, and reads the validation losses as a curve over log10(lr): where it is lowest after a part of the
+    training, or, if its length is not known, where it begins to fall, where it is lowest, and the lr between them.
 
     Args:
       task: what is trained.
       make_optimizer: `make_optimizer(lr) -> optax optimizer`, for example `optax.adam`, or
-        `lambda lr: optax.adamw(warmup_cosine(lr), weight_decay=0.1)`: then lr is the schedule's peak.
+        `lambda lr: optax.adamw(lr, weight_decay=0.1)`. One that changes lr with the step is refused, except from a
+        checkpoint: `lrjax.peak_for` makes the peak of a schedule from the lr that is found.
       strategy: how to search: `lrjax.StepSampling`, `lrjax.Budget` or an object of your own with `propose` and
-        `choose` (`lrjax.Strategy`). None: without `train_steps` or from a checkpoint step sampling, the paper's
-        search; with `train_steps` a search that costs two trainings.
+        `choose` (`lrjax.Strategy`). None: with `train_steps` the search with a budget, without or from a checkpoint
+        step sampling, the paper's search.
       key: PRNG key; the same key gives the same answer. From a checkpoint another one than the training's.
-      train_steps: optimizer updates of the whole training that the learning rate is for, if known.
+      train_steps: optimizer updates of the whole training that the learning rate is for. Give it if you can: what
+        is best in the first updates is rarely best in the end.
       start: a checkpoint of a training under way: every learning rate goes on from it, the optimizer's moments and
         counters included. Then `train_steps` is needed, and no copy trains beyond it. Late in a training there is
         often nothing to choose: if no learning rate lowers the checkpoint's loss by 2 %, `lr` is nan, `outcome` is
@@ -138,7 +140,6 @@ def _result(strategy: Strategy, trainer: LiveTrainer, stages: tuple[Stage, ...],
         correction=choice.correction,
         reason=choice.reason,
         warnings=choice.warnings,
-        doubts=choice.doubts,
         train_steps=steps,
         start=context.start,
         cost=Cost(stages[-1].spent, None if steps is None else stages[-1].spent / steps, time.perf_counter() - began),

@@ -12,20 +12,22 @@ from .._checks import describe
 from .._curve import LossCurve, LRWarning, WarningName
 from .._engine import (
     NO_GRADIENT,
+    EvalData,
     Execution,
     Executor,
     LaneRunner,
+    Reference,
     Round,
     Task,
     all_the_same,
     check_checkpoint,
     count_seeds,
     fingerprint,
+    trivial_loss,
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
-from ._search_digest import describe_search
-from ._search_store import RememberedRounds
+from ._search_store import RememberedRounds, describe_search
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Context, Request, Strategy, curve_of_losses
@@ -133,7 +135,7 @@ class LiveTrainer:
                 **self._run,
             )
             if request.carry:  # what every lane starts from is looked at before anything is trained
-                self.context = dataclasses.replace(self.context, stochastic=self._runner.reference.stochastic)
+                self._know(self._runner.carried.evaluation, self._runner.reference)
             if self.directory is not None:
                 call = describe_search(self._runner, self.strategy, self.context)
                 self._store = RememberedRounds(self._runner, "find_lr", self.directory, call)
@@ -149,13 +151,19 @@ class LiveTrainer:
         made = rounds.experiment
         updates = made.accumulation.updates(made.spec.horizons[-1])
         self.reporter.stage(request.round or _in_words(request), len(lrs) * len(made.seeds) * updates)
-        self.context = dataclasses.replace(
-            self.context,
-            untouched_loss=reference.untouched_loss if self.task.has_state else None,
-            stochastic=reference.stochastic,
-            horizon_losses=reference.horizon_losses,
-        )
+        self._know(made.evaluation, reference)
+        untouched = reference.untouched_loss if self.task.has_state else None
+        losses = reference.horizon_losses
+        self.context = dataclasses.replace(self.context, untouched_loss=untouched, horizon_losses=losses)
         return curve_of(lrs, runner.sample(lrs, horizons, seeds, in_batches=in_batches), made.dtype)
+
+    def _know(self, evaluation: EvalData, reference: Reference) -> None:
+        """Take into the context what the untouched parameters show; those of a checkpoint are not untrained."""
+        baseline = self.context.baseline_loss
+        if baseline is None and self._start is None:
+            baseline = trivial_loss(evaluation, reference.untouched_loss)
+        stochastic = reference.stochastic
+        self.context = dataclasses.replace(self.context, stochastic=stochastic, baseline_loss=baseline)
 
     def _carry(self, runner: LaneRunner, request: Request) -> LossCurve:
         """Lanes that are trained on from where they are."""

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._curve import LossCurve, LRWarning, Outcome, WarningName, Window
+from .._curve import LossCurve, LRWarning, Outcome, Window
 from .._decode import require, require_counts
 from .._engine import Execution, show_bytes
 from .._html import Shown
@@ -51,7 +51,6 @@ class LRResult(JsonResult, Shown):
       correction: decades by which `lr` lies below the best trained one, because the training is longer than a trial.
       reason: how the learning rate came about, in sentences.
       warnings: what makes the learning rate doubtful, the most serious first.
-      doubts: warnings of an earlier stage, because of which the last one was trained.
       train_steps: updates of the training that `lr` is for, if known.
       start: updates behind the checkpoint that the search started from; None without one.
       cost: what the search took.
@@ -73,7 +72,6 @@ class LRResult(JsonResult, Shown):
     correction: float
     reason: tuple[str, ...]
     warnings: tuple[LRWarning, ...]
-    doubts: tuple[WarningName, ...]
     train_steps: int | None
     start: int | None
     cost: Cost

@@ -7,16 +7,25 @@ from ._stage import Stage
 from ._strategy import Choice, Context
 
 
-def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, first_lr: float) -> tuple[str, ...]:
-    """Why step sampling chose what it chose, and what it tried; `first_lr` is what the first of two stages gave."""
+def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, *, started: bool) -> tuple[str, ...]:
+    """Why step sampling chose what it chose, what it tried, and what it cannot know; see `StepSampling._started`."""
+    stage = stages[-1]
     if context.start is not None:
-        return _from_checkpoint(choice, stages[-1], context)
-    first, *second = stages
-    lines = _of_second(choice, stages, context, first_lr) if second else _of_first(choice, first)
-    skipped = () if context.train_steps is None else unjudged(first, context.baseline_loss)
-    if skipped:
-        lines = (*lines, f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
-    return lines
+        return _from_checkpoint(choice, stage, context)
+    lines = _of_window(choice, stages)
+    if stage.found and not started:
+        lines.append(
+            f"Nothing was learned yet: after {stage.num_steps} updates no learning rate is 5 % below what an untrained "
+            "model and a constant predictor reach."
+        )
+    if context.train_steps is None:
+        lines.append(
+            f"Not known: how long the training is. {stage.num_steps} updates see its beginning; find_lr with "
+            "train_steps searches for all of it."
+        )
+    elif skipped := unjudged(stage, context.baseline_loss):
+        lines.append(f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
+    return tuple(lines)
 
 
 def unjudged(stage: Stage, baseline_loss: float | None) -> tuple[WarningName, ...]:
@@ -25,12 +34,16 @@ def unjudged(stage: Stage, baseline_loss: float | None) -> tuple[WarningName, ..
     return () if reference > 0 or not stage.found else (WarningName.tiny_effect, WarningName.small_progress)
 
 
-def _of_first(choice: Choice, stage: Stage) -> tuple[str, ...]:
+def _of_window(choice: Choice, stages: tuple[Stage, ...]) -> list[str]:
+    stage = stages[-1]
     seeds = "one seed" if stage.num_seeds == 1 else f"{stage.num_seeds} seeds"
     tried = f"Tried: {len(stage.log10_lrs)} learning rates {stage.lr_range}, {stage.num_steps} updates each, {seeds}."
+    if len(stages) > 1:
+        lengths = ", ".join(str(one.num_steps) for one in stages[:-1])
+        tried += f" After {lengths} updates learning had not started."
     if not math.isfinite(choice.lr):
         assert choice.outcome is not None
-        return (choice.outcome.value, tried)
+        return [choice.outcome.value, tried]
     low, high = float(stage.window.min_lr), float(stage.window.max_lr)
     lines = [
         f"Learning rate {choice.lr:.2e} ({choice.rule}: {REASONS.get(choice.rule, 'a rule of your own')}).",
@@ -43,23 +56,7 @@ def _of_first(choice: Choice, stage: Stage) -> tuple[str, ...]:
     if len(choice.drift) > 1:
         drift = ", ".join(f"{lr:.1e} after {steps}" for steps, lr in choice.drift.items())
         lines.append(f"The pick by number of updates: {drift}.")
-    return tuple(lines)
-
-
-def _of_second(choice: Choice, stages: tuple[Stage, ...], context: Context, first_lr: float) -> tuple[str, ...]:
-    first, second = stages[0], stages[-1]
-    why = f"The first stage, {first.num_steps} updates, is in doubt ({', '.join(choice.doubts)})"
-    why += f" and gave {first_lr:.2e}" if math.isfinite(first_lr) else ""
-    steps, count = second.num_steps, len(second.log10_lrs)
-    if not math.isfinite(choice.lr):
-        assert choice.outcome is not None
-        return (f"{choice.outcome.value} {why}; {steps} updates at {count} lrs found no better.",)
-    lowest = float(second.window.max_lr)
-    return (
-        f"Learning rate {choice.lr:.2e}: after {steps} updates the loss is lowest at {lowest:.2e}, and a training of "
-        f"{context.train_steps} has its best lr there or lower. {why}.",
-        f"Tried: {len(first.log10_lrs)} learning rates {first.lr_range}, then {count} {second.lr_range}.",
-    )
+    return lines
 
 
 def _from_checkpoint(choice: Choice, stage: Stage, context: Context) -> tuple[str, ...]:

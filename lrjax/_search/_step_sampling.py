@@ -1,6 +1,7 @@
 """Step sampling, the paper's search: few steps at every learning rate of a grid, refined where it matters."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from .._checks import MAX_SEEDS, check_choice, check_count, check_flag, check_number, check_signature, name_of, show
 from .._curve import (
+    BELOW_MAX,
     FILL_ROUNDS,
     LossCurve,
     LRWarning,
@@ -15,13 +17,13 @@ from .._curve import (
     Rule,
     WarningName,
     Window,
+    capped_midpoint,
     extend,
     fill_window,
     find_warnings,
     find_window,
     first_grid,
     is_lost_in_noise,
-    lowest_for,
     midpoint,
     new_ones,
     paper_points,
@@ -31,10 +33,20 @@ from .._types import Float
 from ._reasons import reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
-from ._survivors import DOUBTS, SECOND_STEPS, beyond, survivors
 
 DEFAULT_STEPS = 20
-"""Steps of every learning rate: the paper's."""
+"""Updates of every learning rate, at least: the paper's."""
+
+MEMORIES = 2
+"""Updates of every learning rate, at least, as a multiple of those for which the optimizer remembers a gradient: with
+momentum 0.99 the loss after 20 updates says nothing yet of the learning rate (docs/benchmark.md)."""
+
+STARTED = 0.05
+"""Share of the loss of an untrained model, or of the best constant one, by which it must fall until learning counts as
+started."""
+
+DOUBLINGS = 3
+"""How often trials are made twice as long while learning has not started, at most."""
 
 RESUMED_SHARE = 0.05
 """Part of the whole training that every learning rate is trained for, from a checkpoint."""
@@ -42,10 +54,7 @@ RESUMED_SHARE = 0.05
 PAPER_ROUNDS = 10
 """Rounds of the paper's refinement, at most."""
 
-FIRST, WIDER, REFINING, SECOND = "first grid", "wider range", "refining", "survivors"
-
-_LOW_END = frozenset((WarningName.no_plateau, WarningName.narrow_window))
-"""Warnings about min_lr, which the second stage neither looks for nor reads."""
+FIRST, WIDER, LONGER, REFINING = "first grid", "wider range", "longer trials", "refining"
 
 _EXPECTED = frozenset((WarningName.small_progress, WarningName.no_plateau))
 """Warnings that say nothing in mid-training: little is left to learn, and the rule does not read the low end."""
@@ -56,21 +65,19 @@ class StepSampling:
     """Train a few steps at every learning rate of a grid, and read the losses as a curve over log10(lr).
 
     The grid is refined where it matters, and extended if it was too short. With the defaults: 3 seeds, about 24
-    learning rates, 20 steps each. From a checkpoint every learning rate trains for 5 % of the whole training, and the
-    minimum of the smoothed curve is taken: in mid-training the middle of the window is too low.
-
-    With `train_steps`, and where the first stage warns of no learning, little progress, or a flat, narrow, noisy or
-    double basin, there is a second stage: the learning rates that may still win are trained for 100 updates, more of
-    them where the best is at an end, and the minimum of that curve is moved down to where a training of `train_steps`
-    has it (`lrjax.lowest_for`). The second stage is ours, not the paper's; docs/benchmark.md has what it gains.
+    learning rates, 20 updates each, or twice as many as those for which the optimizer remembers a gradient (200 with
+    momentum 0.99). While no learning rate is 5 % below what an untrained model and a constant predictor reach, the
+    trials are made twice as long, three times at most. From a checkpoint every learning rate trains for 5 % of the
+    whole training, and the minimum of the smoothed curve is taken: in mid-training the middle of the window is too low.
 
     Attributes:
       num_steps: training batches at every learning rate: optimizer updates, or k for each where gradients are
         accumulated (`optax.MultiSteps(..., k)`), of which it must be a multiple; with `train_steps` updates in any
-        case. None: 20, which suit trainings of about a thousand. More lower the window's low end.
+        case. None: as many updates as said above. More lower the window's low end.
       num_seeds: None: 3, or as many as the data allow.
       rule: function of (curve, window) that chooses; `lrjax.half_loss`, `lrjax.steepest`, `lrjax.lowest_loss` or your
-        own, in NumPy if you like. None: `lrjax.midpoint`, and the minimum of the curve from a checkpoint.
+        own, in NumPy if you like. None: `lrjax.midpoint`, but at most 0.8 decades below the window's high end, and
+        the minimum of the curve from a checkpoint.
       refine: "fill": half decades over the range, then quarter decades around the window. "paper": log-midpoints
         around the points of interest until each is known within `threshold`. None: the half-decade grid alone.
       min_lr, max_lr: the range, > 0. An end that is given is kept; None: 1e-7 and 10, and beyond where the curve asks
@@ -116,26 +123,27 @@ class StepSampling:
         object.__setattr__(self, "horizons", horizons[:-1])
 
     def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
-        """The first grid, a wider one if it was too short, finer ones where it matters, then the survivors."""
+        """The first grid, a wider one if it was too short, a longer one if nothing was learned, then finer ones."""
         if not stages:
             low, high = self._range()
-            return self._request(first_grid(low, high), FIRST, context)
-        first, last = stages[0], stages[-1]
-        if len(stages) > 1:
-            names = frozenset(warning.name for warning in context.warnings(last))
-            more = beyond(first.log10_lrs.tolist(), last.log10_lrs.tolist(), names)
-            return self._second(more, context, joins=True) if more else None
-        more, why = self._more(first, context)
-        if more:
-            return self._request(more, why, context, joins=True)
-        if context.train_steps is None or context.start is not None or first.window.outcome is Outcome.all_diverged:
+            return self._request(first_grid(low, high), self._first_steps(context), FIRST, context)
+        last, refined = stages[-1], stages[-1].rounds.count(REFINING)
+        if last.nothing_moved is not None or (context.start is not None and last.window.outcome is Outcome.no_learning):
             return None
-        return self._second(survivors(first.curve, first.window), context) if self._doubts(first, context) else None
+        if not refined:
+            more = self._beyond_the_range(stages, context)
+            if more:
+                return self._request(more, last.num_steps, WIDER, context, joins=True)
+            longer = min(2 * last.num_steps, context.train_steps or math.inf)
+            if len(stages) <= DOUBLINGS and longer > last.num_steps and self._goes_on(last, context):
+                return self._request(last.log10_lrs.tolist(), int(longer), LONGER, context)
+        more = self._finer(last, refined, context)
+        return self._request(more, last.num_steps, REFINING, context, joins=True) if more else None
 
     def choose(self, stages: tuple[Stage, ...], context: Context) -> Choice:
         """What the rule says of the last stage."""
-        stage, rule = stages[-1], self._rule_for(stages, context)
-        window, warnings = stage.window, context.warnings(stage)
+        stage = stages[-1]
+        rule, window, warnings = self._rule_for(stage, context), stage.window, context.warnings(stage)
         outcome = window.outcome
         if stage.nothing_moved is not None:
             outcome = Outcome.nothing_moved
@@ -154,13 +162,10 @@ class StepSampling:
             rule=name_of(rule),
             interval=(min(finite), max(finite)) if found and finite and len(picks) > 1 else None,
             drift={int(curve.horizons[-1]): self._pick(rule, curve) for curve in curves},
-            warnings=self._kept(warnings, stages, outcome, context),
+            warnings=self._kept(warnings, stage, outcome, context),
         )
-        first = float("nan")
-        if len(stages) > 1:
-            first = self._pick(self.rule or midpoint, stages[0].curve)
-            choice = dataclasses.replace(choice, doubts=self._doubts(stages[0], context))
-        return dataclasses.replace(choice, reason=reason_for(choice, stages, context, first))
+        reason = reason_for(choice, stages, context, started=self._started(stage, context))
+        return dataclasses.replace(choice, reason=reason)
 
     def _range(self) -> tuple[float, float]:
         low, high = (1e-7 if self.min_lr is None else self.min_lr), (10.0 if self.max_lr is None else self.max_lr)
@@ -175,17 +180,26 @@ class StepSampling:
     def _reads_low_end(self, context: Context) -> bool:
         return context.start is None or self.rule is not None
 
-    def _rule_for(self, stages: tuple[Stage, ...], context: Context) -> Rule:
-        if len(stages) > 1 and context.train_steps is not None:
-            return lowest_for(context.train_steps)
-        return self.rule or (midpoint if context.start is None else smoothed_minimum)
+    def _rule_for(self, stage: Stage, context: Context) -> Rule:
+        if self.rule is not None or context.start is not None:
+            return self.rule or smoothed_minimum
+        return capped_midpoint if float(stage.window.decades) > 2 * BELOW_MAX else midpoint
 
-    def _request(self, exponents: list[float], why: str, context: Context, *, joins: bool = False) -> Request:
-        steps = DEFAULT_STEPS if self.num_steps is None else self.num_steps
-        if context.start is not None and context.train_steps is not None:
-            left = context.train_steps - context.start
-            steps = max(1, round(RESUMED_SHARE * context.train_steps)) if self.num_steps is None else steps
-            steps = min(steps, left)
+    def _first_steps(self, context: Context) -> int:
+        """Updates of the first grid; batches if they were asked for without the length of the training."""
+        if self.num_steps is not None:
+            steps = self.num_steps
+        elif context.start is not None and context.train_steps is not None:
+            steps = max(1, round(RESUMED_SHARE * context.train_steps))
+        else:
+            steps = max(DEFAULT_STEPS, round(MEMORIES * (context.memory or 0)))
+        if context.train_steps is None or (self.num_steps is not None and context.start is None):
+            return steps
+        return min(steps, context.train_steps - (context.start or 0))
+
+    def _request(
+        self, exponents: list[float], steps: int, why: str, context: Context, *, joins: bool = False
+    ) -> Request:
         return Request(
             log10_lrs=exponents,
             num_steps=steps,
@@ -194,44 +208,42 @@ class StepSampling:
             round=why,
             joins=joins,
             horizons=tuple(n for n in self.horizons if n < steps),
-            in_batches=context.train_steps is None,
+            in_batches=self.num_steps is not None and context.train_steps is None,
             literal=self.literal,
             may_grow=self._may_leave()[1],
         )
 
-    def _second(self, exponents: list[float], context: Context, *, joins: bool = False) -> Request:
-        assert context.train_steps is not None
-        steps = min(SECOND_STEPS, context.train_steps)
-        kept: dict[str, Any] = {"num_seeds": self.num_seeds, "literal": self.literal, "joins": joins}
-        return Request(log10_lrs=exponents, num_steps=steps, name=SECOND, round=SECOND, **kept)
+    def _goes_on(self, stage: Stage, context: Context) -> bool:
+        """Whether trials that were not asked to have a length become longer, as nothing was learned yet."""
+        asked = self.num_steps is not None or context.start is not None
+        return not (asked or stage.window.outcome is Outcome.all_diverged or self._started(stage, context))
 
-    def _more(self, stage: Stage, context: Context) -> tuple[list[float], str]:
-        """Learning rates that the curve asks for, and why; none where it is good as it is."""
-        if stage.nothing_moved is not None:
-            return [], ""
-        if context.start is not None and stage.window.outcome is Outcome.no_learning:
-            return [], ""
-        tried, refined = stage.log10_lrs.tolist(), stage.rounds.count(REFINING)
-        wanted = stage.window
-        if not self._reads_low_end(context):
-            wanted = wanted._replace(min_lr=wanted.max_lr)
-        if not refined:
-            more = self._beyond_the_range(stage, wanted, context)
-            if more:
-                return more, WIDER
-        if self.refine == "fill" and refined < FILL_ROUNDS:
-            return self._allowed(fill_window(tried, wanted), tried), REFINING
-        if self.refine == "paper" and refined < PAPER_ROUNDS:
-            return new_ones(paper_points(stage.curve, stage.window, self.threshold), tried), REFINING
-        return [], ""
+    def _started(self, stage: Stage, context: Context) -> bool:
+        """Whether some learning rate has learned more than a constant, as far as that can be told."""
+        progress = stage.progress(context.baseline_loss)
+        return progress is None or progress >= STARTED
 
-    def _beyond_the_range(self, stage: Stage, wanted: Window, context: Context) -> list[float]:
-        """Half decades beyond the ends that may be left, where the curve asks for them."""
+    def _finer(self, stage: Stage, refined: int, context: Context) -> list[float]:
+        """Learning rates between those that were tried, as the refinement wants them."""
         tried = stage.log10_lrs.tolist()
-        grid = stage.log10_lrs[np.asarray(stage.curve.rounds) == 0]
+        if self.refine == "fill" and refined < FILL_ROUNDS:
+            return self._allowed(fill_window(tried, self._wanted(stage, context)), tried)
+        if self.refine == "paper" and refined < PAPER_ROUNDS:
+            return new_ones(paper_points(stage.curve, stage.window, self.threshold), tried)
+        return []
+
+    def _wanted(self, stage: Stage, context: Context) -> Window:
+        """What must lie within the range: the window, its high end alone where the low end is not read."""
+        window = stage.window
+        return window if self._reads_low_end(context) else window._replace(min_lr=window.max_lr)
+
+    def _beyond_the_range(self, stages: tuple[Stage, ...], context: Context) -> list[float]:
+        """Half decades beyond the ends that may be left, where the curve asks for them."""
+        stage, first = stages[-1], stages[0]
+        tried, grid = stage.log10_lrs.tolist(), first.log10_lrs[np.asarray(first.curve.rounds) == 0]
         names = frozenset(warning.name for warning in find_warnings(stage.curve, stage.window))
         names -= frozenset() if self._reads_low_end(context) else {WarningName.no_plateau}
-        wider = extend(tried, (float(grid[0]), float(grid[-1])), wanted, names)
+        wider = extend(tried, (float(grid[0]), float(grid[-1])), self._wanted(stage, context), names)
         return self._allowed(new_ones(wider, tried), tried)
 
     def _allowed(self, exponents: list[float], tried: list[float]) -> list[float]:
@@ -239,18 +251,24 @@ class StepSampling:
         down, up = self._may_leave()
         return [x for x in exponents if (down or x >= tried[0]) and (up or x <= tried[-1])]
 
-    def _doubts(self, first: Stage, context: Context) -> tuple[WarningName, ...]:
-        """Warnings of the first stage that ask for a second."""
-        return tuple(one.name for one in context.warnings(first) if one.name in DOUBTS)
-
     def _kept(
-        self, warnings: tuple[LRWarning, ...], stages: tuple[Stage, ...], outcome: Outcome, context: Context
+        self, warnings: tuple[LRWarning, ...], stage: Stage, outcome: Outcome, context: Context
     ) -> tuple[LRWarning, ...]:
-        """The warnings that matter to the choice."""
-        if context.start is not None and outcome not in (Outcome.found, Outcome.nothing_moved):
-            return ()
-        left_out = _LOW_END if len(stages) > 1 else _EXPECTED if context.start is not None else frozenset()
-        return tuple(one for one in warnings if one.name not in left_out)
+        """The warnings that matter to the choice, and that of trials that are shorter than the optimizer's memory."""
+        if context.start is not None:
+            known = outcome in (Outcome.found, Outcome.nothing_moved)
+            return tuple(one for one in warnings if one.name not in _EXPECTED) if known else ()
+        wanted = round(MEMORIES * (context.memory or 0))
+        if wanted <= MEMORIES or stage.num_steps >= wanted or outcome is not Outcome.found:  # 1: it remembers nothing
+            return warnings
+        short = LRWarning(
+            name=WarningName.short_horizon,
+            message=f"Trials take {stage.num_steps} updates, and the optimizer remembers a gradient for "
+            f"{context.memory:.0f}.",
+            remedy=f"Use StepSampling(num_steps={wanted}) or more: until then the loss says little of the lr.",
+        )
+        order = list(WarningName)
+        return tuple(sorted((*warnings, short), key=lambda warning: order.index(warning.name)))
 
     def _at(self, curve: LossCurve, index: int, context: Context) -> LossCurve:
         """The curve at one horizon, against what that horizon is to be measured against."""

@@ -7,7 +7,7 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, check_flag, show, to_numpy
-from .._curve import LossCurve, LRWarning, Outcome, WarningName, find_warnings, find_window
+from .._curve import LossCurve, LRWarning, Outcome, find_warnings, find_window
 from .._repr import line_repr
 from .._types import Float
 from ._stage import Stage
@@ -92,6 +92,8 @@ class Context:
       start: updates behind the checkpoint that the search starts from; None without one.
       max_seeds: how many the task has; None: any number.
       baseline_loss: loss of the best constant predictor, if known.
+      memory: updates for which the optimizer remembers a gradient, if known: 1 for SGD, 10 for Adam, 100 with momentum
+        0.99.
       untouched_loss: of a stateful task, loss of the untouched parameters and state, by seed.
       stochastic: whether two keys give different evaluation losses.
       horizon_losses: the losses to measure against after each horizon, by seed, where they differ from one another.
@@ -101,6 +103,7 @@ class Context:
     start: int | None = None
     max_seeds: int | None = None
     baseline_loss: float | None = None
+    memory: float | None = None
     untouched_loss: Float[np.ndarray, " seeds"] | None = None
     stochastic: bool = False
     horizon_losses: Float[np.ndarray, "horizons seeds"] | None = None
@@ -133,7 +136,6 @@ class Choice:
       drift: number of updates -> what would be chosen after them.
       correction: decades by which `lr` lies below the best trained one.
       warnings: what makes the learning rate doubtful, the most serious first.
-      doubts: warnings of an earlier stage, because of which the last one was trained.
       reason: how the learning rate came about, in sentences.
     """
 
@@ -145,7 +147,6 @@ class Choice:
     drift: dict[int, float] = dataclasses.field(default_factory=dict)
     correction: float = 0.0
     warnings: tuple[LRWarning, ...] = ()
-    doubts: tuple[WarningName, ...] = ()
     reason: tuple[str, ...] = ()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._curve import LossCurve, Outcome, WarningName, Window, half_loss
+from lrjax import LossCurve, Outcome, WarningName, Window, half_loss
 
 SECOND_STEPS = 100
 """Updates of the second stage."""
