@@ -39,16 +39,16 @@ OF_HAND = {
     which: BY_HAND.format(which=which, path=str(Path(__file__).with_name("by_hand.py")))
     for which in ("search", "sweep")
 }
-FIND = "result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0))"
-TASK, _, _ = EXAMPLE.partition(FIND)
+TASK, _, _ = EXAMPLE.partition("result = lrjax.find_lr(")
+SAMPLED = TASK + "result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0))\nprint(result.summary())\n"
 GRID = '{"learning_rate": jnp.logspace(-5, 0, 16)}'
 SCRIPT = "import runpy; runpy.run_path({!r}, run_name='__main__')"
 FIND_COMMAND = "from lrjax.cli import main; sys.exit(main(['find', '--out', 'out']))"
 
 PROGRAMS: dict[str, tuple[str, str]] = {
-    "README": (EXAMPLE, "search"),
-    "README, programs kept": (EXAMPLE, "search"),
-    "search with a budget": (TASK + FIND[:-1] + ", train_steps=1000)\nprint(result.lr)", "search"),
+    "README, a search with a budget": (EXAMPLE, "search"),
+    "the same, programs kept": (EXAMPLE, "search"),
+    "without train_steps: step sampling": (SAMPLED, "search"),
     "sweep 16 x 300": (
         f"{TASK}lrjax.sweep(task, optax.adam, {GRID}, key=jax.random.key(0), train_steps=300)",
         "sweep",
@@ -84,7 +84,7 @@ def run(code: str, folder: str, *, keep: bool = False) -> dict[str, Any]:
 def measure(runs: int, folder: str) -> dict[str, list[dict[str, Any]]]:
     """The samples of every program, in turns."""
     samples: dict[str, list[dict[str, Any]]] = {}
-    kept = "README, programs kept"
+    kept = "the same, programs kept"
     run(EXAMPLE, folder, keep=True)  # fills the folder
     for turn in range(runs):
         for which, code in OF_HAND.items():
@@ -101,7 +101,7 @@ def curves(count: int, folder: str) -> int:
     for index in range(count):
         if index == count // 2:
             busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-        digests.add(run(EXAMPLE + DIGEST, folder)["last"][0])
+        digests.add(run(SAMPLED + DIGEST, folder)["last"][0])
     for process in busy:
         process.kill()
         process.wait()
