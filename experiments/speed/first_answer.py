@@ -1,9 +1,10 @@
 """How long the first answer takes beside a hand-written script, and how much is compiled for it.
 
-Command: python experiments/speed/first_answer.py [--runs 5] [--equal 20] [--results FILE]      (about 10 minutes)
+Command: python experiments/speed/first_answer.py [--runs 5] [--equal 15] [--results FILE]      (about 10 minutes)
 Processor seconds (user and system) and compilations of fresh processes, which take turns; ratios are of one turn, to
-the hand-written script of the same turn (`by_hand.py`). Then that equal calls in fresh processes, half of them beside
-processes that take all cores, give the same curve bit for bit. Prints a table and writes the samples.
+the hand-written script of the same turn (`by_hand.py`). Then whether equal calls in fresh processes give the same curve
+bit for bit: those of the turns, and some with programs kept, beside processes that take all cores. Prints a table and
+writes the samples.
 """
 
 import argparse
@@ -40,15 +41,21 @@ OF_HAND = {
     for which in ("search", "sweep")
 }
 TASK, _, _ = EXAMPLE.partition("result = lrjax.find_lr(")
-SAMPLED = TASK + "result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0))\nprint(result.summary())\n"
+SAMPLED = f"""{TASK}
+result = lrjax.find_lr(task, optax.adam, key=jax.random.key(0))
+print(result.summary())
+import hashlib
+print(hashlib.sha256(result.curve.losses.tobytes()).hexdigest())
+"""
 GRID = '{"learning_rate": jnp.logspace(-5, 0, 16)}'
 SCRIPT = "import runpy; runpy.run_path({!r}, run_name='__main__')"
 FIND_COMMAND = "from lrjax.cli import main; sys.exit(main(['find', '--out', 'out']))"
 
+WITHOUT = "without train_steps: step sampling"
 PROGRAMS: dict[str, tuple[str, str]] = {
     "README, a search with a budget": (EXAMPLE, "search"),
     "the same, programs kept": (EXAMPLE, "search"),
-    "without train_steps: step sampling": (SAMPLED, "search"),
+    WITHOUT: (SAMPLED, "search"),
     "sweep 16 x 300": (
         f"{TASK}lrjax.sweep(task, optax.adam, {GRID}, key=jax.random.key(0), train_steps=300)",
         "sweep",
@@ -58,8 +65,6 @@ PROGRAMS: dict[str, tuple[str, str]] = {
     "examples/equinox_mlp.py": (SCRIPT.format(str(ROOT / "examples" / "equinox_mlp.py")), "search"),
 }
 """What is measured -> its code, and the hand-written script that it is compared with."""
-
-DIGEST = "\nimport hashlib; print(hashlib.sha256(result.curve.losses.tobytes()).hexdigest())"
 
 
 def run(code: str, folder: str, *, keep: bool = False) -> dict[str, Any]:
@@ -95,17 +100,14 @@ def measure(runs: int, folder: str) -> dict[str, list[dict[str, Any]]]:
     return samples
 
 
-def curves(count: int, folder: str) -> int:
-    """Different curves of equal calls in fresh processes, half of them beside as many busy processes as cores."""
-    digests, busy = set(), []
-    for index in range(count):
-        if index == count // 2:
-            busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-        digests.add(run(SAMPLED + DIGEST, folder)["last"][0])
+def curves(count: int, folder: str) -> set[str]:
+    """The curves of equal calls in fresh processes, beside as many busy processes as cores."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    found = {run(SAMPLED, folder, keep=True)["last"][0] for _ in range(count)}
     for process in busy:
         process.kill()
         process.wait()
-    return len(digests)
+    return found
 
 
 def table(samples: dict[str, list[dict[str, Any]]]) -> str:
@@ -126,16 +128,17 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--equal", type=int, default=20)
+    parser.add_argument("--equal", type=int, default=15)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         samples = measure(options.runs, folder)
         kept = sum(path.stat().st_size for path in Path(folder).glob("*-cache"))
         print(table(samples), f"\nprograms kept: {kept / 2**20:.2f} MiB", flush=True)
-        different = curves(options.equal, folder)
-    print(f"{options.equal} equal calls: {different} curve{'s' * (different != 1)}")
-    found = {"machine": describe_machine(), "kept_bytes": kept, "equal": options.equal, "curves": different}
+        equal = curves(options.equal, folder) | {one["last"][0] for one in samples[WITHOUT]}
+    print(f"{options.equal + options.runs} equal calls: {len(equal)} curve{'s' * (len(equal) != 1)}")
+    found: dict[str, Any] = {"machine": describe_machine(), "kept_bytes": kept}
+    found |= {"equal_calls": options.equal + options.runs, "curves": len(equal)}
     found["samples"] = {
         name: [{key: one[key] for key in ("seconds", "compilations")} for one in of] for name, of in samples.items()
     }
