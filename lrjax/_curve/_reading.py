@@ -71,11 +71,20 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
         arguments: Any = (curve.lrs, curve.final, curve.initial_loss, jnp.ones(curve.initial_loss.shape, bool))
         return read_window(*arguments, literal=literal)
     _check_curve(curve)
+    return run_on_host(_READ[literal], *_padded(curve, trials=1 if literal else TRIALS))
+
+
+def noise_of(curve: LossCurve, window: Window) -> float:
+    """Robust standard deviation of a seed's losses on the plateau, as a share of the effect; 0 where there are few."""
+    return float(run_on_host(plateau_noise, *_padded(curve), np.log10(window.max_lr)))
+
+
+def _padded(curve: LossCurve, trials: int = TRIALS) -> tuple[np.ndarray, ...]:
+    """Learning rates, losses, initial losses, which seeds count: of multiples of `trials` and `SEEDS`."""
     losses = np.asarray(curve.final)
-    seeds, trials = (0, -losses.shape[0] % SEEDS), (0, 0 if literal else -losses.shape[1] % TRIALS)
-    padded = [np.pad(curve.lrs, trials, mode="edge"), np.pad(losses, (seeds, trials), mode="edge")]
-    counts = np.pad(np.ones(len(losses), bool), seeds)
-    return run_on_host(_READ[literal], *padded, np.pad(curve.initial_loss, seeds, mode="edge"), counts)
+    seeds, more = (0, -losses.shape[0] % SEEDS), (0, -losses.shape[1] % trials)
+    lrs, initial_loss = np.pad(curve.lrs, more, mode="edge"), np.pad(curve.initial_loss, seeds, mode="edge")
+    return lrs, np.pad(losses, (seeds, more), mode="edge"), initial_loss, np.pad(np.ones(len(losses), bool), seeds)
 
 
 def _check_curve(curve: LossCurve) -> None:
@@ -142,19 +151,17 @@ def read_window(
     knee, top = (jnp.where(narrow, x[best], end) for end in (knee, cells[bottom]))
     outcome = jnp.where(jnp.isnan(effect), 2, jnp.where(effect > 0, 0, 1))
     low, high = (jnp.where(outcome == 0, 10.0**end, jnp.nan) for end in (knee, top))
-    noise = _plateau_noise(x, losses, initial_loss, counts, top)
     lines = cells, loss, slope, curvature
-    values: Any = (low, high, *lines, lrs[best].astype(x.dtype), effect, outcome, narrow, has_plateau, noise)
+    values: Any = (low, high, *lines, lrs[best].astype(x.dtype), effect, outcome, narrow, has_plateau)
     return Window(*values)
 
 
 _READ = {literal: functools.partial(read_window, literal=literal) for literal in (False, True)}
 
 
-def _plateau_noise(x: Array, losses: Array, initial_loss: Array, counts: Array, top: Array) -> Array:
+def plateau_noise(lrs: Array, losses: Array, initial_loss: Array, counts: Array, top: Array) -> Array:
     """Spread of each seed's losses about the line through their neighbours, on the plateau left of the minimum."""
-    if x.shape[0] < 3:
-        return jnp.zeros((), losses.dtype)
+    x = jnp.log10(lrs).astype(losses.dtype)
     z, effect = reduce_losses(losses, initial_loss, counts)
     each = 1.0 + (losses - initial_loss.astype(losses.dtype)[:, None]) / effect
     gap = x[2:] - x[:-2]  # 0 where padding repeats the last trial: nan, not counted

@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
 from .._checks import check_count, check_number
 from .._types import Scalar
-from ._drift import drift
+from ._drift import DRIFT
 from ._loss_curve import LossCurve
 from ._reading import shape_of
 from ._window import Window
@@ -145,7 +149,9 @@ def lowest_for(train_steps: int) -> Rule:
     steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
 
     def lowest_for(curve: LossCurve, window: Window) -> Any:
-        return window.max_lr * 10.0 ** -drift(int(curve.horizons[-1]), steps)
+        numpy = jnp if isinstance(curve.horizons, Tracer) else np
+        longer = numpy.maximum(1.0, steps / curve.horizons[-1].astype(window.max_lr.dtype))
+        return window.max_lr * longer**-DRIFT
 
     lowest_for.__qualname__ = "lowest_for"
     return lowest_for
