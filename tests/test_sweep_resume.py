@@ -124,8 +124,8 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for half the lanes."""
-    whole = sweep(executor="vmap").execution.bytes
-    monkeypatch.setattr(Engine, "budget", lambda engine: 0.7 * whole)
+    half, whole = (sweep(executor="vmap", grid={"learning_rate": LRS[:n]}).execution.bytes for n in (2, 4))
+    monkeypatch.setattr(Engine, "budget", lambda engine: (half + whole) / 2)
     assert sweep(executor="vmap").execution.waves == 2
 
 

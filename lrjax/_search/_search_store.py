@@ -124,7 +124,7 @@ class RememberedRounds:
             for row, (seed, lr) in enumerate(pairs)
             if stacked is not None
         }
-        runner.restore(LaneStates(last["request"]["num_steps"], last["position"], lanes), runner.executor)
+        runner.states = LaneStates(last["request"]["num_steps"], last["position"], lanes)
         self._take_notes()
 
     def _is_of_a_search(self, meta: dict[str, Any]) -> bool:
