@@ -18,9 +18,9 @@ def count() -> dict[str, int]:
     """Compilations by XLA of the README's example in a new process, and of equal and almost equal calls after it."""
     compiled: list[float] = []
 
-    def listen(event: str, duration: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith("backend_compile_duration"):
-            compiled.append(duration)
+            compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     names: dict = {}
@@ -32,7 +32,7 @@ def count() -> dict[str, int]:
         del compiled[:]
 
     since("README")
-    lrjax.find_lr(task, optax.adam, key=key)
+    lrjax.find_lr(task, optax.adam, key=key, train_steps=2_000)
     since("second call")
     for name in ("lambda", "equal lambda"):
         lrjax.find_lr(task, lambda lr: optax.adamw(lr, weight_decay=0.1), key=key)

@@ -12,9 +12,11 @@ import optax
 from jax import lax
 from jax.extend.core import Literal
 
+from .._settings import current_settings
 from .._types import Array, OptimizerFactory, Params, PyTree
 from ._experiment import EXAMPLE_LR
 from ._optimizer import build_optimizer, extra_arguments, find_accumulation
+from ._programs import compile_once
 from ._seeds import trainable_leaves
 from ._task import Task
 from ._trial_data import TrialSpec, split_params
@@ -89,7 +91,7 @@ def _memory(make_optimizer: OptimizerFactory, update: Callable, params: Params) 
         trainable=(),
         horizons=(),
     )
-    lr = jnp.float32(EXAMPLE_LR)
+    lr = np.float32(EXAMPLE_LR)
     batches = find_accumulation(spec, lr, params).batches(1)
 
     @jax.jit
@@ -108,7 +110,7 @@ def _memory(make_optimizer: OptimizerFactory, update: Callable, params: Params) 
         first, later = (jax.tree.leaves(tree) for tree in (first, later))
         return [jnp.where(first[i] == 0, 0.0, later[i] / first[i]) for i in one_of_each]
 
-    shares = [float(share) for share in kept(lr)]
+    shares = [float(share) for share in compile_once(kept.lower(lr), current_settings())(lr)]
     return 1 / (1 - max((share for share in shares if 0 < share < LONGEST), default=0.0))
 
 
