@@ -181,7 +181,7 @@ CALLS: dict[str, Call] = {
     ),
     "Budget": Call(
         functools.partial(budgeted, MANY, **OPTIMIZER, train_steps=20, executor="loop", throw=False),
-        {"trainings": 0.05, "num_seeds": 1, **RANGE, "constants": lrjax.Budget().constants},
+        {"trainings": 0.05, "num_seeds": 1, **RANGE},
         within_range,
         slow=True,
     ),

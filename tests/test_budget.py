@@ -31,7 +31,7 @@ TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
 
 
 def search(task: Task = TASK, **options: Any) -> LRResult:
-    good: dict[str, Any] = {"key": KEY, "train_steps": STEPS, "executor": "map"}
+    good: dict[str, Any] = {"key": KEY, "train_steps": STEPS, "trainings": 2.0, "executor": "map"}
     return budgeted(task, optax.adam, **good | options)
 
 
@@ -42,7 +42,7 @@ def result() -> LRResult:
 
 @pytest.fixture(scope="module")
 def seeds() -> LRResult:
-    return search(trainings=4.0)
+    return search(trainings=4.0, num_seeds=2)
 
 
 class Trainer:
@@ -72,10 +72,9 @@ def numbers(result: LRResult) -> dict[str, Any]:
 def test_the_search_finds_what_full_trainings_find(result):
     assert result.outcome is Outcome.found
     assert result.cost.updates == result.stages[-1].spent <= 2 * STEPS
-    assert result.stages[result.stage].num_steps == 250
+    assert result.stages[result.stage].num_steps == 350
     assert result.cost.trainings == result.cost.updates / STEPS
-    assert result.correction == 0.0
-    assert result.lr == 10.0 ** result.stages[-1].best
+    assert result.correction == pytest.approx(result.stages[-1].best - math.log10(result.lr))
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
     grid = lrjax.sweep(TASK, optax.adam, 10.0 ** np.array(exponents), key=KEY, train_steps=STEPS, executor="map")
     losses = grid.metrics["loss"][:, 0, -1]
@@ -195,7 +194,13 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
         traces.append(1)
         return TASK.loss_fn(params, batch, key)
 
-    run = functools.partial(search, dataclasses.replace(TASK, loss_fn=loss_fn), trainings=budget, executor=executor)
+    run = functools.partial(
+        search,
+        dataclasses.replace(TASK, loss_fn=loss_fn),
+        trainings=budget,
+        num_seeds=2 if budget == 4 else 1,
+        executor=executor,
+    )
     first, expected = run(), seeds if budget == 4 else result
     assert sum(rung.name != "sweep" for rung in first.stages) > 1
     assert len(trained) == count
@@ -237,7 +242,7 @@ def stages_of(**options: Any) -> int:
 
 def test_a_search_killed_at_any_rung_ends_with_the_same_bits(result, tmp_path):
     expected, count = numbers(result), stages_of()
-    assert count == 3 + sum(len(rung.rounds) - 1 for rung in result.stages)
+    assert count == len(result.stages) + sum(len(rung.rounds) - 1 for rung in result.stages)
     for stage in range(1, count + 1):
         folder = tmp_path / str(stage)
         with pytest.raises(Killed):
@@ -267,7 +272,8 @@ def test_streams_and_seeds_go_on_too(tmp_path):
         train_batches=lambda epoch: batches[epoch % 3 :],
         eval_batches=batches[:2],
     )
-    options: dict[str, Any] = {"train_steps": 1000, "num_seeds": 2, "executor": "map", "min_lr": 1e-3, "max_lr": 0.1}
+    options: dict[str, Any] = {"train_steps": 1000, "trainings": 2.0, "num_seeds": 2, "executor": "map"}
+    options |= {"min_lr": 1e-3, "max_lr": 0.1}
     run = functools.partial(budgeted, task, optax.sgd, key=KEY, **options)
     expected = run()
     assert expected.stages[-1].num_seeds == 2
@@ -299,7 +305,7 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
     [
         ({"train_steps": 500}, "train_steps: 1000 there, 500 now"),
         ({"trainings": 1.5}, "trainings: 2.0 there, 1.5 now"),
-        ({"num_seeds": 2}, "num_seeds: None there, 2 now"),
+        ({"num_seeds": 2}, "num_seeds: 1 there, 2 now"),
         ({"min_lr": 1e-5}, "min_lr: "),
         ({"key": jax.random.key(6)}, "the key changed"),
         ({"executor": "loop"}, "executor: map there, loop now"),
@@ -337,7 +343,7 @@ def test_an_interrupted_search_carries_the_best_so_far(result, tmp_path):
     told: Any = caught.value.result
     done = result.stages[: len(told.stages)]
     assert 0 < len(told.stages) < len(result.stages)
-    assert told.lr == lrjax.Budget().choose(done, Context(train_steps=STEPS)).lr
+    assert told.lr == lrjax.Budget(trainings=2.0).choose(done, Context(train_steps=STEPS)).lr
 
 
 def test_nothing_found(tmp_path):
@@ -358,7 +364,7 @@ def test_nothing_found(tmp_path):
 
 def test_the_summary_says_what_was_done(result):
     text = result.summary()
-    assert text.startswith(f"Learning rate {result.lr:.2e} for 1000 updates. Of those trained for 250 (25% of that)")
+    assert text.startswith(f"Learning rate {result.lr:.2e} for 1000 updates. Of those trained for 350 (35% of that)")
     assert "Sweep: 17 learning rates from 1.0e-07 to 1.0e+01, one seed, after 20 updates, lowest at" in text
     assert text.count("Rung: ") == len(result.stages) - 1
     assert f"Cost: {result.cost.updates} updates, {result.cost.trainings:.2f} of the training" in text
@@ -367,15 +373,13 @@ def test_the_summary_says_what_was_done(result):
 
 def test_a_small_budget_says_so():
     small = search(trainings=0.05)
-    assert small.rule == "midpoint"
     assert "no_rung" in [warning.name for warning in small.warnings]
-    assert "the middle of the window after 5 updates" in small.summary()
     assert (
         "Warning, no_rung: A budget of 0.05 trainings of 1000 updates is used up by the first sweep" in small.summary()
     )
     less = search(trainings=0.5)
     assert less.correction > 0
-    assert "decades were taken off" in less.summary()
+    assert "The best learning rate falls while training goes on: by " in less.summary()
     assert [text.get_text() for text in less.plot().texts]
 
 
@@ -402,7 +406,7 @@ def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
     labels = [line.get_label() for line in ax.get_lines()]
     assert labels[1] == "sweep, 20 updates"
     assert [label for label in labels if label.startswith("rung, ")] == [
-        f"rung, {rung.num_steps} updates, 2 seeds" for rung in result.stages[1:]
+        f"rung, {rung.num_steps} updates{', 2 seeds' * (rung.num_seeds > 1)}" for rung in result.stages[1:]
     ]
     (chosen,) = [line for line in ax.get_lines() if line.get_label().startswith("chosen")]
     assert chosen.get_xdata()[0] == result.lr
@@ -421,13 +425,15 @@ def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
 
 def test_the_plan_is_the_course_of_a_search_that_stays_in_the_middle():
     plan = lrjax.preview(lrjax.find_lr, TASK, optax.adam, key=KEY, train_steps=STEPS, executor="map")
-    assert [tuple(one) for one in plan.rounds] == [(20, 17, 1, 340), (80, 5, 1, 300), (250, 5, 1, 1010)]
-    assert plan.updates == 1650 <= 2 * STEPS
+    first, *rungs = [tuple(one) for one in plan.rounds]
+    assert first == (8, 17, 1, 136)
+    assert rungs == [(16, 3, 1, 24), (32, 3, 1, 48), (64, 3, 1, 96), (128, 3, 1, 192)]
+    assert plan.updates == 496 <= 0.5 * STEPS
     assert plan.seconds > 0
     assert plan.bytes > plan.lane_bytes > 3 * 4 * 57  # parameters and adam's two moments, float32
     assert plan.executor == "map"
-    assert "17 trials x 1 seed to step 20: 340 updates." in plan.summary()
-    assert "In all 1650 updates, 1.65 trainings" in plan.summary()
+    assert "17 trials x 1 seed to step 8: 136 updates." in plan.summary()
+    assert "In all 496 updates, 0.50 trainings" in plan.summary()
 
 
 # Messages.
@@ -506,7 +512,6 @@ def test_more_seeds_than_the_task_has(tmp_path):
     few = Task.from_arrays(
         TASK.init, TASK.loss_fn, train=TASK._arrays, validation=TASK._arrays, batch_size=16, max_seeds=1
     )
-    assert lrjax.Budget(trainings=8.0)._course(Context(train_steps=STEPS, max_seeds=1)).num_seeds == 1
     check_message(
         lambda: budgeted(few, optax.adam, **SHORT | {"num_seeds": 3}),
         ValueError,

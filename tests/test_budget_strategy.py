@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrjax import Budget, LossCurve, Stage, midpoint
-from lrjax._search import Choice, Constants, Context, Request, curve_of_losses, make_course, near, run_stages
+from lrjax import Budget, LossCurve, Stage
+from lrjax._curve import drift
+from lrjax._search import Choice, Context, Request, curve_of_losses, run_stages
 
-HALVES, QUARTERS = tuple(np.arange(-14, 3) / 2), tuple(np.arange(-28, 5) / 4)
+HALVES = tuple(np.arange(-14, 3) / 2)
 
 
 class Surface:
@@ -64,10 +65,16 @@ class Recorded:
 
 
 def search(
-    surface: Surface, steps: int = 1000, budget: float = 2.0, *, baseline_loss: float | None = None, **options
+    surface: Surface,
+    steps: int = 1000,
+    budget: float = 2.0,
+    *,
+    baseline_loss: float | None = None,
+    memory: float | None = None,
+    **options,
 ) -> tuple[tuple[Stage, ...], Choice]:
     strategy = Budget(trainings=budget, **options)
-    context = Context(train_steps=steps, baseline_loss=baseline_loss)
+    context = Context(train_steps=steps, baseline_loss=baseline_loss, memory=memory)
     *_, stages = run_stages(strategy, Recorded(surface, context))
     return stages, strategy.choose(stages, context)
 
@@ -96,143 +103,166 @@ surfaces = st.builds(
 BUDGETS = st.sampled_from([0.02, 0.1, 0.5, 1.0, 1.7, 2.0, 4.0, 8.0, 30.0])
 
 
+def longest(steps: int, budget: float) -> int:
+    return max(5, int((0.35 if budget >= 2 else 0.25) * steps))
+
+
 @settings(max_examples=30, deadline=None)
-@given(surface=surfaces, steps=st.integers(20, 20_000), budget=BUDGETS)
-def test_the_account_is_exact_and_the_budget_is_kept(surface, steps, budget):
-    rungs, choice = search(surface, steps, budget)
-    course = make_course(train_steps=steps, budget=budget)
+@given(surface=surfaces, steps=st.integers(20, 20_000), budget=BUDGETS, seeds=st.sampled_from([1, 2, 4]))
+def test_the_account_is_exact_and_the_budget_is_kept(surface, steps, budget, seeds):
+    rungs, choice = search(surface, steps, budget, num_seeds=seeds, memory=10.0)
     assert rungs[-1].spent == surface.cost
-    shortest = 17 * 5
-    assert surface.cost <= max(budget * steps, shortest)
+    assert surface.cost <= max(budget * steps, 17 * 5)
     assert rungs[0].spent == 17 * rungs[0].num_steps
+    assert [is_sweep(rung) for rung in rungs] == [True, *[False] * (len(rungs) - 1)]
     lengths = [rung.num_steps for rung in rungs]
     assert lengths == sorted(set(lengths))
-    assert lengths[-1] <= max(course.longest, 5)
+    assert lengths[-1] <= longest(steps, budget)
     for early, late in itertools.pairwise(rungs):
-        assert late.num_steps >= 1.2 * early.num_steps or is_sweep(late)
+        assert 1.2 * early.num_steps <= late.num_steps <= 2.4 * early.num_steps
         assert early.spent < late.spent
+        assert late.losses.shape[0] in (early.losses.shape[0], seeds if late.num_steps >= 0.1 * steps else 1)
     for rung in rungs:
         lanes = rung.log10_lrs.tolist()
         assert lanes == sorted(set(lanes))
-        assert set(lanes) <= set(QUARTERS)
-        assert rung.losses.shape == (1 if is_sweep(rung) else course.num_seeds, len(lanes))
-        assert is_sweep(rung) or 3 <= len(lanes) - edges(rung) <= course.widest == (6 if budget >= 2 else 5)
+        assert set(lanes) <= set(HALVES)
         assert edges(rung) <= 3
-    if math.isfinite(choice.lr) and choice.rule != "midpoint":
-        assert (
-            np.isclose(math.log10(choice.lr) + choice.correction, rungs[choice.stage].log10_lrs, atol=1e-9).sum() == 1
-        )
     between = choice.interval
     assert between is None or between[0] * 0.999 <= choice.lr <= between[1] * 1.001
 
 
-@pytest.mark.parametrize(("budget", "seeds"), [(1.0, None), (2.0, 2), (4.0, 5), (5.5, 5), (8.0, None), (30.0, 12)])
-def test_a_budget_that_binds_is_used_up_and_not_exceeded(budget, seeds):
+@pytest.mark.parametrize(("budget", "seeds"), [(0.3, 1), (0.5, 1), (1.0, 3), (2.0, 4), (4.0, 6)])
+def test_a_budget_that_binds_is_used_and_not_exceeded(budget, seeds):
+    """Lanes are whole: what is left is less than one more of them costs."""
     surface = Surface(drift=0.5)
     rungs, _ = search(surface, 20_000, budget, num_seeds=seeds)
-    assert 0.999 < surface.cost / (20_000 * budget) <= 1
+    assert 0.75 < surface.cost / (20_000 * budget) <= 1
     assert rungs[-1].spent == surface.cost
 
 
-@pytest.mark.parametrize("drift", [-3.0, 2.0], ids=["up", "down"])
-def test_a_rung_grows_at_the_end_where_it_is_best_by_the_next_of_its_grid(drift):
-    """The best learning rate moves faster than a rung is wide."""
-    rungs, _ = search(Surface(knee=-3.0, edge=-3.0, drift=drift), 20_000, 2.0)
-    assert sum(edges(rung) for rung in rungs) >= 2
-    for rung in rungs:
-        grown, steps = edges(rung) and not is_sweep(rung), np.diff(rung.log10_lrs)
-        assert not grown or steps.max() == steps.min()
+@pytest.mark.parametrize(
+    ("surface", "budget"),
+    [(Surface(knee=-3.0, edge=-6.0, drift=-2.0), 1.2), (Surface(knee=-1.2, edge=-1.0, drift=3.0), 0.5)],
+    ids=["up", "down"],
+)
+def test_a_rung_grows_at_the_end_where_it_is_best_by_the_next_of_its_grid(surface, budget):
+    """The best learning rate moves faster than a rung is wide; higher ones join from a tenth of the training on."""
+    rungs, _ = search(surface, 4000, budget)
+    grown = [rung for rung in rungs if edges(rung)]
+    assert grown
+    for rung in grown:
+        assert surface.drift > 0 or rung.num_steps >= 400
+        assert np.allclose(np.diff(rung.log10_lrs), 0.5)
+        joined = [x for x in rung.log10_lrs if rung.curve.rounds[list(rung.log10_lrs).index(x)] > 0]
+        assert set(joined) & {rung.log10_lrs[0], rung.log10_lrs[-1]}
 
 
 @pytest.mark.parametrize("budget", [0.5, 2.0, 8.0])
-@pytest.mark.parametrize(("scale", "shift"), [(1 / 64, 0.0), (1e4, 0.0), (3.7, 5.0), (2.0, -7.0)])
-def test_units_and_origin_of_the_loss_do_not_matter(budget, scale, shift):
-    options = {"budget": budget, "constants": Constants(started=-math.inf)}  # that test alone knows an origin
-    plain, moved = Surface(noise=0.01), Surface(noise=0.01, scale=scale, shift=shift)
-    (rungs, choice), (others, other) = search(plain, **options), search(moved, **options)
+@pytest.mark.parametrize("scale", [1 / 64, 1e4])
+def test_the_unit_of_the_loss_does_not_matter(budget, scale):
+    plain, moved = Surface(noise=0.01), Surface(noise=0.01, scale=scale)
+    (rungs, choice), (others, other) = search(plain, budget=budget), search(moved, budget=budget)
     assert moved.calls == plain.calls
-    assert (other.lr, other.stage, other.rule) == (choice.lr, choice.stage, choice.rule)
+    assert (other.stage, other.rule) == (choice.stage, choice.rule)
+    assert other.lr == pytest.approx(choice.lr)
     for one, two in zip(rungs, others, strict=True):
         np.testing.assert_allclose(two.window.loss, one.window.loss, atol=2e-4)
 
 
 @pytest.mark.parametrize(("steps", "knee"), [(400, 3.2), (1000, 5.0), (20_000, 5.0)])
-def test_where_learning_starts_late_the_sweep_is_extended_within_half_of_the_budget(steps, knee):
+def test_while_nothing_is_learned_all_lanes_go_on_within_half_of_what_is_left(steps, knee):
     late = Surface(knee=knee, edge=4.0, drift=0.0)
     rungs, choice = search(late, steps=steps, budget=4.0)
-    sweeps = [rung for rung in rungs if is_sweep(rung)]
-    assert len(sweeps) > 1
-    assert sweeps[-1].spent <= 0.5 * 4 * steps
-    for early, later in itertools.pairwise(sweeps):
-        assert early.progress(None) < 0.05
-        assert later.num_steps == min(2 * early.num_steps, steps // 4)
-    if sweeps[-1].progress(None) < 0.05:  # only the budget or the length stops it
-        more = min(2 * sweeps[-1].num_steps, steps // 4) - sweeps[-1].num_steps
-        assert more == 0 or sweeps[-1].spent + 17 * more > 2 * steps
-    assert "slow_start" in names(choice)
+    started = [rung.progress(None) >= 0.05 for rung in rungs]
+    for early, late_, began in zip(rungs, rungs[1:], started, strict=False):
+        more = 17 * (late_.num_steps - early.num_steps)
+        if not began and more <= 0.5 * (4 * steps - early.spent):
+            assert len(late_.log10_lrs) == 17
+    assert started[-1] or "not_started" in names(choice)
 
 
 def test_learning_starts_where_the_best_constant_predictor_is_undercut():
     quick = Surface(knee=-2.0)
-    assert sum(is_sweep(rung) for rung in search(quick)[0]) == 1
-    rungs, choice = search(quick, budget=4.0, baseline_loss=0.108)
-    assert sum(is_sweep(rung) for rung in rungs) > 1
-    assert rungs[0].progress(0.108) < 0.05 < rungs[0].progress(None)
-    assert "slow_start" in names(choice)
+    assert "not_started" not in names(search(quick)[1])
+    rungs, choice = search(quick, budget=4.0, baseline_loss=0.1)
+    assert all(rung.progress(0.1) < 0.05 for rung in rungs)
+    assert "not_started" in names(choice)
+
+
+class Plateau(Surface):
+    """Every learning rate above -5 is at one level until update 300, when those of -3.5 to -2.5 leave it."""
+
+    def loss(self, x: float, seed: int, n: int) -> float:
+        level = 1.0 if x < -5 else 0.3
+        if n > 300 and -3.6 < x < -2.4:
+            level = 0.3 - 0.1 * math.log10(n / 300)
+        return level if x < -1.2 else 0.9
+
+
+def test_lanes_that_tie_on_a_plateau_stay_spread_until_one_of_them_leaves_it():
+    rungs, choice = search(Plateau(), steps=4000, budget=1.0)
+    stuck = [rung for rung in rungs[1:] if 40 < rung.num_steps <= 300]
+    assert stuck
+    for rung in stuck:
+        lanes = rung.log10_lrs
+        assert lanes[0] <= -4.5
+        assert lanes[-1] >= -2.5
+    assert -3.9 < math.log10(choice.lr) < -2.3
+    early = search(Plateau(), steps=200_000, budget=0.002, memory=100.0)[1]  # rungs end on the plateau
+    assert "not_started" in names(early)
 
 
 def test_a_loss_that_is_not_positive_cannot_tell_whether_learning_has_started():
     rungs, choice = search(Surface(knee=3.2, edge=4.0, shift=-2.0), budget=4.0)
-    assert [is_sweep(rung) for rung in rungs].count(True) == 1
     assert rungs[0].progress(None) is None
     assert "unknown_start" in names(choice)
 
 
-@pytest.mark.parametrize(("budget", "seeds", "longest"), [(0.5, 1, 250), (2, 1, 250), (4, 2, 250), (8, 4, 500)])
-def test_seeds_join_after_the_sweep_and_pay_for_every_step(budget, seeds, longest):
+@pytest.mark.parametrize(("budget", "seeds", "last"), [(0.5, 1, 250), (2, 1, 350), (4, 2, 350), (8, 4, 350)])
+def test_seeds_join_from_a_tenth_of_the_training_on_and_pay_for_every_step(budget, seeds, last):
     surface = Surface(noise=0.01)
-    course = make_course(train_steps=1000, budget=budget)
-    assert (course.num_seeds, course.longest) == (seeds, longest)
-    rungs, _ = search(surface, budget=budget)
-    first, second = rungs[:2]
-    assert first.losses.shape[0] == 1
-    assert second.losses.shape[0] == seeds
-    lanes = len(second.log10_lrs) - edges(second)
-    cost = lanes * (second.num_steps - first.num_steps) + (seeds - 1) * lanes * second.num_steps
-    assert second.spent - first.spent == cost + edges(second) * seeds * second.num_steps
-    np.testing.assert_array_equal(second.curve.initial_loss, np.float32(1 + 0.1 * np.arange(seeds)))
+    rungs, _ = search(surface, budget=budget, num_seeds=seeds)
+    assert rungs[-1].num_steps <= last
+    for early, late in itertools.pairwise(rungs):
+        had, has = early.losses.shape[0], late.losses.shape[0]
+        assert has in (had, seeds)
+        assert has == 1 or late.num_steps >= 100
+        lanes = len(late.log10_lrs) - edges(late)
+        cost = lanes * (had * (late.num_steps - early.num_steps) + (has - had) * late.num_steps)
+        assert late.spent - early.spent == cost + edges(late) * has * late.num_steps
+        np.testing.assert_array_equal(late.curve.initial_loss, np.float32(1 + 0.1 * np.arange(has)))
 
 
 @pytest.mark.parametrize(
-    ("steps", "budget", "first"),
-    [(1000, 0.1, 5), (1000, 0.5, 14), (1000, 2, 20), (300, 1, 8), (20, 2, 5), (60, 30, 20)],
+    ("steps", "budget", "memory", "first"),
+    [
+        (1000, 0.1, 10, 5),
+        (1000, 0.5, 10, 8),
+        (1000, 2, 10, 20),
+        (1000, 2, None, 20),
+        (300, 1, 1, 5),
+        (20, 2, 1, 5),
+        (40_000, 0.5, 10, 20),
+        (40_000, 0.5, 100, 200),
+    ],
 )
-def test_the_sweep_is_as_long_as_half_the_budget_allows_within_5_and_20(steps, budget, first):
-    course = make_course(train_steps=steps, budget=budget)
-    assert course.coarse == HALVES
-    assert course.fine == QUARTERS
-    assert course.first_steps == first
+def test_the_sweep_lasts_twice_the_memory_where_three_tenths_of_the_budget_allow_it(steps, budget, memory, first):
+    rungs, _ = search(Surface(), steps, budget, memory=memory)
+    assert tuple(rungs[0].log10_lrs) == HALVES
+    assert rungs[0].num_steps == first
 
 
-def test_a_rung_takes_what_is_left_and_one_update_more_would_not_fit():
-    rungs, _ = search(Surface(), budget=1.0)
-    last = rungs[-1]
-    assert not is_sweep(last)
-    lanes = len(last.log10_lrs) - edges(last)
-    assert last.num_steps < 4 * rungs[-2].num_steps
-    before_edges = last.spent - edges(last) * last.num_steps
-    assert 1000 - lanes < before_edges <= 1000
-
-
-@pytest.mark.parametrize(("budget", "first"), [(1.9, 0.75), (2.0, 1.25)])
-def test_rungs_grow_fourfold_to_a_quarter_of_the_training_in_windows_around_the_minimum(budget, first):
+@pytest.mark.parametrize("budget", [0.5, 2.0])
+def test_rungs_double_and_have_ever_fewer_lanes_around_the_minimum(budget):
     surface = Surface()
     rungs, _ = search(surface, steps=4000, budget=budget)
-    assert [rung.num_steps for rung in rungs] == [20, 80, 320, 1000]
-    main = [call for call in surface.calls if len(call[0]) > 1]
-    assert main[1][0] == tuple(near(HALVES, rungs[0].minimum, first, 3))
-    assert main[2][0] == tuple(near(QUARTERS, rungs[1].minimum, 0.5, 3))
-    assert main[3][0] == tuple(near(QUARTERS, rungs[2].minimum, 0.5, 3))
+    top = longest(4000, budget)
+    assert rungs[-1].num_steps == top or rungs[-1].num_steps > 0.1 * 4000
+    counts = [len(rung.log10_lrs) - edges(rung) for rung in rungs]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] >= 3
+    for early, late in itertools.pairwise(rungs[:-1]):
+        assert late.num_steps == 2 * early.num_steps
 
 
 class Late(Surface):
@@ -242,94 +272,63 @@ class Late(Surface):
         return super().loss(x, seed, n) if n >= 20 else 2.0 + seed + 0.01 * x
 
 
-@pytest.mark.parametrize(("budget", "found"), [(3.3, False), (3.5, True)])
-def test_while_nothing_learns_the_sweep_may_take_the_whole_budget(budget, found):
-    rungs, choice = search(Late(), steps=100, budget=budget)
-    lengths = [rung.num_steps for rung in rungs if is_sweep(rung)]
-    assert lengths == ([10, 20] if found else [9, 18])  # 17 * 20 updates of 350, though half of them is 175
-    assert math.isfinite(choice.lr) == found
-
-
-@pytest.mark.parametrize(
-    ("grid", "centre", "decades", "expected"),
-    [
-        (HALVES, -3.0, 0.75, [-3.5, -3.0, -2.5]),
-        (HALVES, -2.75, 0.75, [-3.5, -3.0, -2.5, -2.0]),
-        (QUARTERS, -3.0, 0.5, [-3.5, -3.25, -3.0, -2.75, -2.5]),
-        (QUARTERS, -3.1, 0.5, [-3.5, -3.25, -3.0, -2.75]),
-        (HALVES, -7.0, 0.75, [-7.0, -6.5, -6.0]),
-        ((-3.0, -2.7), -3.0, 0.75, [-3.0, -2.7]),
-    ],
-)
-def test_near(grid, centre, decades, expected):
-    assert near(grid, centre, decades, 3) == expected
-
-
-def test_edges_are_extended_by_the_rungs_own_spacing_while_the_end_is_the_best():
-    surface = Surface(knee=-1.2, edge=-1.0, drift=3.0)  # the optimum falls by three decades with every decade of n
-    rungs, _ = search(surface, steps=4000, budget=8.0)
-    extended = [rung for rung in rungs if edges(rung)]
-    assert extended
-    assert extended[0] is rungs[1]
-    assert np.allclose(np.diff(extended[0].log10_lrs), 0.5)
-    for rung in extended:
-        ends = (0, len(rung.log10_lrs) - 1)
-        assert edges(rung) == 3 or rung.lowest not in ends
-    single = [call for call in surface.calls if len(call[0]) == 1]
-    assert len(single) == sum(edges(rung) for rung in rungs)
-    assert all(call[1] == 4 for call in single)
+def test_what_is_worse_than_none_at_first_is_trained_on():
+    assert math.isfinite(search(Late(), steps=100, budget=3.5)[1].lr)
 
 
 @pytest.mark.parametrize(("edge", "doubt"), [(5.0, "edge_high"), (-6.7, "edge_low")])
 def test_the_range_is_not_left_and_an_optimum_at_its_end_is_a_warning(edge, doubt):
     surface = Surface(knee=0.6 if edge > 0 else -9.0, edge=edge, drift=0.0)
     rungs, choice = search(surface)
-    best = rungs[choice.stage].best
-    assert best == (1.0 if edge > 0 else -7.0)
+    assert rungs[choice.stage].best == (1.0 if edge > 0 else -7.0)
+    assert 1e-7 * 0.999 <= choice.lr <= 10 * 1.001
     assert doubt in names(choice)
 
 
 @pytest.mark.parametrize(
-    ("n", "steps", "decades"),
-    [(250, 1000, 0.0), (500, 1000, 0.0), (100, 1000, 0.199), (25, 1000, 0.5), (20, 1600, 0.651), (5, 20_000, 1.5)],
+    ("n", "steps", "decades"), [(1000, 1000, 0.0), (2000, 1000, 0.0), (250, 1000, 0.241), (20, 2000, 0.8)]
 )
-def test_the_horizon_correction(n, steps, decades):
-    course = make_course(train_steps=steps, budget=2.0)
-    assert course.correction(n) == pytest.approx(decades, abs=5e-4)
-    assert course.correction(n) == pytest.approx(0.5 * max(0.0, math.log10(0.25 * steps / n)))
-    other = make_course(train_steps=steps, budget=2.0, constants=Constants(drift=0.4, settled=1.0))
-    assert other.correction(n) == pytest.approx(0.4 * max(0.0, math.log10(steps / n)))
+def test_the_best_learning_rate_falls_by_four_tenths_of_a_decade_for_each_decade_of_updates(n, steps, decades):
+    assert drift(n, steps) == pytest.approx(decades, abs=5e-4)
 
 
-def test_the_trained_lane_with_the_lowest_smoothed_loss_is_taken_and_lowered():
-    rungs, choice = search(Surface(noise=0.01), budget=1.0)
-    rung, course = rungs[-1], make_course(train_steps=1000, budget=1.0)
-    down = course.correction(rung.num_steps)
-    assert choice.lr == 10.0 ** (rung.best - down)
-    assert (choice.stage, choice.rule, choice.correction) == (len(rungs) - 1, "lowest_smoothed", down)
-    cells, loss = np.asarray(rung.window.log10_lr), np.asarray(rung.window.loss)
-    at = [loss[np.abs(cells - x).argmin()] for x in rung.log10_lrs]
-    assert rung.best == rung.log10_lrs[np.argmin(at)]
-    assert abs(rung.minimum - rung.best) < 0.2
+@pytest.mark.parametrize("optimum", [-4.2, -2.0])
+def test_the_lowest_risk_lies_where_the_optimum_will_have_fallen_to(optimum):
+    """A parabola that does not move with the number of updates: what is taken lies lower by the law."""
+
+    class Basin(Surface):
+        def loss(self, x: float, seed: int, n: int) -> float:
+            return 0.1 + min(0.9, 0.4 * (x - optimum) ** 2)
+
+    rungs, choice = search(Basin(), steps=4000, budget=2.0)
+    assert rungs[-1].num_steps == 1400
+    assert math.log10(choice.lr) == pytest.approx(optimum - drift(1400, 4000), abs=0.1)
+    assert choice.correction == pytest.approx(rungs[-1].best - math.log10(choice.lr))
+    assert choice.rule == "lowest_risk"
 
 
 @pytest.mark.parametrize("budget", [0.02, 0.05])
-def test_without_a_rung_it_is_the_papers_midpoint(budget):
+def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning(budget):
     rungs, choice = search(Surface(), budget=budget)
     assert len(rungs) == 1
-    assert choice.rule == "midpoint"
-    assert choice.correction == 0.0
-    assert choice.lr == pytest.approx(float(midpoint(rungs[0].curve, rungs[0].window)))
     assert "no_rung" in names(choice)
+    assert "short_horizon" in names(choice)
     assert choice.interval is None
 
 
+def test_trials_shorter_than_twice_the_memory_are_a_warning():
+    told = [
+        one.message for one in search(Surface(), budget=0.1, memory=100.0)[1].warnings if one.name == "short_horizon"
+    ]
+    assert "remembers a gradient for 100 updates" in told[0]
+    assert "short_horizon" not in names(search(Surface(), budget=2.0, memory=100.0)[1])
+
+
 @pytest.mark.parametrize(
-    ("options", "word"), [({"knee": 20.0, "edge": -9.0}, "no_learning"), ({"cliff": -9}, "all_diverged")]
+    ("options", "word"), [({"knee": 20.0, "edge": -12.0}, "no_learning"), ({"cliff": -9}, "all_diverged")]
 )
 def test_nothing_found(options, word):
-    rungs, choice = search(Surface(**options))
-    assert all(is_sweep(rung) for rung in rungs)
+    _, choice = search(Surface(**options))
     assert math.isnan(choice.lr)
     assert names(choice) == [word]
     assert choice.interval is None
@@ -352,7 +351,7 @@ def test_one_diverging_seed_is_a_veto():
         def loss(self, x: float, seed: int, n: int) -> float:
             return math.inf if seed == 1 and x > -2.1 else super().loss(x, seed, n)
 
-    rungs, choice = search(Fragile(), budget=4.0)
+    rungs, choice = search(Fragile(), budget=4.0, num_seeds=2)
     assert rungs[-1].best < -2.1
     assert choice.interval is not None
     assert choice.interval[0] <= choice.lr <= choice.interval[1]
@@ -363,4 +362,4 @@ def test_a_narrow_range_with_odd_ends():
     ends = [math.log10(2e-4), math.log10(0.07)]
     np.testing.assert_allclose(rungs[0].log10_lrs, [ends[0], -3.5, -3.0, -2.5, -2.0, -1.5, ends[1]])
     assert all(ends[0] - 1e-9 <= x <= ends[1] + 1e-9 for rung in rungs for x in rung.log10_lrs)
-    assert choice.rule != "midpoint"
+    assert 2e-4 * 0.999 <= choice.lr <= 0.07 * 1.001

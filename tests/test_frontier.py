@@ -51,12 +51,6 @@ def test_no_way_costs_more_than_its_budget_except_the_shortest(budget, recording
     assert frontier.full_grid(longer, 0, budget).updates == max(1, budget) * 4000 or budget < 1
 
 
-def test_the_variant_is_chosen_on_the_other_tasks():
-    lost, chosen = frontier.left_out({"a": np.array([0.0, 5.0, 5.0]), "b": np.array([9.0, 1.0, 1.0])})
-    np.testing.assert_array_equal(lost, [9.0, 5.0, 5.0])
-    assert chosen == {"b": 1, "a": 2}
-
-
 def test_every_schedule_has_a_peak_of_1_and_all_its_steps():
     table = families.multipliers_of(200)
     assert table.shape == (len(families.FAMILIES), 200)

@@ -1,14 +1,12 @@
 """What a search with a budget finds: regret against cost, for `lrjax.Budget` and for what else a budget buys.
 
     python -m experiments.benchmark.frontier               # minutes; no data and no training
-    python -m experiments.benchmark.frontier --constants   # and the constants, changed one at a time: longer
 
 Reads experiments/results/benchmark/*.npz; writes experiments/results/frontier.json. The search is the library's own
 strategy on a trainer that reads the recorded losses; between recorded steps they are interpolated in log(steps). A
 budget is a multiple of the cost of one full training.
 """
 
-import dataclasses
 import functools
 import itertools
 import math
@@ -20,7 +18,7 @@ import numpy as np
 
 import lrjax
 from experiments.blocks import markdown_table
-from lrjax._search import Constants, Context, curve_of_losses, run_stages
+from lrjax._search import Context, curve_of_losses, run_stages
 
 from .judging import CAP, LOG_LRS, Truth, mean_and_error, truth_of
 from .methods import RULES, full_loss, random_search, seeds_of, tpe_search
@@ -29,6 +27,10 @@ from .replay import judge_rival, load, make_parser, write_report
 from .searching import Choice, search, two_stages
 
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+MEMORY = {"sgd": 1, "adagrad": 1, "rmsprop": 1, "adam": 10, "adamw": 10, "lion": 10, "momentum": 10, "muon": 20}
+MEMORY |= {"momentum 0.99": 100}
+"""Updates for which the tasks' optimizers remember a gradient."""
+
 HALF_DECADES = tuple(float(x) for x in LOG_LRS[::2])
 
 
@@ -63,12 +65,10 @@ class Table:
 
 
 class Replay:
-    """The trainer of a strategy, which looks losses up instead of training."""
+    """The trainer of a strategy, which looks losses up instead of training; `table` has `train` and `initial_loss`."""
 
-    def __init__(self, recording: Recording, seeds: Sequence[int]):
-        baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
-        self.context = Context(train_steps=recording.steps, baseline_loss=baseline)
-        self._table = Table(recording, seeds)
+    def __init__(self, table: Any, context: Context):
+        self.context, self._table = context, table
 
     def train(self, request: lrjax.Request) -> lrjax.LossCurve:
         """The curve of a request's learning rates."""
@@ -80,10 +80,16 @@ class Replay:
         """Nothing: a recorded loss moves."""
 
 
-def budgeted(recording: Recording, run: int, budget: float, constants: Constants | None = None) -> Choice:
+def context_of(recording: Recording) -> Context:
+    """What a search of a recorded task may know."""
+    baseline = recording.baseline_loss if np.isfinite(recording.baseline_loss) else None
+    return Context(train_steps=recording.steps, baseline_loss=baseline, memory=MEMORY[recording.optimizer])
+
+
+def budgeted(recording: Recording, run: int, budget: float) -> Choice:
     """`lrjax.find_lr` with a `lrjax.Budget`."""
-    strategy = lrjax.Budget(trainings=budget, **({} if constants is None else {"constants": constants}))
-    replay = Replay(recording, seeds_of(recording, run, CURVE_SEEDS))
+    strategy = lrjax.Budget(trainings=budget)
+    replay = Replay(Table(recording, seeds_of(recording, run, CURVE_SEEDS)), context_of(recording))
     *_, stages = run_stages(strategy, replay)
     return Choice(strategy.choose(stages, replay.context).lr, stages[-1].spent)
 
@@ -167,63 +173,9 @@ def measure(
     return tasks
 
 
-def variants() -> dict[str, Constants]:
-    """The constants, changed one at a time."""
-    plain = Constants()
-    changed: dict[str, dict[str, Any]] = {
-        "as they are": {},
-        "no correction": {"drift": 0.0},
-        "drift 0.3": {"drift": 0.3},
-        "drift 0.7": {"drift": 0.7},
-        "settled from T / 10 on": {"settled": 0.1},
-        "settled from T / 2 on": {"settled": 0.5},
-        "rungs 2 times longer": {"growth": 2.0},
-        "rungs 8 times longer": {"growth": 8.0},
-        "up to T / 8": {"longest": ((0.0, 0.125), (8.0, 0.25))},
-        "up to T": {"longest": ((0.0, 1.0),)},
-        "first rung +-0.75": {"first_window": ((0.0, 0.75),)},
-        "first rung +-1.25": {"first_window": ((0.0, 1.25),)},
-        "first rung +-1.75": {"first_window": ((0.0, 1.75),)},
-        "later rungs +-0.25": {"window": 0.25},
-        "no edges": {"edges": 0},
-        "no longer sweep": {"started": -math.inf},
-        "one seed": {"seeds": ((0.0, 1),)},
-        "two seeds from 2 on": {"seeds": ((0.0, 1), (2.0, 2), (8.0, 4))},
-    }
-    return {name: dataclasses.replace(plain, **values) for name, values in changed.items()}
-
-
-def left_out(table: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """The regret on every task of the variant that is best on the others, and how often each was."""
-    names, values = list(table), np.stack(list(table.values()))
-    best = [int(np.argmin(np.delete(values, task, axis=1).mean(axis=1))) for task in range(values.shape[1])]
-    counts = {names[index]: best.count(index) for index in dict.fromkeys(best)}
-    return values[best, np.arange(values.shape[1])], counts
-
-
 def regrets(tasks: Sequence[dict[str, Any]]) -> np.ndarray:
     """Of every task, the mean of both schedules."""
     return np.asarray([np.mean([task[schedule]["regret"] for schedule in SCHEDULES]) for task in tasks])
-
-
-def judge_constants(recordings: Sequence[Recording]) -> dict[str, Any]:
-    """Each constant's worth at each budget, and what choosing them with the judged task left out gives."""
-    report: dict[str, Any] = {}
-    for budget in BUDGETS:
-        table = {
-            name: regrets(
-                measure(recordings, lambda r, run, c=constants, b=budget: budgeted(r, run, b, c), CURVE_SEEDS)
-            )
-            for name, constants in variants().items()
-        }
-        lost, chosen = left_out(table)
-        now = table["as they are"]
-        report[f"{budget:g}"] = {
-            "left_out": {"regret": float(lost.mean()), **_paired(lost, now), "chosen": chosen},
-            "variants": {name: {"regret": float(one.mean()), **_paired(one, now)} for name, one in table.items()},
-        }
-        print(f"budget {budget:g}: {now.mean():.2f}, left out {lost.mean():.2f} {chosen}", flush=True)
-    return report
 
 
 def _paired(values: np.ndarray, base: np.ndarray) -> dict[str, float]:
@@ -296,7 +248,6 @@ def main() -> None:
     """Replay, write, print."""
     parser = make_parser(__doc__)
     parser.add_argument("--folder", default="benchmark", help='of the recordings, in the results: "benchmark", "long"')
-    parser.add_argument("--constants", action="store_true", help="also every constant, changed one at a time")
     options = parser.parse_args()
     started = time.perf_counter()
     recordings = load(options.results / options.folder)
@@ -304,8 +255,6 @@ def main() -> None:
     lines = frontier(recordings)
     print(markdown(lines), flush=True)
     write_report(options.results / f"{name}.json", recordings, {"lines": lines})
-    if options.constants:
-        write_report(options.results / f"{name}_constants.json", recordings, judge_constants(recordings))
     print(f"\n{len(recordings)} tasks in {time.perf_counter() - started:.0f} s")
 
 

@@ -50,12 +50,12 @@ class Truth(NamedTuple):
         return float(np.log10(lr) - 0.5 * (self.low + self.high)) if np.isfinite(lr) and lr > 0 else float("nan")
 
 
-def truth_of(recording: Recording, schedule: str) -> Truth:
-    """The truth's seeds of a schedule, at the end."""
-    scores = settled(recording, schedule)[:, :TRUTH_SEEDS, -1]
+def truth_of(recording: Recording, schedule: str, seeds: int = TRUTH_SEEDS) -> Truth:
+    """The truth's seeds of a schedule, the first ones, at the end."""
+    scores = settled(recording, schedule)[:, :seeds, -1]
     means = scores.mean(1)
     peak = int(np.argmax(means))
-    error = float(scores[peak].std(ddof=1) / np.sqrt(TRUTH_SEEDS))
+    error = float(scores[peak].std(ddof=1) / np.sqrt(seeds))
     enough = means >= means[peak] - max(1.0, 150.0 / recording.test_examples, error)
     low = high = peak
     while low > 0 and enough[low - 1]:

@@ -72,6 +72,7 @@ class Optimizer(NamedTuple):
 OPTIMIZERS = {
     "sgd": Optimizer(optax.sgd, 0.1),
     "momentum": Optimizer(lambda lr: optax.sgd(lr, momentum=0.9), 0.1),
+    "momentum 0.99": Optimizer(lambda lr: optax.sgd(lr, momentum=0.99), 0.01),
     "adam": Optimizer(optax.adam, 1e-3),
     "adamw": Optimizer(lambda lr: optax.adamw(lr, weight_decay=0.01), 1e-3),
     "rmsprop": Optimizer(lambda lr: optax.rmsprop(lr, decay=0.99), 1e-2),
@@ -84,7 +85,9 @@ TASKS: dict[str, Callable[[], Problem]] = {}
 """Every task, by the name of the function that makes it."""
 
 
-def benchmark_task(*, optimizer: str, steps: int) -> Callable[[Callable[[], lrjax.Task]], Callable[[], Problem]]:
+def benchmark_task(
+    *, optimizer: str, steps: int, registry: dict[str, Callable[[], Problem]] = TASKS
+) -> Callable[[Callable[[], lrjax.Task]], Callable[[], Problem]]:
     """Register a function that makes a `lrjax.Task` as a task of the benchmark."""
 
     def register(make_task: Callable[[], lrjax.Task]) -> Callable[[], Problem]:
@@ -92,7 +95,7 @@ def benchmark_task(*, optimizer: str, steps: int) -> Callable[[Callable[[], lrja
             return Problem(name=make_task.__name__, task=make_task(), optimizer=optimizer, steps=steps)
 
         make.__doc__ = make_task.__doc__
-        TASKS[make_task.__name__] = make
+        registry[make_task.__name__] = make
         return make
 
     return register

@@ -112,7 +112,7 @@ def record(
         result = run(functools.partial(_at, problem, schedule), {"learning_rate": [0.0, *LRS]}, num_seeds=num_seeds)
         seconds[schedule] = time.perf_counter() - started
         for metric in METRICS:
-            values[metric][schedule] = _finite_float32(result.metrics[metric][1:])
+            values[metric][schedule] = finite_float32(result.metrics[metric][1:])
         initial = result.metrics["loss"][0]
     say("range tests")
     started = time.perf_counter()
@@ -142,7 +142,7 @@ def record(
         test_examples=problem.test_examples,
         horizons=horizons,
         initial_loss=initial,
-        range_losses=_finite_float32(tests.metrics["train_loss"]),
+        range_losses=finite_float32(tests.metrics["train_loss"]),
         rivals=scores,
         seconds=seconds,
         about=about,
@@ -156,7 +156,7 @@ def _at(problem: Problem, schedule: str, learning_rate: Any) -> optax.GradientTr
     return problem.make_optimizer(learning_rate)
 
 
-def _finite_float32(values: np.ndarray) -> np.ndarray:
+def finite_float32(values: np.ndarray) -> np.ndarray:
     """float32; what is not finite or too large is nan."""
     with np.errstate(over="ignore", invalid="ignore"):
         small = values.astype(np.float32)

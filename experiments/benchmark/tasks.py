@@ -3,7 +3,6 @@
 import functools
 from typing import Any
 
-import jax
 import optax
 
 import lrjax
@@ -11,6 +10,7 @@ import lrjax
 from . import sources
 from .modules import CNN, GRU, MLP, AutoEncoder, BagOfEmbeddings, DroppedMLP, Linear, ResNet, Transformer
 from .problem import benchmark_task, classifier, regressor
+from .training import trained
 
 
 @benchmark_task(optimizer="sgd", steps=500)
@@ -177,15 +177,4 @@ def _high_digits() -> Any:
 def _pretrained() -> Any:
     """The parameters after 500 steps of Adam on the digits from 0 to 4."""
     task = classifier(MLP(5, (64, 64)), sources.digits_below(5, below=True), batch_size=64)
-    params = task.init(jax.random.key(1))
-    optimizer = optax.adam(1e-3)
-
-    @jax.jit
-    def step(carry: Any, batch: Any) -> tuple[Any, None]:
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(task.loss_fn)(params, batch, jax.random.key(0)), state)
-        return (optax.apply_updates(params, updates), state), None
-
-    batches = task.sample_batches(jax.random.key(2), 500)
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), batches)
-    return params
+    return trained(task, optax.adam(1e-3), 500)

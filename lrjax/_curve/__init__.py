@@ -1,5 +1,7 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
+from ._drift import DRIFT as DRIFT
+from ._drift import drift as drift
 from ._loss_curve import LossCurve as LossCurve
 from ._lr_warning import LRWarning as LRWarning
 from ._lr_warning import WarningName as WarningName
@@ -11,10 +13,8 @@ from ._refine import first_grid as first_grid
 from ._refine import new_ones as new_ones
 from ._refine import paper_points as paper_points
 from ._rules import BELOW_MAX as BELOW_MAX
-from ._rules import DRIFT as DRIFT
 from ._rules import METHODS as METHODS
 from ._rules import REASONS as REASONS
-from ._rules import SETTLED as SETTLED
 from ._rules import Rule as Rule
 from ._rules import capped_midpoint as capped_midpoint
 from ._rules import crossing as crossing

@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from .._checks import check_count, check_number
 from .._types import Scalar
+from ._drift import DRIFT
 from ._loss_curve import LossCurve
 from ._reading import shape_of
 from ._window import Window
@@ -120,24 +121,17 @@ def lowest_loss(curve: LossCurve, window: Window) -> Scalar:
     return shape_of("lowest_loss", window).lowest_loss
 
 
-DRIFT = 0.5
-"""Decades by which the best learning rate falls with every decade of training, until it settles."""
-
-SETTLED = 0.25
-"""Share of a training from which on the best learning rate stays."""
-
-
 def lowest_for(train_steps: int) -> Rule:
     """The minimum of the curve, moved down to where a training of this length has it.
 
-    log10 lr = log10 max_lr - 0.5 max(0, log10(0.25 train_steps / n)) for a curve after n updates. For curves of 50
+    log10 lr = log10 max_lr - 0.4 max(0, log10(train_steps / n)) for a curve after n updates. For curves of 50
     updates and more: after 20 the minimum lies at the edge of stability, and the rule takes rates that are too high.
 
     Args:
       train_steps: optimizer updates of the training.
 
     Returns:
-      The rule; for a training of up to 4 times the curve's updates it gives max_lr itself.
+      The rule; for a training no longer than the curve's updates it gives max_lr itself.
 
     Raises:
       TypeError, ValueError: `train_steps` is not a whole number >= 1.
@@ -150,13 +144,13 @@ def lowest_for(train_steps: int) -> Rule:
       >>> strategy = lrjax.StepSampling(num_steps=100, num_seeds=1, rule=lrjax.lowest_for(1000))
       >>> result = lrjax.find_lr(digits(), optax.adam, strategy, key=jax.random.key(0))
       >>> print(f"{result.lr / result.window.max_lr:.3f}")
-      0.632
+      0.398
     """
     steps = check_count("lowest_for(train_steps)", train_steps, unit="optimizer updates")
 
     def lowest_for(curve: LossCurve, window: Window) -> Any:
         numpy = jnp if isinstance(curve.horizons, Tracer) else np
-        longer = numpy.maximum(1.0, SETTLED * steps / curve.horizons[-1].astype(window.max_lr.dtype))
+        longer = numpy.maximum(1.0, steps / curve.horizons[-1].astype(window.max_lr.dtype))
         return window.max_lr * longer**-DRIFT
 
     lowest_for.__qualname__ = "lowest_for"

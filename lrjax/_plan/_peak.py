@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 
 from .._checks import attribute, check_choice, check_signature, name_of, show_with_type
-from .._curve import DRIFT, Outcome, Window
+from .._curve import Outcome, Window
 from .._lrs import check_lr
 from .._settings import on_host
 from .._types import Float, Int, Schedule, StepCount
@@ -86,7 +86,7 @@ def area_factor(m: Float[np.ndarray, " steps"]) -> float:
 def lr_of_max_lr(search: Any, train_steps: int) -> float:
     """The learning rate for constant training that the upper end of a search's window stands for."""
     num_steps = trial_steps_of(search)
-    drift = (num_steps / train_steps) ** DRIFT
+    drift = (num_steps / train_steps) ** 0.5
     return float(search.window.max_lr) * min(1.0, 2.5 * drift * min(1.0, num_steps / LONG_TRIAL) ** 0.25)
 
 

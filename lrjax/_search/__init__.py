@@ -1,10 +1,6 @@
 """Every way to find a learning rate."""
 
 from ._budget import Budget as Budget
-from ._course import Constants as Constants
-from ._course import Course as Course
-from ._course import make_course as make_course
-from ._course import near as near
 from ._curvature_picture import plot_curvature as plot_curvature
 from ._find import find_lr as find_lr
 from ._lr_result import Cost as Cost

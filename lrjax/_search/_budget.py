@@ -1,21 +1,43 @@
-"""The search with a budget: a coarse sweep, then rungs of a few learning rates around the minimum, ever longer."""
+"""The search with a budget: a coarse sweep, then rungs twice as long each, of ever fewer learning rates."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
 
-from .._checks import MAX_SEEDS, check_count, check_number, check_type
-from .._curve import Outcome, is_lost_in_noise, midpoint
+import numpy as np
+
+from .._checks import MAX_SEEDS, check_count, check_number
+from .._curve import Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
-from ._course import TOLERANCE, Constants, Course, make_course, near
+from ._lane_curve import SAME, LaneCurve, State, means, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context, Request
 
 SHORTEST = 20
-"""Updates of the shortest training that a learning rate is searched for: a sweep takes 5, a quarter of them."""
+"""Updates of the shortest training that a learning rate is searched for."""
 
-CONSTANTS = Constants()
+SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST, MEMORIES = 0.3, 5, 20, 2.0
+"""Share of the budget that the sweep may take; its updates, at least and, unless the optimizer remembers gradients for
+longer than that divided by the last number, at most."""
+
+DWINDLE, FEWEST = 0.75, 3
+"""Share of the lanes that the next rung keeps, and lanes of a rung, at least."""
+
+LONGEST = ((2.0, 0.35), (0.0, 0.25))
+"""From which budget on a trial takes what share of the training, at most."""
+
+LATE = 0.1
+"""Share of the training from which on the best learning rate is known well enough to add higher ones, and for seeds."""
+
+EDGES = 3
+"""Learning rates that may be added beyond a rung's ends."""
+
+LEAST_GROWTH = 1.2
+"""A rung that the budget makes shorter than this many times the one before is not run."""
+
+BELOW_PLATEAU, BESIDE_HARM = 0.75, 0.25
+"""Decades below the highest learning rate that does no harm: of the choice from a plateau, and before learning starts;
+rungs then lie as far above as the choice lies below."""
 
 SWEEP, RUNG = "sweep", "rung"
 
@@ -24,207 +46,219 @@ SWEEP, RUNG = "sweep", "rung"
 class Budget:
     """Spend the cost of so many trainings on a learning rate for a training of known length.
 
-    A coarse sweep as in `lrjax.StepSampling`, then rungs: a few learning rates around the minimum, trained four times
-    as long, until trials are a quarter of the training (half of it from 8 trainings on). Learning rates that stay go
-    on from where they are, and the rungs follow the minimum where it moves. From 4 trainings on they have two seeds,
-    from 8 on four. What remains of the way to the whole training is corrected for.
+    A coarse sweep, at least twice as long as the optimizer remembers a gradient, then rungs: every one twice as long
+    as the one before, with fewer learning rates around the minimum, until trials are a quarter of the training (35 %
+    from 2 trainings on). Learning rates that stay go on from where they are. Where nothing is learned yet all go on
+    while that can be paid for, and those on a plateau stay spread. What remains of the way to the whole training is
+    corrected for: the best learning rate falls as training goes on.
 
     Attributes:
       trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
-        exceeded, except by the shortest sweep (5 updates of every learning rate). 2 is a good start, 4 where seeds
-        differ much.
-      num_seeds: of the rungs; None: one, from 4 trainings on two, from 8 on four. The sweep has one.
+        exceeded, except by the shortest sweep (5 updates of every learning rate).
+      num_seeds: of the rungs from a tenth of the training on; before, one.
       min_lr, max_lr: the range, > 0, which is not left.
-      constants: the numbers of the algorithm, for experiments with it.
 
     Source: ours; docs/benchmark.md has its evidence.
     """
 
-    trainings: float = 2.0
-    num_seeds: int | None = None
+    trainings: float = 0.5
+    num_seeds: int = 1
     min_lr: float = 1e-7
     max_lr: float = 10.0
-    constants: Constants = CONSTANTS
 
     def __post_init__(self) -> None:
-        check_type("Budget(constants=...)", self.constants, Constants, "the constants of another Budget, changed")
         check_lr_range("Budget", self.min_lr, self.max_lr)
         trainings = "the cost of the search as a multiple of the training's, > 0 and finite (without: StepSampling)"
         check_number("Budget(trainings=...)", self.trainings, rule=trainings, accept=lambda x: 0 < x < math.inf)
-        if self.num_seeds is not None:
-            check_count("Budget(num_seeds=...)", self.num_seeds, maximum=MAX_SEEDS, unit="seeds")
-
-    def _course(self, context: Context) -> Course:
-        """What the search may do, for a training of so many updates.
-
-        Raises:
-          ValueError: the training is too short, or its length is not known, or it has begun.
-        """
-        steps = context.train_steps
-        if steps is None:
-            raise ValueError(
-                "`find_lr(train_steps=...)` is needed with lrjax.Budget, whose trials are shares of the training, got "
-                "None. Give the optimizer updates of the whole training, or search with lrjax.StepSampling."
-            )
-        if context.start is not None:
-            raise ValueError(
-                "`find_lr(start=...)` must be None with lrjax.Budget, which trains from step 0 on. From a checkpoint "
-                "search with lrjax.StepSampling, the default there."
-            )
-        if steps < SHORTEST:
-            raise ValueError(
-                f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
-                f"{steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give epochs * "
-                "steps_per_epoch."
-            )
-        limits = {"min_lr": float(self.min_lr), "max_lr": float(self.max_lr), "constants": self.constants}
-        course = make_course(train_steps=steps, budget=float(self.trainings), num_seeds=self.num_seeds, **limits)
-        if self.num_seeds is None and context.max_seeds is not None:
-            return dataclasses.replace(course, num_seeds=min(course.num_seeds, context.max_seeds))
-        return course
+        check_count("Budget(num_seeds=...)", self.num_seeds, maximum=MAX_SEEDS, unit="seeds")
 
     def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
-        """The sweep, a longer one while learning has not started, then rungs that follow the minimum."""
-        course = self._course(context)
+        """The sweep, then rungs until they are long enough or the budget is spent."""
+        steps = _train_steps(context)
         if not stages:
-            return self._sweep(course, course.first_steps)
+            return self._request(first_grid(self.min_lr, self.max_lr), self._first(context), 1, SWEEP, context)
         last = stages[-1]
-        if last.nothing_moved is not None:
+        if last.nothing_moved is not None or not np.isfinite(means(last)).any():
             return None
-        if last.name == SWEEP:
-            steps = _longer_sweep(last, course, context.baseline_loss)
-            if steps is not None:
-                return self._sweep(course, steps)
-        else:
-            beyond = _beyond(stages, course)
-            if beyond is not None:
-                return self._rung(course, [beyond], last.num_steps, joins=True)
-        if not last.found or last.num_steps >= course.longest:
+        lanes = read_lanes(stages, context)
+        beyond = self._beyond(last, lanes, steps)
+        if beyond is not None:
+            return self._request([beyond], last.num_steps, last.num_seeds, RUNG, context, joins=True)
+        ahead = self._ahead(last.num_steps, steps)
+        if not ahead:
             return None
-        first = last.name == SWEEP
-        grid, decades = (course.coarse, course.first_window) if first else (course.fine, self.constants.window)
-        lanes = near(grid, last.minimum, decades, self.constants.fewest)
-        wanted = min(int(self.constants.growth * last.num_steps), course.longest)
-        steps = _affordable(last, course, lanes, wanted)
-        return self._rung(course, lanes, steps) if steps >= self.constants.least_growth * last.num_steps else None
+        kept, (num_steps, seeds) = self._kept(last, lanes, ahead, steps), ahead[0]
+        affordable = self._affordable(last, len(kept), seeds, steps)
+        if affordable < num_steps and seeds > last.num_seeds:
+            seeds = last.num_seeds
+            affordable = self._affordable(last, len(kept), seeds, steps)
+        num_steps = min(num_steps, affordable)
+        if num_steps < LEAST_GROWTH * last.num_steps:
+            return None
+        return self._request(kept, num_steps, seeds, RUNG, context)
 
     def choose(self, stages: tuple[Stage, ...], context: Context) -> Choice:
-        """A trained learning rate, lowered to where the optimum of the whole training is.
-
-        It is where the smoothed curve is lowest, in the last stage in which something was learned. If that is the
-        sweep: the middle of its window.
-        """
-        course = self._course(context)
-        stuck = stages[-1].nothing_moved is not None
-        found = [] if stuck else [index for index, stage in enumerate(stages) if stage.found]
-        index = found[-1] if found else len(stages) - 1
-        stage = stages[index]
-        log10_lr, outcome, down = math.nan, stage.window.outcome, 0.0
-        by_midpoint = stage.name == SWEEP and stage.num_steps <= self.constants.sweep_steps[1]
-        if stuck:
-            outcome = Outcome.nothing_moved
-        elif found and by_midpoint and is_lost_in_noise(stage.curve, stage.window):
-            outcome = Outcome.lost_in_noise
-        elif found and by_midpoint:
-            log10_lr = math.log10(float(midpoint(stage.curve, stage.window)))
-        elif found:
-            down = course.correction(stage.num_steps)
-            log10_lr = stage.best - down
+        """The learning rate of the lowest risk for the whole training, by the last stage in which something lived."""
+        steps = _train_steps(context)
+        found = [index for index, stage in enumerate(stages) if stage.found and stage.nothing_moved is None]
+        index = found[-1] if found and stages[-1].nothing_moved is None else len(stages) - 1
+        stage, log10_lr = stages[index], math.nan
+        outcome = Outcome.nothing_moved if stage.nothing_moved is not None else stage.window.outcome
+        if outcome is Outcome.found:
+            log10_lr = _pick(stages[: index + 1], context)
+            if stage.name == SWEEP and is_lost_in_noise(stage.curve, stage.window):
+                log10_lr, outcome = math.nan, Outcome.lost_in_noise
+        picks = [_pick(stages[: one + 1], context) for one in found if stages[one].name == RUNG]
+        if stage.num_seeds > 1 and outcome is Outcome.found:
+            alone = [stage.seed(seed) for seed in range(stage.num_seeds)]
+            picks += [_pick((*stages[:index], one), context) for one in alone if one.found]
         choice = Choice(
             lr=10.0**log10_lr,
             outcome=outcome,
             stage=index,
-            rule="midpoint" if by_midpoint else "lowest_smoothed",
-            interval=None if by_midpoint or not found else _interval(stages, stage, down, course),
+            rule="lowest_risk",
+            interval=(10.0 ** min(picks), 10.0 ** max(picks)) if len(picks) > 1 and not math.isnan(log10_lr) else None,
             drift={one.num_steps: 10.0**one.minimum for one in stages if one.found},
-            correction=down,
+            correction=0.0 if math.isnan(log10_lr) else stage.best - log10_lr,
         )
-        warnings = budget_warnings(stages, choice, course, context)
-        return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, course))
+        warnings = budget_warnings(stages, choice, self.trainings, (self.min_lr, self.max_lr), context)
+        return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps))
 
-    def _sweep(self, course: Course, steps: int) -> Request:
-        """All of the coarse grid, one seed."""
-        return self._request(course, course.coarse, steps, 1, SWEEP)
+    def _first(self, context: Context) -> int:
+        """Updates of the sweep."""
+        steps = _train_steps(context)
+        most = max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0)))
+        share = SWEEP_SHARE * self.trainings * steps / len(first_grid(self.min_lr, self.max_lr))
+        return min(max(SWEEP_LEAST, min(most, int(share))), max(SWEEP_LEAST, self._longest(steps)))
 
-    def _rung(self, course: Course, lanes: list[float], steps: int, *, joins: bool = False) -> Request:
-        return self._request(course, lanes, steps, course.num_seeds, RUNG, joins=joins)
+    def _longest(self, steps: int) -> int:
+        share = next(share for least, share in LONGEST if self.trainings >= least)
+        return max(1, int(share * steps))
+
+    def _ahead(self, num_steps: int, steps: int) -> list[tuple[int, int]]:
+        """Updates and seeds of all rungs that are still to come."""
+        longest, rungs = self._longest(steps), []
+        while num_steps < longest:
+            num_steps = 2 * num_steps if 2 * LEAST_GROWTH * num_steps <= longest else longest
+            late = num_steps >= LATE * steps or num_steps == longest
+            rungs.append((num_steps, self.num_seeds if late else 1))
+        return rungs
+
+    def _kept(self, last: Stage, lanes: LaneCurve, ahead: list[tuple[int, int]], steps: int) -> list[float]:
+        """The learning rates of the next rung."""
+        left, alive = self.trainings * steps - last.spent, lanes.x.tolist()
+        if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= 0.5 * left:
+            return alive
+
+        def cost(count: int) -> float:
+            total, done, had = 0, last.num_steps, last.num_seeds
+            for rung, (num_steps, seeds) in enumerate(ahead):
+                kept = max(FEWEST, math.ceil(count * DWINDLE**rung))
+                total += kept * (seeds * num_steps - min(seeds, had) * done)
+                done, had = num_steps, seeds
+            return total
+
+        count = next((one for one in range(len(alive), FEWEST, -1) if cost(one) <= left), min(FEWEST, len(alive)))
+        if lanes.state is State.plateau:
+            return _spread(alive, lanes.harmless().tolist(), count)
+        centre = lanes.lowest(drift(last.num_steps, ahead[0][0]))
+        if lanes.state is State.flat:
+            centre = float(lanes.harmless()[-1]) + BESIDE_HARM
+        best = float(lanes.x[np.argmin(lanes.rise)])
+        nearest = sorted(alive, key=lambda x: (round(abs(x - centre), 6), x))[:count]
+        keeps_best = lanes.state is State.flat or best in nearest
+        return sorted(nearest if keeps_best else [best, *nearest[:-1]])
+
+    def _beyond(self, last: Stage, lanes: LaneCurve, steps: int) -> float | None:
+        """The next learning rate beyond the end of a rung that is its best, where the budget has it."""
+        if last.name == SWEEP or lanes.state is not State.learning or len(last.rounds) > EDGES:
+            return None
+        grid, best = first_grid(self.min_lr, self.max_lr), last.log10_lrs[np.argmin(means(last))]
+        further: list[float] = []
+        if best == last.log10_lrs[0]:
+            further = [x for x in grid if x < best - SAME][-1:]
+        elif best == last.log10_lrs[-1] and last.num_steps >= LATE * steps:
+            further = [x for x in grid if x > best + SAME][:1]
+        affordable = last.num_seeds * last.num_steps <= self.trainings * steps - last.spent
+        return further[0] if further and affordable else None
+
+    def _affordable(self, last: Stage, count: int, seeds: int, steps: int) -> int:
+        """Updates up to which so many lanes of the last stage can be trained."""
+        known = min(seeds, last.num_seeds) * count * last.num_steps
+        return int((self.trainings * steps - last.spent + known) // (count * seeds))
 
     def _request(
-        self, course: Course, lanes: Sequence[float], steps: int, seeds: int, name: str, *, joins: bool = False
+        self, lanes: list[float], num_steps: int, seeds: int, name: str, context: Context, *, joins: bool = False
     ) -> Request:
+        width = len(first_grid(self.min_lr, self.max_lr))
         return Request(
             log10_lrs=lanes,
-            num_steps=steps,
+            num_steps=num_steps,
             num_seeds=seeds,
             carry=True,
             name=name,
             joins=joins,
-            longest=course.longest,
-            programs=((course.num_seeds, course.widest), (1, len(course.coarse))),
+            longest=max(SWEEP_LEAST, self._longest(_train_steps(context))),
+            programs=((self.num_seeds, min(2 * FEWEST, width)), (self.num_seeds, width)),
         )
 
 
-def _longer_sweep(sweep: Stage, course: Course, baseline_loss: float | None) -> int | None:
-    """To how many steps the sweep is extended, because learning has not started; None if it is not."""
-    constants, progress = course.constants, sweep.progress(baseline_loss)
-    if progress is None or not progress < constants.started or sweep.num_steps >= course.longest:
-        return None
-    steps = min(int(constants.extend * sweep.num_steps), course.longest)
-    cost = len(course.coarse) * (steps - sweep.num_steps)
-    share = constants.sweep_share if sweep.found else 1.0  # there is no rung to keep the rest for
-    return steps if sweep.spent + cost <= share * course.updates else None
+def _train_steps(context: Context) -> int:
+    """Updates of the training that the learning rate is for.
+
+    Raises:
+      ValueError: it is too short, or its length is not known, or it has begun.
+    """
+    if context.train_steps is None:
+        raise ValueError(
+            "`find_lr(train_steps=...)` is needed with lrjax.Budget, whose trials are shares of the training, got "
+            "None. Give the optimizer updates of the whole training, or search with lrjax.StepSampling."
+        )
+    if context.start is not None:
+        raise ValueError(
+            "`find_lr(start=...)` must be None with lrjax.Budget, which trains from step 0 on. From a checkpoint "
+            "search with lrjax.StepSampling, the default there."
+        )
+    if context.train_steps < SHORTEST:
+        raise ValueError(
+            f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
+            f"{context.train_steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give "
+            "epochs * steps_per_epoch."
+        )
+    return context.train_steps
 
 
-def _beyond(stages: tuple[Stage, ...], course: Course) -> float | None:
-    """The grid's next exponent beyond the end of a rung that is its best, where the budget has it."""
-    rung = stages[-1]
-    side = {0: -1, len(rung.log10_lrs) - 1: 1}.get(rung.lowest)
-    if side is None or len(rung.rounds) > course.constants.edges:
-        return None
-    first = sum(stage.name == RUNG for stage in stages) == 1
-    grid, x = (course.coarse if first else course.fine), float(rung.log10_lrs[rung.lowest])
-    beyond = [one for one in grid if side * (one - x) > TOLERANCE]
-    if not beyond or course.num_seeds * rung.num_steps > course.updates - rung.spent:
-        return None
-    return min(beyond) if side > 0 else max(beyond)
+def _spread(alive: list[float], harmless: list[float], count: int) -> list[float]:
+    """So many lanes, evenly over those that do no harm, and the nearest others where these are too few."""
+    others = sorted(set(alive) - set(harmless), key=lambda x: min(abs(x - one) for one in harmless))
+    lanes = sorted([*harmless, *others[: max(0, count - len(harmless))]])
+    return [lanes[index] for index in np.unique(np.linspace(0, len(lanes) - 1, count).round().astype(int))]
 
 
-def _affordable(last: Stage, course: Course, lanes: Sequence[float], steps: int) -> int:
-    """The largest number of steps, up to `steps`, that the budget allows for these learning rates."""
-    known = min(course.num_seeds, last.num_seeds) * sum(x in last.log10_lrs for x in lanes)
-    left = course.updates - last.spent + known * last.num_steps
-    return min(steps, int(left // (len(lanes) * course.num_seeds)))
+def _pick(stages: tuple[Stage, ...], context: Context) -> float:
+    """The exponent that the stages ask for."""
+    lanes = read_lanes(stages, context)
+    if lanes.state is State.learning:
+        return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
+    return float(lanes.harmless()[-1]) - (BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM)
 
 
-def _interval(stages: tuple[Stage, ...], chosen: Stage, down: float, course: Course) -> tuple[float, float] | None:
-    """The lowest and the highest learning rate that a rung, or one seed of the chosen stage alone, asks for."""
-    picks = [one.best - course.correction(one.num_steps) for one in stages if one.found and one.name != SWEEP]
-    if chosen.num_seeds > 1:
-        seeds = [chosen.seed(index) for index in range(chosen.num_seeds)]
-        picks += [one.best - down for one in seeds if one.found]
-    return (10.0 ** min(picks), 10.0 ** max(picks)) if len(picks) > 1 else None
-
-
-def _reason(choice: Choice, stages: tuple[Stage, ...], course: Course) -> tuple[str, ...]:
+def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int) -> tuple[str, ...]:
     """Why it was chosen, and what every stage found."""
-    return (*_choice_in_words(choice, stages[choice.stage], course), *map(_stage_in_words, stages))
+    return (*_choice_in_words(choice, stages[choice.stage], steps), *map(_stage_in_words, stages))
 
 
-def _choice_in_words(choice: Choice, stage: Stage, course: Course) -> list[str]:
+def _choice_in_words(choice: Choice, stage: Stage, steps: int) -> list[str]:
     if not math.isfinite(choice.lr):
         assert choice.outcome is not None
         return [choice.outcome.value]
-    if choice.rule == "midpoint":
-        return [f"Learning rate {choice.lr:.2e} (the middle of the window after {stage.num_steps} updates)."]
     lines = [
-        f"Learning rate {choice.lr:.2e} for {course.train_steps} updates. Of those trained for {stage.num_steps} "
-        f"({stage.num_steps / course.train_steps:.0%} of that), {10.0**stage.best:.2e} was the best: it took the loss "
-        f"from {stage.initial:.4g} to {stage.reached:.4g}."
+        f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} "
+        f"({stage.num_steps / steps:.0%} of that), {10.0**stage.best:.2e} was the best: it took the loss "
+        f"from {stage.initial:.4g} to {stage.reached:.4g}.",
+        f"The best learning rate falls while training goes on: by {drift(stage.num_steps, steps):.2f} decades from "
+        f"update {stage.num_steps} to {steps}.",
     ]
-    if choice.correction > 0:
-        lines.append(
-            f"The best learning rate falls while training goes on: {choice.correction:.2f} decades were taken off."
-        )
     if choice.interval is not None:
         lines.append(f"Rungs and seeds ask for {choice.interval[0]:.1e} to {choice.interval[1]:.1e}.")
     return lines

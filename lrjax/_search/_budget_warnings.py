@@ -1,46 +1,47 @@
 """Doubts about what a search with a budget chose, each with a sentence and a remedy."""
 
-from collections.abc import Sequence
-
-from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, find_warnings
-from ._course import TOLERANCE, Course
+from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, drift, find_warnings
+from ._lane_curve import SAME, State, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context
 
 SHORT = 0.1
 """Share of the training below which trials are short: the correction for the rest is an extrapolation."""
 
+MEMORIES = 2.0
+"""Times that the optimizer remembers a gradient, which a trial must last to tell how it trains."""
+
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
     "wider range (min_lr, max_lr); or the model is trained already.",
     WarningName.all_diverged: "Look at the loss and the scale of the inputs; lower min_lr.",
     WarningName.no_rung: "Raise the budget; or use lrjax.StepSampling(), which refines this curve with three seeds.",
-    WarningName.lost: "Raise the budget: more seeds (trainings=4) tell the optimum from noise.",
+    WarningName.lost: "Raise the budget: more seeds (num_seeds=2) tell the optimum from noise.",
     WarningName.not_started: "Raise the budget: what lowers the loss first need not train best.",
-    WarningName.slow_start: "Nothing to do; the first moments of this training say little.",
     WarningName.unknown_start: "Give a loss that is positive, and Task(baseline_loss=...); or look at the picture.",
     WarningName.edge_low: "Lower min_lr: the best lr lies at the lowest one allowed.",
     WarningName.edge_high: "Raise max_lr: the best lr lies at the highest one allowed.",
     WarningName.open_end: "Raise the budget: the optimum may lie further on that side.",
-    WarningName.short_horizon: "Raise the budget to 2 or more, so that trials become a quarter as long as the "
-    "training and nothing has to be extrapolated.",
+    WarningName.short_horizon: "Raise the budget to 2 or more, so that trials become longer and less has to be "
+    "extrapolated.",
     WarningName.small_progress: "With so little progress the model may have learned the mean only. Raise the "
     "budget, or look at the picture.",
-    WarningName.noisy: "Use more validation examples (256), or a budget of 4 or more for more seeds.",
+    WarningName.noisy: "Use more validation examples (256), or num_seeds=2.",
     WarningName.stochastic_eval: "Give an eval_fn without dropout or sampling.",
 }
 
 
-def budget_warnings(stages: Sequence[Stage], choice: Choice, course: Course, context: Context) -> tuple[LRWarning, ...]:
+def budget_warnings(
+    stages: tuple[Stage, ...], choice: Choice, budget: float, lr_range: tuple[float, float], context: Context
+) -> tuple[LRWarning, ...]:
     """Every doubt about a choice, the most serious first."""
-    stage, baseline = stages[choice.stage], context.baseline_loss
+    stage = stages[choice.stage]
     if stage.nothing_moved is not None:
         return (stage.nothing_moved,)
     if not stage.found:
         found = {WarningName[stage.window.outcome.name]: stage.window.outcome.value}
     else:
-        found = _course_of(stages, choice, course, baseline) | _ends(stage, choice, course)
-        found |= _curves([one for one in stages if one.name == "sweep"][-1], stage, course, baseline)
+        found = _of_search(stages, choice, budget, context) | _ends(stage, lr_range) | _curves(stages, stage, context)
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
@@ -49,66 +50,65 @@ def budget_warnings(stages: Sequence[Stage], choice: Choice, course: Course, con
     )
 
 
-def _course_of(
-    stages: Sequence[Stage], choice: Choice, course: Course, baseline_loss: float | None
-) -> dict[WarningName, str]:
+def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context: Context) -> dict[WarningName, str]:
     """How the search went."""
-    rung, found = stages[choice.stage], {}
-    sweeps = [one for one in stages if one.name == "sweep"]
-    if choice.rule == "midpoint" and choice.stage == len(stages) - 1:
+    stage, found, steps = stages[choice.stage], {}, context.train_steps
+    assert steps is not None
+    if len(stages) == 1:
         found[WarningName.no_rung] = (
-            f"A budget of {course.budget:g} trainings of {course.train_steps} updates is used up by the first sweep: "
-            f"this is the midpoint of its curve after {rung.num_steps} updates."
+            f"A budget of {budget:g} trainings of {steps} updates is used up by the first sweep: this is read off its "
+            f"curve after {stage.num_steps} updates."
         )
     if choice.stage < len(stages) - 1:
         found[WarningName.lost] = (
             f"After {stages[-1].num_steps} updates no learning rate of the last rung was better than none "
-            f"({stages[-1].window.outcome.name}): this is what the rung of {rung.num_steps} updates says."
+            f"({stages[-1].window.outcome.name}): this is what the stage of {stage.num_steps} updates says."
         )
-    progress = sweeps[-1].progress(baseline_loss)
-    if progress is None:
-        found[WarningName.unknown_start] = (
-            "The loss is not positive, so whether learning had started in the sweep could not be told."
-        )
-    elif progress < course.constants.started:
+    lanes = read_lanes(stages[: choice.stage + 1], context)
+    if lanes.reference <= 0:
+        found[WarningName.unknown_start] = "The loss is not positive, so whether learning has started cannot be told."
+    elif lanes.state is not State.learning:
+        what = "a plateau at which learning rates tie" if lanes.state is State.plateau else "what no learning gives"
         found[WarningName.not_started] = (
-            f"At the end of the sweep, after {sweeps[-1].num_steps} updates, the best loss was {progress:.1%} below "
-            "what an untrained model or a constant reaches."
+            f"After {stage.num_steps} updates no learning rate has taken the loss 5 % below {what}, "
+            f"{lanes.reference:.4g}: a high one that does no harm was taken."
         )
-    if len(sweeps) > 1:
-        found[WarningName.slow_start] = (
-            f"After {sweeps[0].num_steps} updates learning had not started: the sweep was extended to "
-            f"{sweeps[-1].num_steps}."
-        )
-    if choice.rule != "midpoint" and rung.num_steps < SHORT * course.train_steps:
+    memory = MEMORIES * (context.memory or 0.0)
+    if stage.num_steps < SHORT * steps or stage.num_steps < memory:
         found[WarningName.short_horizon] = (
-            f"The longest trials took {rung.num_steps / course.train_steps:.1%} of the training; the learning rate is "
-            f"lowered by {choice.correction:.2f} decades for the rest."
+            f"The longest trials took {stage.num_steps / steps:.1%} of the training; the learning rate is lowered by "
+            f"{drift(stage.num_steps, steps):.2f} decades for the rest."
+        )
+    if stage.num_steps < memory:
+        found[WarningName.short_horizon] += (
+            f" The optimizer remembers a gradient for {context.memory:.0f} updates, and trials of {stage.num_steps} "
+            "say little of how it trains."
         )
     return found
 
 
-def _ends(rung: Stage, choice: Choice, course: Course) -> dict[WarningName, str]:
+def _ends(stage: Stage, lr_range: tuple[float, float]) -> dict[WarningName, str]:
     """Whether the optimum lies at an end of the range, or of the last rung."""
-    best = rung.minimum if choice.rule == "midpoint" else rung.best
-    if best <= course.fine[0] + TOLERANCE:
-        return {WarningName.edge_low: f"The lowest lr, {10.0**best:.1e}, is the best."}
-    if best >= course.fine[-1] - TOLERANCE:
-        return {WarningName.edge_high: f"The highest lr, {10.0**best:.1e}, is the best."}
-    side = {0: "lowest", len(rung.log10_lrs) - 1: "highest"}.get(rung.lowest)
-    if side is None or rung.name == "sweep":
+    low, high = lr_range
+    lowest, highest = stage.lowest == 0, stage.lowest == len(stage.log10_lrs) - 1
+    best = 10.0 ** stage.log10_lrs[stage.lowest]
+    if lowest and best <= low * (1 + SAME):
+        return {WarningName.edge_low: f"The lowest lr, {best:.1e}, is the best."}
+    if highest and best >= high * (1 - SAME):
+        return {WarningName.edge_high: f"The highest lr, {best:.1e}, is the best."}
+    if stage.name == "sweep" or not (lowest or highest):
         return {}
-    message = f"The {side} lr of the last rung, {10.0 ** rung.log10_lrs[rung.lowest]:.1e}, has the lowest loss."
-    return {WarningName.open_end: message}
+    side = "lowest" if lowest else "highest"
+    return {WarningName.open_end: f"The {side} lr of the last rung, {best:.1e}, has the lowest loss."}
 
 
-def _curves(sweep: Stage, rung: Stage, course: Course, baseline_loss: float | None) -> dict[WarningName, str]:
-    """How little the chosen rung learned, and how noisy the sweep was that all rungs began from."""
-    found, progress = {}, rung.progress(baseline_loss)
+def _curves(stages: tuple[Stage, ...], stage: Stage, context: Context) -> dict[WarningName, str]:
+    """How little the chosen stage learned, and how noisy the sweep was that all rungs began from."""
+    found, progress, sweep = {}, stage.progress(context.baseline_loss), stages[0]
     if progress is not None and progress < LITTLE_PROGRESS:
         found[WarningName.small_progress] = (
-            f"After {rung.num_steps} updates ({rung.num_steps / course.train_steps:.0%} of the training) the best loss "
-            f"is {progress:.0%} below what an untrained model or a constant reaches."
+            f"After {stage.num_steps} updates the best loss is {progress:.0%} below what an untrained model or a "
+            "constant reaches."
         )
     for warning in find_warnings(sweep.curve, sweep.window) if sweep.found else ():
         if warning.name is WarningName.noisy:
