@@ -6,7 +6,7 @@ from typing import Any
 
 import griffe
 
-from lrjax import schedules
+from lrjax import range_rules, schedules
 
 RETURNS = re.compile(r"^( *)Returns:\n( +)(?=\S)", re.MULTILINE)
 
@@ -16,8 +16,14 @@ class ReturnTypes(griffe.Extension):
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Change one docstring."""
-        if func.docstring is not None and any(str(one.value).startswith("factory(") for one in func.decorators):
-            func.docstring.value = inspect.getdoc(getattr(schedules, func.name)) or ""
+        if func.docstring is not None and any(
+            str(one.value).startswith(("factory(", "rule")) for one in func.decorators
+        ):
+            made = getattr(schedules, func.name, None) or getattr(range_rules, func.name)
+            func.docstring.value = inspect.getdoc(made) or ""
+            own = inspect.signature(made).parameters  # those that a caller gives
+            func.parameters = griffe.Parameters(*(one for one in func.parameters if one.name in own))
+            func.returns = "Schedule" if made.__module__.startswith(schedules.__name__) else "Suggestion"
         if func.docstring is not None and func.returns is not None:
             kind = str(func.returns).replace("\\", "\\\\")
             func.docstring.value = RETURNS.sub(rf"\1Returns:\n\2{kind}: ", func.docstring.value, count=1)

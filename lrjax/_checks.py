@@ -1,7 +1,4 @@
-"""Argument checks: one error style for the whole package.
-
-Every message names the call site in backticks, states the rule, shows what was got and says what to do.
-"""
+"""Argument checks in one style: the call site in backticks, the rule, what was got, and what to do."""
 
 import inspect
 import math
@@ -219,10 +216,10 @@ def check_choice(where: str, value: object, choices: tuple[str | None, ...]) -> 
     return value
 
 
-def check_type(where: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+def check_type(where: str, value: object, kind: type | tuple[type, ...], what: str, advice: str = "") -> None:
     """Raise unless `value` is of a kind; `what` says in words what it must be."""
     if not isinstance(value, kind):
-        raise TypeError(f"`{where}` must be {what}, got {show_with_type(value)}.")
+        raise TypeError(f"`{where}` must be {what}, got {show_with_type(value)}. {advice}".strip())
 
 
 def check_path(where: str, value: object) -> Path:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 from jax.core import Tracer
 
 _NAMES = (
@@ -58,7 +57,7 @@ def on_host(verb: Callable[Arguments, Returned]) -> Callable[Arguments, Returned
             given += [value for one in given if dataclasses.is_dataclass(one) for value in vars(one).values()]
             leaves = jax.tree.leaves(given, is_leaf=_is_other_iterable)
             traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-            if traced or isinstance(jnp.add(0.0, 0.0), Tracer):
+            if traced or isinstance(jax.device_put(0.0), Tracer):
                 raise TypeError(
                     f"`{verb.__name__}` reads numbers on the host, to decide by them, so it cannot run inside jax.jit, "
                     "vmap, grad, scan or another transformation. Call it outside, and pass on what it found."

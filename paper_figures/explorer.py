@@ -7,12 +7,13 @@ Writes docs/images/explorer_light.png, explorer_dark.png and explorer_phone.png.
 """
 
 import shutil
+import threading
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from lrjax.explorer._explore import make_routes
-from lrjax.explorer._server import Server, serve_in_background
+from lrjax.explorer._server import Server
 
 OUT = Path(__file__).parents[1] / "docs/images"
 
@@ -35,7 +36,7 @@ def settle(page: Page) -> None:
 def main() -> None:
     """Take all three."""
     with Server("127.0.0.1", 0, make_routes()) as server, sync_playwright() as playwright:
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = open_page(browser, server.url, 1280, 880, "light")
         page.get_by_role("button", name="Exploration and exploitation").click()

@@ -66,6 +66,7 @@ PANELS: dict[str, Any] = {
     "join": s.join(
         [s.linear_decay(0.0, 1.0, 20), s.step_decay(1.0, factor=0.5, every=20), s.cosine_decay(0.25, 20)], [20, 80]
     ),
+    "add": s.add(s.constant(0.1), s.triangular2(0.0, 0.9, 15)),
     "multiply": s.multiply(s.cosine_decay(1.0, 100), s.triangular(0.4, 1.0, 5)),
     "clip": s.clip(s.cosine_decay(1.2, 100), min_value=0.2, max_value=1.0),
     "shift": s.shift(s.cosine_decay(1.0, 60), 30),

@@ -56,9 +56,11 @@ class Call(NamedTuple):
 
 
 def a_schedule(result: Any, arguments: Mapping[str, Any]) -> bool:
-    """Finite and not negative, in a float of the step's shape."""
+    """Finite and not negative, but of a constant that is, in a float of the step's shape."""
     values = result(np.array([0, 1, 5]))
-    return values.shape == (3,) and values.dtype in (np.float32, np.float64) and bool((np.asarray(values) >= 0).all())
+    lowest = -np.inf if "value" in arguments else 0
+    known = bool((np.isfinite(values) & (values >= lowest)).all())
+    return values.shape == (3,) and values.dtype in (np.float32, np.float64) and known
 
 
 def a_momentum(result: Any, arguments: Mapping[str, Any]) -> bool:
@@ -405,13 +407,14 @@ SCHEDULES: dict[str, Mapping[str, Any]] = {
     "k_decay": {"k": 2.0, "shape": "cosine", "power": 1.0},
     "linear_decay": {},
     "multiply": {"*": (FLAT, FLAT)},
+    "add": {"*": (FLAT, FLAT)},
     "one_cycle": {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4, "shape": "cosine"}
     | {"three_phase": False, "convention": "optax"},
     "one_cycle_momentum": {"max_momentum": 0.95, "min_momentum": 0.85, "pct_start": 0.3, "shape": "cosine"}
     | {"three_phase": False, "convention": "optax"},
     "piecewise_constant": {"values": [0.1, 0.2], "boundaries": [5], "convention": "optax"},
     "piecewise_interpolate": {"values": [0.1, 0.2], "boundaries": [5], "kind": "linear"},
-    "polynomial_decay": {},
+    "polynomial_decay": {"cycle": False},
     "power_decay": {"max_value": 0.1, "batch_size": 128, "tokens_per_step": 1000, "amplitude": 4.6, "exponent": -0.5},
     "range_test_ramp": {"min_lr": 1e-3, "max_lr": 1.0, "num_steps": 10, "mode": "linear"},
     "repeat": {"schedule": FLAT, "cycle_steps": 5, "times": 2},

@@ -58,7 +58,7 @@ def as_written() -> Graph:
 
 def by_definition() -> Graph:
     """The files where the names are defined that each file imports: re-exports are seen through."""
-    return {name: {_defining(*one) for one in imports(name)} - {name, ""} for name in files()}
+    return {name: set().union(*(_defining(*one) for one in imports(name))) - {name, ""} for name in files()}
 
 
 def _named(module: str, name: str) -> str:
@@ -66,12 +66,16 @@ def _named(module: str, name: str) -> str:
     return next((way for one in ways if (way := one.strip(".")) in files()), "")
 
 
-def _defining(module: str, name: str) -> str:
+def _defining(module: str, name: str) -> set[str]:
+    """The file that defines a name; of a room that only hands on names, all that define one of them."""
     found = _named(module, name)
     if not found.endswith("__init__"):
-        return found
+        return {found}
     original = _renamed(found).get(name, name)
-    return next((_defining(*one) for one in imports(found) if one[1] == original), found)
+    handed = [one for one in imports(found) if one[1] == original]
+    if not handed and all(isinstance(node, ast.Expr | ast.ImportFrom) for node in tree(files()[found]).body):
+        handed = list(imports(found))
+    return set().union(*(_defining(*one) for one in handed)) or {found}
 
 
 def _renamed(name: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 The references share no code with the package: whole steps are counted with Python's integers, the rest is NumPy.
 """
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -13,6 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from lrjax import schedules
+
+FACTORIES = {
+    name: value
+    for name, value in vars(schedules).items()
+    if name[0] != "_"
+    and inspect.isfunction(value)
+    and inspect.signature(value).return_annotation == inspect.signature(schedules.constant).return_annotation
+    and name not in ("extend", "from_spec", "stack")
+}
+"""Every function that makes a schedule from arguments that its spec has."""
 
 PEAK, END = 0.3, 0.01
 
@@ -47,6 +58,9 @@ FALLS: dict[str, Callable[[float], float]] = {
     "sqrt": lambda p: 1 - math.sqrt(p),
     "square": lambda p: 1 - p * p,
     "mirror_cosine": lambda p: 2 * (1 - p) - cos(p),
+    "rex": lambda p: (1 - p) / (0.5 + 0.5 * (1 - p)),
+    "megatron_exponential": lambda p: 2 * 0.5**p - 1,
+    "timm_exponential": lambda p: (0.1**p - 0.1) / 0.9,
 }
 
 
@@ -54,12 +68,18 @@ def fall(shape: str, p: float, one: float = PEAK, zero: float = END) -> float:
     return one * (zero / one) ** p if shape == "exponential" else mix(FALLS[shape](p), one, zero)
 
 
+def rise(shape: str, t: int, T: int, one: float, zero: float) -> float:
+    if shape == "log":
+        return one + (zero - one) * math.log(t + 1) / math.log(T + 1)
+    return fall(shape, t / T, one, zero)
+
+
 def triangle(t: int, up: int, down: int) -> tuple[float, int]:
     cycle, since = divmod(t, up + down)
     return (since / up if since <= up else (up + down - since) / down), cycle
 
 
-def restarts(T: int, t: int, mult: int, decay: float, keras: bool) -> float:
+def restarts(T: int, t: int, mult: float, decay: float, keras: bool, peak: float = PEAK) -> float:
     start, length, cycle = 0, T, 0
     if mult == 1:
         cycle, start = t // T, t // T * T
@@ -67,8 +87,8 @@ def restarts(T: int, t: int, mult: int, decay: float, keras: bool) -> float:
         start, length, cycle = start + length, length * mult, cycle + 1
     wave = cos((t - start) / length)
     if keras:
-        return END + (PEAK - END) * decay**cycle * wave
-    return mix(wave, max(PEAK * decay**cycle, END))
+        return END + (peak - END) * decay**cycle * wave
+    return mix(wave, max(peak * decay**cycle, END))
 
 
 def whole_part(fraction: float, T: int) -> int:
@@ -157,6 +177,13 @@ CASES: dict[str, Case] = {
     ),
     "polynomial_decay 10": Case(
         lambda T: schedules.polynomial_decay(PEAK, END, 10.0, T), lambda T, t: mix((1 - u(t, T)) ** 10), ends()
+    ),
+    "polynomial_decay cycle": Case(
+        lambda T: schedules.polynomial_decay(PEAK, END, 1.0, T, cycle=True),
+        lambda T, t: mix(1 - t / (T * max(-(-t // T), 1))),
+        lambda T: {0: PEAK, T: END, 2 * T: END},
+        lambda T: (0, T, 2 * T),
+        longest=10**8 - 1,
     ),
     "exponential_decay": Case(
         lambda T: schedules.exponential_decay(PEAK, T, 0.5), lambda T, t: PEAK * 0.5 ** (t / T), lambda T: {0: PEAK}
@@ -250,12 +277,12 @@ CASES: dict[str, Case] = {
                 schedules.cosine_decay(PEAK, 2 * T, end_value=END), T, init_value=0.002, shape=shape, skip_zero=skip
             ),
             lambda T, t, shape=shape, skip=skip: (
-                fall(shape, (t + skip) / T, 0.002, PEAK) if t < T else mix(cos(u(t - T, 2 * T)))
+                rise(shape, t + skip, T, 0.002, PEAK) if t < T else mix(cos(u(t - T, 2 * T)))
             ),
             lambda T, skip=skip: ({} if skip else {0: 0.002}) | {T: PEAK, 3 * T: END},
             lambda T: (0, T, 3 * T),
         )
-        for shape in ("linear", "cosine", "exponential")
+        for shape in ("linear", "cosine", "exponential", "sqrt", "log")
         for skip in (False, True)
     },
     "warmup_cosine": Case(
@@ -330,6 +357,25 @@ CASES: dict[str, Case] = {
         for mult in (1, 2, 3)
         for convention in ("optax", "keras")
     },
+    **{
+        f"cosine_restarts grow {convention}": Case(
+            lambda T, convention=convention: schedules.cosine_restarts(
+                0.25 * PEAK, T, cycle_mult=2, peak_decay=1.5, end_value=END, convention=convention
+            ),
+            lambda T, t, convention=convention: restarts(T, t, 2, 1.5, convention == "keras", 0.25 * PEAK),
+            lambda T: {0: 0.25 * PEAK},
+            lambda T: (0, T, 3 * T, 7 * T),
+            peak=2 * PEAK,
+        )
+        for convention in ("optax", "keras")
+    },
+    "cosine_restarts x1.5": Case(
+        lambda T: schedules.cosine_restarts(PEAK, 4 * T, cycle_mult=1.5, peak_decay=0.5, end_value=END),
+        lambda T, t: restarts(4 * T, t, 1.5, 0.5, False),
+        lambda T: {0: PEAK, 4 * T: 0.5 * PEAK, 10 * T: 0.25 * PEAK, 19 * T: 0.125 * PEAK},
+        lambda T: (0, 4 * T, 10 * T, 19 * T),
+        longest=400,
+    ),
     "triangular": Case(
         lambda T: schedules.triangular(END, PEAK, T, down_steps=2 * T),
         lambda T, t: mix(triangle(t, T, 2 * T)[0]),
@@ -441,6 +487,12 @@ CASES: dict[str, Case] = {
         lambda T, t: PEAK if t < T else mix(1 - u(t, 2 * T)),
         lambda T: {0: PEAK, T - 1: PEAK, 2 * T: END},
         lambda T: (0, T, 2 * T),
+    ),
+    "add": Case(
+        lambda T: schedules.add(schedules.constant(-0.5 * PEAK), schedules.linear_decay(1.5 * PEAK, PEAK, T)),
+        lambda T, t: PEAK - 0.5 * PEAK * u(t, T),
+        lambda T: {},
+        peak=1.5 * PEAK,
     ),
     "multiply": Case(
         lambda T: schedules.multiply(schedules.constant(0.5), schedules.linear_decay(PEAK, 0.0, T)),

@@ -253,13 +253,13 @@ def test_a_search_killed_at_any_rung_ends_with_the_same_bits(result, tmp_path):
         assert numbers(again) == expected, stage
         assert len(dict.fromkeys(trained)) - 1 == count - stage + 1
     assert numbers(search(directory=folder)) == expected  # nothing is left to do
-    assert len(list((folder / "lrjax-search").glob("lanes-*"))) == 1 + len(result.stages[-1].rounds) - 1
+    assert len(list((folder / "lrjax-search").glob("checkpoint-*"))) == 2
 
 
-def stops_in(folder: Path) -> list[str]:
-    """The lines of the table after its first one."""
-    (table,) = (folder / "lrjax-search").glob("table-*")
-    return table.read_text().splitlines()[1:]
+def stops_in(folder: Path) -> list[Any]:
+    """The rounds in the last checkpoint."""
+    paths = sorted((folder / "lrjax-search").glob("checkpoint-*"))
+    return json.loads(paths[-1].read_bytes().splitlines()[0][9:])["rounds"] if paths else []
 
 
 def test_streams_and_seeds_go_on_too(tmp_path):
@@ -296,7 +296,7 @@ def test_typed_keys_and_every_dtype_go_through_a_folder(tmp_path):
     assert len(expected.stages) > 1
     with pytest.raises(Killed):
         budgeted(task, noisy, **options, directory=tmp_path, progress=die_at(2))
-    assert list((tmp_path / "lrjax-search").glob("lanes-*"))
+    assert list((tmp_path / "lrjax-search").glob("checkpoint-*"))
     assert numbers(budgeted(task, noisy, **options, directory=tmp_path)) == numbers(expected)
 
 
@@ -403,17 +403,15 @@ def test_a_file_is_lossless_and_strict_json(result, tmp_path):
 
 def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
     result, ax = seeds, seeds.plot()
-    labels = [line.get_label() for line in ax.get_lines()]
-    assert labels[1] == "sweep, 20 updates"
-    assert [label for label in labels if label.startswith("rung, ")] == [
-        f"rung, {rung.num_steps} updates{', 2 seeds' * (rung.num_seeds > 1)}" for rung in result.stages[1:]
-    ]
-    (chosen,) = [line for line in ax.get_lines() if line.get_label().startswith("chosen")]
-    assert chosen.get_xdata()[0] == result.lr
-    for line, rung in zip(ax.get_lines()[1:], result.stages, strict=False):
-        np.testing.assert_allclose(line.get_xdata(), 10.0**rung.log10_lrs)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    others = [stage for index, stage in enumerate(result.stages) if index != result.stage]
+    for stage in others:
+        line = lines[f"{stage.name}, {stage.num_steps} updates"]
+        np.testing.assert_allclose(line.get_xdata(), 10.0**stage.log10_lrs)
         finite = np.isfinite(line.get_ydata())
-        np.testing.assert_allclose(line.get_ydata()[finite], rung.losses.mean(axis=0)[finite])
+        np.testing.assert_allclose(line.get_ydata()[finite], stage.losses.mean(axis=0)[finite])
+    (chosen,) = [line for name, line in lines.items() if "(chosen)" in name]
+    assert chosen.get_xdata()[0] == result.lr
     assert ax.get_title(loc="left") == f"learning rate {result.lr:.2e} for 1000 updates"
     assert lrjax.plots.plot_lr(result, ax=ax) is ax
     ax.figure.savefig(tmp_path / "search.png")

@@ -14,14 +14,11 @@ import sys
 import textwrap
 
 import pytest
+from inside import LINES, app, user_place
 from processes import start_lrjax
 
 import lrjax
-from lrjax.cli import _errors, main
-from lrjax.cli._app import app
-from lrjax.cli._find_command import FindCommand
-from lrjax.cli._range_test_command import RangeTestCommand
-from lrjax.cli._sweep_command import SweepCommand
+from lrjax.cli import main
 
 COMMANDS = [("find",), ("sweep",), ("range-test",), ("schedules",), ("schedules", "plot"), ("explore",)]
 
@@ -120,16 +117,17 @@ def test_a_page_has_every_option_with_a_sentence_and_its_default(name, run):
 @pytest.mark.parametrize(
     ("command", "function"),
     [
-        (FindCommand, lrjax.find_lr),
-        (FindCommand, lrjax.StepSampling),
-        (FindCommand, lrjax.Budget),
-        (RangeTestCommand, lrjax.range_test),
-        (SweepCommand, lrjax.sweep),
+        ("find", lrjax.find_lr),
+        ("find", lrjax.StepSampling),
+        ("find", lrjax.Budget),
+        ("range-test", lrjax.range_test),
+        ("sweep", lrjax.sweep),
     ],
 )
 def test_defaults_are_those_of_the_library(command, function):
     parameters = inspect.signature(function).parameters
-    shared = [field for field in dataclasses.fields(command) if field.name in parameters and field.name != "task"]
+    fields = dataclasses.fields(app[command].default_command)
+    shared = [field for field in fields if field.name in parameters and field.name != "task"]
     assert len(shared) > 2
     for field in shared:  # None is not passed on
         want = parameters[field.name].default
@@ -250,7 +248,7 @@ def test_underscores_and_equals_signs_are_understood(run):
 def test_long_errors_are_cut_and_debug_has_all(run):
     words = ("find", "tasks.py:task", "--optimizer", "tasks.py:wordy")
     err = run(*words)[2]
-    assert len(err.splitlines()) == _errors.LINES + 1
+    assert len(err.splitlines()) == LINES + 1
     assert err.endswith("Add --debug to see the rest of it, and the traceback.\n")
     assert "line 99" in run(*words, "--debug")[2]
 
@@ -259,7 +257,7 @@ def test_a_library_is_not_the_users_file():
     try:
         json.loads("{")
     except ValueError as error:
-        place = _errors.user_place(error)
+        place = user_place(error)
     assert place.startswith("test_command_line.py:")
 
 

@@ -5,13 +5,16 @@ import errno
 import io
 import json
 import os
+import subprocess
 import sys
 
+import jax
 import pytest
+from inside import find_command
 from problems import quadratic
 
 import lrjax
-from lrjax.cli import _find_command, main
+from lrjax.cli import main
 
 CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map", "--no-plot")
 
@@ -19,7 +22,7 @@ CHEAP = ("--seeds", "1", "--steps", "3", "--refine", "none", "--executor", "map"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_find_command, "load_task", lambda words: quadratic())
+    monkeypatch.setattr(find_command, "load_task", lambda words: quadratic())
     return tmp_path
 
 
@@ -28,7 +31,7 @@ def no_search(monkeypatch):
     def search(*_, **__):
         raise AssertionError("the search began")
 
-    monkeypatch.setattr(_find_command, "find_lr", search)
+    monkeypatch.setattr(find_command, "find_lr", search)
 
 
 def printed(monkeypatch, *words, encoding="utf-8", errors="strict", columns=None):
@@ -143,7 +146,7 @@ def test_a_picture_that_fails_does_not_lose_the_result(monkeypatch, capsys):
     def fail(result):
         raise RuntimeError("no fonts")
 
-    monkeypatch.setattr(_find_command, "plot_lr", fail)
+    monkeypatch.setattr(find_command, "plot_lr", fail)
     assert main(["find", *CHEAP[:-1], "--quiet"]) == 2
     out, err = capsys.readouterr()
     assert float(out) > 0
@@ -242,3 +245,60 @@ def test_an_absurd_number_is_told_at_once_in_a_sentence(words, message, capsys):
     assert message in err
     assert len(err) < 500
     assert "Error" not in err
+
+
+# Compiled programs.
+
+
+@pytest.fixture
+def no_cache_of_jax(monkeypatch, tmp_path):
+    """The folder of the command's compiled programs, where JAX has none of its own."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield tmp_path / "lrjax" / "programs"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+@pytest.mark.slow
+def test_the_second_call_finds_the_programs_of_the_first(folder):
+    code = "import lrjax.cli; from jax import monitoring; found = []; "
+    code += "monitoring.register_event_listener(lambda event, **_: found.append(event.split('/')[-1])); "
+    code += (
+        f"lrjax.cli.main(['find', *{CHEAP}, '--quiet']); print(found.count('cache_misses'), found.count('cache_hits'))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+
+    def run(words):
+        env["XDG_CACHE_HOME"] = str(folder)
+        told = subprocess.run(
+            [sys.executable, "-c", code.replace("'--quiet'", words)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=env,
+        )
+        return list(map(int, told.stdout.split()[-2:]))
+
+    assert run("'--quiet', '--no-cache'") == [0, 0]
+    misses, hits = run("'--quiet'")
+    assert misses > 0
+    assert run("'--quiet'") == [0, misses + hits]
+
+
+def test_the_oldest_programs_go_and_jax_is_left_as_it_was(no_cache_of_jax):
+    no_cache_of_jax.mkdir(parents=True)
+    for name, size, when in (("old", 200, 1), ("new", 200, 2)):
+        with open(no_cache_of_jax / name, "wb") as file:
+            file.truncate(size * 2**20)
+        os.utime(no_cache_of_jax / name, (when, when))
+    assert main(["find", *CHEAP, "--quiet"]) == 0
+    assert not (no_cache_of_jax / "old").exists()
+    assert (no_cache_of_jax / "new").exists()
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(no_cache_of_jax, capsys):
+    no_cache_of_jax.parent.write_text("a file")
+    assert main(["find", *CHEAP, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""

@@ -15,6 +15,7 @@ from lanes import SampledRounds
 import lrjax
 from lrjax import Chunked
 from lrjax._engine import Program, Shared, lower_program, train_lane
+from lrjax._engine import _compilation_cache as cache
 from lrjax._engine import programs as kept
 
 KEY = jax.random.key(2)
@@ -164,3 +165,41 @@ def test_the_training_program_lowers_for_accelerators(executor, platform):
     exported = jax.export.export(jax.jit(program.function()), platforms=[platform])(*arguments)
     assert exported.platforms == (platform,)
     assert "while" in exported.mlir_module()
+
+
+@pytest.fixture
+def no_folder():
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    names += ("jax_persistent_cache_min_entry_size_bytes",)
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_programs_are_kept_in_the_users_cache_folder(no_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache.keep_programs() == tmp_path / "lrjax" / "programs"
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "lrjax" / "programs")
+
+
+def test_a_folder_of_the_users_choice_stays(no_folder, tmp_path):
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    assert cache.keep_programs(tmp_path / "other") == tmp_path
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_folder_is_bounded_and_only_programs_are_removed(no_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "MOST_BYTES", 40)
+    for index in range(6):
+        (tmp_path / f"{index}-cache").write_bytes(b"1234567890")
+    (tmp_path / "mine.txt").write_text("kept")
+    cache.keep_programs(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4-cache", "5-cache", "mine.txt"]
+
+
+def test_without_a_place_for_it_nothing_is_kept(no_folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert cache.keep_programs(tmp_path / "file" / "folder") is None
+    assert jax.config.jax_compilation_cache_dir is None

@@ -7,24 +7,39 @@ import re
 import socket
 import threading
 
+import inside
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from found import found
+from inside import (
+    FILES,
+    OPTIMIZERS,
+    SURFACES,
+    Refused,
+    Server,
+    descend,
+    height,
+    python_line,
+    rounded,
+    sharpness,
+    slot_steps,
+    stability_limit,
+    view,
+)
+from schedule_cases import FACTORIES
 
 import lrjax
 from lrjax import schedules
 from lrjax.cli import main
-from lrjax.explorer import _explore, _server, explore
-from lrjax.explorer._contents import PRESETS, START
-from lrjax.explorer._controls import EXAMPLES, GROUPS, PAIRS, controls
-from lrjax.explorer._explore import make_routes
-from lrjax.explorer._paths import MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, SLOTS, descend, slot_steps
-from lrjax.explorer._read import Refused, read_document, rounded
-from lrjax.explorer._surfaces import SURFACES, height, sharpness, stability_limit
-from lrjax.explorer._training import course, python_line, view
-from lrjax.schedules import _FACTORIES as FACTORIES
+from lrjax.explorer import explore
+
+ANSWERS = inside.make_routes()
+CONTENTS = ANSWERS["/api/start"]({})
+course = ANSWERS["/api/course"]
+START, EXAMPLES, PAIRS, CONTROLS = (CONTENTS[name] for name in ("first", "examples", "pairs", "controls"))
+MAX_STEPS, MAX_SCHEDULES, MAX_SEEDS = (CONTENTS["limits"][name] for name in ("steps", "schedules", "seeds"))
 
 CONSTANT = {"name": "constant", "value": 0.05}
 
@@ -112,7 +127,7 @@ def test_slots_begin_at_0_end_at_the_last_step_and_suffice(num_steps):
     steps = slot_steps(num_steps)
     assert steps[0] == 0
     assert steps[-1] == num_steps
-    assert len(steps) <= SLOTS
+    assert len(steps) <= 401
     assert (np.diff(steps) > 0).all()
 
 
@@ -173,7 +188,7 @@ def test_divergence_is_counted_and_its_losses_are_null():
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_pair_moves_its_momentum_with_the_rate(name):
-    made = view({"name": name, **EXAMPLES[name]}, {"max_momentum": 0.95, "min_momentum": 0.5})
+    made = view(EXAMPLES[name], {"max_momentum": 0.95, "min_momentum": 0.5})
     lr, momentum = made.values()
     assert momentum is not None
     assert momentum[np.argmax(lr)] == pytest.approx(0.5, abs=1e-3)
@@ -183,9 +198,9 @@ def test_a_pair_moves_its_momentum_with_the_rate(name):
 
 def test_every_schedule_has_controls_for_every_argument_and_an_example():
     assert set(EXAMPLES) | set(PAIRS.values()) == set(FACTORIES)
-    assert sorted(name for names in GROUPS.values() for name in names) == sorted(EXAMPLES)
+    assert sorted(name for names in CONTENTS["groups"].values() for name in names) == sorted(EXAMPLES)
     for name in FACTORIES:
-        assert [one["name"] for one in controls(name)] == list(inspect.signature(FACTORIES[name]).parameters)
+        assert [one["name"] for one in CONTROLS[name]] == list(inspect.signature(FACTORIES[name]).parameters)
 
 
 def refusal(spec):
@@ -199,9 +214,9 @@ def refusal(spec):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_control_can_be_moved_to_both_ends_or_says_why_not(name):
-    example = {"name": name, **EXAMPLES[name]}
+    example = EXAMPLES[name]
     assert not refusal(example)
-    for control in controls(name):
+    for control in CONTROLS[name]:
         argument = control["name"]
         for word in control.get("choices", []):  # a word on offer is one that works
             assert "must be one of" not in refusal(example | {argument: word})
@@ -212,13 +227,13 @@ def test_every_control_can_be_moved_to_both_ends_or_says_why_not(name):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_line_of_python_makes_the_same_schedule(name):
-    spec = schedules.to_spec(schedules.from_spec({"name": name, **EXAMPLES[name]}))
+    spec = schedules.to_spec(schedules.from_spec(EXAMPLES[name]))
     made = eval(python_line(spec), {"lrjax": lrjax, "np": np})
     assert schedules.to_spec(made) == spec
 
 
 def ends_of(name):
-    preset = next(one for one in PRESETS if one["name"] == name)
+    preset = next(one for one in CONTENTS["presets"] if one["name"] == name)
     return course(preset["state"])["schedules"]
 
 
@@ -252,7 +267,7 @@ def test_numbers_keep_five_digits(value):
 
 @pytest.fixture(scope="module")
 def answers():
-    return make_routes()
+    return inside.make_routes()
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +401,7 @@ def test_a_curve_too_large_to_show_is_refused(answers, saved):
 
 
 def test_old_curves_make_room_for_new_ones(saved):
-    answers = make_routes()
+    answers = inside.make_routes()
     names = [answers["/api/open"]({"text": saved, "name": str(index)})["id"] for index in range(10)]
     assert len(set(names)) == 10
     with pytest.raises(Refused, match="no longer here"):
@@ -399,8 +414,8 @@ def test_old_curves_make_room_for_new_ones(saved):
 
 @pytest.fixture(scope="module")
 def server(answers):
-    with _server.Server("127.0.0.1", 0, answers) as server:
-        _server.serve_in_background(server)
+    with Server("127.0.0.1", 0, answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
@@ -507,7 +522,7 @@ def test_only_the_files_of_the_page_are_served(send, path):
     assert send("GET", path)[0] == 404
 
 
-@pytest.mark.parametrize("path", _server.FILES)
+@pytest.mark.parametrize("path", FILES)
 def test_the_page_allows_nothing_from_elsewhere(send, path):
     status, headers, content = send("GET", path)
     assert status == 200
@@ -531,8 +546,8 @@ def asked_of(answers):
     """A function of a server's arguments and a Host header: the status of a GET and of a POST."""
 
     def asked_of(host, header, **options):
-        with _server.Server(host, 0, answers, **options) as server:
-            _server.serve_in_background(server)
+        with Server(host, 0, answers, **options) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
             connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=60)
             found = []
             for method, path, headers in (
@@ -608,8 +623,8 @@ def test_a_host_that_is_none_is_said_and_nobody_is_served(host):
 
 def test_what_another_host_means_is_said_before_anybody_is_served(monkeypatch):
     told = []
-    monkeypatch.setattr(_explore, "_compile", lambda stopped: None)
-    monkeypatch.setattr(_server.Server, "serve_forever", lambda self, poll_interval: None)
+    monkeypatch.setattr(inside.explore, "_compile", lambda stopped: None)
+    monkeypatch.setattr(Server, "serve_forever", lambda self, poll_interval: None)
     explore(host="0.0.0.0", port=0, browser=False, say=told.append)
     assert re.match(r"The explorer is at http://127\.0\.0\.1:\d+/ ", told[0])  # every address is none to open
     assert told[1] == (
@@ -639,11 +654,11 @@ def test_two_hundred_connections_at_once_all_get_their_answer(server):
 
 
 def test_connections_wait_until_the_server_has_time_for_them(answers):
-    with _server.Server("127.0.0.1", 0, answers) as server:  # nobody accepts yet
+    with Server("127.0.0.1", 0, answers) as server:  # nobody accepts yet
         waiting = [socket.create_connection(server.server_address, timeout=5) for _ in range(200)]
         for one in waiting:
             one.sendall(b"GET /icon.svg HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        _server.serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         got = [one.recv(12) for one in waiting]
         for one in waiting:
             one.close()
@@ -659,7 +674,7 @@ def test_a_question_too_large_is_not_read(send):
 
 def test_a_document_must_be_an_object():
     with pytest.raises(Refused, match="got NoneType"):
-        read_document("null")
+        ANSWERS["/api/open"]({"text": "null", "name": "x"})
 
 
 # The command.
@@ -702,13 +717,13 @@ def test_a_file_that_is_no_result_is_told_before_anything_is_served(tmp_path, ca
 def test_ctrl_c_ends_it_and_the_browser_is_opened_only_if_wanted(monkeypatch, saved, tmp_path):
     (tmp_path / "lr_finder.json").write_text(saved)
     opened, told = [], []
-    monkeypatch.setattr(_explore.webbrowser, "open", opened.append)
-    monkeypatch.setattr(_explore, "_compile", lambda stopped: None)
+    monkeypatch.setattr(inside.explore.webbrowser, "open", opened.append)
+    monkeypatch.setattr(inside.explore, "_compile", lambda stopped: None)
 
     def interrupt(self, poll_interval):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_server.Server, "serve_forever", interrupt)
+    monkeypatch.setattr(Server, "serve_forever", interrupt)
     explore(tmp_path / "lr_finder.json", port=0, browser=False, say=told.append)
     assert opened == []
     explore(port=0, host="localhost", say=told.append)

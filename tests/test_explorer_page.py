@@ -11,17 +11,17 @@ import json
 import re
 import shutil
 import signal
+import threading
 from urllib.parse import urlsplit
 
+import inside
 import numpy as np
 import pytest
 from found import found
+from inside import Server, make_routes
 from processes import start_lrjax
 
 import lrjax
-from lrjax.explorer import _finding
-from lrjax.explorer._explore import make_routes
-from lrjax.explorer._server import Server, serve_in_background
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
@@ -37,7 +37,7 @@ PATIENCE = 120_000
 @pytest.fixture(scope="module")
 def url():
     with Server("127.0.0.1", 0, make_routes()) as server:
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.url
         server.shutdown()
 
@@ -451,7 +451,8 @@ def test_a_spec_in_a_file_joins_the_schedules(page, tmp_path):
 
 
 def test_the_digits_are_searched_and_the_peers_compared(page, monkeypatch):
-    monkeypatch.setattr(_finding, "_digits", functools.partial(_finding.search_digits, num_steps=5, num_seeds=1))
+    quick = functools.partial(inside.explore.search_digits, num_steps=5, num_seeds=1)
+    monkeypatch.setattr(inside.explore, "_digits", quick)
     page.get_by_role("button", name="Search the handwritten digits").click()
     page.locator("#curve-title").get_by_text("handwritten digits, adam: validation loss after 5 updates").wait_for()
     assert page.locator("#peers tbody tr").count() == 9

@@ -27,6 +27,7 @@ from processes import finish, start, tell
 
 import lrjax
 from lrjax._engine import _source, _store
+from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -99,7 +100,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     save = _store.Store.save
     monkeypatch.setattr(_source, "FIRST_STEPS", 1)
     monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
+    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
@@ -161,7 +162,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
     _source.CALL_SECONDS = 0.0
-    _store.Cadence.due = lambda self: True
+    _run.SweepRun._is_due = lambda self: True
     many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "trainings": 8.0}}[kind]
     result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)
     return {"bits": hashlib.sha256(repr(bits(result)).encode()).hexdigest()}
@@ -273,9 +274,9 @@ def attempt(kind: str, directory: Path) -> str:
     return "same bits, and a note" if result.execution.notes else "same bits"
 
 
-def may_be_said(name: str, damage: str) -> bool:
-    """Without these nobody knows what was asked or measured."""
-    return name == "call.json" or (name.startswith("table-") and damage == "gone") or name == "lock"
+def may_be_said(name: str) -> bool:
+    """Without these nobody knows what was asked."""
+    return name in ("call.json", "lock")
 
 
 @both
@@ -290,7 +291,7 @@ def test_damage_gives_the_same_bits_or_is_said(kind, count, tmp_path, begun, cap
         name = list(DAMAGE)[number // len(paths) % len(DAMAGE)]
         DAMAGE[name](path, rng)
         ended = attempt(kind, directory)
-        assert ended != "said" or may_be_said(path.name, name), (path.name, name)
+        assert ended != "said" or may_be_said(path.name), (path.name, name)
         told.append(f"{path.name} {name}: {ended}")
         shutil.rmtree(directory)
     assert capfd.readouterr() == ("", "")
@@ -311,21 +312,15 @@ def test_lines_that_are_whole_and_say_what_no_run_writes_are_left_out(kind, tmp_
     rng = np.random.default_rng(0)
     values = [None, -1, 10**30, 2.5, "x", [], {}, [[]], {"read": "x"}, True, [[0, 1]], "nan"]
     changed = 0
-    for number in range(6):
+    for number in range(12):
         directory = begun(kind, tmp_path / str(number))
-        for path in ours(directory, kind).iterdir():
-            if path.name in ("lock", "call.json"):
-                continue
-            lines = path.read_bytes().split(b"\n", -1 if path.name.endswith(".jsonl") else 1)
-            for index, line in enumerate(lines[: -1 if len(lines) > 1 else None]):
-                value = json.loads(line[9:])
-                names = [name for name in value if name not in ("lrjax", "call")]
-                if names:
-                    name = names[rng.integers(len(names))]
-                    value[name] = values[rng.integers(len(values))]
-                    lines[index] = checked(value)[:-1]
-                    changed += 1
-            path.write_bytes(b"\n".join(lines))
+        for path in ours(directory, kind).glob("checkpoint-*"):
+            line, _, rest = path.read_bytes().partition(b"\n")
+            value = json.loads(line[9:])
+            names = [name for name in value if name not in ("lrjax", "call")]
+            value[names[rng.integers(len(names))]] = values[rng.integers(len(values))]
+            path.write_bytes(checked(value) + rest)
+            changed += 1
         assert attempt(kind, directory) in ("same bits", "same bits, and a note")
     assert changed >= 12
 
@@ -407,12 +402,12 @@ def test_files_of_another_run_are_refused_by_name(kind, tmp_path, begun):
 def test_a_search_is_no_sweep(tmp_path, begun):
     directory = begun("search", tmp_path / "both")
     assert bits(sweep(directory)) == expected("sweep")  # each has a folder of its own
-    shutil.copy(next(ours(directory, "search").glob("lanes-*")), ours(directory, "sweep") / "lanes-000099")
-    with pytest.raises(ValueError, match=r"lrjax-sweep/lanes-000099, which is of a search"):
+    shutil.copy(next(ours(directory, "search").glob("checkpoint-*")), ours(directory, "sweep") / "checkpoint-000099")
+    with pytest.raises(ValueError, match=r"lrjax-sweep/checkpoint-000099, which is of a search"):
         sweep(directory)
     shutil.rmtree(ours(directory, "sweep"))
     ours(directory, "search").rename(ours(directory, "sweep"))
-    with pytest.raises(ValueError, match=r"holds a search of the folder's format 2, and this is a sweep"):
+    with pytest.raises(ValueError, match=r"holds a search of the folder's format 3, and this is a sweep"):
         sweep(directory)
 
 
@@ -442,7 +437,7 @@ def test_files_have_the_modes_of_the_user(kind, tmp_path):
     finally:
         os.umask(mask)
     modes = {path.name.split("-")[0]: path.stat().st_mode & 0o777 for path in ours(tmp_path, kind).iterdir()}
-    assert modes.keys() == {"lock", "call.json", "table", "checkpoint" if kind == "sweep" else "lanes"}
+    assert modes.keys() == {"lock", "call.json", "checkpoint"}
     assert set(modes.values()) == {0o640}
 
 

@@ -1,15 +1,16 @@
 """`lrjax schedules` and the picture of schedules: what is drawn and printed is what the schedule gives."""
 
+import inspect
 import json
 
 import matplotlib
 import numpy as np
 import optax
 import pytest
+from schedule_cases import FACTORIES
 
 from lrjax import plots, schedules
 from lrjax.cli import main
-from lrjax.schedules import _factories
 
 ONE_CYCLE = ("plot", "one_cycle", "peak_value=0.1", "total_steps=100")
 
@@ -31,11 +32,11 @@ def run(tmp_path, monkeypatch, capsys):
 def test_the_list_has_every_schedule_and_its_arguments(run):
     status, out, err = run()
     assert (status, err) == (0, "")
-    for name in _factories.FACTORIES:
+    for name in FACTORIES:
         assert name in out
     assert "peak_value, *, total_steps, pct_start=0.3" in " ".join(out.replace("│", " ").split())
     assert "$" not in out
-    assert set(json.loads(run("--json")[1])) == set(_factories.FACTORIES)
+    assert set(json.loads(run("--json")[1])) == set(FACTORIES)
 
 
 def test_plot_draws_describes_and_says_where(run, tmp_path):
@@ -92,13 +93,11 @@ def test_a_schedule_inside_another_is_json(run, tmp_path):
     assert json.loads(out)["spec"]["schedules"][1] == {"name": "constant", "value": 0.5}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in _factories.FACTORIES if name.startswith(("triang", "exp", "inv", "step"))]
-)
+@pytest.mark.parametrize("name", [name for name in FACTORIES if name.startswith(("triang", "exp", "inv", "step"))])
 def test_a_length_is_found_where_none_is_given(run, name):
     numbers = {"gamma": 0.9, "factor": 0.5, "timescale": 10, "every": 10}
-    signature = _factories.signature_text(_factories.FACTORIES[name]).strip("()").replace("*, ", "").split(", ")
-    lacking = [argument for argument in signature if "=" not in argument]
+    parameters = inspect.signature(FACTORIES[name]).parameters.values()
+    lacking = [each.name for each in parameters if each.default is each.empty]
     words = [f"{each}={numbers.get(each, 10 if each.endswith('_steps') else 0.5)}" for each in lacking]
     status, out, err = run("plot", name, *words, "--json", "--no-plot")
     assert (status, err) == (0, "")

@@ -13,10 +13,11 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import FACTORIES
 
 import lrjax
 from lrjax import schedules
-from lrjax.schedules import Durations, _factories
+from lrjax.schedules import Durations
 
 FLAT = schedules.constant(0.1)
 KNOWN = {"batch_size": 128, "dataset_size": 50_000, "sequence_length": 512, "accumulation_steps": 2}
@@ -210,9 +211,9 @@ def step_counts(factory):
     }
 
 
-@pytest.mark.parametrize("name", _factories.FACTORIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_every_number_of_steps_has_a_place(name):
-    counts = step_counts(_factories.FACTORIES[name]) - {"tokens_per_step"}  # tokens, not updates
+    counts = step_counts(FACTORIES[name]) - {"tokens_per_step"}  # tokens, not updates
     assert bool(counts) == (name in PLACES), f"{name}: PLACES needs it if it has numbers of steps, written n(20)"
     if counts:
         once, twice = (schedules.to_spec(PLACES[name](lambda steps: scale * steps)) for scale in (1, 2))

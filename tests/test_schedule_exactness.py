@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marks import slow, slow_but_for
-from schedule_cases import CASES, PEAK, count_mismatches
+from schedule_cases import CASES, FACTORIES, PEAK, count_mismatches
 
 from lrjax import schedules
-from lrjax.schedules import _factories
 
 LENGTHS = [1, 41, 999_999_999]
 MORE_LENGTHS = [2, 97, 400]
@@ -22,7 +21,7 @@ FIRST = {case.make(20).func.name: name for name, case in reversed(CASES.items())
 
 def test_every_schedule_has_a_case():
     made = {case.make(20).func.name for case in CASES.values()}
-    assert made == set(_factories.FACTORIES)
+    assert made == set(FACTORIES)
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, slow(MORE_LENGTHS)], ids=["", "more"])
@@ -66,7 +65,7 @@ def test_held_after_the_end_and_before_the_beginning(name):
     assert float(schedule(-5)) == float(schedule(0)) == float(schedule(jnp.int8(-5))) == float(schedule(-0.5))
 
 
-CYCLES = ("cosine_restarts", "triangular", "exp_range", "cyclic", "repeat")
+CYCLES = ("polynomial_decay cycle", "cosine_restarts", "triangular", "exp_range", "cyclic", "repeat")
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith(CYCLES)])

@@ -13,9 +13,10 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_cases import FACTORIES
 
 from lrjax import schedules
-from lrjax.schedules import ProblemName, _factories, describe, validate
+from lrjax.schedules import ProblemName, describe, validate
 
 ONE, SLOW = schedules.constant(1.0), 0.5**0.1
 UNTRACEABLE = {
@@ -460,6 +461,7 @@ HEALTHY = {
     "triangular_momentum": [schedules.triangular_momentum(25)],
     "range_test_ramp": [schedules.range_test_ramp(1e-7, 10.0, 100)],
     "join": [schedules.join([schedules.linear_decay(0.01, 0.1, 10), schedules.cosine_decay(0.1, 90)], [10])],
+    "add": [schedules.add(DOWN, schedules.constant(0.001))],
     "multiply": [schedules.multiply(DOWN, schedules.step_decay(1.0, factor=0.5, every=25))],
     "clip": [schedules.clip(schedules.step_decay(0.1, factor=0.1, every=25), min_value=0.001)],
     "shift": [schedules.shift(schedules.linear_decay(0.1, 0.0, 90), 10)],
@@ -468,7 +470,7 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", _factories.FACTORIES)
+@pytest.mark.parametrize("name", FACTORIES)
 def test_healthy_schedules_have_no_problem(name):
     for schedule in HEALTHY[name]:
         assert schedules.to_spec(schedule)["name"] == name

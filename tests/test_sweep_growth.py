@@ -15,6 +15,7 @@ from tiny import check_message
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, schedules, zipped
 from lrjax._engine import Engine, _source, _store
+from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 FEW, MANY = [0.01, 1e20, 0.3], [0.5, 0.3, 0.1, 0.01, 1e20]
@@ -64,7 +65,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     save = _store.Store.save
     monkeypatch.setattr(_source, "FIRST_STEPS", 1)
     monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
+    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
@@ -196,16 +197,17 @@ def test_what_is_not_there_any_more_and_what_cannot_grow_is_said(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_damaged_line_of_what_was_given_is_trained_again(tmp_path):
+def test_what_was_given_is_trained_again_where_it_is_damaged(tmp_path):
     sweep(tmp_path / "done", FEW)
     begin(tmp_path / "done", 4)
     expected = bits(sweep(None))
-    table = next((tmp_path / "done/lrjax-sweep").glob("table-*.jsonl"))
-    lines = table.read_bytes().splitlines(keepends=True)
-    for number in range(1, len(lines)):
+    checkpoints = sorted((tmp_path / "done/lrjax-sweep").glob("checkpoint-*"))
+    for number, damaged in enumerate([checkpoints[:1], checkpoints[1:], checkpoints]):
         directory = shutil.copytree(tmp_path / "done", tmp_path / str(number))
-        damaged = [line.replace(b"0", b"1") if index == number else line for index, line in enumerate(lines)]
-        (directory / "lrjax-sweep" / table.name).write_bytes(b"".join(damaged))
+        for path in damaged:
+            content = bytearray(path.read_bytes())
+            content[len(content) // 2] ^= 1
+            (directory / "lrjax-sweep" / path.name).write_bytes(content)
         for _ in range(2):
             assert bits(sweep(directory)) == expected
 

@@ -110,7 +110,7 @@ def test_what_does_not_fit_runs_in_waves_with_the_same_numbers(monkeypatch):
     whole = regressed("map")
     assert (whole.execution.waves, whole.execution.width, whole.execution.widths) == (1, 3, [3])
     two = regress("map", {"learning_rate": THREE["learning_rate"][:2]})
-    monkeypatch.setattr(Engine, "budget", lambda self: 1.05 * two.execution.bytes)
+    monkeypatch.setattr(Engine, "budget", lambda self: (two.execution.bytes + whole.execution.bytes) / 2)
     result = regress("map")
     assert (result.execution.waves, result.execution.width, result.execution.widths) == (2, 2, [2, 2])
     assert result.execution.bytes == two.execution.bytes < whole.execution.bytes

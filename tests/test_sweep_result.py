@@ -18,7 +18,7 @@ from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 import lrjax
 from lrjax import SweepResult, schedules, zipped
 from lrjax._engine import Execution
-from lrjax._sweeps import _grid
+from lrjax._sweeps import _read_grid
 
 
 def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
@@ -158,7 +158,7 @@ def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
     ids=["beside a number", "inside another", "beside one of Optax"],
 )
 def test_settings_of_any_schedule_can_be_shown(values, first):
-    grid = _grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
+    grid = _read_grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
     result = dataclasses.replace(made(np.ones((len(values), 1, 1))), columns=grid.columns, specs=grid.specs)
     result._check()
     assert f"learning_rate={first}" in result.summary()

@@ -27,7 +27,7 @@ from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax._engine import Engine, _folder, _source, _store
+from lrjax._engine import Engine, _source, _store
 from lrjax._sweeps import _run
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     save = _store.Store.save
     monkeypatch.setattr(_source, "FIRST_STEPS", 1)
     monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_store.Cadence, "due", lambda cadence: True)
+    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
@@ -132,10 +132,6 @@ def two_waves(monkeypatch: pytest.MonkeyPatch) -> None:
 def ours(directory: Path) -> Path:
     """What a sweep writes to."""
     return directory / "lrjax-sweep"
-
-
-def table_of(directory: Path) -> Path:
-    return next(ours(directory).glob("table-*.jsonl"))
 
 
 # Killed between any two changes of the folder: a copy of it right before each of them is what a kill would leave.
@@ -214,7 +210,7 @@ def test_a_sweep_goes_on_from_between_any_two_writes(options, tmp_path, monkeypa
 @pytest.mark.usefixtures("checkpoints")
 @pytest.mark.parametrize("stop", [None, StopDiverged()], ids=str)
 def test_a_sweep_with_more_values_goes_on_from_between_any_two_writes(stop, tmp_path, monkeypatch):
-    options = {"train_steps": 3, "stop": stop}
+    options = {"train_steps": 4, "stop": stop}
     sweep(tmp_path / "few", grid={"learning_rate": [0.3, 1e20]}, **options)
     resume_everywhere(monkeypatch, tmp_path, tmp_path / "few", **options)
 
@@ -226,7 +222,7 @@ def test_two_waves_go_on_from_between_any_two_writes(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("two_waves")
 def test_two_pruned_waves_go_on_from_between_any_two_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_store.Cadence, "due", lambda cadence: False)  # as with an hour between checkpoints
+    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: False)  # as with an hour between checkpoints
     resume_everywhere(monkeypatch, tmp_path, executor="vmap", stop=HALVING)
 
 
@@ -254,14 +250,14 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
 
     With `halt` a checkpoint stays half written.
     """
-    put, work = _folder.Folder._put, _store.Store._work
+    replace, work = os.replace, _store.Store._work
 
-    def put_and_tell(self: Any, draft: Path, path: Path) -> None:
-        if halt and path.name.startswith("checkpoint-"):
-            os.truncate(draft, draft.stat().st_size // 2)
+    def replace_and_tell(draft: Any, path: Any) -> None:
+        if halt and Path(path).name.startswith("checkpoint-"):
+            os.truncate(draft, Path(draft).stat().st_size // 2)
             os.write(1, b"writing\n")  # in one piece, unlike print's lines of two threads
             threading.Event().wait()
-        put(self, draft, path)
+        replace(draft, path)
 
     def work_and_tell(*arguments: Any) -> None:
         work(*arguments)
@@ -271,8 +267,8 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
         os.write(1, b"step\n")
         sys.stdin.readline()
 
-    _folder.Folder._put, _store.Store._work = put_and_tell, work_and_tell
-    _store.Cadence.due = lambda cadence: True
+    os.replace, _store.Store._work = replace_and_tell, work_and_tell
+    _run.SweepRun._is_due = lambda run: True
     sweep(folder, train_steps=CHILD_STEPS * int(kills), stop=HALVING, progress=tell)
 
 
@@ -500,11 +496,9 @@ def damaged(folder: Path, copies: Path, where: str, kinds: tuple[str, ...] = tup
 
 
 @pytest.mark.usefixtures("checkpoints")
-@pytest.mark.parametrize("where", ["table-*", "checkpoint-*"])
-def test_a_damaged_file_changes_no_bit(where, tmp_path):
+def test_a_damaged_file_changes_no_bit(tmp_path):
     expected, whole = sweep(), begin(tmp_path / "whole", 2)
-    kinds = tuple(DAMAGE) if where == "checkpoint-*" else tuple(DAMAGE)[1:]
-    copies = damaged(whole, tmp_path / "copies", where, kinds)
+    copies = damaged(whole, tmp_path / "copies", "checkpoint-*")
     attempts = {name: functools.partial(sweep, copy) for name, copy in copies.items()}
     assert failures(attempts, expected) == []
     assert failures(attempts, expected) == []  # what was mended is whole
@@ -523,16 +517,14 @@ def test_without_a_good_checkpoint_a_sweep_begins_anew(stop, tmp_path):
 
 @pytest.mark.usefixtures("checkpoints")
 @pytest.mark.parametrize("stop", [None, HALVING], ids=["whole", "pruned"])
-def test_damage_to_the_table_of_a_finished_sweep_is_mended(stop, tmp_path):
+def test_damage_to_a_finished_sweep_is_mended(stop, tmp_path):
     expected = sweep(tmp_path / "whole", stop=stop)
-    lines = table_of(tmp_path / "whole").read_bytes().splitlines(keepends=True)
-    attempts = {}
-    for place in range(1, len(lines)):
-        for name, line in {"junk": b"\0\xff{]\n", "torn": lines[place][:40]}.items():
-            copy = shutil.copytree(tmp_path / "whole", tmp_path / f"{place} {name}")
-            table_of(copy).write_bytes(b"".join([*lines[:place], line, *lines[place + 1 :]]))
-            attempts[copy.name] = functools.partial(sweep, copy, stop=stop)
-    assert failures(attempts, expected) == []
+    copies = damaged(tmp_path / "whole", tmp_path / "copies", "checkpoint-*")
+    for copy in copies.values():
+        one_left = sweep(copy, stop=stop)
+        assert_same_bits(one_left, expected)
+        assert one_left.execution.updates < expected.execution.updates
+        assert sweep(copy, stop=stop).execution.updates == 0
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -546,28 +538,22 @@ def test_a_damaged_call_is_said_to_be_damaged(name, tmp_path):
     check_message(lambda: sweep(tmp_path), ValueError, parts)
 
 
-def test_without_a_table_nothing_is_begun_anew(tmp_path):
-    sweep(tmp_path)
-    table_of(tmp_path).unlink()
-    check_message(lambda: sweep(tmp_path), ValueError, ["no lrjax-sweep/table", "Restore it", "another directory"])
-
-
 @pytest.mark.usefixtures("two_waves", "checkpoints")
 def test_damage_to_waiting_lanes_changes_no_bit(tmp_path):
     options = {"executor": "vmap", "stop": HALVING, "eval_every": 1}
     whole = begin(tmp_path / "whole", 4, **options)  # in the second wave
-    copies = damaged(whole, tmp_path / "copies", "waiting-*")
+    copies = damaged(whole, tmp_path / "copies", "checkpoint-*")
     attempts = {name: functools.partial(sweep, copy, **options) for name, copy in copies.items()}
     assert failures(attempts, sweep(**options)) == []
 
 
 @pytest.mark.usefixtures("two_waves", "checkpoints")
-def test_without_checkpoints_and_waiting_lanes_a_sweep_begins_anew(tmp_path):
+def test_without_checkpoints_a_sweep_begins_anew(tmp_path):
     options = {"executor": "vmap", "stop": HALVING, "eval_every": 1}
     begin(tmp_path, 3, **options)
-    lanes = [*ours(tmp_path).glob("checkpoint-*"), *ours(tmp_path).glob("waiting-*")]
-    assert len(lanes) > 1
-    for path in lanes:
+    checkpoints = [*ours(tmp_path).glob("checkpoint-*")]
+    assert len(checkpoints) == 2
+    for path in checkpoints:
         path.unlink()
     assert_same_bits(sweep(tmp_path, **options), sweep(**options))
 
@@ -588,7 +574,7 @@ def test_out_of_memory_in_any_wave_gives_the_same_numbers(wave, tmp_path, monkey
     def train_and_fail(run: Any, reader: Any, running: Any, first: bool) -> float:
         begun.extend([running] if first else [])
         if first and len(begun) == wave + 1:
-            with run._failing(running.wave):
+            with run._failing(running):
                 raise MemoryError
         return train(run, reader, running, first)
 
@@ -783,14 +769,12 @@ def test_progress_and_checkpoint_seconds_may_change(tmp_path):
 def on_a_full_disk(folder: str) -> dict[str, Any]:
     """Files may not grow beyond a limit: what is said then, and whether the same call then ends with the same bits."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    _store.Cadence.due = lambda cadence: True
+    _run.SweepRun._is_due = lambda run: True
     save = _store.Store.save
     _store.Store.save = lambda *args, wait=False: save(*args, wait=True)
-    name = "metric" * 5000  # a line of the table is larger than a file of a checkpoint
-    wide = arrays(eval_fn=lambda w, batch: {"loss": loss_fn(w, batch, None), name: 1.0})
-    many = {"w": jnp.ones(3), "b": jnp.zeros(1000)}  # a file of a checkpoint is larger than the others
+    many = {"w": jnp.ones(3), "b": jnp.zeros(1000)}  # a checkpoint with lanes is larger than one without
     large = arrays(init=many, loss_fn=lambda p, batch, key: loss_fn(p["w"], batch, key) + p["b"].sum())
-    limits = {"call": (100, None), "table": (45_000, wide), "checkpoint": (6000, large)}
+    limits = {"call": (100, None), "checkpoint": (6000, large)}
     told = {}
     for place, (limit, problem) in limits.items():
         where = Path(folder) / place
@@ -802,11 +786,9 @@ def on_a_full_disk(folder: str) -> dict[str, Any]:
         except OSError as failure:
             error = str(failure)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        tables = list(ours(where).glob("table-*"))
-        lines = sum(table.read_bytes().count(b"\n") - 1 for table in tables)
-        expected, result = sweep(**options), sweep(where, **options)
-        assert_same_bits(result, expected)
-        told[place] = {"error": error, "lines": lines, "updates": result.execution.updates}
+        left = sorted(path.name.split("-")[0] for path in ours(where).iterdir())
+        assert_same_bits(sweep(where, **options), sweep(**options))
+        told[place] = {"error": error, "left": left}
     return told
 
 
@@ -815,16 +797,13 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path):
     output, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors[-3000:]
     told = json.loads(output.splitlines()[-1])
-    for name in ("call", "table", "checkpoint"):
+    for name in ("call", "checkpoint"):
         assert told[name]["error"].startswith(f"The sweep could not write to {ours(tmp_path / name)}: ")
         assert told[name]["error"].count("could not write") == 1
         assert "File too large" in told[name]["error"]
         assert "Make room or mend the folder, and start the same call again" in told[name]["error"]
-    whole = 2 * STEPS
-    assert told["call"] | {"error": ""} == {"error": "", "lines": 0, "updates": whole}
-    assert told["table"]["lines"] == 1
-    assert told["table"]["updates"] == whole * 2 // 3  # it went on from the checkpoint after the line that was kept
-    assert told["checkpoint"]["lines"] == 1
+    assert told["call"]["left"] == ["lock"]
+    assert told["checkpoint"]["left"] == ["call.json", "checkpoint", "lock"]  # the last that fitted
 
 
 PLACES: dict[str, Callable[[Path], Path]] = {
@@ -859,7 +838,7 @@ def test_a_folder_that_may_not_be_written_is_said(tmp_path):
 
 
 @pytest.mark.usefixtures("checkpoints")
-@pytest.mark.parametrize("place", ["", "checkpoint-*", "table-*", "call.json", "lock"])
+@pytest.mark.parametrize("place", ["", "checkpoint-*", "call.json", "lock"])
 def test_what_is_removed_while_a_sweep_runs_is_told(place, tmp_path):
     folder, expected = tmp_path / "sweep", sweep()
 
@@ -874,8 +853,8 @@ def test_what_is_removed_while_a_sweep_runs_is_told(place, tmp_path):
     except OSError as error:
         told = str(error)
     assert told == "" or (f"could not write to {ours(folder)}" in told and "start the same call again" in told)
-    assert (told != "") == (place in ("", "table-*"))
-    if place in ("table-*", "call.json"):
+    assert (told != "") == (place == "")
+    if place == "call.json":
         check_message(lambda: sweep(folder), ValueError, ["holds lrjax-sweep/", "but no lrjax-sweep/"])
     else:
         assert_same_bits(sweep(folder), expected)

@@ -17,7 +17,7 @@ from sweep_oracle import KEY, check_lane, follow, same_numbers
 import lrjax
 from lrjax import schedules
 from lrjax._engine import _source
-from lrjax._sweeps import _sweep_setup as _setup
+from lrjax._sweeps import _run
 
 STEPS = 12
 RNG = np.random.default_rng(6)
@@ -146,7 +146,7 @@ def test_an_iterator_that_was_begun_goes_on_from_there():
 
 
 def two_lanes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_setup, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, 2))
+    monkeypatch.setattr(_run, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, 2))
 
 
 FIVE = {"learning_rate": [0.01, 0.03, 0.1, 0.3, 0.5]}

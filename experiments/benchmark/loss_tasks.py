@@ -117,15 +117,15 @@ def noisy_labels_digits_adam() -> lrjax.Task:
     return classifier(MLP(10, (128,)), sources.noisy_digits(), batch_size=64)
 
 
-@loss_task(optimizer="momentum", steps=400)
+@loss_task(optimizer="momentum", steps=1500)
 def overfit_digits_momentum() -> lrjax.Task:
-    """100 images, 80 epochs: learnt by heart."""
+    """100 images, 300 epochs: learnt by heart."""
     return classifier(MLP(10, (64, 64)), sources.few_digits(), batch_size=20)
 
 
-@loss_task(optimizer="momentum 0.99", steps=300)
+@loss_task(optimizer="momentum 0.99", steps=1000)
 def large_batch_digits_momentum99() -> lrjax.Task:
-    """A momentum that lasts a third of the training, batches of 256."""
+    """A momentum that lasts a tenth of the training, batches of 256."""
     return classifier(MLP(10, (64, 64)), usual_sources.digits(), batch_size=256)
 
 
@@ -136,7 +136,7 @@ def autoencoder_photos_lion() -> lrjax.Task:
     return regressor(AutoEncoder(data.train[1].shape[1]), data, batch_size=64)
 
 
-@loss_task(optimizer="rmsprop", steps=400)
+@loss_task(optimizer="rmsprop", steps=1000)
 def raw_diabetes_rmsprop() -> lrjax.Task:
     """Measurements and targets in their own units: a loss of tens of thousands."""
     return regressor(MLP(1, (64, 64)), sources.raw_diabetes(), batch_size=32)

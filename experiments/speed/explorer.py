@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shutil
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import lrjax
 from lrjax.explorer._explore import make_routes
-from lrjax.explorer._server import Server, serve_in_background
+from lrjax.explorer._server import Server
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "experiments/results/explorer_latency.json"
@@ -70,7 +71,7 @@ def run(moves: int) -> dict[str, Any]:
     """All sliders on the page as it opens, and one with as much on the page as there can be."""
     cells = {}
     with Server("127.0.0.1", 0, make_routes()) as server, sync_playwright() as playwright:
-        serve_in_background(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(300_000)

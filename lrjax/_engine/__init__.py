@@ -4,6 +4,7 @@ from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve
 from ._choice import step_facts as step_facts
+from ._compilation_cache import keep_programs as keep_programs
 from ._data import to_arrays as to_arrays
 from ._description import describe_call as describe_call
 from ._description import fingerprint as fingerprint
@@ -25,7 +26,6 @@ from ._executor import check_executor as check_executor
 from ._experiment import EXAMPLE_LR as EXAMPLE_LR
 from ._experiment import Experiment as Experiment
 from ._experiment import Reference as Reference
-from ._folder import Stored as Stored
 from ._host_loop import evaluate_on_host as evaluate_on_host
 from ._host_loop import follow_on_host as follow_on_host
 from ._lane_engine import Engine as Engine
@@ -64,7 +64,6 @@ from ._programs import compile_program as compile_program
 from ._programs import lower_program as lower_program
 from ._programs import programs as programs
 from ._record import NUMBER as NUMBER
-from ._record import digest_of as digest_of
 from ._record import fits as fits
 from ._record import strict as strict
 from ._runner import LaneRunner as LaneRunner
@@ -76,9 +75,8 @@ from ._source import BatchSource as BatchSource
 from ._source import ReadAhead as ReadAhead
 from ._source import check_divides as check_divides
 from ._source import unread_note as unread_note
-from ._store import Cadence as Cadence
 from ._store import Store as Store
-from ._store import check_directory as check_directory
+from ._store import Stored as Stored
 from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task

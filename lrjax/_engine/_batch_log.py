@@ -46,11 +46,6 @@ class BatchLog:
         given, known = (position or {}).get("read", []), self._known.get(step, [])
         return [one if one is not None else other for one, other in itertools.zip_longest(given, known)]
 
-    def agrees(self, step: int, position: dict[str, Any] | None) -> bool:
-        """Whether a position of a file tells of the batches that were read here."""
-        pairs = zip((position or {}).get("read", []), self._known.get(step, []), strict=False)
-        return not any(one is not None and other is not None and one != other for one, other in pairs)
-
     def next_known(self, step: int, stop: int) -> int:
         """The first step after `step` of which something is known, at most `stop`."""
         return min((known for known in self._known if known > step), default=stop) if step < stop else stop
@@ -61,7 +56,8 @@ class BatchLog:
         Raises:
           ValueError: they differ.
         """
-        if not self.agrees(stop, {"read": sums}):
+        pairs = zip(sums, self._known.get(stop, []), strict=False)
+        if any(one is not None and other is not None and one != other for one, other in pairs):
             same = max((step for step in self._known if step <= start), default=0)
             where = "Task.from_batches(train_batches=...)" if by_epoch else "Task(batches_between=...)"
             seed = "np.random.default_rng(epoch)" if by_epoch else "jax.random.fold_in(key, step)"

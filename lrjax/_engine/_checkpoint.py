@@ -1,7 +1,5 @@
 """A checkpoint that trials start from, checked against the task and the optimizer that it must be of."""
 
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,27 +54,21 @@ def check_checkpoint(
     lr_leaves = tuple(index for index, holds in enumerate(jax.device_get(_holds_lr(make_optimizer, train))) if holds)
     _check_one_number("find_lr", make_optimizer, made, lr_leaves)
     rule = f"a state of {name_of(make_optimizer)} for these parameters"
-    what = _Rule(rule, "Give what its update returned; restore a saved one into make_optimizer(lr).init(params).")
+    what = (rule, "Give what its update returned; restore a saved one into make_optimizer(lr).init(params).")
     paths = tuple(path_of(path) for path, _ in jax.tree_util.tree_leaves_with_path(frozen))
     opt_state = _like(f"{where}(opt_state=...)", made, opt_state, what, any_dtype=lr_leaves, ignored=paths)
     return Checkpoint(params, model_state if task.has_state else (), opt_state, lr_leaves)
 
 
-class _Rule(NamedTuple):
-    """What a tree must be, and what to do where it is not."""
-
-    rule: str
-    remedy: str
-
-
-_OF_THE_TASK = _Rule("like that of Task(init=...)", "Is it of another model? Restore a saved one into the task's own.")
+_OF_THE_TASK = ("like that of Task(init=...)", "Is it of another model? Restore a saved one into the task's own.")
+"""What a tree must be, and what to do where it is not."""
 
 
 def _like(
     where: str,
     expected: PyTree,
     given: PyTree,
-    what: _Rule,
+    what: tuple[str, str],
     *,
     any_dtype: tuple[int, ...] = (),
     ignored: tuple[str, ...] = (),
@@ -85,7 +77,7 @@ def _like(
     given = strengthen(to_arrays(where, given))
     problem = first_leaf_difference(expected, given, any_dtype=any_dtype, ignored=ignored, unbox=True)
     if problem:
-        raise ValueError(f"`{where}` must be {what.rule}, but {problem}. {what.remedy}")
+        raise ValueError(f"`{where}` must be {what[0]}, but {problem}. {what[1]}")
     found = leaves_by_path(given, unbox=True)
     return jax.tree.structure(expected).unflatten([found[path] for path in leaves_by_path(expected, unbox=True)])
 
@@ -93,17 +85,13 @@ def _like(
 def _depends_on_lr(make_optimizer: OptimizerFactory, train: Params) -> list[Bool[jax.Array, ""]]:
     """For every leaf of the optimizer's first state, whether it depends on the learning rate."""
     first, *others = [jax.tree.leaves(build_optimizer(make_optimizer, jnp.float32(lr)).init(train)) for lr in _PROBES]
+    differ = lambda one, other: (one != other) & ~((one != one) & (other != other))  # noqa: E731 (nan is like nan)
     return [
-        jnp.asarray([jnp.any(_differ(leaf, other[index])) for other in others]).any()
-        for index, leaf in enumerate(first)
+        jnp.any(jnp.stack([differ(leaf, other[index]).any() for other in others])) for index, leaf in enumerate(first)
     ]
 
 
 _holds_lr = JittedFor(_depends_on_lr)
-
-
-def _differ(one: Any, other: Any) -> Any:
-    return (one != other) & ~((one != one) & (other != other))  # nan is like nan
 
 
 def _check_one_number(where: str, make_optimizer: OptimizerFactory, state: PyTree, lr_leaves: tuple[int, ...]) -> None:

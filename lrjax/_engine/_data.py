@@ -15,7 +15,15 @@ from .._types import Array, Batch, Float, Key, PyTree
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
     """Turn every leaf into a JAX array (torch and tf tensors too); raises as `check_arrays`."""
-    return jax.tree.map(jnp.asarray, check_arrays(where, tree))
+    return on_device(check_arrays(where, tree))
+
+
+def on_device(tree: PyTree) -> PyTree:
+    """NumPy's arrays as those of JAX; unlike `jnp.asarray` this compiles nothing for every new shape.
+
+    Of copies, since `device_put` may keep the very memory, which the user may write to again.
+    """
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf)), tree)
 
 
 def check_arrays(where: str, tree: PyTree) -> PyTree:
@@ -90,9 +98,7 @@ def _how_to_make_equal(first: Batch, batch: Batch) -> str:
 def stack_leaves(trees: Sequence[PyTree]) -> PyTree:
     """Stack equal trees along a new leading axis, on the host where they are there: that compiles nothing."""
     if all(isinstance(leaf, np.ndarray) for tree in trees for leaf in jax.tree.leaves(tree)):
-        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *trees)
-    if len(trees) == 1:
-        return jax.tree.map(lambda leaf: leaf[None], trees[0])
+        return jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *trees)
     return _stack(*trees)
 
 
@@ -129,7 +135,7 @@ def group_by_shape(
     if weights is None:
         return stacked, None
     shares = np.asarray(weights) / np.sum(weights)
-    return stacked, tuple(jnp.asarray(shares[group], jnp.float32) for group in groups.values())
+    return stacked, tuple(on_device(shares[group].astype(np.float32)) for group in groups.values())
 
 
 def count_examples(where: str, batches: Sequence[Batch]) -> list[float]:
@@ -175,7 +181,7 @@ def weigh(function: Callable[[Batch], Any], batches: Sequence[Batch]) -> list[fl
     """What `Task(eval_weight=...)` says of every batch, checked."""
     where, weights = "Task(eval_weight=...)", []
     for index, batch in enumerate(batches):
-        value = np.asarray(function(jax.tree.map(jnp.asarray, batch)))
+        value = np.asarray(function(on_device(batch)))
         if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, np.floating):
             raise TypeError(f"`{where}` must return a number, got {show(value)} ({value.dtype}) for batch {index}.")
         if value.shape != ():

@@ -107,9 +107,9 @@ def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np
 
 def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """The loss of the initial parameters and state."""
-    none, zero = jnp.asarray(np.int32(-1)), jnp.asarray(np.int32(0))
+    counts: Any = (np.int32(0), np.int32(-1), np.float32(0))
     opt_state = () if data.opt_state is None else data.opt_state
-    state = TrialState(data.params, data.model_state, opt_state, zero, none, jnp.asarray(np.float32(0)))
+    state = TrialState(data.params, data.model_state, opt_state, *counts)
     return np.asarray(evaluate_on_host(without_updates(spec, data), state, data, evaluation)["loss"])
 
 

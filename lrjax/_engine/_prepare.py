@@ -55,7 +55,7 @@ def prepare(
     spec = dataclasses.replace(make_spec(task, make_optimizer, trainable, horizons), lr_leaves=lr_leaves)
     accumulation = find_accumulation(
         spec,
-        jnp.asarray(EXAMPLE_LR, dtype),
+        np.asarray(EXAMPLE_LR, dtype),
         first[0].params,
         opt_state=opt_state,
         batch=lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, first[0].data_key, 0, 1)),

@@ -5,11 +5,11 @@
 Nothing is executed when one is read, and nothing but a regular file is ever opened.
 """
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
 import stat
 import zlib
 from collections.abc import Sequence
@@ -23,6 +23,11 @@ class Damaged(ValueError):
     """A line is not what was written."""
 
 
+def words_of(error: Exception) -> str:
+    """What an error says, without the number and the path of the system's."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
 class Mark(NamedTuple):
     """Whose a file is, which every line of JSON says: "sweep" or "search", and the digest of the call."""
 
@@ -33,6 +38,16 @@ class Mark(NamedTuple):
 def digest_of(call: dict[str, Any]) -> str:
     """Equal descriptions have equal digests."""
     return hashlib.sha256(json.dumps(call, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def difference(there: dict[str, Any], now: dict[str, Any], grows: Sequence[str]) -> str:
+    """The first way in which two calls differ, in words, but for what may grow; empty if they do not."""
+    for name in (*now, *(there.keys() - now.keys())):
+        if name not in grows and there.get(name) != now.get(name):
+            if re.fullmatch(r"#[0-9a-f]{8}", str(there.get(name))):
+                return f"{name} changed"
+            return f"{name}: {there.get(name)} there, {now.get(name)} now"
+    return ""
 
 
 def fits(value: Any, form: Any) -> bool:
@@ -84,48 +99,16 @@ def is_regular(path: Path) -> bool:
     return stat.S_ISREG(os.lstat(path).st_mode)
 
 
-def _open(path: Path, *, to_append: bool = False) -> Any:
+def _open(path: Path) -> Any:
     if not is_regular(path):
         raise OSError(errno.EINVAL, "it is no regular file", os.fspath(path))
-    flags = os.O_WRONLY | os.O_APPEND if to_append else os.O_RDONLY
-    handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
-    return os.fdopen(handle, "ab", buffering=0) if to_append else os.fdopen(handle, "rb")
+    return os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)), "rb")
 
 
 def read_head(path: Path) -> tuple[Mark, dict[str, Any]]:
     """The first line of a file; raises `OSError` or `Damaged`."""
     with _open(path) as file:
         return decode_line(file.readline())
-
-
-def read_lines(path: Path) -> list[tuple[Mark, dict[str, Any]]]:
-    """Every undamaged line of a file that is appended to; a torn last one is none."""
-    with _open(path) as file:
-        lines = file.read().split(b"\n")[:-1]
-    found = []
-    for line in lines:
-        with contextlib.suppress(Damaged):
-            found.append(decode_line(line))
-    return found
-
-
-def append_lines(path: Path, mark: Mark, lines: Sequence[dict[str, Any]]) -> None:
-    """Add lines to a file that is there, down to the disk."""
-    data = b"".join(encode_line(mark, line) for line in lines)
-    with _open(path, to_append=True) as file:
-        written = 0
-        while written < len(data):
-            written += file.write(data[written:])
-        os.fsync(file.fileno())
-
-
-def cut_torn_line(path: Path) -> None:
-    """Remove what a killed process has not finished at the end of a file."""
-    with _open(path) as file:
-        content = file.read()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
 
 
 def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
@@ -150,19 +133,19 @@ def write_new(path: Path, mark: Mark, value: dict[str, Any], arrays: Sequence[np
 
 
 def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray] | None:
-    """The arrays of a file of this mark; None if they are damaged, or not of these shapes and dtypes."""
+    """The first arrays of a file of this mark; None if they are damaged, or not of these shapes and dtypes."""
     try:
         with _open(path) as file:
             found, value = decode_line(file.readline())
             arrays = [np.empty(leaf.shape, leaf.dtype) for leaf in like]
             described = [[str(array.dtype), list(array.shape)] for array in arrays]
-            if found != mark or [one[:2] for one in value["arrays"]] != described:
+            if found != mark or [one[:2] for one in value["arrays"][: len(like)]] != described:
                 return None
-            for array, (*_, checksum) in zip(arrays, value["arrays"], strict=True):
+            for array, (*_, checksum) in zip(arrays, value["arrays"], strict=False):
                 part = bytes_of(array)
                 if file.readinto(part) != part.nbytes or zlib.crc32(part) != checksum:
                     return None
-            return None if file.read(1) else arrays
+            return arrays
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -29,6 +29,9 @@ FIRST_STEPS = 8
 BLOCK_BYTES = 64 * 2**20
 """Memory that the batches of one block may take, all seeds together."""
 
+PADDING_BYTES = 2**20
+"""Memory of the batches of a block that may be padding: copying it takes less than a tenth of a millisecond."""
+
 LONGEST_BLOCK = 256
 """Steps in a block, at most."""
 
@@ -64,9 +67,10 @@ class BatchSource:
         return self._task._stream is None or self._task._stream.resumes
 
     def longest_block(self, at_most: int) -> int:
-        """Steps in a block."""
-        per_step = sum(leaf.nbytes for leaf in jax.tree.leaves(self.first))
-        return max(1, min(LONGEST_BLOCK, at_most, BLOCK_BYTES // max(per_step, 1)))
+        """Steps in a block of at least `at_most` where they fit; trainings of other lengths share its programs."""
+        each = max(1, sum(leaf.nbytes for leaf in jax.tree.leaves(self.first)))
+        even = max(1 << (at_most - 1).bit_length(), PADDING_BYTES // each)
+        return max(1, min(LONGEST_BLOCK, even, BLOCK_BYTES // each))
 
     def one_step(self) -> Batch:
         """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""

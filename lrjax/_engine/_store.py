@@ -1,93 +1,142 @@
-"""What a sweep or a search keeps in its folder, by one process or by several, and when it writes checkpoints."""
+"""Our own folder inside a directory of the user's: what a sweep or a search has done, by one process or by several.
 
+    lrjax-sweep/                 or lrjax-search/
+        lock                     held while a process works there; empty
+        call.json                what was asked
+        checkpoint-000007, ...   everything that was measured, and the lanes that go on
+
+Whose a file is, its content says: every first line holds the digest of the call (of the first one, where later ones had
+more settings). A new file has a number that none had before, so that nothing is overwritten, and only a file that says
+that it is of this call is removed.
+"""
+
+import contextlib
 import json
 import os
+import re
 import threading
-import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import show
 from .._types import PyTree
-from ._folder import Folder, Stored
-from ._record import Mark, read_arrays
+from ._parts import all_say, assemble, from_the_first, numbers_like, parts_here, places_here
+from ._record import Damaged, Mark, difference, digest_of, is_regular, read_arrays, read_head, words_of, write_new
+
+VERSION = 3
+"""Of the folder's format."""
+
+CALL, _LOCK = "call.json", "lock"
 
 KEPT = 2
 """Checkpoints kept: the last one, and one before it in case that is damaged."""
 
-
-def check_directory(verb: str, directory: object) -> str:
-    """The argument, if it can be a folder's name; raises `TypeError` or `ValueError`."""
-    path = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
-    if not isinstance(path, str) or not path:
-        raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
-    if "://" in str(directory):
-        raise ValueError(
-            f"`{verb}(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
-            "Mount the bucket, or write to a disk and copy."
-        )
-    try:
-        named = b"\0" not in os.fsencode(path)
-    except UnicodeError:
-        named = False
-    if not named:
-        raise ValueError(f"`{verb}(directory=...)` must be the name of a folder, got {show(directory)}.")
-    return path
+_NAME = re.compile(r"(checkpoint|draft)-([0-9]{6,})(-p[0-9]+)?")
 
 
-class Store(Folder):
-    """A folder that is written in the background, or by several processes.
+class Stored(NamedTuple):
+    """A checkpoint: the number in its name, and what its first line says."""
 
-    Several processes all call the same methods; the first one writes the table, and each one its own lanes. The methods
-    of `Folder`, which the first one runs alone, must not call those that wait for the others here.
+    number: int
+    meta: dict[str, Any]
+
+
+class Store:
+    """The folder of one call, written in the background or by several processes.
+
+    Several processes all call the same methods: each writes its own part of the lanes, and the first one does the rest.
+
+    Args:
+      verb: whose argument `directory` is.
+      kind: "sweep" or "search".
+      directory: the user's.
+
+    Attributes:
+      notes: what was found damaged, in sentences.
+
+    Raises:
+      TypeError, ValueError: it can be no folder's name.
     """
 
-    def __init__(self, verb: str, kind: str, directory: str | os.PathLike[str], *, several: bool = False):
-        super().__init__(verb, kind, directory, writes=not several or jax.process_index() == 0)
-        self._several = several
-        self._processes = jax.process_count() if several else 1
-        self._part = f"-p{jax.process_index()}" if several else ""
+    def __init__(self, verb: str, kind: str, directory: object):
+        self.directory = os.path.abspath(_check_directory(verb, directory))
+        self.notes: list[str] = []
+        self._path = Path(self.directory) / f"lrjax-{kind}"
+        self._where = f"`{verb}(directory={self.directory!r})`"
+        self._mark, self._number, self._processes, self._part = Mark(kind, ""), 0, 1, ""
+        self._lock: Any = None
         self._worker: threading.Thread | None = None
         self._trouble: BaseException | None = None
 
-    def open(self, call: dict[str, Any], grows: Sequence[str] = ()) -> dict[str, Any]:
-        """As `Folder.open`; what it raises, it raises on all processes."""
-        call = json.loads(json.dumps(call))  # tuples as lists, as a file gives them back
-        if not self._several:
-            return super().open(call, grows)
-        begun, refused = {}, ""
-        if self._writes:
-            try:
-                begun = super().open(call, grows)
-            except (OSError, ValueError) as error:
-                begun, refused = {"os": isinstance(error, OSError)}, str(error)
-        begun, refused, mark, self.number = self._share([begun, refused, self.mark, self.number])
-        if refused:
-            raise (OSError if begun["os"] else ValueError)(refused)
-        self.mark = Mark(*mark)
-        return begun
+    def open(self, call: dict[str, Any], grows: Sequence[str] = (), *, several: bool = False) -> None:
+        """Make the folder or take it over, until `close`; what this raises, it raises on all of several processes.
 
-    def write_call(self, decided: dict[str, Any]) -> None:
-        """As `Folder.write_call`."""
-        super().write_call(decided)
-        self.number = self._share(self.number)
-
-    def lines(self) -> list[dict[str, Any]]:
-        """As `Folder.lines`."""
-        return self._share(super().lines())
-
-    def save(self, what: str, meta: dict[str, Any], lanes: PyTree, *, wait: bool = False) -> None:
-        """Write lanes and `meta`, in the background unless several processes take part; raises `OSError`, also later.
-
-        Of each "checkpoint" only the last ones are kept; of "waiting" and "lanes" all, until they are dropped.
+        The parts of the call that `grows` names may have changed: the caller looks at them. Raises `ValueError` where
+        the folder or a file in it is not of this call, `OSError` where it cannot be written or another process works.
         """
+        if several:
+            self._processes, self._part = jax.process_count(), f"-p{jax.process_index()}"
+        call, failed = json.loads(json.dumps(call)), ["", ""]  # tuples as lists, as a file gives them back
+        try:
+            if self._is_first:
+                self._take_over(call, grows)
+        except BaseException as error:
+            self.close()
+            if not several or not isinstance(error, (OSError, ValueError)):
+                raise
+            failed = ["os" if isinstance(error, OSError) else "value", str(error)]
+        (kind, words), mark, self._number = self._share([failed, self._mark, self._number])
+        if kind:
+            raise (OSError if kind == "os" else ValueError)(words)
+        self._mark = Mark(*mark)
+
+    def another(self, changed: str) -> ValueError:
+        """What to raise where the folder turns out to be of another call."""
+        return self._holds(f"another {self._mark.kind}: {changed}. Repeat that call")
+
+    def close(self) -> None:
+        """Let others take the folder over; what is being written is waited for, its trouble forgotten."""
+        if self._worker is not None:
+            self._worker.join()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def find(self) -> list[Stored]:
+        """The checkpoints, the newest first."""
+        found = self._checkpoints() if self._is_first else []
+        return [Stored(*one) for one in self._share(found) if one[1].get("processes") == self._processes]
+
+    def load(self, number: int, like: PyTree) -> PyTree | None:
+        """The first arrays of a checkpoint, of these shapes (and shardings where several processes take part).
+
+        None if they are damaged.
+        """
+        leaves, treedef = jax.tree.flatten(like)
+        targets = [(leaf, places_here(leaf)) for leaf in map(numbers_like, leaves)]
+        shapes = [
+            jax.ShapeDtypeStruct([stop - start for start, stop in place], leaf.dtype)
+            for leaf, places in targets
+            for place in places
+        ]
+        parts = read_arrays(self._path / f"checkpoint-{number:06d}{self._part}", self._mark, shapes)
+        good = parts is not None
+        if (self._processes > 1 and not all_say(good)) or parts is None:
+            self.notes.append(f"checkpoint-{number:06d} is damaged: it was left out.")
+            return None
+        left = iter(parts)
+        return treedef.unflatten([assemble(leaf, {place: next(left) for place in places}) for leaf, places in targets])
+
+    def save(self, meta: dict[str, Any], arrays: PyTree, *, wait: bool = False) -> None:
+        """Write a checkpoint, in the background unless several processes take part; raises `OSError`, also later."""
         self.finish()
-        arguments = (what, self.new_name(what), meta, lanes)
-        if self._several:
+        self._number += 1
+        arguments = (f"{self._number:06d}{self._part}", meta, arrays)
+        if self._processes > 1:
             self._write(*arguments)
             return
         self._worker = threading.Thread(target=self._work, args=arguments, name="lrjax-checkpoint")
@@ -109,54 +158,117 @@ class Store(Folder):
         """Whether the last checkpoint is still being written."""
         return self._worker is not None and self._worker.is_alive()
 
-    def find(self, what: str, **wanted: Any) -> list[Stored]:
-        """What was saved with these values in its meta, the newest first; what has others is removed."""
-        found = []
-        if self._writes:
-            found = [one for one in self.files(what) if all(one.meta.get(name) == wanted[name] for name in wanted)]
-            self._keep(what, found)
-        return [Stored(*one) for one in self._share(found) if one[1].get("processes") == self._processes]
+    # Taking over.
 
-    def load(self, what: str, number: int, like: PyTree) -> PyTree | None:
-        """Lanes of these shapes (and shardings where several processes take part), or None if they are damaged."""
-        leaves, treedef = jax.tree.flatten(like)
-        targets = [(one, _places_here(one)) for one in map(_numbers_like, leaves)]
-        shapes = [
-            jax.ShapeDtypeStruct(tuple(stop - start for start, stop in place), one.dtype)
-            for one, places in targets
-            for place in places
-        ]
-        parts = read_arrays(self.path / f"{what}-{number:06d}{self._part}", self.mark, shapes)
-        good = parts is not None
-        if self._several:
-            from jax.experimental import multihost_utils
+    def _take_over(self, call: dict[str, Any], grows: Sequence[str]) -> None:
+        mine = self._mark._replace(call=digest_of(call))
+        try:
+            self._path.mkdir(parents=True, exist_ok=True)
+            self._refuse_strangers()
+            self._read_call(mine, call, grows)  # before a file is made there
+            self._take_lock()
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            place = "" if error.filename is None else f" ({error.filename})"
+            raise type(error)(
+                f"{self._where} must be a folder that can be written, but: {error.strerror or error}{place}. Name "
+                "another one."
+            ) from error
+        there = self._read_call(mine, call, grows)
+        self._mark = there or mine
+        self._look_around()
+        if there is None:
+            self._number += 1
+            self._put(f"{self._number:06d}", CALL, {"version": VERSION, "asked": call})
 
-            good = bool(np.all(multihost_utils.process_allgather(np.asarray(good))))
-        if not good or parts is None:
+    def _refuse_strangers(self) -> None:
+        """Raise if the folder holds anything without saying for what call."""
+        names = sorted(os.listdir(self._path))
+        for name in names if CALL not in names else ():
+            if name != _LOCK and not name.startswith("draft-"):  # all that a killed process may leave
+                raise self._holds(
+                    f"{self._path.name}/{name} but no {self._path.name}/{CALL}, so whose it is is not known. Restore "
+                    "that file, move the folder away"
+                )
+
+    def _take_lock(self) -> None:
+        """Keep others out until `close`; raises `BlockingIOError` if they are in."""
+        path = self._path / _LOCK
+        if os.path.lexists(path) and not is_regular(path):
+            raise self._holds(f"{self._path.name}/{_LOCK}, which is no regular file. Move it away")
+        self._lock = open(path, "a")  # noqa: SIM115
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BlockingIOError(
+                f"{self._where} is in use: another process is running a {self._mark.kind} there. Wait for it, or name "
+                "another folder."
+            ) from None
+
+    def _read_call(self, mine: Mark, call: dict[str, Any], grows: Sequence[str]) -> Mark | None:
+        """The mark of call.json, or None if there is none; raises `ValueError` if it is of others."""
+        if not os.path.lexists(self._path / CALL):
             return None
-        left = iter(parts)
-        return treedef.unflatten([_assemble(one, {place: next(left) for place in places}) for one, places in targets])
+        damaged = "a damaged {}/{} ({}), so what was asked there is not known. Restore that file"
+        try:
+            there, content = read_head(self._path / CALL)
+        except (OSError, Damaged) as error:
+            raise self._holds(damaged.format(self._path.name, CALL, words_of(error))) from None
+        asked = content.get("asked")
+        if there.kind != mine.kind or content.get("version") != VERSION:
+            raise ValueError(
+                f"{self._where} holds a {there.kind} of the folder's format {content.get('version')!r}, and this is a "
+                f"{mine.kind} of format {VERSION}. Give another directory."
+            )
+        if not isinstance(asked, dict) or digest_of(asked) != there.call:
+            raise self._holds(damaged.format(self._path.name, CALL, "it does not say what was asked"))
+        changed = difference(asked, call, grows)
+        if changed:
+            raise self.another(changed)
+        return there
 
-    def close(self) -> None:
-        """Let go of the folder; what is being written is waited for, its trouble forgotten."""
-        if self._worker is not None:
-            self._worker.join()
-        super().close()
+    def _look_around(self) -> None:
+        """Refuse the files of other calls, and remove what a killed process has not finished."""
+        for path in self._named("checkpoint", "draft"):
+            self._number = max(self._number, _number(path))
+            is_draft = path.name.startswith("draft-")
+            try:
+                mark, _ = read_head(path)
+            except (OSError, Damaged) as error:
+                if not is_draft:
+                    self.notes.append(f"{path.name} is damaged ({words_of(error)}): it was left out.")
+                continue
+            if mark != self._mark:
+                other = f"another {mark.kind}" if mark.kind == self._mark.kind else f"a {mark.kind}"
+                raise self._holds(f"{self._path.name}/{path.name}, which is of {other}. Move that file away")
+            if is_draft:
+                path.unlink()
 
-    def _keep(self, what: str, kept: Sequence[Stored]) -> None:
-        numbers = {one.number for one in kept}
-        self.drop(what, lambda stored: stored.number not in numbers)
+    def _holds(self, what: str) -> ValueError:
+        """The error that says what is there, and what to do but for taking another folder."""
+        return ValueError(f"{self._where} holds {what}, or give another directory.")
 
-    def _share(self, value: Any) -> Any:
-        """The first process's value on all: what they decide from it must be the same."""
-        if not self._several:
-            return value
-        from jax.experimental import multihost_utils
+    # Files.
 
-        mine = np.frombuffer(json.dumps(value).encode(), np.uint8)
-        length = int(multihost_utils.broadcast_one_to_all(np.asarray(len(mine))))
-        data = np.resize(mine, length) if len(mine) else np.zeros(length, np.uint8)
-        return json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(data))))
+    def _named(self, *kinds: str) -> list[Path]:
+        """Files by their numbers; there is no telling yet whose they are."""
+        found = [path for path in self._path.iterdir() if (m := _NAME.fullmatch(path.name)) and m[1] in kinds]
+        return sorted(found, key=lambda path: (_number(path), path.name))
+
+    def _checkpoints(self) -> list[Stored]:
+        """Those of this call, the newest first; of those of several processes the first one's."""
+        found = []
+        for path in self._named("checkpoint"):
+            with contextlib.suppress(OSError, Damaged):
+                mark, meta = read_head(path)
+                if mark == self._mark and not re.search(r"-p[1-9]", path.name):
+                    found.append(Stored(_number(path), meta))
+        return found[::-1]
 
     def _work(self, *arguments: Any) -> None:
         try:
@@ -164,66 +276,71 @@ class Store(Folder):
         except BaseException as error:
             self._trouble = error
 
-    def _write(self, what: str, name: str, meta: dict[str, Any], lanes: PyTree) -> None:
-        parts = [part for leaf in jax.tree.leaves(lanes) for part in _parts_here(leaf)]
-        self.write_arrays(name + self._part, {**meta, "processes": self._processes}, parts)
-        if self._several:
-            from jax.experimental import multihost_utils
+    def _write(self, number: str, meta: dict[str, Any], arrays: PyTree) -> None:
+        """Write this process's part of a checkpoint; the first one removes those that are too many."""
+        parts = [part for leaf in jax.tree.leaves(arrays) for part in parts_here(leaf)]
+        self._put(number, f"checkpoint-{number}", {**meta, "processes": self._processes}, parts)
+        if self._processes > 1:
+            all_say(True)  # have written theirs
+        if self._is_first:
+            for stored in self._checkpoints()[KEPT:]:
+                for path in self._path.glob(f"checkpoint-{stored.number:06d}*"):
+                    with contextlib.suppress(OSError, Damaged):
+                        if read_head(path)[0] == self._mark:
+                            path.unlink()
 
-            multihost_utils.sync_global_devices(f"lrjax-{name}")
-        if self._writes and what == "checkpoint":
-            self._keep(what, self.files(what)[:KEPT])
+    def _put(self, number: str, name: str, meta: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+        """Write a file that is not there yet, whole or not at all."""
+        draft, path = self._path / f"draft-{number}", self._path / name
+        try:
+            if os.path.lexists(path):
+                raise FileExistsError(f"{name} is there already")
+            write_new(draft, self._mark, meta, arrays)
+            os.replace(draft, path)
+        except OSError as error:
+            advice = (
+                "What the last good checkpoint holds is kept there. Make room or mend the folder, and start the same "
+                "call again: it goes on from there."
+            )
+            if not self._path.exists():
+                advice = (
+                    "It was removed meanwhile, and what was measured with it. Restore it and start the same call again "
+                    "to resume, or start it in another directory."
+                )
+            raise type(error)(
+                f"The {self._mark.kind} could not write to {self._path}: {words_of(error)}. {advice}"
+            ) from error
+        with contextlib.suppress(OSError):  # not every system can
+            handle = os.open(self._path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether this process does what is done once."""
+        return self._processes == 1 or jax.process_index() == 0
+
+    def _share(self, value: Any) -> Any:
+        return value if self._processes == 1 else from_the_first(value)
 
 
-def _parts_here(leaf: Any) -> list[np.ndarray]:
-    """An array of the host, or the different parts of a distributed one that this process holds."""
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
-        return [np.asarray(leaf)]
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    shards = {_place(shard.index, leaf.shape): shard for shard in leaf.addressable_shards}
-    return [np.asarray(shards[place].data) for place in sorted(shards)]
+def _check_directory(verb: str, directory: object) -> str:
+    """The argument, if it can be a folder's name."""
+    path = os.fspath(directory) if isinstance(directory, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path:
+        raise TypeError(f"`{verb}(directory=...)` must be a path or None, got {show(directory)}.")
+    if "://" in str(directory):
+        raise ValueError(
+            f"`{verb}(directory=...)` must be a folder of this machine or one that it mounts, got {show(directory)}. "
+            "Mount the bucket, or write to a disk and copy."
+        )
+    with contextlib.suppress(UnicodeError):
+        if b"\0" not in os.fsencode(path):
+            return path
+    raise ValueError(f"`{verb}(directory=...)` must be the name of a folder, got {show(directory)}.")
 
 
-def _numbers_like(leaf: Any) -> jax.ShapeDtypeStruct:
-    """The shape of an array as it is stored: a typed PRNG key as its numbers."""
-    shape, dtype = leaf.shape, leaf.dtype
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        shape, dtype = jax.eval_shape(jax.random.key_data, leaf).shape, np.uint32
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=leaf.sharding)
-
-
-def _places_here(leaf: jax.ShapeDtypeStruct) -> list[tuple[tuple[int, int], ...]]:
-    """Of what `_parts_here` gives for an array like this."""
-    if leaf.sharding is None:
-        return [tuple((0, length) for length in leaf.shape)]
-    indices = leaf.sharding.addressable_devices_indices_map(leaf.shape).values()
-    return sorted({_place(index, leaf.shape) for index in indices})
-
-
-def _assemble(leaf: jax.ShapeDtypeStruct, parts: dict[tuple[tuple[int, int], ...], np.ndarray]) -> Any:
-    """The array of which these are the parts here."""
-    if leaf.sharding is None:
-        return next(iter(parts.values()))
-    return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: parts[_place(index, leaf.shape)])
-
-
-def _place(index: Any, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Where a part begins and ends on each axis."""
-    return tuple(one.indices(length)[:2] for one, length in zip(index, shape, strict=True))
-
-
-class Cadence:
-    """When to write the next checkpoint: every so many seconds of a clock, and so that it costs less than 5 %."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
-        self._seconds, self._clock = seconds, clock
-        self._last, self._cost = clock(), 0.0
-
-    def due(self) -> bool:
-        """Whether it is time."""
-        return self._clock() - self._last >= max(self._seconds, 25 * self._cost)
-
-    def done(self, cost: float) -> None:
-        """One was written, for which training waited `cost` seconds."""
-        self._last, self._cost = self._clock(), cost
+def _number(path: Path) -> int:
+    return int(path.name.split("-")[1])

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .._checks import check_count, check_flag, check_key, check_loss, check_signature, name_of, show
 from .._repr import line_repr
 from .._types import Batch, Key, Params, PyTree
-from ._data import as_list, check_arrays, leading_length
+from ._data import as_list, check_arrays, leading_length, on_device
 from ._streams import BatchStream, EpochSampler
 
 _STATELESS = {
@@ -295,7 +294,7 @@ class Task:
         start = check_count("training_batches(start)", start, minimum=0, unit="the first step")
         stop = check_count("training_batches(stop)", stop, minimum=start + 1, unit="one past the last step")
         key = check_key("training_batches(key)", key)
-        return jax.tree.map(jnp.asarray, self._host_batches(seed, key, start, stop))
+        return on_device(self._host_batches(seed, key, start, stop))
 
     def _host_batches(self, seed: int, key: Key, start: int, stop: int) -> Batch:
         """`training_batches`, but left on the host where they are made there."""

@@ -27,8 +27,7 @@ from .._engine import (
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
-from ._search_digest import describe_search
-from ._search_store import RememberedRounds
+from ._search_store import RememberedRounds, describe_search
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Context, Request, Strategy, curve_of_losses
@@ -97,7 +96,7 @@ class LiveTrainer:
         return fingerprint(made.spec, made.seeds, self.key, self._runner.executor) | {
             "devices": self.execution.devices,
             "trained_parameters": sum(leaf.size for leaf in params),
-            "batch_shapes": [describe(leaf[0]) for leaf in batches],
+            "batch_shapes": [describe(jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)) for leaf in batches],
         }
 
     def how_to_resume(self) -> str:

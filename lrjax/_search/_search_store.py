@@ -1,27 +1,46 @@
-"""What a search keeps in its folder: a line for every round that was trained, and the lanes that the last one left."""
+"""What a search keeps in its folder: every round that was trained, and the lanes that the last one left."""
 
+import dataclasses
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from .._checks import name_of
 from .._engine import (
+    EXAMPLE_LR,
+    NUMBER,
     BatchSource,
     LaneRunner,
     LaneStates,
     Store,
-    TrialState,
-    check_directory,
+    Stored,
+    describe_call,
     fits,
     read_executor,
     strict,
     unread_note,
 )
 from .._types import Float
+from .._version import __version__
+from ._strategy import Context, Strategy
 
-_ROUND = {"round": int, "request": {"num_steps": int}, "answer": dict, "executor": str}
+_ROUND = {"request": {"num_steps": int}, "losses": [[NUMBER]], "initial_loss": [NUMBER]}
+
+
+def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) -> dict[str, Any]:
+    """The call, so that an equal description promises an equal answer. Traces a training step."""
+    made = runner.carried
+    source = BatchSource(runner.task, [seed.data_key for seed in made.seeds], runner.longest)
+    fields: Any = strategy
+    asked = dataclasses.asdict(fields) if dataclasses.is_dataclass(strategy) else {"strategy": name_of(type(strategy))}
+    settings, executor = [np.asarray(EXAMPLE_LR, made.dtype)], runner.execution.requested
+    call = describe_call(made, source, settings, key=runner.key, executor=executor, mesh=runner.mesh)
+    asked = json.loads(json.dumps(asked, default=repr))
+    return {"train_steps": context.train_steps} | asked | {"lrjax": __version__} | call
 
 
 class RememberedRounds:
@@ -30,7 +49,7 @@ class RememberedRounds:
     The rounds must be asked for in the same order. The first that differs is trained, with all that come after it.
 
     Args:
-      trainer: what trains; its lanes run as those in the folder did.
+      runner: what trains; its lanes run as those in the folder did.
       verb: the function whose argument `directory` is.
       directory: made if there is none.
       call: what is asked, as strict JSON.
@@ -40,14 +59,15 @@ class RememberedRounds:
       OSError: it cannot be written, or another process is searching there.
     """
 
-    def __init__(self, trainer: LaneRunner, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):
-        self._trainer, self._asked, self._restored = trainer, 0, False
-        self._store = Store(verb, "search", check_directory(verb, directory))
+    def __init__(self, runner: LaneRunner, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):
+        self._runner, self._asked = runner, 0
+        self._store = Store(verb, "search", directory)
         self._store.open(call)
-        self._rounds = self._read_rounds()
+        self._unread = next((one for one in self._store.find() if self._is_of_a_search(one.meta)), None)
+        self._rounds: list[dict[str, Any]] = [] if self._unread is None else self._unread.meta["rounds"]
         self._initial: dict[tuple[int, int], Float[np.ndarray, " seeds"]] = {}
-        if self._rounds:
-            trainer.executor = read_executor(self._rounds[-1]["executor"]) or trainer.executor
+        if self._unread is not None:
+            runner.executor = read_executor(self._unread.meta["executor"]) or runner.executor
 
     @property
     def directory(self) -> str:
@@ -61,98 +81,82 @@ class RememberedRounds:
     def train(self, lrs: Sequence[float], num_steps: int, num_seeds: int) -> Float[np.ndarray, "seeds trials"]:
         """The losses there, or those of new training; raises `ValueError` if the batches are others than then."""
         request = {"lrs": list(lrs), "num_seeds": num_seeds, "num_steps": num_steps}
-        answer = self.recall(request, {"losses": (num_seeds, len(lrs)), "initial_loss": (num_seeds,)})
-        if answer is None:
-            self._restore(num_seeds, len(lrs))
-            losses = self._trainer.train(lrs, num_steps, num_seeds)
-            answer = {"losses": losses, "initial_loss": self._trainer.initial_loss(num_seeds, num_steps)}
-            wanted = {(seed, lr) for seed in range(num_seeds) for lr in lrs}
-            lanes = {pair: lane for pair, lane in self._trainer.states.lanes.items() if pair in wanted}
-            self.keep(request, answer, self._trainer.states._replace(lanes=lanes))
-        self._initial[num_seeds, num_steps] = np.asarray(answer["initial_loss"], np.float64)
-        return np.asarray(answer["losses"], np.float64)
+        if self._asked == 0:
+            self._read_again()
+        there = self._rounds[self._asked] if self._asked < len(self._rounds) else None
+        if there is None or there["request"] != request:
+            there = self._train(request)
+        self._asked += 1
+        self._initial[num_seeds, num_steps] = np.asarray(there["initial_loss"], np.float64)
+        return np.asarray(there["losses"], np.float64)
 
     def initial_loss(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
         """Those that were measured with the losses."""
         return self._initial[num_seeds, num_steps]
 
-    def recall(self, request: dict[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray] | None:
-        """The answer to the next request, arrays of these shapes; None if it is to be trained."""
-        self._take_notes()
-        there = self._rounds[self._asked] if self._asked < len(self._rounds) else None
-        if there is not None and there["request"] == request and self._read_again(there):
-            answer = {name: np.asarray(values, np.float64) for name, values in there["answer"].items()}
-            if {name: values.shape for name, values in answer.items()} == dict(shapes):
-                self._asked += 1
-                return answer
-        del self._rounds[self._asked :]
-        return None
-
-    def keep(self, request: dict[str, Any], answer: dict[str, np.ndarray], carried: LaneStates | None = None) -> None:
-        """Write down the answer to a request, and the lanes that it left; raises `OSError`."""
-        found = {
+    def _train(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Train a round, and write it down with all rounds before it and the lanes that it left; raises `OSError`."""
+        runner, num_steps, num_seeds = self._runner, request["num_steps"], request["num_seeds"]
+        if self._unread is not None:
+            self._restore(self._unread, num_seeds, len(request["lrs"]))
+        losses = runner.train(request["lrs"], num_steps, num_seeds)
+        initial_loss = runner.initial_loss(num_seeds, num_steps)
+        answer = {"losses": losses, "initial_loss": initial_loss}
+        new = {
             "request": request,
-            "answer": {name: strict(np.asarray(values, np.float64)) for name, values in answer.items()},
-            "position": None if carried is None else carried.position,
-            "executor": str(self._trainer.executor),
+            **{name: strict(np.asarray(values, np.float64)) for name, values in answer.items()},
+            "position": runner.states.position,
         }
-        number = len(self._rounds)
-        if carried is not None:
-            stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *carried.lanes.values())
-            meta = {"num_steps": carried.step, "pairs": list(carried.lanes)}
-            self._store.save("lanes", meta, stacked, wait=True)
-        self._store.append([{"round": number, **found}])
-        self._rounds.append(found)
-        self._asked += 1
-        if carried is not None:
-            self._store.drop("lanes", lambda stored: stored.meta.get("num_steps") != carried.step)
+        self._rounds = [*self._rounds[: self._asked], new]
+        meta = {"rounds": self._rounds, "executor": str(runner.executor), "lanes": list(runner.states.lanes)}
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *runner.states.lanes.values())
+        self._store.save(meta, stacked, wait=True)
+        return new
 
-    def _restore(self, num_seeds: int, num_lanes: int) -> None:
-        """Give the trainer the lanes that the last round left; those whose file is damaged or gone are missing."""
-        if not self._restored and self._rounds:
-            engine = self._trainer.slot(num_seeds, num_lanes).engine
-            states = self._lanes(engine.state_shapes(np.ones((1, 1), self._trainer.carried.dtype)))
-            self._trainer.restore(states, self._trainer.executor)
-            self._take_notes()
-        self._restored = True
+    def _restore(self, stored: Stored, num_seeds: int, num_lanes: int) -> None:
+        """Give the runner the lanes that the last round left; where their file is damaged none are there."""
+        self._unread, runner, pairs = None, self._runner, stored.meta["lanes"]
+        shapes = runner.slot(num_seeds, num_lanes).engine.state_shapes(np.ones((1, 1), runner.carried.dtype))
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype), shapes)
+        stacked, last = self._store.load(stored.number, like), self._rounds[-1]
+        lanes = {
+            (seed, lr): jax.tree.map(lambda leaf, r=row: leaf[r], stacked)
+            for row, (seed, lr) in enumerate(pairs)
+            if stacked is not None
+        }
+        runner.restore(LaneStates(last["request"]["num_steps"], last["position"], lanes), runner.executor)
+        self._take_notes()
 
-    def _lanes(self, like: TrialState) -> LaneStates:
-        last, lanes = self._rounds[-1], {}
-        num_steps = last["request"]["num_steps"]
-        for number, meta in self._store.find("lanes", num_steps=num_steps):
-            pairs: Any = meta.get("pairs")
-            if not fits(pairs, [list]) or any([*map(type, pair)] != [int, float] for pair in pairs):
-                continue
-            shapes = [jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype) for leaf in jax.tree.leaves(like)]
-            stacked = self._store.load("lanes", number, jax.tree.structure(like).unflatten(shapes))
-            if stacked is None:
-                self._store.notes.append(f"lanes-{number:06d} is damaged: its lanes are trained again.")
-                continue
-            for row, (seed, x) in enumerate(pairs):
-                lanes[seed, x] = jax.tree.map(lambda leaf, r=row: leaf[r], stacked)
-        return LaneStates(num_steps, last["position"], lanes)
-
-    def _read_rounds(self) -> list[dict[str, Any]]:
-        """Every round before the first that is missing or damaged."""
-        lines = [line for line in self._store.lines() if fits(line, _ROUND) and read_executor(line["executor"])]
-        found = {line["round"]: line for line in lines}
-        rounds = []
-        while len(rounds) in found:
-            rounds.append(found[len(rounds)])
-        return rounds
-
-    def _read_again(self, there: dict[str, Any]) -> bool:
-        """Compare the batches with those that a round was trained on; False if its file does not say which."""
-        experiment, position, step = self._trainer.carried, there.get("position"), there["request"]["num_steps"]
-        source = BatchSource(self._trainer.task, [seed.data_key for seed in experiment.seeds], step, self._trainer.log)
-        if not source.accepts(position, step):
+    def _is_of_a_search(self, meta: dict[str, Any]) -> bool:
+        """Whether a checkpoint says what a search writes."""
+        if not fits(meta, {"rounds": [_ROUND], "executor": str, "lanes": [list]}) or not meta["rounds"]:
             return False
-        self._trainer.log.remember(step, position)
-        until = source.read_again(step)
-        if until < step:
-            self._trainer.execution.notes.append(unread_note(until, step))
-        return True
+        source, lanes = self._source(), [[*map(type, pair)] for pair in meta["lanes"]]
+        batches = self._runner.carried.accumulation.batches
+        return (
+            read_executor(meta["executor"]) is not None
+            and all(pair == [int, float] for pair in lanes)
+            and all(source.accepts(one.get("position"), batches(one["request"]["num_steps"])) for one in meta["rounds"])
+        )
+
+    def _source(self) -> BatchSource:
+        """The batches until the end of the last round."""
+        runner = self._runner
+        return BatchSource(runner.task, [seed.data_key for seed in runner.carried.seeds], runner.longest, runner.log)
+
+    def _read_again(self) -> None:
+        """Compare the batches with those that the rounds were trained on."""
+        source, batches, until = self._source(), self._runner.carried.accumulation.batches, 0
+        for one in self._rounds:
+            step = batches(one["request"]["num_steps"])
+            until = max(until, step)
+            if source.log is not None:
+                source.log.remember(step, one["position"])
+        read = source.read_again(until)
+        if read < until:
+            self._runner.execution.notes.append(unread_note(read, until))
+        self._take_notes()
 
     def _take_notes(self) -> None:
-        self._trainer.execution.notes.extend(self._store.notes)
+        self._runner.execution.notes.extend(self._store.notes)
         self._store.notes = []

@@ -1,70 +1,23 @@
-"""From a mapping of hyperparameters to trials: the product, zips, and families that share one program."""
+"""The trials of a sweep as a table of settings, and that table in results, files and messages."""
 
 import contextlib
 import dataclasses
-import difflib
 import hashlib
-import inspect
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._checks import MAX_TRIALS, check_callable, check_count, name_of, show
+from .._checks import path_of
 from .._engine import without_addresses
-from .._types import Bool, Int, PyTree
-from ._values import are_numbers, check_distinct, columns_of, read_values, spec_of
+from .._types import Int, PyTree
+from ..schedules import from_spec, to_spec
 
 RESERVED = ("trial", "seed", "step", "diverged_at", "stopped_at")
 """Columns of the result's table besides hyperparameters and metrics."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Zipped:
-    """Hyperparameters that change together, by name, all of one length; made by `zipped`."""
-
-    values: Mapping[str, Any]
-
-    def __repr__(self) -> str:
-        return f"zipped({', '.join(self.values)})"
-
-
-def zipped(**values: Any) -> Zipped:
-    """Hyperparameters that change together: one axis of a sweep instead of a product.
-
-    Args:
-      **values: name -> a sequence with one value for each setting; all of one length.
-
-    Returns:
-      What `lrjax.sweep` takes as its grid, or as an entry of a list of grids whose product is swept.
-
-    Raises:
-      ValueError: the lengths differ, or nothing was given.
-
-    Examples:
-      >>> import lrjax
-      >>> lrjax.zipped(learning_rate=[1e-3, 1e-2], weight_decay=[0.1, 0.01])
-      zipped(learning_rate, weight_decay)
-    """
-    if not values:
-        raise ValueError("`zipped(...)` must name hyperparameters: zipped(learning_rate=[...], weight_decay=[...]).")
-    for name, value in values.items():
-        if isinstance(value, Zipped):
-            raise TypeError(
-                f"`zipped({name}=...)` must be a sequence of numbers or schedules, got {value!r}. What changes "
-                f"together goes into one: zipped({name}=..., {'=..., '.join(value.values)}=...)."
-            )
-    lengths = {name: len(read_values(f"zipped({name}=...)", value)) for name, value in values.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{count} for {name}" for name, count in lengths.items())
-        raise ValueError(
-            f"`zipped(...)` must get sequences of one length, got {listed}. For every combination leave out zipped: "
-            "give the mapping itself."
-        )
-    return Zipped(values)
 
 
 class Family(NamedTuple):
@@ -79,16 +32,8 @@ class Family(NamedTuple):
         return jax.tree.map(lambda leaf: leaf[0], self.settings)
 
 
-class Axis(NamedTuple):
-    """One axis of the product: the names that change along it, and their values."""
-
-    names: tuple[str, ...]
-    values: dict[str, list[PyTree]]
-
-    @property
-    def length(self) -> int:
-        """Settings along the axis."""
-        return len(self.values[self.names[0]])
+Axis = dict[str, list[PyTree]]
+"""One axis of the product: the names that change along it -> their values."""
 
 
 class Grid(NamedTuple):
@@ -101,132 +46,14 @@ class Grid(NamedTuple):
     families: tuple[Family, ...]
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Settings along every axis."""
+        return tuple(len(next(iter(axis.values()))) for axis in self.axes)
+
+    @property
     def num_trials(self) -> int:
         """Settings in all."""
-        return math.prod(axis.length for axis in self.axes)
-
-
-def make_grid(where: str, grid: object, make_optimizer: Callable[..., Any], dtype: np.dtype) -> Grid:
-    """The trials of a mapping, a `Zipped`, a list of these, or stacked values; `dtype` is that of hyperparameters."""
-    where = f"{where}(grid=...)"
-    by_name = is_named(grid)
-    axes = list(_read_axes(where, grid)) if by_name else [_only_axis(where, grid, make_optimizer)]
-    if not axes:
-        raise ValueError(f'`{where}` is empty. Write for example {{"learning_rate": jnp.logspace(-5, -1, 17)}}.')
-    names = [name for axis in axes for name in axis.names]
-    if by_name:
-        _check_names(where, names, make_optimizer)
-    shape = [axis.length for axis in axes]
-    check_count(where, math.prod(shape), maximum=MAX_TRIALS, unit="trials")
-    places = np.indices(shape).reshape(len(shape), -1)
-    index = {name: place for axis, place in zip(axes, places, strict=True) for name in axis.names}
-    values = {name: axis.values[name] for axis in axes for name in axis.names}
-    columns = {label: column[index[name]] for name in names for label, column in columns_of(name, values[name]).items()}
-    specs = {name: [spec_of(item, dtype) for item in values[name]] for name in names if not are_numbers(values[name])}
-    return Grid(by_name, tuple(axes), columns, specs, tuple(_families(by_name, values, index, dtype)))
-
-
-def is_named(grid: object) -> bool:
-    """Whether the optimizer factory is called by the names of the grid."""
-    parts = grid if isinstance(grid, (list, tuple)) else [grid]
-    return any(isinstance(part, (Mapping, Zipped)) for part in parts)
-
-
-def _read_axes(where: str, grid: Any) -> Iterator[Axis]:
-    """The axes that are named."""
-    for part in grid if isinstance(grid, (list, tuple)) else [grid]:
-        if isinstance(part, Zipped):
-            values = {name: read_values(f"zipped({name}=...)", value) for name, value in part.values.items()}
-            rows = zip(*values.values(), strict=True)
-            check_distinct(repr(part), [dict(zip(values, row, strict=True)) for row in rows])
-            yield Axis(tuple(values), values)
-        elif not isinstance(part, Mapping):
-            raise TypeError(f"`{where}` given as a list must hold mappings and zipped(...), got {show(part)}.")
-        else:
-            yield from (_axis(where, name, value) for name, value in part.items())
-
-
-def _axis(where: str, name: object, value: object) -> Axis:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise TypeError(f"`{where}` must have names of arguments as its keys, got {show(name)}.")
-    if isinstance(value, Zipped):
-        raise TypeError(
-            f"`{where}` must hold a sequence for {name!r}, got {value!r}. Give a list: "
-            "[zipped(...), {...}]; the product of its entries is swept."
-        )
-    where = f"{where}[{name!r}]"
-    return Axis((name,), {name: check_distinct(where, read_values(where, value))})
-
-
-def _only_axis(where: str, values: object, make_optimizer: Callable[..., Any]) -> Axis:
-    """The axis of a factory that takes one value, by the name of its first argument where it shows one."""
-    name = "setting"
-    with contextlib.suppress(TypeError, ValueError):
-        name = next(iter(inspect.signature(make_optimizer).parameters), name)
-    name = "setting" if name in RESERVED else name
-    return Axis((name,), {name: check_distinct(where, read_values(where, values))})
-
-
-def _check_names(where: str, names: Sequence[str], make_optimizer: Callable[..., Any]) -> None:
-    """Raise unless the factory can be called with these keywords and no others."""
-    for name in names:
-        if name in RESERVED:
-            raise ValueError(
-                f"`{where}` must not name a hyperparameter {name!r}, which is a column of the result's table. Rename "
-                f"it in the factory: lambda my_{name}: make_optimizer({name}=my_{name})."
-            )
-        if names.count(name) > 1:
-            raise ValueError(f"`{where}` must name every hyperparameter once, got {name!r} in two places.")
-    check_callable("sweep(make_optimizer=...)", make_optimizer, signature=f"make_optimizer({', '.join(names)})")
-    try:
-        signature = inspect.signature(make_optimizer)
-    except (TypeError, ValueError):  # builtins show none
-        return
-    parameters = signature.parameters
-    called = f"`{name_of(make_optimizer)}({', '.join(parameters)})`"
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    unknown = [name for name in names if name not in parameters and not takes_any]
-    if unknown:
-        close = difflib.get_close_matches(unknown[0], list(parameters))
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"`{where}` names {unknown[0]!r}, which make_optimizer, {called}, does not take.{hint}")
-    try:
-        signature.bind(**dict.fromkeys(names))
-    except TypeError as error:
-        raise ValueError(
-            f"`{where}` must name all that make_optimizer, {called}, needs, but: {error}. Name it in the grid, or fix "
-            "it: functools.partial(make_optimizer, ...)."
-        ) from None
-
-
-def _families(
-    by_name: bool,
-    values: Mapping[str, list[PyTree]],
-    index: Mapping[str, Int[np.ndarray, " trials"]],
-    dtype: np.dtype,
-) -> Iterator[Family]:
-    kinds = {name: np.asarray(_structures(items)) for name, items in values.items()}
-    of_trial = np.stack([kinds[name][index[name]] for name in values], axis=1)
-    for kind in dict.fromkeys(map(tuple, of_trial.tolist())):
-        mine: Bool[np.ndarray, " trials"] = (of_trial == kind).all(axis=1)
-        trials = np.flatnonzero(mine)
-        settings = {name: _stack([values[name][i] for i in index[name][trials]], dtype) for name in values}
-        yield Family(trials, settings if by_name else next(iter(settings.values())))
-
-
-def _structures(items: list[PyTree]) -> list[int]:
-    """For each setting, a number that settings of one structure and shape share."""
-    known: dict[Any, int] = {}
-    shaped = ((jax.tree.structure(item), *(leaf.shape for leaf in jax.tree.leaves(item))) for item in items)
-    return [known.setdefault(signature, len(known)) for signature in shaped]
-
-
-def _stack(items: list[PyTree], dtype: np.dtype) -> PyTree:
-    def stack(*leaves: np.ndarray) -> np.ndarray:
-        array = np.stack(leaves)
-        return array if array.dtype == np.int32 else array.astype(dtype)
-
-    return jax.tree.map(stack, *items)
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,17 +72,16 @@ def describe_grid(grid: Grid, dtype: np.dtype) -> dict[str, Any]:
     return {
         "the grid's names": " x ".join(map(_axis_name, grid.axes)),
         "the kinds of the grid's values": f"#{zlib.crc32(kinds.encode()):08x}" if "#" in kinds else kinds,
-        "values": [[_axis_name(axis), _axis_values(axis, dtype)] for axis in grid.axes],
+        "values": {_axis_name(axis): _axis_values(axis, dtype) for axis in grid.axes},
     }
 
 
 def _axis_name(axis: Axis) -> str:
-    return axis.names[0] if len(axis.names) == 1 else f"zipped({', '.join(axis.names)})"
+    return next(iter(axis)) if len(axis) == 1 else f"zipped({', '.join(axis)})"
 
 
 def _axis_values(axis: Axis, dtype: np.dtype) -> list[str]:
-    rows = zip(*axis.values.values(), strict=True)
-    texts = [[_text(item, dtype) for item in row] for row in rows]
+    texts = [[_text(item, dtype) for item in row] for row in zip(*axis.values(), strict=True)]
     return [row[0] if len(row) == 1 else f"({', '.join(row)})" for row in texts]
 
 
@@ -283,3 +109,95 @@ def _kind(family: Family) -> str:
 
 def _structure(tree: PyTree) -> str:
     return without_addresses(str(jax.tree.structure(tree)))
+
+
+Values = dict[str, list[str]]
+"""Axis of a grid -> a text for every setting; functions of one name with equal numbers have one text."""
+
+
+def show_lacking(there: Values, now: Values) -> str:
+    """In words what a grid lacks of another one with the same axes; empty if it has all its values."""
+    for name, old in there.items():
+        known = set(now[name])
+        missing = [place for place, text in enumerate(old) if text not in known]
+        if missing:
+            text = old[missing[0]]
+            which = f"the one at index {missing[0]}" if "#" in text else text
+            return f"{show_counts({name: old}, now)}, of which {which} is missing now"
+    return ""
+
+
+def show_counts(there: Values, now: Values) -> str:
+    """`learning_rate: 3 values now, 2 there`, of the first axis that differs."""
+    name = next(name for name in there if there[name] != now[name])
+    count = len(now[name])
+    return f"{name}: {count} value{'s' * (count != 1)} now, {len(there[name])} there"
+
+
+def find_trials(there: Values, now: Values) -> Int[np.ndarray, " trials"]:
+    """For every trial of a grid its index in one that has all its values."""
+    known = {name: {text: place for place, text in enumerate(texts)} for name, texts in now.items()}
+    axes = [[known[name][text] for text in there[name]] for name in now]
+    return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), [*map(len, now.values())]).ravel()
+
+
+def columns_of(name: str, items: list[PyTree]) -> dict[str, np.ndarray]:
+    """What tables show of the settings along an axis."""
+    if are_numbers(items):
+        return {name: np.asarray([item[()] for item in items])}
+    rows = [dict(_named_numbers(item)) for item in items]
+    columns: dict[str, np.ndarray] = {name: np.arange(len(items))}
+    kinds = [_function_of(item) for item in items]
+    if any(kinds):
+        columns[f"{name}.kind"] = np.asarray(kinds)
+    for part in dict.fromkeys(part for row in rows for part in row):
+        columns[f"{name}.{part}"] = np.asarray([row.get(part, np.nan) for row in rows])
+    return columns
+
+
+def are_numbers(items: list[PyTree]) -> bool:
+    """Whether every setting is one number."""
+    return all(isinstance(item, np.ndarray) and item.ndim == 0 for item in items)
+
+
+def spec_of(item: PyTree, dtype: np.dtype) -> Any:
+    """A setting for a file: a number, a schedule's spec, or the numbers of another tree by their names."""
+    if are_numbers([item]):
+        return item.item()
+    if _function_of(item):
+        used = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype.kind == "f" else leaf, item)
+        with contextlib.suppress(TypeError):  # a schedule of another library inside has no spec
+            return to_spec(used)
+    return dict(_named_numbers(item))
+
+
+def read_spec(spec: Any) -> Any:
+    """The setting that `spec_of` wrote down."""
+    return from_spec(spec) if isinstance(spec, Mapping) and isinstance(spec.get("name"), str) else spec
+
+
+def _function_of(item: PyTree) -> str:
+    return getattr(getattr(item, "func", None), "__name__", "").strip("_")
+
+
+def _named_numbers(item: PyTree) -> Iterator[tuple[str, float]]:
+    """The numbers of a setting, by the names of a schedule's arguments or by their paths."""
+    if isinstance(item, np.ndarray):
+        if item.ndim == 0:
+            yield "", item.item()
+        else:
+            yield from ((str(place), number) for place, number in enumerate(item.ravel()))
+        return
+    if hasattr(item, "keywords"):
+        children = dict(item.keywords)
+    elif isinstance(item, Mapping):
+        children = dict(item)
+    elif hasattr(item, "_asdict"):
+        children = item._asdict()
+    elif isinstance(item, (list, tuple)):
+        children = dict(enumerate(item))
+    else:
+        children = {path_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(item)}
+    for label, child in children.items():
+        for rest, number in _named_numbers(child):
+            yield f"{label}.{rest}".rstrip("."), number

@@ -1,13 +1,11 @@
 """Pictures of a sweep: curves, the final metric against one hyperparameter, a heat map of two."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
-from .._checks import Mode, check_choice, check_mode, show, show_with_type
-from .._json import JsonResult
+from .._checks import Mode, attribute, check_choice, check_mode, show, show_with_type
 from .._settings import without_alarms
 from .._types import Float, Int
 
@@ -19,29 +17,12 @@ KINDS = ("curves", "axis", "heat")
 MOST_CURVES = 8
 """Curves with a colour and a name of their own; with more, the best ones have them."""
 
-Values = Float[np.ndarray, "trials seeds"]
-
 FORMAT = "lrjax-sweep-result"
 """Names a sweep's result in files, and tells it from other results."""
 
 
-class Swept(Protocol):
-    """What is read of a `SweepResult`, whose attributes these are."""
-
-    @property
-    def names(self) -> tuple[tuple[str, ...], ...]: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def columns(self) -> Mapping[str, np.ndarray]: ...
-    @property
-    def steps(self) -> Int[np.ndarray, " evaluations"]: ...
-    @property
-    def metrics(self) -> Mapping[str, Float[np.ndarray, "trials seeds evaluations"]]: ...
-    @property
-    def diverged_at(self) -> Int[np.ndarray, "trials seeds"]: ...
-    @property
-    def train_steps(self) -> int: ...
+Swept = Any
+"""A `lrjax.SweepResult`, whose module imports this one."""
 
 
 def metric_values(result: Swept, name: Any) -> Float[np.ndarray, "trials seeds evaluations"]:
@@ -103,15 +84,15 @@ def plot_sweep(
       >>> lrjax.plots.plot_sweep(result, "axis").get_xlabel()
       'learning_rate'
     """
-    if not isinstance(result, JsonResult) or result._FORMAT != FORMAT:
+    if attribute(result, "_FORMAT") != FORMAT or isinstance(result, type):
         raise TypeError(f"`plot_sweep(result)` must be what lrjax.sweep returned, got {show_with_type(result)}.")
     check_choice("plot_sweep(kind=...)", kind, (*KINDS, None))
-    values = gaps(metric_values(result, metric)[:, :, -1])
+    metric_values(result, metric)
     mode = check_mode("plot_sweep", metric, mode)
     ax = axes_for("plot_sweep", ax)
     scores = trial_scores("plot_sweep", result, metric, mode)[:, -1]
     kind = kind or _fitting_kind(result)
-    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, values, scores)
+    {"curves": _draw_curves, "axis": _draw_axis, "heat": _draw_heat}[kind](ax, result, metric, mode, scores)
     title = "No trial with a finite value"
     if np.isfinite(scores).any():
         best = int(np.argmin(scores))
@@ -157,43 +138,35 @@ def _trial_label(result: Swept, trial: int) -> str:
     return ", ".join(_labels(result, axis)[place] for axis, place in enumerate(np.unravel_index(trial, result.shape)))
 
 
-def _draw_curves(ax: "Axes", result: Swept, metric: str, mode: Mode, _: Values, scores: np.ndarray) -> None:
+def _draw_curves(ax: "Axes", result: Swept, metric: str, mode: Mode, scores: np.ndarray) -> None:
     """The mean over the seeds at every evaluation; the best trials in colour."""
     every, steps = gaps(result.metrics[metric]), result.steps
     order = np.argsort(scores, kind="stable")
     colours = _colours(min(len(order), MOST_CURVES))
     for place, trial in reversed(list(enumerate(order))):
-        means = gaps(every[trial].mean(axis=0))
-        if place >= MOST_CURVES:
-            ax.plot(steps, means, color="0.85", linewidth=0.8, zorder=2)
-            continue
-        label = _trial_label(result, int(trial))
-        ax.plot(steps, means, color=colours[place], linewidth=1.5, label=label, zorder=3)
-        if every.shape[1] > 1:
-            ax.fill_between(
-                steps, every[trial].min(0), every[trial].max(0), color=colours[place], alpha=0.12, linewidth=0
+        if place < MOST_CURVES:
+            _draw_seeds(
+                ax, steps, every[trial].T, color=colours[place], label=_trial_label(result, int(trial)), zorder=3
             )
+        else:
+            ax.plot(steps, gaps(every[trial].mean(axis=0)), color="0.85", linewidth=0.8, zorder=2)
     ax.set(xlabel="optimizer updates", ylabel=_metric_label(metric))
     _limit(ax, every, mode)
     tidy(ax)
     _legend(ax, "best first" if len(order) > 1 else "", outside=True)
 
 
-def _draw_axis(ax: "Axes", result: Swept, metric: str, mode: Mode, values: Values, scores: np.ndarray) -> None:
+def _draw_axis(ax: "Axes", result: Swept, metric: str, mode: Mode, scores: np.ndarray) -> None:
     """The final metric against the first hyperparameter."""
-    numbers, count = _number_axis(result, 0), result.shape[0]
+    numbers, count, values = _number_axis(result, 0), result.shape[0], gaps(result.metrics[metric][:, :, -1])
     x = np.arange(count, dtype=float) if numbers is None else numbers
     order = np.argsort(x)
     table = values.reshape(count, -1, values.shape[1])
     colours = _colours(table.shape[1])
     for line, colour in enumerate(colours):
-        some = table[order, line]
         rest = np.unravel_index(line, result.shape[1:]) if len(colours) > 1 else ()
         label = ", ".join(_labels(result, axis + 1)[place] for axis, place in enumerate(rest)) or None
-        ax.plot(x[order], gaps(some.mean(axis=1)), "o-", color=colour, markersize=4, linewidth=1.4, label=label)
-        if some.shape[1] > 1:
-            low, high = gaps(some.min(axis=1)), gaps(some.max(axis=1))
-            ax.fill_between(x[order], low, high, color=colour, alpha=0.15, linewidth=0)
+        _draw_seeds(ax, x[order], table[order, line], color=colour, label=label, marker="o", markersize=4)
     if numbers is None:
         ax.set_xticks(x, _labels(result, 0), rotation=30, ha="right", fontsize=SMALL)
     elif (numbers > 0).all() and numbers.max() > 20 * numbers.min():
@@ -205,14 +178,22 @@ def _draw_axis(ax: "Axes", result: Swept, metric: str, mode: Mode, values: Value
         _legend(ax, "")
 
 
-def _draw_heat(ax: "Axes", result: Swept, metric: str, mode: Mode, values: Values, scores: np.ndarray) -> None:
+def _draw_seeds(ax: "Axes", x: np.ndarray, values: Float[np.ndarray, "points seeds"], **style: Any) -> None:
+    """A line through the means over the seeds, with their band."""
+    ax.plot(x, gaps(values.mean(axis=1)), linewidth=1.5, **style)
+    if values.shape[1] > 1:
+        low, high = gaps(values.min(axis=1)), gaps(values.max(axis=1))
+        ax.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def _draw_heat(ax: "Axes", result: Swept, metric: str, mode: Mode, scores: np.ndarray) -> None:
     """The final metric over two hyperparameters; the best cell framed."""
     if len(result.shape) != 2:
         raise ValueError(
             f'`plot("heat")` draws two axes, and this sweep has {len(result.shape)}. Use "curves" or "axis", or draw '
             "`to_xarray()`."
         )
-    means = values.mean(axis=1).reshape(result.shape)
+    means = gaps(result.metrics[metric][:, :, -1]).mean(axis=1).reshape(result.shape)
     finite = means[np.isfinite(means)]
     worst = 0.75 if mode == "min" else 1.0  # what is minimised may be as large as it likes
     low, high = (float(finite.min()), float(np.quantile(finite, worst))) if finite.size else (0.0, 1.0)

@@ -18,8 +18,8 @@ from .._json import JsonResult
 from .._settings import without_alarms
 from .._types import Float, Int, Schedule
 from ..schedules import to_spec
+from ._grid import read_spec
 from ._picture import FORMAT, metric_values, plot_sweep, settings_along, trial_scores
-from ._values import read_spec
 
 if TYPE_CHECKING:
     import pandas

@@ -1,176 +1,209 @@
-"""The running of a sweep: segments between rungs, the waves of each, and the blocks of steps of each wave."""
+"""The running of a sweep: wave after wave, and the blocks of steps of each."""
 
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
 
-from .._engine import Cadence, Lanes, ReadAhead, agree_on_least, assign_lanes, make_lanes, out_of_memory, strict
+from .._engine import (
+    ReadAhead,
+    agree_on_least,
+    assign_lanes,
+    halved,
+    halved_note,
+    lanes_that_fit,
+    make_lanes,
+    out_of_memory,
+    resolve,
+    unread_note,
+)
 from .._failure import interruptible
 from .._progress import Reporter
-from ._ledger import Wave
 from ._result import SweepResult
-from ._resume import Start, find_start
-from ._sweep_setup import Setup
+from ._sweep_state import Sweep, Wave
 
 
 class SweepRun:
     """One run of a sweep, from where its folder left off."""
 
-    def __init__(self, setup: Setup, reporter: Reporter, checkpoint_seconds: float):
-        self.setup, self.reporter = setup, reporter
-        self.engine, self.execution, self.store = setup.engine, setup.execution, setup.store
-        self.ledger = setup.new_ledger()
-        self._cadence = Cadence(checkpoint_seconds)
+    def __init__(self, sweep: Sweep, reporter: Reporter, checkpoint_seconds: float):
+        self.sweep, self.reporter = sweep, reporter
+        self.engine, self.execution = sweep.engine, sweep.engine.execution
+        self._checkpoint_seconds, self._saved_at, self._save_cost = checkpoint_seconds, time.monotonic(), 0.0
 
     def run(self) -> SweepResult:
         """Run what is left, and return everything."""
-        advice = "`.result` holds what was measured until then."
-        if self.store is not None:
-            advice += f" The same call with directory={self.store.directory!r} goes on."
+        sweep, advice = self.sweep, "`.result` holds what was measured until then."
+        if sweep.store is not None:
+            advice += f" The same call with directory={sweep.store.directory!r} goes on."
         with interruptible("sweep", lambda: (self._result(interrupted=True), advice)):
             if self.engine.several_hosts and jax.process_index() != 0:
                 self.reporter.mute()
-            self.reporter.set(train_steps=self.setup.train_steps)
+            self.reporter.set(train_steps=sweep.train_steps)
             self.reporter.stage("compiling")
-            self.setup.decide()
-            while not self._try():
-                pass
-        if self.store is not None:
-            self.store.finish()
+            self._decide()
+            self._look_back()
+            self._look_ahead()
+            while (place := sweep.next_wave()) is not None:
+                try:
+                    self._run_wave(*place)
+                except _TooWide as wide:
+                    self._narrow(wide.family, wide.__cause__)
+        if sweep.store is not None:
+            sweep.store.finish()
         return self._result()
 
-    def _try(self) -> bool:
-        """Run the segments; False if memory ran out, and it has to begin again."""
-        start = find_start(self.setup)
-        self.ledger, self.waiting = start.ledger, start.waiting
-        self._count_planned(start)
-        self.execution.waves = len(self.ledger.waves(0, self.engine))
-        live: Lanes | None = None
-        for segment in range(start.segment, len(self.setup.timetable.rungs)):
-            try:
-                live = self._run_segment(segment, start if segment == start.segment else None, live)
-            except _TooWide as wide:
-                self.setup.narrow(wide.family, wide.__cause__)
-                return False
-        return True
+    def _decide(self) -> None:
+        """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
+        engine, families, lanes = self.engine, self.sweep.grid.families, self.sweep.to_train
+        lanes_per_wave = self.sweep.lanes_per_wave
+        resolve(engine, families[0].settings, lanes[0])
+        engine.settle('sweep(executor="loop")')
+        engine.fit_chunk(max(lanes))
+        self.execution.used = str(engine.executor)
+        if not lanes_per_wave:
+            pairs = zip(families, lanes, strict=True)
+            lanes_per_wave = [lanes_that_fit(engine, family.example, n) for family, n in pairs]
+        self._settle(lanes_per_wave)
 
-    def _run_segment(self, segment: int, start: Start | None, live: Lanes | None) -> Lanes | None:
-        """Run the waves up to a rung; the lanes of the only one go on from there."""
-        waves = self.ledger.waves(segment, self.engine)
-        last = segment == len(self.setup.timetable.rungs) - 1
-        for number in range(start.wave if start else 0, len(waves)):
-            begun = start if start is not None and number == start.wave else None
-            running = self._begin(segment, number, waves, begun, live)
-            live = None
-            self.reporter.set(stage=_stage(segment, len(self.setup.timetable.rungs), number, len(waves)))
-            self._run_wave(running)
-            if last:
-                continue
-            if len(waves) == 1:
-                live = running.lanes
-            else:
-                self.waiting.put(segment, number, running.lanes)
-        if segment > 0:
-            self.waiting.forget(segment - 1)
-        return live
+    def _narrow(self, family: int, cause: BaseException | None) -> None:
+        """Half the lanes of a family, after memory ran out: the sweep begins anew."""
+        sweep, engine, lanes_per_wave = self.sweep, self.engine, list(self.sweep.lanes_per_wave)
+        before = engine.width_for(lanes_per_wave[family])
+        half = halved(before, engine.unit)
+        if half is None or engine.several_hosts:
+            raise MemoryError(
+                f"The sweep ran out of memory with {before} lanes and executor {engine.executor}: {cause} Use smaller "
+                "batches, jax.checkpoint in the model, or a machine with more memory."
+            )
+        self.execution.notes.append(halved_note(before, half))
+        lanes_per_wave[family] = half
+        sweep.begin_anew()
+        self._settle(lanes_per_wave)
+        self._save(now=True)
 
-    def _begin(
-        self, segment: int, number: int, waves: Sequence[Wave], start: Start | None, live: Lanes | None
-    ) -> "_Running":
-        """A wave's lanes: loaded, carried over from the segment before, gathered from what waited, or new."""
-        engine, wave, seeds = self.engine, waves[number], self.setup.num_seeds
-        family = self.setup.grid.families[wave.family]
-        step = since = self.setup.timetable.span(segment)[0]
-        position = self.ledger.positions.get(step)
+    def _settle(self, lanes_per_wave: list[int]) -> None:
+        sweep = self.sweep
+        waves = max(-(-count // n) for count, n in zip(sweep.to_train, lanes_per_wave, strict=True))
+        groups = waves * len(sweep.grid.families)
+        if not sweep.source.resumes and groups > 1:
+            raise ValueError(
+                "`sweep(task=...)` reads its batches from an iterator, or from a loader that may give others when "
+                f"it is read again, but the trials run in {groups} groups, one after the other, because of memory or "
+                "of schedules of different kinds. Give a list or a function of the epoch: "
+                "train_batches=lambda epoch: loader."
+            )
+        sweep.lanes_per_wave = lanes_per_wave
+        self.execution.waves = len(sweep.waves(0))
+
+    def _begin(self, segment: int, number: int, waves: Sequence[Wave]) -> None:
+        """A wave's lanes: loaded, carried over from the segment before, gathered from what was held, or new."""
+        sweep, wave = self.sweep, waves[number]
+        family, loaded = sweep.grid.families[wave.family], sweep.loaded
         with self._failing(wave):
-            if start is not None and start.meta is not None:
-                lanes = make_lanes(engine, family.settings, np.asarray(start.meta["rows"]), start.state)
-                step, since, position = start.step, start.meta["since"], start.meta["position"]
-            elif live is not None and len(waves) == 1:
-                lanes, survive = live, np.zeros((seeds, len(family.trials)), bool)
-                survive[:, wave.members] = True
-                lanes.keep(survive)
+            if loaded is not None:
+                sweep.lanes = make_lanes(self.engine, family.settings, loaded.rows, loaded.state)
+            if sweep.lanes is not None:
+                go_on = np.zeros((sweep.num_seeds, len(family.trials)), bool)
+                go_on[:, wave.members] = True
+                sweep.lanes.keep(go_on)
             else:
-                rows = assign_lanes(np.tile(wave.members, (seeds, 1)), wave.width, engine.shards)
-                state = self.waiting.get(segment - 1, wave, rows, self.ledger) if segment else None
+                rows = assign_lanes(np.tile(wave.members, (sweep.num_seeds, 1)), wave.width, self.engine.shards)
+                state = sweep.gather(wave.family, rows) if segment else None
                 self.execution.widths.append(wave.width)
-                lanes = make_lanes(engine, family.settings, rows, state)
-        return _Running(segment, number, wave, lanes, step, since, position)
+                sweep.lanes = make_lanes(self.engine, family.settings, rows, state)
+                sweep.step = sweep.since = sweep.timetable.span(segment)[0]
+                sweep.position = sweep.positions.get(sweep.step)
+        sweep.family, sweep.loaded = wave.family, None
+        if number + 1 == len(waves):  # nobody asks for the lanes of the segment before any more
+            del sweep.held[: len(sweep.held) - (number if self._has_rung(segment) else 0)]
 
-    def _run_wave(self, running: "_Running") -> None:
+    def _has_rung(self, segment: int) -> bool:
+        """Whether trials are compared at the end of a segment."""
+        return segment + 1 < len(self.sweep.timetable.rungs)
+
+    def _run_wave(self, segment: int, number: int, waves: list[Wave]) -> None:
         """Train a wave to the end of its segment."""
-        several, lanes, first = self.engine.several_hosts, running.lanes, running.step
-        source, length = self.setup.source, self.engine.block
-        boundaries = [step for step in self.setup.timetable.boundaries(running.segment) if step > first]
-        source.seek(first, running.position if first else None)
+        sweep, several = self.sweep, self.engine.several_hosts
+        self._begin(segment, number, waves)
+        lanes, first = sweep.lanes, sweep.step
+        assert lanes is not None
+        self.reporter.set(stage=_stage(segment, len(sweep.timetable.rungs), number, len(waves)))
+        boundaries = [step for step in sweep.timetable.boundaries(segment) if step > first]
+        sweep.source.seek(first, sweep.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
-        with ReadAhead(source, self.engine.place_batches, first, boundaries, length, even=several) as reader:
+        place, length = self.engine.place_batches, self.engine.block
+        with ReadAhead(sweep.source, place, first, boundaries, length, even=several) as reader:
             for boundary in boundaries:
-                while running.step < boundary:
-                    reader.pace(self._train_block(reader, running, running.step == first))
-                    if not several and running.step < boundary:  # other hosts must make the same calls
-                        self._save(running)
+                while sweep.step < boundary:
+                    reader.pace(self._train_block(reader, waves[number], sweep.step == first))
+                    if not several and sweep.step < boundary:  # other hosts must make the same calls
+                        self._save()
                 self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
-                self._evaluate(running, boundary == boundaries[0])
+                self._evaluate(waves[number], boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
-                    return
-                self._save(running)
+                    break
+                if boundary != boundaries[-1]:
+                    self._save()
+        if self._has_rung(segment) and len(waves) == 1 and (lanes.rows >= 0).any():
+            self._save()  # its lanes go on
+            return
+        if self._has_rung(segment):
+            sweep.hold()
+        sweep.lanes = None
+        self._save(now=True)
 
-    def _train_block(self, reader: ReadAhead, running: "_Running", first: bool) -> float:
+    def _train_block(self, reader: ReadAhead, wave: Wave, first: bool) -> float:
         """Train on the next block; the seconds that a step takes."""
+        sweep, lanes = self.sweep, self.sweep.lanes
+        assert lanes is not None
         started, compiled = time.perf_counter(), self.execution.compile_seconds
         block = reader()
         read = time.perf_counter()
-        with self._failing(running.wave if first else None):
-            running.lanes.advance(block)
-            running.lanes.wait()
+        with self._failing(wave if first else None):
+            lanes.advance(block)
+            lanes.wait()
         ended, compiling = time.perf_counter(), self.execution.compile_seconds - compiled
         self.execution.stall_seconds += read - started
         self.execution.run_seconds += ended - started - compiling
-        running.step, running.position = block.start + block.count, block.position
-        lanes = int((running.lanes.rows >= 0).sum())
-        self.execution.updates += lanes * block.count
-        self.reporter.set(step=running.step, lanes=lanes, bytes=self.execution.bytes)
-        self.reporter.advance(lanes * block.count)
+        sweep.step, sweep.position = block.start + block.count, block.position
+        count = int((lanes.rows >= 0).sum())
+        self.execution.updates += count * block.count
+        self.reporter.set(step=sweep.step, lanes=count, bytes=self.execution.bytes)
+        self.reporter.advance(count * block.count)
         return (ended - read - compiling) / block.count
 
-    def _evaluate(self, running: "_Running", first: bool) -> None:
-        """Measure a wave's lanes, write that down, and stop those that are to be stopped."""
+    def _evaluate(self, wave: Wave, first: bool) -> None:
+        """Measure the lanes that run, take note of it, and stop those that are to be stopped."""
+        sweep, lanes = self.sweep, self.sweep.lanes
+        assert lanes is not None
         started, compiled = time.perf_counter(), self.execution.compile_seconds
-        with self._failing(running.wave if first else None):
-            metrics, diverged = running.lanes.evaluate()
-        metrics["train_loss"] = metrics["train_loss"].astype(np.float64) / (running.step - running.since)
-        trials = self.setup.grid.families[running.wave.family].trials
-        held = [np.sort(row[row >= 0]) for row in running.lanes.rows]
-        event = {
-            "plan": self.setup.plan,
-            **running.place(),
-            "trials": [trials[index].tolist() for index in held],
-            "diverged_at": [diverged[seed, index].tolist() for seed, index in enumerate(held)],
-            "metrics": {
-                name: [strict(values[seed, index].astype(np.float64)) for seed, index in enumerate(held)]
-                for name, values in metrics.items()
-            },
-            "over": False,
-        }
-        if self.setup.stop is not None:
-            event["over"] = all(x >= 0 for part in event["diverged_at"] for x in part)
-        self.ledger.record(event)
-        if self.store is not None:
-            self.store.append([event])
-        if self.setup.stop is not None:
-            running.lanes.keep(self.ledger.alive(running.wave.family))
-        running.since = running.step
+        with self._failing(wave if first else None):
+            metrics, diverged = lanes.evaluate()
+        metrics = {name: values.astype(np.float64) for name, values in metrics.items()}
+        metrics["train_loss"] /= sweep.step - sweep.since
+        sweep.record(metrics, diverged)
+        measured = np.argwhere(lanes.rows >= 0)
+        pairs = sorted((seed, lanes.rows[seed, row]) for seed, row in measured.tolist())
+        if sweep.stop is not None:
+            lanes.keep(sweep.measured.diverged_at[sweep.grid.families[wave.family].trials].T < 0)
+        sweep.since = sweep.step
         compiling = self.execution.compile_seconds - compiled
         self.execution.run_seconds += time.perf_counter() - started - compiling
-        self.reporter.set(step=running.step)
+        self.reporter.set(step=sweep.step)
         if not self.reporter.silent:
-            self.reporter.advance(0, rows=self._rows(event), metrics=list(event["metrics"]))
+            trials, columns = sweep.grid.families[wave.family].trials, sweep.grid.columns
+            rows = [
+                {"trial": int(trials[index])}
+                | {name: column[trials[index]].item() for name, column in columns.items()}
+                | {"seed": seed, "step": sweep.step}
+                | {name: float(values[seed, index]) for name, values in metrics.items()}
+                for seed, index in pairs
+            ]
+            self.reporter.advance(0, rows=rows, metrics=list(metrics))
 
     @contextlib.contextmanager
     def _failing(self, wave: Wave | None) -> Iterator[None]:
@@ -189,82 +222,66 @@ class SweepRun:
                 ) from error
             raise
 
-    def _rows(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """An evaluation as the rows of the result's table."""
-        return [
-            {"trial": trial}
-            | {name: column[trial].item() for name, column in self.setup.grid.columns.items()}
-            | {"seed": seed, "step": event["step"]}
-            | {name: float(values[seed][place]) for name, values in event["metrics"].items()}
-            for seed, trials in enumerate(event["trials"])
-            for place, trial in enumerate(trials)
-        ]
+    def _look_back(self) -> None:
+        """Compare the batches with those that the folder's lanes were trained on; raises `ValueError`."""
+        sweep = self.sweep
+        until = sweep.step if sweep.next_wave() is not None else max(sweep.positions, default=0)
+        read = sweep.source.read_again(until)
+        if read < until:
+            self.execution.notes.append(unread_note(read, until))
 
-    def _count_planned(self, start: Start) -> None:
+    def _look_ahead(self) -> None:
         """Tell the reporter what there is to do, as far as is known: a rung keeps about one in `factor`."""
-        planned, trials, timetable = 0, self.setup.grid.num_trials, self.setup.timetable
-        for segment in range(len(timetable.rungs)):
-            if segment <= start.segment:
-                trials = int(self.ledger.survivors(segment).sum())
+        sweep, planned, trials, place = self.sweep, 0, self.sweep.grid.num_trials, self.sweep.next_wave()
+        known = len(sweep.timetable.rungs) - 1 if place is None else place[0]
+        if place is not None and (sweep.loaded or sweep.measured.count[~sweep.measured.given].any()):
+            self.execution.resumed_at = sweep.step if sweep.loaded else sweep.timetable.span(known)[0]
+        for segment in range(len(sweep.timetable.rungs)):
+            if segment <= known:
+                trials = int(sweep.survivors(segment).sum())
             else:
-                trials = -(-trials // getattr(self.setup.stop, "factor", 1))
-            begin, end = timetable.span(segment)
-            planned += trials * self.setup.num_seeds * (end - begin)
-        self.reporter.set(planned=planned, updates=int(self.ledger.last_steps().sum()))
+                trials = -(-trials // getattr(sweep.stop, "factor", 1))
+            begin, end = sweep.timetable.span(segment)
+            planned += trials * sweep.num_seeds * (end - begin)
+        self.reporter.set(planned=planned, updates=int(sweep.last_steps.sum()))
 
-    def _save(self, running: "_Running") -> None:
+    def _save(self, *, now: bool = False) -> None:
         """Write a checkpoint if it is time."""
-        store = self.store
+        store = self.sweep.store
         if store is None:
             return
-        due = self._cadence.due() and not store.busy
-        if self.engine.several_hosts:
+        due = now or (self._is_due() and not store.busy)
+        if self.engine.several_hosts and not now:
             mine = 0.0 if due and jax.process_index() == 0 else 1.0
             due = agree_on_least(mine, self.engine.mesh) == 0.0
         if not due:
             return
-        started = time.perf_counter()
-        meta = {"plan": self.setup.plan, **running.place(), "since": running.since}
-        store.save("checkpoint", meta | {"rows": running.lanes.rows.tolist()}, running.lanes.state())
-        cost = time.perf_counter() - started
+        started = time.monotonic()
+        self.sweep.save()
+        self._saved_at = time.monotonic()
+        self._save_cost = self._saved_at - started
         self.execution.checkpoints += 1
-        self.execution.checkpoint_seconds += cost
-        self._cadence.done(cost)
+        self.execution.checkpoint_seconds += self._save_cost
+
+    def _is_due(self) -> bool:
+        """Whether it is time: every so many seconds, and so that it costs less than 5 %."""
+        return time.monotonic() - self._saved_at >= max(self._checkpoint_seconds, 25 * self._save_cost)
 
     def _result(self, *, interrupted: bool = False) -> SweepResult:
-        ledger, setup = self.ledger, self.setup
-        last = ledger.last_steps()
-        whole = setup.grid.num_trials * setup.num_seeds * setup.train_steps
-        saved = 0 if interrupted else whole - int(last.sum())
+        sweep, measured, last = self.sweep, self.sweep.measured, self.sweep.last_steps
+        saved = 0 if interrupted else last.size * sweep.train_steps - int(last.sum())
         return SweepResult(
-            names=tuple(axis.names for axis in setup.grid.axes),
-            shape=tuple(axis.length for axis in setup.grid.axes),
-            columns=setup.grid.columns,
-            specs=setup.grid.specs,
-            steps=np.asarray(setup.timetable.evaluations),
-            metrics=ledger.metrics,
-            diverged_at=ledger.diverged_at,
-            stopped_at=np.where(last < setup.train_steps, last, -1),
-            train_steps=setup.train_steps,
+            names=tuple(map(tuple, sweep.grid.axes)),
+            shape=sweep.grid.shape,
+            columns=sweep.grid.columns,
+            specs=sweep.grid.specs,
+            steps=np.asarray(sweep.timetable.evaluations),
+            metrics=measured.metrics if measured.count.any() else {},
+            diverged_at=measured.diverged_at,
+            stopped_at=np.where(last < sweep.train_steps, last, -1),
+            train_steps=sweep.train_steps,
             execution=dataclasses.replace(self.execution, updates_saved=saved),
         )
-
-
-@dataclasses.dataclass
-class _Running:
-    """A wave that is being trained."""
-
-    segment: int
-    number: int
-    wave: Wave
-    lanes: Lanes
-    step: int  # updates that its lanes have done
-    since: int  # the step of the last evaluation, or of the segment's beginning
-    position: dict[str, Any] | None  # of the reader of the batches; None where it cannot go back to a place
-
-    def place(self) -> dict[str, Any]:
-        """Where it is, for the folder."""
-        return {"segment": self.segment, "wave": self.number, "step": self.step, "position": self.position}
 
 
 class _TooWide(Exception):

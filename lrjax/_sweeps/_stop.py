@@ -1,6 +1,9 @@
-"""Which trials end early, and the widths that the rest is compacted to."""
+"""When trials are evaluated and compared, and which of them end early."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -101,3 +104,60 @@ def check_stop(where: str, stop: object, train_steps: int) -> Stop | None:
         f"`{where}` must be None, lrjax.StopDiverged() or lrjax.SuccessiveHalving(first=...), got {show(stop)}."
         + (" Call it: add the brackets." if stop is StopDiverged or stop is SuccessiveHalving else "")
     )
+
+
+EVALUATIONS = 10
+"""By default."""
+
+
+class Timetable(NamedTuple):
+    """When lanes are evaluated and cut.
+
+    Attributes:
+      evaluations: increasing steps; the last is the end.
+      rungs: steps at which trials are compared, and the end.
+    """
+
+    evaluations: tuple[int, ...]
+    rungs: tuple[int, ...]
+
+    def span(self, segment: int) -> tuple[int, int]:
+        """First step of a segment, and the step at which it ends."""
+        return (self.rungs[segment - 1] if segment else 0), self.rungs[segment]
+
+    def boundaries(self, segment: int) -> tuple[int, ...]:
+        """Evaluations in a segment."""
+        start, stop = self.span(segment)
+        return tuple(step for step in self.evaluations if start < step <= stop)
+
+
+def check_eval_every(eval_every: int | Sequence[int] | None, train_steps: int) -> int | list[int]:
+    """The interval, or the steps themselves."""
+    if eval_every is None:
+        return max(1, -(-train_steps // EVALUATIONS))
+    if isinstance(eval_every, Sequence) and not isinstance(eval_every, str):
+        steps = [
+            check_count(f"sweep(eval_every=...)[{index}]", step, unit="optimizer updates")
+            for index, step in enumerate(eval_every)
+        ]
+        if not steps or steps[-1] > train_steps or any(late <= early for early, late in itertools.pairwise(steps)):
+            raise ValueError(
+                "`sweep(eval_every=...)` given as a sequence must hold increasing steps up to "
+                f"train_steps={train_steps}, got {show(list(eval_every))}."
+            )
+        return steps
+    every = check_count("sweep(eval_every=...)", eval_every, unit="optimizer updates")
+    if every > train_steps:
+        raise ValueError(
+            f"`sweep(eval_every=...)` must be at most train_steps={train_steps}, got {every}. "
+            "For one evaluation at the end give train_steps."
+        )
+    return every
+
+
+def make_timetable(train_steps: int, eval_every: int | Sequence[int], stop: Stop | None) -> Timetable:
+    """Evaluate every so many steps or at the steps given, at every rung and at the end."""
+    rungs = stop.rungs(train_steps) if stop is not None else ()
+    regular = range(eval_every, train_steps + 1, eval_every) if isinstance(eval_every, int) else eval_every
+    evaluations = {*regular, *rungs, train_steps}
+    return Timetable(tuple(sorted(evaluations)), (*rungs, train_steps))

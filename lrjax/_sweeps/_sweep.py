@@ -1,24 +1,149 @@
-"""`sweep`: full trainings of many settings at once, streamed, resumable, pruned and spread over devices."""
+"""`sweep`: full trainings of many settings at once, and `lrjax.preview` of one."""
 
+import inspect
+import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_number
-from .._engine import Executor, Task
-from .._preview import previewed_by
+from .._checks import check_count, check_number
+from .._engine import (
+    SHARE_OF_FREE,
+    Executor,
+    MemoryModel,
+    Task,
+    assign_lanes,
+    lane_axis,
+    make_lanes,
+    memory_model,
+    show_bytes,
+)
+from .._preview import PlannedRound, Preview, previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
-from ._grid import Zipped
+from ._read_grid import Zipped
 from ._result import SweepResult
-from ._resume import take_over
 from ._run import SweepRun
 from ._stop import Stop
-from ._sweep_preview import preview_sweep
-from ._sweep_setup import make_setup
+from ._sweep_setup import check_mesh, make_setup
+from ._sweep_state import Sweep
+
+PROBE_LANES = 8
+"""Lanes of each seed that are run to measure an update, at most."""
+
+PROBE_SECONDS = 0.5
+
+
+@on_host
+def preview_sweep(
+    *arguments: Any,
+    devices: int | None = None,
+    device_bytes: float | None = None,
+    update_seconds: float | None = None,
+    **options: Any,
+) -> Preview:
+    """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
+    call = inspect.signature(sweep).bind(*arguments, **{"executor": "vmap"} | options)
+    call.apply_defaults()
+    asked: dict[str, Any] = {**call.arguments, "mesh": None, "directory": None}
+    del asked["progress"], asked["checkpoint_seconds"]
+    executor, mesh = asked["executor"], call.arguments["mesh"]
+    if isinstance(executor, str) and executor in ("auto", "loop"):
+        raise ValueError(
+            f'`preview(lrjax.sweep, executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what '
+            "the others would do depends on the machine."
+        )
+    if devices is None:
+        on = None if mesh is None else check_mesh(mesh)
+        devices = 1 if on is None else on.shape[lane_axis(on)]
+    devices = check_count("preview(lrjax.sweep, devices=...)", devices)
+    made = make_setup(**asked, one_device=True)
+    update_seconds = _check_size("update_seconds", "seconds of one update, >= 0", update_seconds, 0.0)
+    device_bytes = _check_size("device_bytes", "bytes of memory of a device, > 0", device_bytes, math.ulp(0.0))
+    engine = made.engine
+    engine.fit_chunk(made.grid.num_trials)
+    setting = made.grid.families[0].example
+    model = memory_model(engine, setting)
+    held = model.lanes_within(engine.budget() if device_bytes is None else SHARE_OF_FREE * device_bytes)
+    trials, rounds, waves, widths = made.grid.num_trials, [], [], []
+    for segment in range(len(made.timetable.rungs)):
+        begin, end = made.timetable.span(segment)
+        rounds.append(PlannedRound(end, trials, made.num_seeds, trials * made.num_seeds * (end - begin)))
+        waves.append(-(-trials // (held * devices)))
+        widths.append(-(-trials // (waves[-1] * devices)))
+        trials = -(-trials // getattr(made.stop, "factor", 1))
+    if update_seconds is None:
+        update_seconds = measure_update(made, widths[0], model)
+    busy = sum(w * n * (r.updates / r.lanes) for w, n, r in zip(waves, widths, rounds, strict=True))
+    state = _state_bytes(made, setting)
+    checkpoint = state * widths[0] * made.num_seeds * min(devices, -(-rounds[0].lanes // widths[0]))
+    lanes = _count(widths[0] * made.num_seeds, "lane")
+    return Preview(
+        rounds=tuple(rounds),
+        updates=sum(one.updates for one in rounds),
+        trainings=sum(one.updates for one in rounds) / made.train_steps,
+        seconds=busy * update_seconds if update_seconds else math.nan,
+        bytes=int(model.predict(widths[0])),
+        lane_bytes=state,
+        executor=str(executor),
+        devices=devices,
+        waves=waves[0],
+        checkpoint_bytes=checkpoint,
+        notes=(
+            f"{lanes} at a time on each of {_count(devices, 'device')}, {_count(waves[0], 'wave')}.",
+            f"Memory of a device: {show_bytes(model.fixed)}, and {show_bytes(model.per_lane / made.num_seeds)} a lane.",
+            f"A checkpoint: {show_bytes(checkpoint)}.",
+        ),
+    )
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
+
+
+def _check_size(name: str, rule: str, value: float | None, least: float) -> float | None:
+    if value is None:
+        return None
+    where, accept = f"preview(lrjax.sweep, {name}=...)", lambda number: least <= number < math.inf
+    return check_number(where, value, rule=f"{rule} and finite, or None", accept=accept)
+
+
+def _state_bytes(sweep: Sweep, setting: PyTree) -> int:
+    """Of the parameters, model state and optimizer state of a lane."""
+    one = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (1, 1, *np.shape(leaf))), setting)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(sweep.engine.state_shapes(one)))
+
+
+def measure_update(sweep: Sweep, held: int, model: MemoryModel) -> float:
+    """Seconds of an update of one lane here, its share of the evaluations included."""
+    engine, family = sweep.engine, sweep.grid.families[0]
+    count = min(held, PROBE_LANES, len(family.trials), model.lanes_within(engine.budget()))
+    trials = np.tile(np.arange(count), (sweep.num_seeds, 1))
+    rows = assign_lanes(trials, engine.width_for(count), engine.shards)
+    lanes, block = make_lanes(engine, family.settings, rows, None), engine.example_block()
+
+    def train(steps: int) -> float:
+        started = time.perf_counter()
+        lanes.advance(block._replace(count=steps))
+        lanes.wait()
+        return time.perf_counter() - started
+
+    steps = min(2, engine.block)
+    train(steps)
+    lanes.evaluate()
+    started = time.perf_counter()
+    lanes.evaluate()
+    evaluation = time.perf_counter() - started
+    while (seconds := train(steps)) < PROBE_SECONDS and steps < engine.block:
+        steps = min(engine.block, 2 * steps)
+    total = seconds / steps * sweep.train_steps + evaluation * len(sweep.timetable.evaluations)
+    return total / sweep.train_steps / (count * sweep.num_seeds)
 
 
 @previewed_by(preview_sweep)
@@ -96,7 +221,7 @@ def sweep(
         accept=lambda number: number >= 0,
     )
     reporter = Reporter(progress, "sweep(progress=...)")
-    setup = make_setup(
+    made = make_setup(
         task,
         make_optimizer,
         grid,
@@ -110,9 +235,9 @@ def sweep(
         stop=stop,
     )
     try:
-        take_over(setup)
+        made.resume()
         with reporter:
-            return SweepRun(setup, reporter, seconds).run()
+            return SweepRun(made, reporter, seconds).run()
     finally:
-        if setup.store is not None:
-            setup.store.close()
+        if made.store is not None:
+            made.store.close()

@@ -1,6 +1,5 @@
 """From the arguments of a sweep to what it runs with: everything is checked here, before anything is compiled."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -20,139 +19,28 @@ from .._engine import (
     Experiment,
     Store,
     Task,
-    check_directory,
     check_divides,
     check_evaluation_finite,
     check_executor,
     check_factory,
     check_task,
     describe_call,
-    digest_of,
     draw_seeds,
     find_accumulation,
-    halved,
-    halved_note,
     hyperparameter_dtype,
     lane_axis,
     lane_mesh,
-    lanes_that_fit,
     loop_on_own_devices,
     make_evaluation,
     make_spec,
-    read_executor,
-    resolve,
     settle_model_state,
     spans_hosts,
 )
 from .._types import Key
-from ._grid import RESERVED, ByName, Grid, describe_grid, is_named, make_grid
-from ._ledger import Ledger, Timetable, check_eval_every, make_timetable
-from ._stop import Stop, SuccessiveHalving, check_stop
-
-
-@dataclasses.dataclass
-class Setup:
-    """What a sweep runs with.
-
-    Attributes:
-      given: what the folder has from the same call with fewer settings; it needs no training.
-      lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until `decide`.
-      call: the description of the call, for the folder.
-      runs: what the folder says of each grid that was asked for, this one last: its values, what was given, and how
-        it runs ("decided", "plan").
-      plan: a digest of the call and of how it runs; what the folder holds of other plans does not count.
-    """
-
-    grid: Grid
-    num_seeds: int
-    train_steps: int
-    timetable: Timetable
-    stop: Stop | None
-    source: BatchSource
-    engine: Engine
-    lanes_per_wave: list[int] = dataclasses.field(default_factory=list)
-    store: Store | None = None
-    call: dict[str, Any] = dataclasses.field(default_factory=dict)
-    runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    plan: str = ""
-    given: Ledger = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        self.given = self.empty_ledger()
-
-    @property
-    def execution(self) -> Execution:
-        """What is reported."""
-        return self.engine.execution
-
-    def empty_ledger(self) -> Ledger:
-        """A ledger with nothing."""
-        return Ledger(self.grid, self.num_seeds, self.timetable, self.stop, self.lanes_per_wave)
-
-    def new_ledger(self) -> Ledger:
-        """A ledger with what is given."""
-        ledger = self.empty_ledger()
-        ledger.give(self.given, self.given.given)
-        return ledger
-
-    @property
-    def to_train(self) -> list[int]:
-        """For each family, how many of its trials are not given; at least one."""
-        return [max(1, int((~self.given.given[family.trials]).sum())) for family in self.grid.families]
-
-    def decide(self) -> None:
-        """Settle the executor, and how many lanes of each family run at once: as in the folder if that says so."""
-        engine, families, lanes = self.engine, self.grid.families, self.to_train
-        most = max(lanes)
-        before = [run["decided"] for run in self.runs if "decided" in run]
-        here = "decided" in self.runs[-1] if self.runs else False
-        if before and (here or engine.executor == "auto"):  # one executor for all settings of a table
-            engine.executor = read_executor(before[-1]["executor"]) or engine.executor
-        resolve(engine, families[0].settings, lanes[0])
-        engine.settle('sweep(executor="loop")')
-        engine.fit_chunk(most)
-        self.execution.used = str(engine.executor)
-        if here:
-            lanes_per_wave = before[-1]["lanes_per_wave"]
-        else:
-            pairs = zip(families, lanes, strict=True)
-            lanes_per_wave = [lanes_that_fit(engine, family.example, n) for family, n in pairs]
-        self._settle(lanes_per_wave)
-
-    def narrow(self, family: int, cause: BaseException | None) -> None:
-        """Half the lanes of a family, after memory ran out: the sweep begins anew."""
-        engine = self.engine
-        before = engine.width_for(self.lanes_per_wave[family])
-        half = halved(before, engine.unit)
-        if half is None or engine.several_hosts:
-            raise MemoryError(
-                f"The sweep ran out of memory with {before} lanes and executor {engine.executor}: {cause} Use smaller "
-                "batches, jax.checkpoint in the model, or a machine with more memory."
-            )
-        self.execution.notes.append(halved_note(before, half))
-        if self.store is not None:
-            self.store.drop("checkpoint")
-            self.store.drop("waiting")
-        self._settle([half if index == family else lanes for index, lanes in enumerate(self.lanes_per_wave)])
-
-    def _settle(self, lanes_per_wave: list[int]) -> None:
-        waves = max(-(-count // n) for count, n in zip(self.to_train, lanes_per_wave, strict=True))
-        groups = waves * len(self.grid.families)
-        if not self.source.resumes and groups > 1:
-            raise ValueError(
-                "`sweep(task=...)` reads its batches from an iterator, or from a loader that may give others when "
-                f"it is read again, but the trials run in {groups} groups, one after the other, because of memory or "
-                "of schedules of different kinds. Give a list or a function of the epoch: "
-                "train_batches=lambda epoch: loader."
-            )
-        self.lanes_per_wave = lanes_per_wave
-        if self.store is not None:
-            decided = {"executor": str(self.engine.executor), "lanes_per_wave": lanes_per_wave}
-            run = {**self.runs[-1], "decided": decided}
-            self.plan = run["plan"] = digest_of({**self.call, **run, "plan": None})
-            if run != self.runs[-1]:
-                self.runs = [*self.runs[:-1], run]
-                self.store.write_call({"runs": self.runs})
+from ._grid import RESERVED, ByName, Grid, describe_grid
+from ._read_grid import is_named, make_grid
+from ._stop import Stop, SuccessiveHalving, check_eval_every, check_stop, make_timetable
+from ._sweep_state import Sweep, nothing_measured
 
 
 def make_setup(
@@ -169,7 +57,7 @@ def make_setup(
     directory: str | os.PathLike[str] | None,
     stop: Stop | None,
     one_device: bool = False,
-) -> Setup:
+) -> Sweep:
     """Check the arguments of `sweep`, and open its folder; `one_device` leaves all but one device alone."""
     check_task("sweep(task=...)", task)
     if not is_named(grid) or hasattr(make_optimizer, "update") or not callable(make_optimizer):
@@ -186,27 +74,22 @@ def make_setup(
     stop = check_stop("sweep(stop=...)", stop, train_steps)
     lanes_on = None if one_device else check_mesh(mesh)
     timetable = make_timetable(train_steps, eval_every, stop)
-    trials, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lanes_on, directory)
+    store = None if directory is None else Store("sweep", "sweep", directory)
+    made, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lanes_on, store)
     longest = int(np.diff((0, *timetable.evaluations)).max())
-    engine = _make_engine(experiment, trials, source, longest, executor, mesh, lanes_on, one_device=one_device)
-    _check_metric_names(engine, trials, stop)
-    setup = Setup(trials, num_seeds, train_steps, timetable, stop, source, engine)
-    if directory is not None:
-        setup.call = {
+    engine = _make_engine(experiment, made, source, longest, executor, mesh, lanes_on, one_device=one_device)
+    names = _check_metric_names(engine, made, stop)
+    measured = nothing_measured(made.num_trials, num_seeds, len(timetable.evaluations), names)
+    sweep = Sweep(made, num_seeds, train_steps, timetable, stop, source, engine, measured, store)
+    if store is not None:
+        settings = [family.example for family in made.families]
+        sweep.call = {
             **{"train_steps": train_steps, "num_seeds": num_seeds, "eval_every": eval_every, "stop": repr(stop)},
-            **describe_grid(trials, experiment.dtype),
-            **describe_call(
-                experiment,
-                source,
-                [family.example for family in trials.families],
-                key=key,
-                executor=executor,
-                mesh=engine.mesh,
-            ),
+            **describe_grid(made, experiment.dtype),
+            **describe_call(experiment, source, settings, key=key, executor=executor, mesh=engine.mesh),
         }
-        setup.store = Store("sweep", "sweep", directory, several=engine.several_hosts)
-        setup.runs = setup.store.open(setup.call, grows=("values",)).get("runs", [])
-    return setup
+        store.open(sweep.call, grows=("values",), several=engine.several_hosts)
+    return sweep
 
 
 def _draw(
@@ -217,7 +100,7 @@ def _draw(
     train_steps: int,
     num_seeds: int,
     mesh: Mesh | None,
-    directory: object,
+    store: Store | None,
 ) -> tuple[Grid, BatchSource, Experiment]:
     """The trials, where their batches come from, and what is trained."""
     seeds, trainable = draw_seeds(task, key, num_seeds)
@@ -227,14 +110,12 @@ def _draw(
     factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
     spec = make_spec(task, factory, trainable, (train_steps,))
     source = BatchSource(task, [seed.data_key for seed in seeds], train_steps)
-    if directory is not None:
-        check_directory("sweep", directory)
-        if not source.resumes:
-            raise ValueError(
-                "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given "
-                "an iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a "
-                "Grain iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
-            )
+    if store is not None and not source.resumes:
+        raise ValueError(
+            "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given "
+            "an iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a "
+            "Grain iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
+        )
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
@@ -307,8 +188,9 @@ def _check_hosts(trials: int, mesh: Mesh | None) -> None:
         )
 
 
-def _check_metric_names(engine: Engine, grid: Grid, stop: Stop | None) -> None:
-    """No name twice in the result's table, and the metric that trials are compared by is measured."""
+def _check_metric_names(engine: Engine, grid: Grid, stop: Stop | None) -> tuple[str, ...]:
+    """The metrics: no name twice in the result's table, and the one that trials are compared by is measured."""
+    names = ()
     for family in grid.families:
         names = engine.metric_names(family.example)
         twice = sorted({*names} & {*grid.columns, *RESERVED})
@@ -321,3 +203,4 @@ def _check_metric_names(engine: Engine, grid: Grid, stop: Stop | None) -> None:
             raise ValueError(
                 f"`SuccessiveHalving(metric=...)` must be one of {', '.join(sorted(names))}, got {stop.metric!r}."
             )
+    return names

@@ -1,3 +1,3 @@
-"""The `lrjax` command. Its parser and its tables are imported when it runs, not before."""
+"""The `lrjax` command."""
 
 from ._main import main as main

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._checks import show
+
 FOUND, NOT_FOUND, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses."""
 
@@ -49,6 +51,14 @@ def in_words(error: Exception) -> str:
 def as_options(words: str) -> str:
     """Arguments of the verbs as the options they are here: `num_steps=100` is `--steps 100`."""
     return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
+
+
+def split_pair(word: str, rule: str, advice: str) -> tuple[str, str]:
+    """The name and the text of `NAME=TEXT`; `rule` and `advice` are for whoever wrote another thing."""
+    name, equals, text = word.partition("=")
+    if not equals or not name.isidentifier():
+        raise UsageError(f"{rule}, got {show(word)}. {advice}")
+    return name, text
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""`lrjax find`: a search by step sampling, or with a budget for a training of known length."""
+"""`lrjax find`: a search with a budget for a training of known length, or by step sampling."""
 
 import dataclasses
 import functools
@@ -8,16 +8,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from cyclopts import Group, Parameter, Token
 
-from .. import _curve
 from .._checks import show
-from .._curve import REASONS, Outcome
+from .._curve import METHODS, REASONS, Outcome, lowest_loss
 from .._plan import code_of, peak_for, recommend
 from .._preview import preview
 from .._search import Budget, LRResult, StepSampling, find_lr, plot_curvature, plot_lr
 from ..schedules import cosine_decay, linear_decay, one_cycle, warmup_cosine, warmup_stable_decay
 from ._errors import UsageError
 from ._load import load_key, load_optimizer, load_task, make_folder
-from ._options import Count, Flag, Lanes, Number, Range, of
+from ._options import RUN, Count, Flag, Lanes, Number, Range, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
 
 SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
@@ -48,25 +47,29 @@ def _read_horizons(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:
 
 
 HORIZONS = Parameter(converter=_read_horizons, metavar="N,N,...")
-SAMPLED = Parameter(group=Group("How it is searched by step sampling", sort_key=3))
-BUDGETED = Parameter(group=Group("How it is searched for a training of known length", sort_key=4))
+KNOWN = Parameter(group=Group("For a training of known length", sort_key=0))
+SAMPLED = Parameter(group=Group("Without --train-steps: step sampling", sort_key=3))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FindCommand(Range, Lanes):
-    """Find a good learning rate by step sampling.
-
-    Trains one copy of the model for a few steps at every learning rate of a grid, all from the same parameters on the
-    same batches, and reads the validation losses as a curve: where it begins to fall, where it is lowest, and the
-    learning rate between them. Writes lr_finder.json, lr_finder.png and lr_curvature.png.
+    """Find a good learning rate: with --train-steps for that training, without by step sampling.
 
     With --train-steps it is a search with a budget: a coarse sweep, then rungs of a few learning rates around the
-    minimum, each four times as long, up to a quarter of the training.
+    minimum, each longer than the last, up to a quarter of the training. Writes lr_finder.json and lr_finder.png.
 
-        lrjax find my_model.py:task --optimizer adamw
+    Without, it trains one copy of the model for a few steps at every learning rate of a grid, all from the same
+    parameters on the same batches, and reads the validation losses as a curve: where it begins to fall, where it is
+    lowest, and the learning rate between them. Writes lr_curvature.png too.
+
         lrjax find my_model.py:task --train-steps 10000 --schedule one-cycle
+        lrjax find my_model.py:task --optimizer adamw
     """
 
+    train_steps: Annotated[Count | None, KNOWN, of(find_lr, "train_steps")] = None
+    schedule: Annotated[Peak, KNOWN] = "constant"
+    """The schedule that the peak is computed for; recommended takes the one that suits the result."""
+    trainings: Annotated[Number | None, KNOWN, of(Budget, "trainings", "--budget", help=BUDGET)] = None
     num_steps: Annotated[Count | None, SAMPLED, of(StepSampling, "num_steps", "--steps", show_default="20")] = None
     rule: Annotated[Literal["midpoint", "half_loss", "steepest", "lowest_loss"] | None, SAMPLED] = None
     """Which method chooses; by default the middle of the window, in decades."""
@@ -75,13 +78,9 @@ class FindCommand(Range, Lanes):
     """Whether the search may leave the range; by default it may beyond the ends that are not given."""
     horizons: Annotated[Any, SAMPLED, HORIZONS, of(StepSampling, "horizons", show_default=False)] = None
     literal: Annotated[Flag | None, SAMPLED, of(StepSampling, "literal")] = None
-    train_steps: Annotated[Count | None, BUDGETED, of(find_lr, "train_steps")] = None
-    trainings: Annotated[Number | None, BUDGETED, of(Budget, "trainings", "--budget", help=BUDGET)] = None
-    schedule: Annotated[Peak, BUDGETED] = "constant"
-    """The schedule that the peak is computed for; recommended takes the one that suits the result."""
-    num_seeds: Annotated[Count | None, Parameter(name="--seeds")] = None
+    num_seeds: Annotated[Count | None, RUN, Parameter(name="--seeds")] = None
     """Draws of initial parameters and batches; by default 3, or as many as the data allow, and with a budget 1 to 4."""
-    dry_run: Flag = False
+    dry_run: Annotated[Flag, RUN] = False
     """Predict the cost of the search, and do not run it."""
 
     @property
@@ -127,7 +126,7 @@ class FindCommand(Range, Lanes):
                 option = {"trainings": "--budget"}.get(name, f"--{name}")
                 raise UsageError(f"`{option}` needs the length of the training. Add --train-steps N.")
         if self.rule is not None:
-            sampling["rule"] = getattr(_curve, self.rule)
+            sampling["rule"] = (METHODS | {"lowest_loss": lowest_loss})[self.rule]
         if self.refine == "none":
             sampling["refine"] = None
         return StepSampling(**given, **sampling)

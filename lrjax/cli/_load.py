@@ -1,10 +1,12 @@
 """From the words on the command line to objects: a task, an optimizer factory, an executor, a folder."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import inspect
+import json
 import os
 import sys
 import tempfile
@@ -21,7 +23,7 @@ from .._checks import show
 from .._engine import EXECUTOR_WORDS, Chunked, Executor, Task
 from .._types import Key
 from ..demos import digits
-from ._errors import UsageError, did_you_mean, with_place
+from ._errors import UsageError, did_you_mean, split_pair, with_place
 
 
 def load_task(place: Path | None) -> Task:
@@ -133,17 +135,20 @@ def _find_optimizer(name: str) -> tuple[str, Callable[..., Any]]:
 
 
 def _read_argument(word: str, path: str, function: Callable[..., Any]) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not key.isidentifier():
-        raise UsageError(f"`--optimizer-arg` must be KEY=VALUE, got {show(word)}. Write for example momentum=0.9.")
+    key, text = split_pair(word, "`--optimizer-arg` must be KEY=VALUE", "Write for example momentum=0.9.")
     parameters = inspect.signature(function).parameters
     known = list(parameters)[1:]
     if key not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         raise UsageError(f"`--optimizer-arg` {key!r} is not an argument of {path}.{did_you_mean(key, known)}")
-    try:
-        return key, ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return key, text
+    return key, value_of(text)
+
+
+def value_of(text: str) -> Any:
+    """A value in JSON or as Python writes it, or the text itself, which may be a word or a duration."""
+    for read in (json.loads, ast.literal_eval):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return read(text)
+    return text
 
 
 def _load_object(words: str, what: str) -> tuple[ModuleType, Any]:

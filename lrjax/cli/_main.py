@@ -1,18 +1,85 @@
-"""The command itself: from the words to a function, and from what it does or raises to the exit status.
+"""The command: a cyclopts app, which parses, prints help and completes, and the exit status of what it does."""
 
-Standard output and standard error are as a command needs them: there, and able to take every character.
-"""
-
-import contextlib
-import os
+import dataclasses
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from ._errors import INTERRUPTED, WRONG_USE, UsageError, complain, in_words
+from cyclopts import App, CycloptsError, Parameter
+
+from .._version import __version__
+from ..explorer import explore
+from ._cache import programs_kept
+from ._errors import FOUND, INTERRUPTED, WRONG_USE, UsageError, complain, in_words
+from ._find_command import FindCommand
+from ._options import Command, Count, Flag, Many, Place
+from ._output import give_up_output, usable_streams
+from ._range_test_command import RangeTestCommand
+from ._report import Screen
+from ._schedules_command import ListCommand, PlotCommand
+from ._sweep_command import SweepCommand
+
+HELP_WIDTH = 80
+"""Columns of a help page at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExploreCommand(Command):
+    """Open the explorer in the browser: schedules with sliders, and the finder.
+
+    Everything runs on this machine; the page asks nothing of any other, and needs no extra package. Ctrl-C ends it.
+
+        lrjax explore lrjax-out/lr_finder.json
+    """
+
+    file: Place | None = dataclasses.field(default=None, kw_only=False)
+    """A lr_finder.json, or a schedule's spec as JSON; without it the page begins with three schedules."""
+    host: Annotated[str, Parameter(metavar="ADDRESS")] = "127.0.0.1"
+    """Address to listen at. With another one, other machines can use the page, without a password."""
+    name: Annotated[Many, Parameter(metavar="NAME")] = ()
+    """A further host name under which browsers reach the page, as through a proxy; may be repeated."""
+    port: Count = 8571
+    """Port to listen at; 0 takes any that is free."""
+    browser: Annotated[Flag, Parameter(negative="--no-browser")] = True
+    """Open it in the browser, or not."""
+
+    def __call__(self) -> int:
+        explore(self.file, host=self.host, port=self.port, names=self.name, browser=self.browser)
+        return FOUND
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompletionCommand(Command):
+    """Print the completion for a shell; in bash: eval "$(lrjax --print-completion bash)"."""
+
+    shell: Literal["bash", "zsh", "fish"] = dataclasses.field(kw_only=False)
+    """Whose completion."""
+
+    def __call__(self) -> int:
+        print(app.generate_completion(shell=self.shell).replace("…", "..."))  # for every encoding
+        return FOUND
+
+
+app = App(
+    name="lrjax",
+    help="The learning-rate toolkit for JAX: find a good learning rate, give it a schedule, prove both by a sweep.",
+    help_epilogue="Exit status: 0 an answer was found, 1 none was, 2 wrong use or an error, 130 interrupted.",
+    help_format="markdown",
+    version=f"lrjax {__version__}",
+    version_flags=("--version", "-V"),
+    default_parameter=Parameter(negative=(), allow_repeating=True),  # the last one counts
+    exit_on_error=False,
+    print_error=False,
+)
+app.command(FindCommand, name="find", sort_key=1)
+app.command(RangeTestCommand, name="range-test", sort_key=3)
+app.command(SweepCommand, name="sweep", sort_key=2)
+app.command(schedules := App(name="schedules", default_command=ListCommand, sort_key=4))
+schedules.command(PlotCommand, name="plot")
+app.command(ExploreCommand, name="explore", sort_key=5)
+app.command(CompletionCommand, name="--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,12 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     path = list(sys.path)  # loading a module of the user's puts its folder there, as `python` would
     try:
-        with _usable_streams():
+        with usable_streams():
             return _run(list(sys.argv[1:] if arguments is None else arguments))
     except UsageError as error:
         complain(str(error))
     except BrokenPipeError:  # `lrjax find | head`: nobody reads on
-        _give_up_output()
+        give_up_output()
     finally:
         sys.path[:] = path
     return WRONG_USE
@@ -46,12 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Run a command; the exit status, whatever happens."""
-    from ._app import Command, parse
-
     start, command = time.time(), Command()
     try:
-        command = parse(words)
-        status = command()
+        command = _parse(words)
+        with programs_kept(getattr(command, "cache", False)):
+            status = command()
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -60,8 +126,10 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        if why := _give_up_output():
-            files = _files_since(getattr(command, "out", None), start)
+        if why := give_up_output():
+            folder = getattr(command, "out", None)
+            paths = sorted(folder.glob("*")) if folder is not None else ()
+            files = [str(path) for path in paths if path.is_file() and path.stat().st_mtime >= start]
             kept = f" What was found is in {', '.join(files)}." if files else ""
             complain(f"Standard output could not be written: {why}.{kept}")
         elif command.debug:
@@ -71,71 +139,14 @@ def _run(words: list[str]) -> int:
         return WRONG_USE
 
 
-@contextlib.contextmanager
-def _usable_streams() -> Iterator[None]:
-    """Around a command: what an encoding lacks is escaped instead of raised, and a closed standard error is silent.
-
-    Raises:
-      UsageError: standard output is closed or full, before any work is done.
-    """
-    streams: list[Any] = [sys.stdout, sys.stderr]  # of a notebook or a test they may be of any kind
-    before = [(stream, stream.errors) for stream in streams if hasattr(stream, "reconfigure")]
-    with contextlib.ExitStack() as stack:
-        if sys.stderr is None:
-            stack.enter_context(contextlib.redirect_stderr(stack.enter_context(open(os.devnull, "w"))))
-        try:
-            for stream, errors in before:
-                stream.reconfigure(errors=_lenient(stream.encoding, errors))
-            _check_output()
-            yield
-        finally:
-            for stream, errors in before:
-                with contextlib.suppress(ValueError, OSError):  # it was closed, or cannot be written
-                    stream.reconfigure(errors=errors)
-
-
-def _lenient(encoding: str, errors: str) -> str:
-    """UTF-8 keeps the undecodable bytes of a file's name where Python has chosen so."""
-    keeps = errors == "surrogateescape" and encoding.lower().replace("-", "") == "utf8"
-    return errors if keeps else "backslashreplace" if errors in ("strict", "surrogateescape") else errors
-
-
-def _check_output() -> None:
-    if sys.stdout is None:
-        raise UsageError("Standard output is closed. Send it to a file, or to /dev/null.")
-    number = _number(sys.stdout)
-    if number is not None:
-        try:
-            os.write(number, b"")  # tells of a full device, or one that is not open for writing
-        except OSError as error:
-            raise UsageError(f"Standard output cannot be written: {error.strerror}.") from None
-
-
-def _number(stream: Any) -> int | None:
-    """The file descriptor; None for a stream that has none."""
+def _parse(words: Sequence[str]) -> Command:
+    """The command that the words ask for; help and the version are printed."""
+    if not words:
+        names = ", ".join(name for name in app if not name.startswith("-"))
+        raise UsageError(f"`lrjax` needs a command: {names}. `lrjax --help` says what they do.")
     try:
-        return stream.fileno()
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _give_up_output() -> str:
-    """Why standard output cannot be written; empty if it can. After that nothing more is written to it."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        why = "nobody reads it"
-    except OSError as error:
-        why = error.strerror or str(error)
-    else:
-        return ""
-    number = _number(sys.stdout)
-    if number is not None:  # else Python complains at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-    return why
-
-
-def _files_since(folder: Path | None, start: float) -> list[str]:
-    """The files in a folder that were written since a time."""
-    files = folder.glob("*") if folder is not None else ()
-    return sorted(str(path) for path in files if path.is_file() and path.stat().st_mtime >= start)
+        make, bound, _ = app.parse_args(words, console=Screen(HELP_WIDTH))
+    except CycloptsError as error:
+        raise UsageError(str(error)) from None
+    made = make(*bound.args, **bound.kwargs)
+    return made if isinstance(made, Command) else Command()

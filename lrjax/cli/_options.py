@@ -28,27 +28,17 @@ def _read_number(kind: type, tokens: Sequence[Token]) -> Any:
         raise UsageError(f"`{tokens[0].keyword}` must be {NUMBERS[kind]}, got {show(text)}.{hint}") from None
 
 
-def _read_place(kind: type, tokens: Sequence[Token]) -> Any:
-    """A path, or what begins with one: ~ is the home directory, also where the shell leaves it (--out=~/runs)."""
-    return kind(os.path.expanduser(tokens[0].value))
-
-
-def _read_executor(_: object, tokens: Sequence[Token]) -> Any:
-    return load_executor(tokens[0].value)
-
-
 Count = Annotated[int, Parameter(converter=_read_number, metavar="N")]
 Number = Annotated[float, Parameter(converter=_read_number)]
-Place = Annotated[Path, Parameter(converter=_read_place)]
+PLACE = Parameter(converter=lambda kind, tokens: kind(os.path.expanduser(tokens[0].value)))
+"""A path, or what begins with one: ~ is the home directory, also where the shell leaves it (--out=~/runs)."""
+Place = Annotated[Path, PLACE]
 Flag = Annotated[bool, Parameter(show_default=False)]
 Many = Annotated[tuple[str, ...], Parameter(show_default=False)]
 
 
 def of(verb: Callable[..., Any], argument: str, name: str | None = None, **others: Any) -> Parameter:
-    """An option that is an argument of a verb: the help is the first sentence of its docstring about it.
-
-    The default of such an option here is None: it is not passed on, so the verb's own counts, and is shown.
-    """
+    """An option that is an argument of a verb, with its help and default; here it is None, which is not passed on."""
     default = inspect.signature(verb).parameters[argument].default
     if not (default is None or default is inspect.Parameter.empty or isinstance(default, bool)):
         others = {"show_default": f"{default:g}" if isinstance(default, float) else str(default), **others}
@@ -67,8 +57,13 @@ def sentence(verb: Callable[..., Any], argument: str) -> str:
 
 TRAINED = Parameter(group=Group("What is trained", sort_key=1))
 TRIED = Parameter(group=Group("Which learning rates are tried", sort_key=2))
+RUN = Parameter(group=Group("How it runs", sort_key=8))
 WRITTEN = Parameter(group=Group("What is printed and written", sort_key=9))
-EXECUTOR = Parameter(converter=_read_executor, metavar="auto|vmap|map|loop|chunked:K", show_default="auto")
+EXECUTOR = Parameter(
+    converter=lambda _, tokens: load_executor(tokens[0].value),
+    metavar="auto|vmap|map|loop|chunked:K",
+    show_default="auto",
+)
 TASK = Parameter(metavar="MODULE:TASK", show_default="the handwritten digits")
 
 
@@ -119,13 +114,15 @@ class Training(Output):
 
     task: Annotated[Place | None, TRAINED, TASK] = dataclasses.field(default=None, kw_only=False)
     """A module or a .py file, and in it a lrjax.Task or a function without arguments that returns one."""
-    optimizer: Annotated[str, TRAINED, Parameter(converter=_read_place, metavar="NAME")] = "adam"
+    optimizer: Annotated[str, TRAINED, PLACE, Parameter(metavar="NAME")] = "adam"
     """Any optimizer of optax or optax.contrib that takes a learning rate, or MODULE:FUNCTION, a function of one that
     returns an optimizer."""
     optimizer_arg: Annotated[Many, TRAINED, Parameter(metavar="KEY=VALUE")] = ()
     """A further argument of the optimizer, for example weight_decay=0.1; may be repeated."""
     seed: Annotated[Count, TRAINED] = 0
     """Seed of the PRNG key: the same one gives the same answer."""
+    cache: Annotated[Flag, RUN, Parameter(negative="--no-cache")] = True
+    """Keep compiled programs in the user's cache folder, so that the next call begins sooner, or not."""
 
     @property
     def title(self) -> str:
@@ -147,7 +144,7 @@ class Range(Training):
 class Lanes(Training):
     """How the copies of the model are trained."""
 
-    executor: Annotated[Any, EXECUTOR] = "auto"
+    executor: Annotated[Any, RUN, EXECUTOR] = "auto"
     """How the copies run: side by side, one after another, in chunks of K, or by what suits the device."""
-    directory: Annotated[Place | None, Parameter(metavar="FOLDER")] = None
+    directory: Annotated[Place | None, RUN, Parameter(metavar="FOLDER")] = None
     """Folder for checkpoints of a sweep, or of a search with a budget: the same command goes on from them."""

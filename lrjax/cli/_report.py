@@ -66,34 +66,19 @@ class Screen(Console):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a command found, in the forms in which it can be asked for.
+    """What a command found, in the forms in which it can be asked for."""
 
-    Attributes:
-      document: for --json.
-      line: for --quiet; empty where nothing was found.
-      why: why nothing was found.
-      show: prints it for people.
-      optimizer: the optimizer in Python, to paste; empty where nothing was found.
-    """
-
-    document: Mapping[str, Any]
-    show: Callable[[Screen], object]
-    line: str = ""
-    why: str = ""
-    optimizer: str = ""
+    document: Mapping[str, Any]  # for --json
+    show: Callable[[Screen], object]  # prints it for people
+    line: str = ""  # for --quiet; empty where nothing was found
+    why: str = ""  # nothing was found
+    optimizer: str = ""  # in Python, to paste; empty where nothing was found
 
 
 def deliver(answer: Answer, output: Output, writers: Mapping[str, Callable[[Path], Any]], kept: str = "") -> int:
-    """Write the files, the document first, and print the answer.
+    """Write the files (name -> writer), the document first, print the answer, and return the exit status.
 
-    Args:
-      answer: what was found.
-      output: in which form it is asked for.
-      writers: name of a file -> what writes it.
-      kept: after Ctrl-C what there is, as in "The history until then"; empty without.
-
-    Returns:
-      The exit status.
+    After Ctrl-C `kept` says what there is, as in "The history until then".
     """
     wanted = {name: write for name, write in writers.items() if output.plot or not name.endswith(".png")}
     files, trouble = _write(output.out, wanted)
@@ -149,11 +134,7 @@ def or_what_there_is(verb: Callable[[], Any]) -> tuple[Any, bool]:
 
 @contextlib.contextmanager
 def only_the_answer(output: Output) -> Iterator[bool]:
-    """Where a machine reads standard output, what the user's code prints goes to standard error.
-
-    Yields:
-      Whether to show progress.
-    """
+    """What the user's code prints goes to standard error where a machine reads; yields whether to show a bar."""
     with contextlib.redirect_stdout(sys.stderr if output.json or output.quiet else sys.stdout):
         yield sys.stderr.isatty() and not output.quiet
 

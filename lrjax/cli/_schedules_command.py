@@ -1,7 +1,6 @@
 """`lrjax schedules`: the list, and a look at one."""
 
 import dataclasses
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,16 +8,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from .. import schedules
-from .._checks import show
+from .._annotated import signature_text
 from .._types import Schedule
 from ..schedules import _FACTORIES as FACTORIES
 from ..schedules import _GROUPS as GROUPS
 from ..schedules import Durations
-from ..schedules import _make as make
 from ..schedules import _plot_schedules as plot_schedules
-from ..schedules import _signature_text as signature_text
-from ._errors import FOUND, NOT_FOUND, UsageError
-from ._load import make_folder
+from ._errors import FOUND, NOT_FOUND, UsageError, split_pair
+from ._load import make_folder, value_of
 from ._options import Command, Count, Flag, Many, Output, Place
 from ._report import Answer, Screen, deliver, picture, print_json
 
@@ -82,10 +79,12 @@ class PlotCommand(Output):
     """Batches in an optimizer update."""
 
     def __call__(self) -> int:
-        values = dict(_pair(word) for word in self.arguments)
+        rule = "An argument of a schedule is written KEY=VALUE"
+        pairs = [split_pair(word, rule, f"For example: {EXAMPLE}") for word in self.arguments]
+        values = {key: value_of(text) for key, text in pairs}
         counted = self.given("batch_size", "dataset_size", "sequence_length", "accumulation_steps")
         own, where = (
-            (values.get("total_steps"), "total_steps") if self.steps is None else (_number(self.steps), "--steps")
+            (values.get("total_steps"), "total_steps") if self.steps is None else (value_of(self.steps), "--steps")
         )
         whole = None if own is None else Durations(**counted).steps(own, where=where)
         with Durations(**counted, total_steps=whole):
@@ -108,24 +107,6 @@ class PlotCommand(Output):
         return FOUND if status == NOT_FOUND else status  # there is always an answer, with a file or without
 
 
-def _pair(word: str) -> tuple[str, Any]:
-    key, equals, value = word.partition("=")
-    if not equals or not key.isidentifier():
-        raise UsageError(f"An argument of a schedule is written KEY=VALUE, got {show(word)}. For example: {EXAMPLE}")
-    return key, _number(value)
-
-
-def _number(text: str) -> Any:
-    """A JSON value, one of Python's words, or the text itself, which may be a choice or a duration."""
-    python = {"True": True, "False": False, "None": None}
-    if text in python:
-        return python[text]
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
 def _read(name: Path, arguments: dict[str, Any]) -> Schedule:
     """The schedule; what is wrong with its arguments is told in their names in Python."""
     if str(name) not in FACTORIES and name.is_file():
@@ -133,15 +114,9 @@ def _read(name: Path, arguments: dict[str, Any]) -> Schedule:
             raise UsageError(f"`{name}` is a file and has its own arguments, got {', '.join(arguments)} as well.")
         return schedules.from_spec(name)
     try:
-        return make(str(name), {key: _inside(value) for key, value in arguments.items()})
+        return schedules.from_spec({"name": str(name), **arguments})
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-
-
-def _inside(value: Any) -> Any:
-    if isinstance(value, dict):
-        return schedules.from_spec(value)
-    return [_inside(one) for one in value] if isinstance(value, list) else value
 
 
 def _length(schedule: Schedule) -> int:

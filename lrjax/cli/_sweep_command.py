@@ -15,7 +15,7 @@ from .._checks import MAX_TRIALS, check_mode, show
 from .._engine import show_bytes
 from .._progress import Progress
 from .._sweeps import StopDiverged, SuccessiveHalving, SweepResult, plot_sweep, sweep, trial_scores, zipped
-from ._errors import FOUND, UsageError
+from ._errors import FOUND, UsageError, split_pair
 from ._load import load_factory, load_key, load_task, make_folder
 from ._options import Count, Flag, Lanes, Many, of
 from ._report import Answer, Screen, deliver, only_the_answer, or_what_there_is, picture
@@ -183,11 +183,8 @@ def _read_grid(grid: tuple[str, ...], zips: tuple[str, ...]) -> list[Any]:
 
 def _read_values(option: str, word: str) -> tuple[str, np.ndarray]:
     """`weight_decay=0,0.01`, `learning_rate=1e-5:1:25log` or `b1=0:0.9:4`."""
-    name, equals, text = word.partition("=")
-    if not equals or not name.isidentifier() or not text:
-        raise UsageError(
-            f"`{option}` must be NAME=VALUES, got {show(word)}. Write for example weight_decay=0,0.01,0.1."
-        )
+    advice = "Write for example weight_decay=0,0.01,0.1."
+    name, text = split_pair(word, f"`{option}` must be NAME=VALUES", advice)
     try:
         if ":" in text:
             return name, _read_range(f"{option} {word}", text)

@@ -7,8 +7,8 @@ from .._version import __version__
 from ..schedules import constant, cosine_decay, cosine_restarts, from_spec, one_cycle, to_spec, warmup_cosine
 from ._controls import EXAMPLE_STEPS, EXAMPLES, GROUPS, PAIRS, controls
 from ._paths import DIGITS_OPTIMIZERS, MAX_SCHEDULES, MAX_SEEDS, MAX_STEPS, OPTIMIZERS, WITHOUT_MOMENTUM
-from ._read import MAX_BODY, rounded
-from ._surfaces import SURFACES, heights
+from ._read import MAX_BODY
+from ._surfaces import BANDS, SURFACES, heights
 
 
 def _state(
@@ -110,4 +110,4 @@ def contents() -> dict[str, Any]:
 def _surface(name: str) -> dict[str, Any]:
     surface, grid = SURFACES[name], heights(name)
     shown = {field: getattr(surface, field) for field in ("title", "sentence", "start", "minimum", "box")}
-    return shown | {"columns": grid.shape[1], "heights": rounded(grid.reshape(-1))}
+    return shown | {"columns": grid.shape[1], "heights": grid.reshape(-1).tolist(), "highest": BANDS - 1}

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from .._annotated import arguments_of
 from ..schedules import _FACTORIES as FACTORIES
 from ..schedules import _GROUPS
-from ..schedules import _arguments_of as arguments_of
 
 TITLES = {
     "decays": "Constant and decays",
@@ -54,6 +54,7 @@ _SHOWN: dict[str, dict[str, Any]] = {
         "schedules": [{"name": "constant", "value": 0.08}, _COSINE | {"decay_steps": 100}],
         "boundaries": [100],
     },
+    "add": {"schedules": [_COSINE, {"name": "constant", "value": 0.01}]},
     "multiply": {"schedules": [_COSINE, {"name": "step_decay", "init_value": 1.0, "factor": 0.5, "every": 50}]},
     "clip": {"schedule": _COSINE, "min_value": 0.01, "max_value": 0.06},
     "shift": {"schedule": _COSINE | {"decay_steps": 160}, "steps": 40},

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import threading
 import webbrowser
@@ -9,15 +10,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from .._checks import check_count, show
+from .._search import StepSampling, find_lr, range_test
+from ..demos import digits
 from ._contents import START, contents
-from ._finding import Curves, plan
-from ._paths import OPTIMIZERS
+from ._finding import Curves, Evidence, plan
+from ._paths import DIGITS_OPTIMIZERS, OPTIMIZERS
 from ._read import MAX_BODY, Refused
 from ._server import Routes, Server, is_local, name_in
 from ._training import course
 
 PORT = 8571
+
+HORIZONS = (1, 2, 5, 10, 20, 50, 100)
+"""Numbers of steps at which the page can read the digits' curve."""
 
 EXPOSED = (
     "Warning: every machine that reaches this address can use the page, without a password and unencrypted: keep this "
@@ -73,9 +81,22 @@ def explore(
         say("Stopped.")
 
 
+def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: int = 3) -> Evidence:
+    """Search the handwritten digits, and run the classic range test on them."""
+    task, make_optimizer, key = digits(), DIGITS_OPTIMIZERS[optimizer], jax.random.key(0)
+    horizons = tuple(steps for steps in HORIZONS if steps < num_steps)
+    strategy = StepSampling(num_steps=num_steps, num_seeds=num_seeds, horizons=horizons)
+    result = find_lr(task, make_optimizer, strategy, key=key, throw=False)
+    test = range_test(task, make_optimizer, key=key)
+    return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, test=test)
+
+
+_digits = functools.cache(search_digits)
+
+
 def make_routes(file: str | os.PathLike[str] | None = None) -> Routes:
     """What answers the page's questions. It opens with the file."""
-    curves = Curves()
+    curves = Curves(lambda optimizer: _digits(optimizer))
     opened = None if file is None else _open(curves, Path(file))
     return {
         "/api/start": lambda body: contents() | {"opened": opened},

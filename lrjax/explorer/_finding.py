@@ -5,21 +5,18 @@ import functools
 import itertools
 import math
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .._curve import METHODS, REASONS, LossCurve, Outcome, crossing, find_warnings, find_window, lowest_for, lowest_loss
 from .._plan import peak_for
-from .._search import LRResult, RangeTest, StepSampling, find_lr, range_test
-from ..demos import digits
+from .._search import LRResult, RangeTest
 from ..schedules import one_cycle, to_spec, triangular, warmup_cosine
 from ._paths import DIGITS_OPTIMIZERS, MAX_STEPS
 from ._read import Fields, Refused, read_document, read_schedule, rounded
-
-HORIZONS = (1, 2, 5, 10, 20, 50, 100)
 
 MOST = {"lrs": 2000, "seeds": 200, "horizons": 200}
 """The largest curve that a file may hold."""
@@ -37,16 +34,6 @@ class Evidence(NamedTuple):
     title: str
     curve: LossCurve
     test: RangeTest | None = None
-
-
-def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: int = 3) -> Evidence:
-    """Search the handwritten digits, and run the classic range test on them."""
-    task, make_optimizer, key = digits(), DIGITS_OPTIMIZERS[optimizer], jax.random.key(0)
-    horizons = tuple(steps for steps in HORIZONS if steps < num_steps)
-    strategy = StepSampling(num_steps=num_steps, num_seeds=num_seeds, horizons=horizons)
-    result = find_lr(task, make_optimizer, strategy, key=key, throw=False)
-    test = range_test(task, make_optimizer, key=key)
-    return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, test=test)
 
 
 def read_result(document: dict[str, Any], title: str) -> Evidence:
@@ -124,13 +111,11 @@ def _classic(test: RangeTest) -> dict[str, Any]:
     }
 
 
-_digits = functools.cache(search_digits)
-
-
 class Curves:
-    """The curves that the page may ask about, by an id that it was given."""
+    """The curves that the page may ask about, by an id that it was given; `search` finds those of the digits."""
 
-    def __init__(self) -> None:
+    def __init__(self, search: Callable[[str], Evidence]) -> None:
+        self._search_for = search
         self._evidence: collections.OrderedDict[str, Evidence] = collections.OrderedDict()
         self._count, self._lock, self._search = itertools.count(1), threading.Lock(), threading.Lock()
 
@@ -138,7 +123,7 @@ class Curves:
         """Search the digits; one search at a time."""
         optimizer = Fields(body).choice("optimizer", tuple(DIGITS_OPTIMIZERS))
         with self._search:
-            return {"id": self._keep(_digits(optimizer))}
+            return {"id": self._keep(self._search_for(optimizer))}
 
     def open(self, body: dict[str, Any]) -> dict[str, Any]:
         """A file, as "text" and "name": a saved result or the spec of a schedule."""

@@ -199,10 +199,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: a slider asks dozens of times a second."""
-
-
-def serve_in_background(server: Server) -> threading.Thread:
-    """Serve in a thread, until `server.shutdown()`."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    return thread

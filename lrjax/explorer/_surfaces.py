@@ -10,6 +10,9 @@ import numpy as np
 
 from .._types import Array, Float, Int, ScalarLike
 
+BANDS = 20
+"""Colours of a surface."""
+
 
 class Surface(NamedTuple):
     """A loss of x and y that is 0 at `minimum`, one of its lowest points, drawn in a box (left, right, bottom, top)."""
@@ -124,9 +127,13 @@ def stability_limit(name: str, momentum: float = 0.0) -> float:
 
 
 @functools.cache
-def heights(name: str, columns: int = 128, rows: int = 96) -> Float[np.ndarray, "rows columns"]:
-    """The loss on a grid over the surface's box, the first row at the top."""
+def heights(name: str, columns: int = 256, rows: int = 192) -> Int[np.ndarray, "rows columns"]:
+    """The band of the loss, from 0, on a grid over the surface's box, the first row at the top.
+
+    Bands cover equal areas, so that flat and steep parts both show.
+    """
     surface = SURFACES[name]
     left, right, bottom, top = surface.box
     x, y = jnp.linspace(left, right, columns), jnp.linspace(top, bottom, rows)
-    return np.asarray(jax.jit(surface.loss)(x[None, :], y[:, None]))
+    losses = np.asarray(jax.jit(surface.loss)(x[None, :], y[:, None]))
+    return np.searchsorted(np.quantile(losses, np.arange(1, BANDS) / BANDS), losses)

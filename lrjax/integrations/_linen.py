@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.training.train_state import TrainState
 
-from .._checks import brief, check_callable, show
+from .._checks import brief, check_callable, check_type, show
 from .._engine import Task, check_factory
 from .._types import Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
 from ._build import as_arguments, build_task, first_batch, first_of, mode_arguments
@@ -126,11 +126,8 @@ def train_state_with_lr(state: TrainState, make_optimizer: OptimizerFactory, lr:
       >>> state.apply_gradients(grads={"w": jnp.ones(2)}).params["w"].tolist()
       [0.5, 0.5]
     """
-    if not isinstance(state, TrainState):
-        raise TypeError(
-            f"`train_state_with_lr(state=...)` must be a flax TrainState, got {show(state)} ({type(state).__name__}). "
-            "For nnx see optimizer_with_lr."
-        )
+    hint = "For nnx see optimizer_with_lr."
+    check_type("train_state_with_lr(state=...)", state, TrainState, "a flax TrainState", hint)
     check_factory("train_state_with_lr(make_optimizer=...)", make_optimizer)
     tx = make_optimizer(lr)
     return state.replace(tx=tx, opt_state=tx.init(state.params))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen, nnx
 
-from .._checks import name_of, show
+from .._checks import check_type, name_of, show
 from .._engine import Task, check_factory
 from .._trees import leaves_by_path
 from .._types import Array, Batch, Key, ModelState, OptimizerFactory, Params, PyTree, ScalarLike, Schedule
@@ -117,13 +117,9 @@ def optimizer_with_lr(
       >>> optimizer = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
       >>> optimizer = optimizer_with_lr(optimizer, model, optax.adam, 0.01)
     """
-    if not isinstance(optimizer, nnx.Optimizer):
-        raise TypeError(
-            f"`optimizer_with_lr(optimizer=...)` must be an nnx.Optimizer, got {show(optimizer)} "
-            f"({type(optimizer).__name__}). For linen see train_state_with_lr."
-        )
-    if not isinstance(model, nnx.Module):
-        raise TypeError(f"`optimizer_with_lr(model=...)` must be an nnx module, got {show(model)}.")
+    hint = "For linen see train_state_with_lr."
+    check_type("optimizer_with_lr(optimizer=...)", optimizer, nnx.Optimizer, "an nnx.Optimizer", hint)
+    check_type("optimizer_with_lr(model=...)", model, nnx.Module, "an nnx module")
     check_factory("optimizer_with_lr(make_optimizer=...)", make_optimizer)
     return type(optimizer)(model, make_optimizer(lr), wrt=optimizer.wrt)
 

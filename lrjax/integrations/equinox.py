@@ -87,17 +87,13 @@ def task(
 
 def _read(model: Any, state: Any) -> tuple[Callable[[Key], Any] | None, PyTree, eqx.nn.State | None]:
     """What makes pairs of module and state, if that is given, and a pair."""
-    if state is not None and not isinstance(state, eqx.nn.State):
-        raise TypeError(
-            f"`{_TASK}(state=...)` must be an eqx.nn.State, got {_checks.show(state)} ({type(state).__name__}). "
-            "Write eqx.nn.State(model)."
-        )
+    if state is not None:
+        advice = "Write eqx.nn.State(model)."
+        _checks.check_type(f"{_TASK}(state=...)", state, eqx.nn.State, "an eqx.nn.State", advice)
     if isinstance(model, eqx.Module) or not callable(model):
         if not any(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(model)):
-            raise TypeError(
-                f"`{_TASK}(model=...)` must be an Equinox module with floating arrays, got {_checks.show(model)} "
-                f"({type(model).__name__})."
-            )
+            got = _checks.show_with_type(model)
+            raise TypeError(f"`{_TASK}(model=...)` must be an Equinox module with floating arrays, got {got}.")
         return None, model, state
     _checks.check_callable(f"{_TASK}(model=...)", model, signature="model(key) -> module")
 

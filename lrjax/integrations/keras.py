@@ -143,9 +143,8 @@ class LRSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": json.dumps(schedules.to_spec(self.schedule))}
 
 
-def _check_compiled(where: str, model: object) -> None:
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"`{where}` must be a keras.Model, got {_checks.show(model)} ({type(model).__name__}).")
+def _check_compiled(where: str, model: Any) -> None:
+    _checks.check_type(where, model, keras.Model, "a keras.Model")
     if not model.compiled or model.optimizer is None:
         raise ValueError(f"`{where}` must be compiled: model.compile(optimizer, loss).")
 

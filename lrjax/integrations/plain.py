@@ -115,7 +115,7 @@ def pair_task(
 
     def init(key: Key) -> tuple[Params, ModelState]:
         example = jax.tree.map(jnp.asarray, arguments(_build.first_batch(_PAIR, options)))
-        if "input_shape" in _names(begin):
+        if "input_shape" in inspect.signature(begin).parameters:
             return begin(key, (-1, *example[0].shape[1:]))[1], ()
         made = begin(key, *example, **modes[True])
         return made if has_state else (made, ())
@@ -146,7 +146,3 @@ def _form(apply: Callable[..., Any]) -> tuple[bool, bool, bool]:
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     positional = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values())
     return has_state, has_rng, takes_any and not positional and not has_rng
-
-
-def _names(function: Callable[..., Any]) -> list[str]:
-    return list(inspect.signature(function).parameters)

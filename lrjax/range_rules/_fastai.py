@@ -5,13 +5,16 @@ the history before any rule sees it. Here `num_steps=` asks for that trimming, a
 the arrays that were given; without it a rule sees every point up to the first NaN.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from .._checks import check_count, check_number
-from ._history import Recorded, Suggestion, need_points, read_history, suggest
+from .._annotated import checked, known_count, known_number
+from ._history import Recorded, read_history
+from ._rule import need_points, rule
+
+Planned = Annotated[int, known_count(1, "steps of the planned test")]
 
 
 class Trimmed(NamedTuple):
@@ -28,7 +31,8 @@ class Trimmed(NamedTuple):
     start: int
 
 
-def fastai_trim(lrs: Recorded, losses: Recorded, num_steps: int) -> Trimmed:
+@checked
+def fastai_trim(lrs: Recorded, losses: Recorded, num_steps: Planned) -> Trimmed:
     """Drop what fastai drops before any rule: the first tenth, the last 5 points, all from the first NaN.
 
     Args:
@@ -52,7 +56,8 @@ def fastai_trim(lrs: Recorded, losses: Recorded, num_steps: int) -> Trimmed:
     return _trim("fastai_trim", *read_history("fastai_trim", lrs, losses), num_steps, minimum=0)
 
 
-def fastai_valley(lrs: Recorded, losses: Recorded, *, num_steps: int | None = None) -> Suggestion:
+@rule
+def fastai_valley(lrs: Recorded, losses: Recorded, *, num_steps: Planned | None = None):
     r"""About the midpoint of the longest valley: fastai's default.
 
     With $d_i$ the length of the longest strictly decreasing subsequence (gaps allowed) that ends at i, $e$
@@ -64,16 +69,6 @@ def fastai_valley(lrs: Recorded, losses: Recorded, *, num_steps: int | None = No
     one curve). For a valley of just the first two points fastai's index is -1, which Python reads as the
     *largest* learning rate; here it is 0.
 
-    Args:
-      lrs, losses: the history, shape (steps,).
-      num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, no loss is finite, or no point is left.
-
     Source: fastai 2.8, `valley`.
 
     Examples:
@@ -82,48 +77,39 @@ def fastai_valley(lrs: Recorded, losses: Recorded, *, num_steps: int | None = No
       >>> fastai_valley(rates, losses).index
       5
     """
-    rates, values = read_history("fastai_valley", lrs, losses)
-    kept = _trim("fastai_valley", rates, values, num_steps, minimum=1)
+    kept = _trim("fastai_valley", lrs, losses, num_steps, minimum=1)
     lengths = np.ones(len(kept.losses), dtype=np.int64)
     for i in range(1, len(lengths)):
         above = lengths[:i][kept.losses[:i] > kept.losses[i]]
         lengths[i] = 1 + above.max(initial=0)
     end = int(np.argmax(lengths))
     length = int(lengths[end])
-    index = max(0, end - length + length // 3 + length // 6) if length > 1 else 0
-    return suggest(rates, values, kept.start + index)
+    return kept.start + (max(0, end - length + length // 3 + length // 6) if length > 1 else 0)
 
 
+@rule
 def fastai_slide(
     lrs: Recorded,
     losses: Recorded,
     *,
-    lr_diff: int = 15,
-    threshold: float = 0.005,
-    adjust: float = 1.0,
-    num_steps: int | None = None,
-) -> Suggestion:
+    lr_diff: Annotated[int, known_count(1, "recorded points")] = 15,
+    threshold: Annotated[float, known_number("a finite number >= 0", lambda x: 0 <= x < np.inf)] = 0.005,
+    adjust: Annotated[float, known_number("a finite factor > 0", lambda x: 0 < x < np.inf)] = 1.0,
+    num_steps: Planned | None = None,
+):
     """Slide a window left from the end for as long as the slopes at its two ends differ.
 
     The slopes are central differences by index. The answer is the left end of the last window whose slopes
-    differed by more than `threshold`; the left end of the very first window if that one already did not.
+    differed by more than `threshold`; the left end of the very first window if that one already did not. The lr is
+    `adjust * lrs[index]`. At least `lr_diff` + 1 points must be left.
 
     `threshold` is in units of the loss, so the answer changes when the loss is scaled (it is the only rule
     here that does). fastai fails with an IndexError below `lr_diff` + 1 points.
 
     Args:
-      lrs, losses: the history, shape (steps,).
       lr_diff: width of the window, in recorded points, >= 1.
       threshold: largest difference of slopes that counts as none, loss per point, >= 0.
       adjust: factor on the learning rate, > 0.
-      num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given; its lr is `adjust * lrs[index]`.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, no loss is finite, an option is out of range, or fewer than
-        `lr_diff` + 1 points are left.
 
     Source: fastai 2.8, `slide`.
 
@@ -133,40 +119,21 @@ def fastai_slide(
       >>> fastai_slide(rates, losses).index, fastai_slide(rates, losses, lr_diff=5).index
       (0, 9)
     """
-    width = check_count("fastai_slide(lr_diff=...)", lr_diff, unit="recorded points")
-    threshold = check_number(
-        "fastai_slide(threshold=...)",
-        threshold,
-        rule="a finite number >= 0",
-        accept=lambda v: 0 <= v < np.inf,
-    )
-    adjust = check_number(
-        "fastai_slide(adjust=...)", adjust, rule="a finite factor > 0", accept=lambda v: 0 < v < np.inf
-    )
-    rates, values = read_history("fastai_slide", lrs, losses)
-    kept = _trim("fastai_slide", rates, values, num_steps, minimum=width + 1)
+    kept = _trim("fastai_slide", lrs, losses, num_steps, minimum=lr_diff + 1)
     with np.errstate(invalid="ignore"):  # inf - inf among diverged losses; NaN then ends the slide
         slopes = np.gradient(kept.losses)
-        differ = np.abs(slopes[width:] - slopes[:-width]) > threshold
+        differ = np.abs(slopes[lr_diff:] - slopes[:-lr_diff]) > threshold
     same = np.flatnonzero(~differ[::-1])
     moves = int(same[0]) if same.size else differ.size
     index = kept.start + differ.size - max(moves, 1)
-    return suggest(rates, values, index, lr=rates[index] * adjust)
+    return index, lrs[index] * adjust
 
 
-def fastai_minimum(lrs: Recorded, losses: Recorded, *, num_steps: int | None = None) -> Suggestion:
+@rule
+def fastai_minimum(lrs: Recorded, losses: Recorded, *, num_steps: Planned | None = None):
     """A tenth of the learning rate with the lowest loss.
 
-    Args:
-      lrs, losses: the history, shape (steps,).
-      num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
-
-    Returns:
-      A `Suggestion`; its index is that of the lowest loss, in the arrays given, and its lr is `lrs[index] /
-      10` (fastai, too, draws its marker at the minimum).
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, no loss is finite, or no point is left.
+    The index is that of the lowest loss, the lr `lrs[index] / 10` (fastai, too, draws its marker at the minimum).
 
     Source: fastai 2.8, `minimum`.
 
@@ -174,28 +141,17 @@ def fastai_minimum(lrs: Recorded, losses: Recorded, *, num_steps: int | None = N
       >>> fastai_minimum([0.01, 0.1, 1.0], [2.0, 1.0, 3.0])[:2]
       (0.01, 1)
     """
-    rates, values = read_history("fastai_minimum", lrs, losses)
-    kept = _trim("fastai_minimum", rates, values, num_steps, minimum=1)
+    kept = _trim("fastai_minimum", lrs, losses, num_steps, minimum=1)
     index = kept.start + np.argmin(kept.losses)
-    return suggest(rates, values, index, lr=rates[index] / 10)
+    return index, lrs[index] / 10
 
 
-def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: int | None = None) -> Suggestion:
+@rule
+def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: Planned | None = None):
     r"""The left end of the steepest step, $\min_i (y_{i+1} - y_i) / (\ln x_{i+1} - \ln x_i)$.
 
     One-step differences of a noisy loss follow the noise, and nothing keeps the answer left of the minimum.
     Steps from or to an infinite loss are never chosen.
-
-    Args:
-      lrs, losses: the history, shape (steps,).
-      num_steps: planned length of the range test, >= 1, to trim as `fastai_trim` does; None: no trimming.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, no loss is finite, fewer than 2 points are left, or no step is
-        between two finite losses.
 
     Source: fastai 2.8, `steep`.
 
@@ -203,13 +159,12 @@ def fastai_steep(lrs: Recorded, losses: Recorded, *, num_steps: int | None = Non
       >>> fastai_steep([0.01, 0.1, 1.0], [2.0, 1.9, 1.0]).lr
       0.1
     """
-    rates, values = read_history("fastai_steep", lrs, losses)
-    kept = _trim("fastai_steep", rates, values, num_steps, minimum=2)
+    kept = _trim("fastai_steep", lrs, losses, num_steps, minimum=2)
     with np.errstate(invalid="ignore"):
         slopes = np.diff(kept.losses) / np.diff(np.log(kept.lrs))
     finite = np.isfinite(slopes)
     need_points("fastai_steep", int(finite.sum()), 1, "with a finite slope")
-    return suggest(rates, values, kept.start + np.argmin(np.where(finite, slopes, np.inf)))
+    return kept.start + np.argmin(np.where(finite, slopes, np.inf))
 
 
 def _trim(
@@ -222,7 +177,7 @@ def _trim(
 ) -> Trimmed:
     start, stop, reason = 0, losses.size, f"of {losses.size}"
     if num_steps is not None:
-        start = check_count(f"{where}(num_steps=...)", num_steps, unit="steps of the planned test") // 10
+        start = num_steps // 10
         stop = max(losses.size - 5, start)
         reason += f" after dropping the first {start} (num_steps={num_steps}) and the last 5"
     unknown = np.flatnonzero(np.isnan(losses[start:stop]))

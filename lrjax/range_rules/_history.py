@@ -4,12 +4,11 @@ import enum
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from .._checks import check_count, show, to_numpy
+from .._checks import show, to_numpy
 
 _SINGLE_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # losses are float32 numbers, widened
-
 
 Recorded = Any
 """Recorded numbers, shape (steps,): a sequence or an array of NumPy or JAX. Checked at the call."""
@@ -122,35 +121,3 @@ def read_vector(where: str, value: Recorded, words: str) -> Float[np.ndarray, " 
             "Pass one history at a time, as the range test recorded it."
         )
     return array.astype(np.float64)
-
-
-def read_skips(where: str, num_points: int, *, minimum: int, **skips: int) -> Int[np.ndarray, " kept"]:
-    """Return the indices left after dropping `skips` at the start and the end, at least `minimum` of them."""
-    begin, end = (
-        check_count(f"{where}({name}=...)", value, minimum=0, unit="recorded points to drop")
-        for name, value in skips.items()
-    )
-    kept = np.arange(begin, max(num_points - end, begin))  # a slice [begin:-end] would be empty for end = 0
-    dropped = " and ".join(f"{name}={value}" for name, value in skips.items())
-    need_points(where, kept.size, minimum, f"after dropping {dropped} of {num_points}")
-    return kept
-
-
-def need_points(where: str, got: int, minimum: int, reason: str) -> None:
-    """Raise unless `got` points are at least `minimum`."""
-    if got < minimum:
-        raise ValueError(
-            f"Need at least {minimum} points for `{where}`, got {got} {reason}. "
-            "Run more steps, lower the upper end of the range, or drop fewer points."
-        )
-
-
-def suggest(
-    lrs: Float[np.ndarray, " steps"],
-    losses: Float[np.ndarray, " steps"],
-    index: int | np.integer,
-    lr: float | None = None,
-) -> Suggestion:
-    """Return the suggestion of the point at `index`; `lr` where it is not that point's learning rate."""
-    chosen = float(lrs[index] if lr is None else lr)
-    return Suggestion(chosen, int(index), float(losses[index]), curve_shape(losses))

@@ -1,11 +1,13 @@
 """Smith's bounds for a cyclical learning rate."""
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from .._checks import Mode, check_choice, check_count, check_number
-from ._history import Recorded, need_points, read_history
+from .._annotated import checked, known_count, known_number
+from .._checks import Mode
+from ._history import Recorded, read_history
+from ._rule import need_points
 
 
 class SmithBounds(NamedTuple):
@@ -20,15 +22,16 @@ class SmithBounds(NamedTuple):
     max_lr: float
 
 
+@checked
 def smith_bounds(
     lrs: Recorded,
     values: Recorded,
     *,
     mode: Mode = "min",
-    start: float = 0.1,
-    stop: float = 0.9,
-    setback: float = 0.1,
-    window: int = 5,
+    start: Annotated[float, known_number("a fraction in (0, 0.5]", lambda x: 0 < x <= 0.5)] = 0.1,
+    stop: Annotated[float, known_number("a fraction in (0.5, 1]", lambda x: 0.5 < x <= 1)] = 0.9,
+    setback: Annotated[float, known_number("a fraction > 0", lambda x: x > 0)] = 0.1,
+    window: Annotated[int, known_count(1, "recorded points, an odd number")] = 5,
 ) -> SmithBounds:
     r"""Where the curve starts to improve, and where it stops or becomes ragged.
 
@@ -68,11 +71,6 @@ def smith_bounds(
       SmithBounds(base_lr=0.003, max_lr=0.007)
     """
     rates, recorded = read_history("smith_bounds", lrs, values, name="values")
-    check_choice("smith_bounds(mode=...)", mode, ("min", "max"))
-    start = check_number("smith_bounds(start=...)", start, rule="a fraction in (0, 0.5]", accept=lambda v: 0 < v <= 0.5)
-    stop = check_number("smith_bounds(stop=...)", stop, rule="a fraction in (0.5, 1]", accept=lambda v: 0.5 < v <= 1)
-    setback = check_number("smith_bounds(setback=...)", setback, rule="a fraction > 0", accept=lambda v: v > 0)
-    window = check_count("smith_bounds(window=...)", window, unit="recorded points, an odd number")
     if window % 2 == 0:
         raise ValueError(f"`smith_bounds(window=...)` must be odd, got {window}. Write {window + 1}.")
     finite = np.isfinite(recorded)

@@ -1,13 +1,18 @@
 """Smoothing of a recorded loss history: causal, as the peers do it, and symmetric."""
 
+from typing import Annotated
+
 import numpy as np
 from jaxtyping import Float
 
-from .._checks import check_number
+from .._annotated import checked, known_number
 from ._history import Recorded, read_history, read_vector
 
 
-def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " steps"]:
+@checked
+def debiased_ema(
+    losses: Recorded, beta: Annotated[float, known_number("a number in [0, 1)", lambda x: 0 <= x < 1)] = 0.98
+) -> Float[np.ndarray, " steps"]:
     r"""Exponential running mean with the correct start-up factor: a flat loss reads flat.
 
     $$s_i = \frac{1 - \beta}{1 - \beta^{i+1}} \sum_{k \le i} \beta^{i-k} \ell_k,$$ so the weights sum to 1 at
@@ -37,7 +42,6 @@ def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " st
       [1.0, 0.3333]
     """
     values = read_vector("debiased_ema(losses=...)", losses, "losses")
-    beta = check_number("debiased_ema(beta=...)", beta, rule="a number in [0, 1)", accept=lambda v: 0 <= v < 1)
     smoothed, total, weight = values.copy(), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(values)):
         total = beta * total + (1 - beta) * values[i]
@@ -46,7 +50,12 @@ def debiased_ema(losses: Recorded, beta: float = 0.98) -> Float[np.ndarray, " st
     return smoothed
 
 
-def symmetric_smooth(lrs: Recorded, losses: Recorded, sigma_decades: float = 0.15) -> Float[np.ndarray, " steps"]:
+@checked
+def symmetric_smooth(
+    lrs: Recorded,
+    losses: Recorded,
+    sigma_decades: Annotated[float, known_number("a finite number of decades > 0", lambda x: 0 < x < np.inf)] = 0.15,
+) -> Float[np.ndarray, " steps"]:
     r"""Smooth over log10(lr), looking both ways: features stay where they are.
 
     Each value is that of a straight line fitted around its point with Gaussian weights of width $\sigma$ in
@@ -72,15 +81,9 @@ def symmetric_smooth(lrs: Recorded, losses: Recorded, sigma_decades: float = 0.1
       [4.0, 3.0, 2.0, 1.0]
     """
     rates, values = read_history("symmetric_smooth", lrs, losses)
-    sigma = check_number(
-        "symmetric_smooth(sigma_decades=...)",
-        sigma_decades,
-        rule="a finite number of decades > 0",
-        accept=lambda v: 0 < v < np.inf,
-    )
     finite = np.isfinite(values)
     if finite.sum() > 1:
-        values[finite], _ = fit_locally(np.log10(rates[finite]), values[finite], sigma)
+        values[finite], _ = fit_locally(np.log10(rates[finite]), values[finite], sigma_decades)
     return values
 
 

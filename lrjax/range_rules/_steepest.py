@@ -4,33 +4,24 @@ All work in float64 (the peers in float32). Where a peer's gradient is not finit
 infinite loss) the point is never chosen; the peers' argmin returns such points.
 """
 
-import numpy as np
-from jaxtyping import Float
+from typing import Annotated
 
-from .._checks import check_number
-from ._history import CurveShape, Recorded, Suggestion, curve_shape, need_points, read_history, read_skips, suggest
+import numpy as np
+
+from .._annotated import known_number
+from ._history import CurveShape, Recorded, curve_shape
+from ._rule import Skipped, finite_points, kept_points, need_points, rule
 from ._smoothing import fit_locally, running_median
 
 
-def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end: int = 1) -> Suggestion:
+@rule
+def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: Skipped = 10, skip_end: Skipped = 1):
     """The most negative gradient by index: Lightning up to 2.5.2.
 
     Central differences between the recorded points, one-sided at the ends, after dropping the ends and the
     non-finite losses. On a log-spaced history this is d(loss)/d(log lr) up to a factor. Lightning 2.5.2
     forgets to map the index back past the dropped non-finite losses, and keeps no point at all for
-    `skip_end=0`; here both are right.
-
-    Args:
-      lrs, losses: the history, shape (steps,); non-finite ones are dropped.
-      skip_begin: points to drop at the start, >= 0.
-      skip_end: points to drop at the end, >= 0.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, or fewer than 2 finite losses are left (where Lightning logs an
-        error and returns None).
+    `skip_end=0`; here both are right. With fewer than 2 finite losses it logs an error and returns None.
 
     Source: PyTorch Lightning 2.5.2, `_LRFinder.suggestion`.
 
@@ -38,28 +29,18 @@ def lightning_index(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, sk
       >>> lightning_index([0.01, 0.1, 1.0, 10.0], [2.0, 1.5, 0.5, 0.4], skip_begin=0, skip_end=0).lr
       0.1
     """
-    rates, values, kept = _finite_points("lightning_index", lrs, losses, skip_begin, skip_end)
-    return suggest(rates, values, kept[np.argmin(np.gradient(values[kept]))])
+    kept = finite_points("lightning_index", losses, skip_begin=skip_begin, skip_end=skip_end)
+    return kept[np.argmin(np.gradient(losses[kept]))]
 
 
-def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end: int = 1) -> Suggestion:
+@rule
+def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: Skipped = 10, skip_end: Skipped = 1):
     """The most negative gradient with respect to the learning rate itself: Lightning from 2.5.3 on.
 
     d(loss)/d(lr) = d(loss)/d(ln lr) / lr: on a log-spaced history any wiggle at the smallest learning rates
     wins over the real descent (Lightning #21141). Kept for comparison; `steepest_log` is the repaired rule.
-    Lightning keeps no point at all for `skip_end=0`; here it drops none.
-
-    Args:
-      lrs, losses: the history, shape (steps,); non-finite ones are dropped.
-      skip_begin: points to drop at the start, >= 0.
-      skip_end: points to drop at the end, >= 0.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, or fewer than 2 finite losses are left (where Lightning logs an
-        error and returns None).
+    Lightning keeps no point at all for `skip_end=0`; here it drops none. Non-finite losses are dropped; with fewer than
+    2 others Lightning logs an error and returns None.
 
     Source: PyTorch Lightning 2.5.3 (#21055), `_LRFinder.suggestion`.
 
@@ -67,26 +48,16 @@ def lightning(lrs: Recorded, losses: Recorded, *, skip_begin: int = 10, skip_end
       >>> lightning([0.01, 0.1, 1.0, 10.0], [2.0, 1.5, 0.5, 0.4], skip_begin=0, skip_end=0).lr
       0.01
     """
-    rates, values, kept = _finite_points("lightning", lrs, losses, skip_begin, skip_end)
-    return suggest(rates, values, kept[np.argmin(np.gradient(values[kept], rates[kept]))])
+    kept = finite_points("lightning", losses, skip_begin=skip_begin, skip_end=skip_end)
+    return kept[np.argmin(np.gradient(losses[kept], lrs[kept]))]
 
 
-def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: int = 10, skip_end: int = 5) -> Suggestion:
+@rule
+def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: Skipped = 10, skip_end: Skipped = 5):
     """The most negative gradient by index: torch-lr-finder.
 
     Central differences between the recorded points, one-sided at the ends. Nothing keeps the answer left of
     the minimum, and the peer's own smoothing (weight 0.05 on the new loss) reads 3-4x too high.
-
-    Args:
-      lrs, losses: the history, shape (steps,).
-      skip_start: points to drop at the start, >= 0.
-      skip_end: points to drop at the end, >= 0.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
-
-    Raises:
-      TypeError, ValueError: the arrays are no history, fewer than 2 points are left, or no gradient is finite.
 
     Source: torch-lr-finder 0.2.2, `LRFinder.plot(suggest_lr=True)`.
 
@@ -94,25 +65,19 @@ def torch_lr_finder(lrs: Recorded, losses: Recorded, *, skip_start: int = 10, sk
       >>> torch_lr_finder([1, 2, 3, 4, 5, 6], [10, 8, 4, 1, 4, 16], skip_start=0, skip_end=0).index
       2
     """
-    rates, values = read_history("torch_lr_finder", lrs, losses)
-    kept = read_skips("torch_lr_finder", values.size, minimum=2, skip_start=skip_start, skip_end=skip_end)
+    kept = kept_points("torch_lr_finder", losses, skip_start=skip_start, skip_end=skip_end)
     with np.errstate(invalid="ignore"):
-        slopes = np.gradient(values[kept])
+        slopes = np.gradient(losses[kept])
     need_points("torch_lr_finder", int(np.isfinite(slopes).sum()), 1, "with a finite gradient")
-    return suggest(rates, values, kept[np.argmin(np.where(np.isfinite(slopes), slopes, np.inf))])
+    return kept[np.argmin(np.where(np.isfinite(slopes), slopes, np.inf))]
 
 
-def ignite(lrs: Recorded, losses: Recorded) -> Suggestion:
+@rule
+def ignite(lrs: Recorded, losses: Recorded):
     """The most negative central difference up to the minimum: ignite.
 
     Differences by index at the inner points of the falling part. The minimum is that of the finite losses
     (ignite's is the first NaN, if there is one).
-
-    Args:
-      lrs, losses: the history, shape (steps,).
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
 
     Raises:
       TypeError, ValueError: the arrays are no history, no loss is finite, the curve has fewer than 3 points up to its
@@ -124,19 +89,25 @@ def ignite(lrs: Recorded, losses: Recorded) -> Suggestion:
       >>> ignite([0.01, 0.1, 1.0, 10.0], [2.0, 1.5, 0.5, 4.0]).lr
       0.1
     """
-    rates, values = read_history("ignite", lrs, losses)
-    lowest = int(np.argmin(np.where(np.isfinite(values), values, np.inf)))
+    lowest = int(np.argmin(np.where(np.isfinite(losses), losses, np.inf)))
     with np.errstate(invalid="ignore"):
-        slopes = (values[2 : lowest + 1] - values[: max(lowest - 1, 0)]) / 2
+        slopes = (losses[2 : lowest + 1] - losses[: max(lowest - 1, 0)]) / 2
     if not np.isfinite(slopes).any():
         raise ValueError(
             "`ignite(losses=...)` must be U-shaped, with at least 3 points and finite differences up to the "
-            f"minimum, got the minimum at index {lowest} of {values.size} points. {curve_shape(values).value}"
+            f"minimum, got the minimum at index {lowest} of {losses.size} points. {curve_shape(losses).value}"
         )
-    return suggest(rates, values, 1 + np.argmin(np.where(np.isfinite(slopes), slopes, np.inf)))
+    return 1 + np.argmin(np.where(np.isfinite(slopes), slopes, np.inf))
 
 
-def steepest_log(lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3, skip_begin: int = 0) -> Suggestion:
+@rule
+def steepest_log(
+    lrs: Recorded,
+    losses: Recorded,
+    *,
+    sigma_decades: Annotated[float, known_number("a finite number of decades >= 0", lambda x: 0 <= x < np.inf)] = 0.3,
+    skip_begin: Skipped = 0,
+):
     r"""The steepest descent of the loss over log10(lr), left of the minimum: the one we recommend.
 
     1. Non-finite losses are dropped; a running median of 3 removes lone spikes.
@@ -151,15 +122,9 @@ def steepest_log(lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3,
     rather than causally smoothed ones: a running mean has moved the descent to the right already.
 
     Args:
-      lrs: learning rates, shape (steps,), strictly increasing, > 0, linear scale, log-spaced or not.
-      losses: recorded losses, shape (steps,), any unit.
       sigma_decades: width of the weights, in decades of learning rate, >= 0 (never less than half the
         distance to the nearest point); 0: central differences of the losses as they are, without the median
         and the fit.
-      skip_begin: points to drop at the start, >= 0.
-
-    Returns:
-      A `Suggestion`, its index in the arrays given.
 
     Raises:
       TypeError, ValueError: the arrays are no history, an option is out of range, fewer than 2 finite losses are left,
@@ -170,32 +135,16 @@ def steepest_log(lrs: Recorded, losses: Recorded, *, sigma_decades: float = 0.3,
       >>> steepest_log(rates, [2.30, 2.28, 2.00, 0.90, 0.70, float("inf")]).lr
       0.001
     """
-    sigma = check_number(
-        "steepest_log(sigma_decades=...)",
-        sigma_decades,
-        rule="a finite number of decades >= 0",
-        accept=lambda v: 0 <= v < np.inf,
-    )
-    rates, values, kept = _finite_points("steepest_log", lrs, losses, skip_begin, 0)
-    if curve_shape(values[kept]) is CurveShape.FLAT:
+    kept = finite_points("steepest_log", losses, skip_begin=skip_begin, skip_end=0)
+    if curve_shape(losses[kept]) is CurveShape.FLAT:
         raise ValueError(f"`steepest_log(losses=...)` must fall somewhere. {CurveShape.FLAT.value}")
-    x, y = np.log10(rates[kept]), values[kept]
-    if sigma > 0:
+    x, y = np.log10(lrs[kept]), losses[kept]
+    if sigma_decades > 0:
         y = running_median(y)
     lowest = int(np.argmin(y))
     if lowest == 0:
         raise ValueError(f"`steepest_log(losses=...)` must fall somewhere. {CurveShape.RISING.value}")
     y = np.append(y[:lowest], np.full(y.size - lowest, y[lowest]))
-    slopes = (fit_locally(x, y, sigma)[1] if sigma > 0 else np.gradient(y, x))[:lowest]
+    slopes = (fit_locally(x, y, sigma_decades)[1] if sigma_decades > 0 else np.gradient(y, x))[:lowest]
     steepest = slopes <= slopes.min() + 1e-6 * np.abs(slopes).max()  # rounding must not choose among equals
-    return suggest(rates, values, kept[np.argmax(steepest)])
-
-
-def _finite_points(
-    where: str, lrs: Recorded, losses: Recorded, skip_begin: int, skip_end: int
-) -> tuple[Float[np.ndarray, " steps"], Float[np.ndarray, " steps"], np.ndarray]:
-    rates, values = read_history(where, lrs, losses)
-    kept = read_skips(where, values.size, minimum=2, skip_begin=skip_begin, skip_end=skip_end)
-    finite = kept[np.isfinite(values[kept])]
-    need_points(where, finite.size, 2, f"with a finite loss among {kept.size}")
-    return rates, values, finite
+    return kept[np.argmax(steepest)]

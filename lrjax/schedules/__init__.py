@@ -5,6 +5,7 @@ Names with an underscore are for the other rooms of the package.
 
 # ruff: noqa: F401
 
+from ._compose import add as add
 from ._compose import clip as clip
 from ._compose import join as join
 from ._compose import multiply as multiply
@@ -19,6 +20,7 @@ from ._cycle import cyclic_exponential_decay as cyclic_exponential_decay
 from ._cycle import exp_range as exp_range
 from ._cycle import triangular as triangular
 from ._cycle import triangular2 as triangular2
+from ._cycle import triangular_momentum as triangular_momentum
 from ._decay import constant as constant
 from ._decay import cosine_decay as cosine_decay
 from ._decay import exponential_decay as exponential_decay
@@ -32,13 +34,8 @@ from ._durations import Durations as Durations
 from ._evaluate import evaluate as _values_at
 from ._evaluate import known_steps as _known_steps
 from ._evaluate import sample_steps as _sample_steps
-from ._factories import FACTORIES as _FACTORIES
-from ._factories import GROUPS as _GROUPS
-from ._factories import arguments_of as _arguments_of
-from ._factories import signature_text as _signature_text
 from ._one_cycle import one_cycle as one_cycle
 from ._one_cycle import one_cycle_momentum as one_cycle_momentum
-from ._one_cycle import triangular_momentum as triangular_momentum
 from ._phases import Phase as Phase
 from ._phases import tolerance_of as _tolerance_of
 from ._picture import plot_schedules as _plot_schedules
@@ -48,10 +45,12 @@ from ._rates import inverse_sqrt_decay as inverse_sqrt_decay
 from ._rates import k_decay as k_decay
 from ._rates import power_decay as power_decay
 from ._rates import tanh_decay as tanh_decay
+from ._resume import check_resume as check_resume
+from ._schedule import FACTORIES as _FACTORIES
+from ._schedule import GROUPS as _GROUPS
 from ._scheduled import ScheduledState as ScheduledState
 from ._scheduled import scheduled as scheduled
 from ._spec import from_spec as from_spec
-from ._spec import make as _make
 from ._spec import to_spec as to_spec
 from ._stable import cooldown_from as cooldown_from
 from ._stable import extend as extend

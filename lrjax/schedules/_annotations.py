@@ -1,24 +1,22 @@
-"""What the arguments of schedules must be, as annotations: read for the checks, for `help()` and for the sliders.
+"""What the arguments of schedules must be, alone and together.
 
 Concrete numbers are checked, traced ones cannot be.
 """
 
-import dataclasses
 import functools
+import itertools
 import math
-from collections.abc import Callable, Sequence
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._annotated import Rule, Slider
 from .._checks import (
     MAX_UPDATES,
-    check_choice,
     check_count,
-    check_flag,
     check_number,
     check_signature,
     describe,
@@ -29,8 +27,8 @@ from .._checks import (
     show_with_type,
 )
 from .._types import Array, ScalarLike, Schedule, StepCount
-from ._bind import Foreign, Partial
 from ._durations import in_steps
+from ._schedule import Foreign, Partial
 
 UPDATES = "optimizer updates"
 
@@ -38,42 +36,7 @@ Relation = Callable[[str, dict[str, Any]], None]
 """What must hold between arguments: raises unless those of a call go together, given its name and they by theirs."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # hashable, as what stands in an annotation must be
-class Rule:
-    """What an argument must be.
-
-    Attributes:
-      check: function of the argument's place, for messages, and the argument, to the form in which it is bound.
-      text: the rule in words.
-      shown: the control of a page for it, ready for JSON.
-      plural: what a list of such arguments holds.
-      static: whether it is a word or a flag, which chooses what is computed, and no number.
-    """
-
-    check: Callable[[str, Any], Any]
-    text: str
-    shown: dict[str, Any]
-    plural: str = "numbers"
-    static: bool = False
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-@dataclasses.dataclass(frozen=True)
-class Slider:
-    """A range for the control of a number, in equal steps ("number") or equal factors ("ratio", "lr")."""
-
-    low: float
-    high: float
-    kind: str = "number"
-    whole: bool = False
-
-    def __repr__(self) -> str:
-        return f"shown from {self.low:g} to {self.high:g}"
-
-
-def number(text: str, accept: Callable[[float], bool]) -> Rule:
+def number(text: str, accept: Callable[[float], bool] = lambda x: True) -> Rule:
     """One finite number that is accepted."""
     return Rule(functools.partial(check_value, rule=text, accept=accept), text, {"kind": "number"})
 
@@ -114,12 +77,10 @@ def check_steps(where: str, given: Any, *, minimum: int = 1, unit: str = UPDATES
 
 def check_horizon(where: str, count: int) -> int:
     """A number of steps that this configuration of JAX can count."""
-    limit = 2**63 if jax.config.read("jax_enable_x64") else MAX_UPDATES + 1
-    if count >= limit:
-        advice = (
-            "" if limit > MAX_UPDATES + 1 else " Set jax.config.update('jax_enable_x64', True) to count in 64 bits."
-        )
-        raise ValueError(f"`{where}` must be below 2**{limit.bit_length() - 1} steps, got {show_count(count)}.{advice}")
+    wide = jax.config.read("jax_enable_x64")
+    if count >= (2**63 if wide else MAX_UPDATES + 1):
+        advice = "" if wide else " Set jax.config.update('jax_enable_x64', True) to count in 64 bits."
+        raise ValueError(f"`{where}` must be below 2**{63 if wide else 31} steps, got {show_count(count)}.{advice}")
     return count
 
 
@@ -135,11 +96,6 @@ def _check_scalar(where: str, given: Any) -> str:
     return kind_of(given)
 
 
-def _timescale(where: str, given: Any) -> Any:
-    """A number > 0, or a duration in words."""
-    return POSITIVE.check(where, float(check_steps(where, given)) if isinstance(given, str) else given)
-
-
 def check_schedule(where: str, given: Any) -> Partial | Foreign:
     """A schedule to be composed: a pytree if it is one of ours, else held as it is."""
     if isinstance(given, (Partial, Foreign)):
@@ -153,56 +109,80 @@ def check_schedule(where: str, given: Any) -> Partial | Foreign:
     return Foreign(given)
 
 
-def check_list(where: str, given: Any, of: Rule) -> tuple:
-    """A list, a tuple or a 1-D array, as a tuple; only one of steps may be empty."""
-    if isinstance(given, (jax.Array, np.ndarray)) and given.ndim == 1:
-        given = [given[index] for index in range(len(given))]
-    if isinstance(given, (str, bytes, memoryview)) or not isinstance(given, Sequence):
-        raise TypeError(f"`{where}` must be a list of {of.plural}, got {show_with_type(given)}.")
-    if not given and of.plural != "steps":
-        raise ValueError(f"`{where}` must hold at least one {of.plural.removesuffix('s')}, got none.")
-    return tuple(of.check(f"{where}[{index}]", one) for index, one in enumerate(given))
+def _timescale(where: str, given: Any) -> Any:
+    """A number > 0, or a duration in words."""
+    return POSITIVE.check(where, float(check_steps(where, given)) if isinstance(given, str) else given)
 
-
-def rule_of(annotation: Any) -> Rule | None:
-    """The rule of an annotated argument; None where there is none."""
-    kind, *notes = get_args(annotation) if get_origin(annotation) is Annotated else (annotation,)
-    inside = get_args(kind)
-    if rules := [one for one in notes if isinstance(one, Rule)]:
-        sliders = [dataclasses.asdict(one) for one in notes if isinstance(one, Slider)]
-        return dataclasses.replace(rules[-1], shown=[rules[-1].shown, *sliders][-1])
-    if kind is bool:
-        return Rule(check_flag, "True or False", {"kind": "flag"}, static=True)
-    if kind == Schedule:
-        return A_SCHEDULE
-    if get_origin(kind) is Literal:
-        same = next((one for one in notes if isinstance(one, dict)), {})
-        return Rule(
-            lambda where, given: same.get(word := check_choice(where, given, inside), word),
-            "a word",
-            {"kind": "choice", "choices": [word for word in inside if word not in same]},
-            static=True,
-        )
-    if get_origin(kind) is Sequence and (of := rule_of(inside[0])):
-        return Rule(functools.partial(check_list, of=of), f"a list of {of.plural}", {"kind": "list", "of": of.shown})
-    if NoneType in inside and (of := rule_of(inside[0])):
-        return dataclasses.replace(of, check=lambda where, given: None if given is None else of.check(where, given))
-    return None
-
-
-A_SCHEDULE = Rule(check_schedule, "a schedule", {"kind": "schedule"}, "schedules")
 
 POSITIVE = number("a finite number > 0", lambda x: x > 0)
 LRS = Slider(1e-7, 10.0, "lr")
 
+Inner = Annotated[Schedule, Rule(check_schedule, "a schedule", {"kind": "schedule"}, "schedules")]
 Positive = Annotated[ScalarLike, POSITIVE]
 NonNegative = Annotated[ScalarLike, number("a finite number >= 0", lambda x: x >= 0), LRS]
 Fraction = Annotated[ScalarLike, number("from 0 to 1", lambda x: 0 <= x <= 1), Slider(0.0, 1.0)]
 Ratio = Annotated[ScalarLike, number("a finite number >= 1", lambda x: x >= 1), Slider(1.0, 1e6, "ratio")]
-Finite = Annotated[ScalarLike, number("a finite number", lambda x: True)]
+Finite = Annotated[ScalarLike, number("a finite number")]
 Steps = Annotated[StepCount, count(1)]
 StepsFrom0 = Annotated[StepCount, count(0)]
 Timescale = Annotated[ScalarLike | str, Rule(_timescale, "a finite number > 0", {"kind": "steps", "low": 1})]
 Rate = Annotated[Positive, Slider(0.01, 1.0)]
 """A factor, once or every so many steps."""
 Exponent = Annotated[Positive, Slider(0.1, 5.0)]
+
+
+def ordered(low: str, high: str, *, strict: bool = False) -> Relation:
+    """The first is not above the second, or below it if `strict`."""
+
+    def check(name: str, given: dict[str, Any]) -> None:
+        if any(given[one] is None or isinstance(given[one], Tracer) for one in (low, high)):
+            return
+        first, second = float(given[low]), float(given[high])
+        if first > second or (strict and first == second):
+            rule = "be below" if strict else "not be above"
+            raise ValueError(
+                f"`{name}({low}=...)` must {rule} {high}={second:g}, got {first:g}. "
+                "Exchange the two, or mind the order of the arguments."
+            )
+
+    return check
+
+
+def countable(*lengths: str) -> Relation:
+    """The sum of these steps can be counted; one that is None is as long as the first."""
+
+    def check(name: str, given: dict[str, Any]) -> None:
+        counts = [given[lengths[0] if given[one] is None else one] for one in lengths]
+        check_horizon(f"{name}({' + '.join(lengths)})", sum(count for count in counts if isinstance(count, int)))
+
+    return check
+
+
+def positive_if(choice: str, word: str, *values: str) -> Relation:
+    """These are above 0 where the choice is this word, a constant factor per step."""
+
+    def check(name: str, given: dict[str, Any]) -> None:
+        above = number(f"above 0 where {choice}={word!r}, a constant factor per step", lambda x: x > 0)
+        for one in values if given[choice] == word else ():
+            above.check(f"{name}({one}=...)", given[one])
+
+    return check
+
+
+def between(pieces: str) -> Relation:
+    """The `boundaries` increase, and there is one between each two pieces."""
+
+    def check(name: str, given: dict[str, Any]) -> None:
+        where, count, steps = f"{name}(boundaries)", len(given[pieces]), given["boundaries"]
+        if len(steps) != count - 1:
+            raise ValueError(
+                f"`{where}` must hold one step between each two pieces: {count - 1} for {count} pieces, "
+                f"got {len(steps)}."
+            )
+        for index, (first, second) in enumerate(itertools.pairwise(steps)):
+            if isinstance(first, int) and isinstance(second, int) and first >= second:
+                raise ValueError(
+                    f"`{where}` must be strictly increasing, got {first} before {second} at index {index}. Sort them."
+                )
+
+    return check

@@ -1,39 +1,30 @@
 """Schedules made of schedules. Somebody else's callable may take part: it is held as it is."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from .._annotated import Slider, checked
 from .._checks import describe
 from .._types import Array, Schedule
-from ._annotations import NonNegative, Slider, Steps, StepsFrom0, count
-from ._bind import Foreign, own_core, schedule_core
-from ._factories import checked, factory
-from ._relations import between, ordered
-from ._shapes import segment_of
+from ._annotations import Inner, NonNegative, Steps, StepsFrom0, between, count, ordered
+from ._schedule import Foreign, factory, own_core
+from ._shapes import largest, segment_of
 
 
-@schedule_core
-def _join(step, schedules, boundaries, *, clock):
-    value = jnp.zeros(step.shape)
-    starts = (jnp.zeros((), step.dtype), *boundaries)
-    ends = (*boundaries, None)
-    segment, whole = segment_of(step, boundaries), jnp.issubdtype(step.dtype, jnp.integer)
-    for index, (schedule, start, end) in enumerate(zip(schedules, starts, ends, strict=True)):
-        # each piece sees steps of its own part only: outside, a callable may be NaN
-        own = jnp.maximum(step, start)
-        own = own if end is None else jnp.minimum(own, end - 1 if whole else end)
-        piece = schedule(own - start if clock == "local" else own)
-        value = piece if index == 0 else jnp.where(segment >= index, piece, value)
-    return value
-
-
-@factory(_join, "composed", between("schedules"))
+@factory("composed", between("schedules"))
 def join(
-    schedules: Sequence[Schedule], boundaries: Sequence[Steps], *, clock: Literal["local", "absolute"] = "local"
-) -> Schedule:
+    step,
+    schedules: Sequence[Inner],
+    boundaries: Sequence[Steps],
+    *,
+    clock: Literal["local", "absolute"] = "local",
+):
     """One schedule after another.
 
     Args:
@@ -49,19 +40,39 @@ def join(
       >>> schedules.join([schedules.constant(1.0), schedules.linear_decay(0.5, 0.0, 10)], [100])([99, 100, 105, 110])
       Array([1.  , 0.5 , 0.25, 0.  ], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _multiply(step, schedules):
-    value = schedules[0](step)
-    for schedule in schedules[1:]:
-        value = value * schedule(step)
+    value = jnp.zeros(step.shape)
+    starts = (jnp.zeros((), step.dtype), *boundaries)
+    ends = (*boundaries, None)
+    segment, whole = segment_of(step, boundaries), jnp.issubdtype(step.dtype, jnp.integer)
+    for index, (schedule, start, end) in enumerate(zip(schedules, starts, ends, strict=True)):
+        # each piece sees steps of its own part only: outside, a callable may be NaN
+        own = jnp.maximum(step, start)
+        own = own if end is None else jnp.minimum(own, end - 1 if whole else end)
+        piece = schedule(own - start if clock == "local" else own)
+        value = piece if index == 0 else jnp.where(segment >= index, piece, value)
     return value
 
 
-@factory(_multiply, "composed")
-def multiply(*schedules: Schedule) -> Schedule:
+@factory("composed")
+def add(step, *schedules: Inner):
+    """The sum of schedules, step by step: a floor plus a height times a shape, a curve minus its end.
+
+    Args:
+      *schedules: at least one; write `constant(-0.5)` for a number, which may be negative, and `multiply` for a factor.
+
+    Examples:
+      >>> from lrjax import schedules
+      >>> schedules.add(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
+      Array([1.5, 1. , 0.5], dtype=float32)
+    """
+    value = schedules[0](step)
+    for one in schedules[1:]:
+        value = value + one(step)
+    return value
+
+
+@factory("composed")
+def multiply(step, *schedules: Inner):
     """The product of schedules, step by step.
 
     Args:
@@ -72,14 +83,10 @@ def multiply(*schedules: Schedule) -> Schedule:
       >>> schedules.multiply(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
       Array([0.5 , 0.25, 0.  ], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _clip(step, schedule, min_value, max_value):
-    value = schedule(step)
-    value = value if min_value is None else jnp.maximum(value, min_value)
-    return value if max_value is None else jnp.minimum(value, max_value)
+    value = schedules[0](step)
+    for schedule in schedules[1:]:
+        value = value * schedule(step)
+    return value
 
 
 def _some_bound(name: str, given: dict[str, Any]) -> None:
@@ -88,8 +95,8 @@ def _some_bound(name: str, given: dict[str, Any]) -> None:
         raise ValueError(f"`{name}` needs min_value, max_value or both, got neither.")
 
 
-@factory(_clip, "composed", _some_bound, ordered("min_value", "max_value"))
-def clip(schedule: Schedule, *, min_value: NonNegative | None = None, max_value: NonNegative | None = None) -> Schedule:
+@factory("composed", _some_bound, ordered("min_value", "max_value"))
+def clip(step, schedule: Inner, *, min_value: NonNegative | None = None, max_value: NonNegative | None = None):
     """A schedule kept within bounds.
 
     Args:
@@ -102,20 +109,13 @@ def clip(schedule: Schedule, *, min_value: NonNegative | None = None, max_value:
       >>> schedules.clip(schedules.linear_decay(1.0, 0.0, 10), min_value=0.25)([0, 5, 10])
       Array([1.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    value = schedule(step)
+    value = value if min_value is None else jnp.maximum(value, min_value)
+    return value if max_value is None else jnp.minimum(value, max_value)
 
 
-@schedule_core
-def _shift(step, schedule, steps, *, earlier):
-    return schedule(step + jnp.minimum(steps, _largest(step) - step) if earlier else jnp.maximum(step - steps, 0))
-
-
-def _largest(step: Array) -> Any:
-    return jnp.iinfo(step.dtype).max if jnp.issubdtype(step.dtype, jnp.integer) else jnp.finfo(step.dtype).max
-
-
-@factory(_shift, "composed")
-def shift(schedule: Schedule, steps: StepsFrom0, *, earlier: bool = False) -> Schedule:
+@factory("composed")
+def shift(step, schedule: Inner, steps: StepsFrom0, *, earlier: bool = False):
     """A schedule that begins later, its first value held until then; or one that is already under way.
 
     Args:
@@ -129,21 +129,7 @@ def shift(schedule: Schedule, steps: StepsFrom0, *, earlier: bool = False) -> Sc
       >>> float(schedules.shift(decay, 5)(10)), float(schedules.shift(decay, 5, earlier=True)(0))
       (0.5, 0.5)
     """
-    ...
-
-
-@schedule_core
-def _stretch(step, schedule, old_steps, new_steps):
-    if not jnp.issubdtype(step.dtype, jnp.integer):
-        whole = jnp.floor(step / new_steps)
-        return schedule(whole * old_steps + (step - whole * new_steps) * old_steps / new_steps)
-    whole, rest = _scaled(step % new_steps, old_steps, new_steps)
-    periods = step // new_steps
-    fits = periods <= (_largest(step) - whole) // old_steps
-    whole = jnp.where(fits, periods * old_steps + whole, _largest(step))
-    # float32 cannot hold a part of a step beyond this; under x64 it is never reached
-    coarse = whole >= 2**22
-    return jnp.where(coarse, schedule(whole), schedule(jnp.where(coarse, 0, whole) + rest / new_steps))
+    return schedule(step + jnp.minimum(steps, largest(step) - step) if earlier else jnp.maximum(step - steps, 0))
 
 
 def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
@@ -158,8 +144,8 @@ def _scaled(step: Array, old: Array, new: Array) -> tuple[Array, Array]:
     return whole, rest
 
 
-@factory(_stretch, "composed")
-def stretch(schedule: Schedule, old_steps: Steps, new_steps: Steps) -> Schedule:
+@factory("composed")
+def stretch(step, schedule: Inner, old_steps: Steps, new_steps: Steps):
     r"""A schedule made for `old_steps` that takes `new_steps`: $\eta(t) = \eta_{old}(t \cdot old/new)$.
 
     Between whole old steps the schedule is asked at a fraction of a step; stairs and cycles round it down. Beyond old
@@ -175,24 +161,26 @@ def stretch(schedule: Schedule, old_steps: Steps, new_steps: Steps) -> Schedule:
       >>> schedules.stretch(schedules.step_decay(1.0, factor=0.5, every=10), 30, 90)([0, 29, 30, 59, 60])
       Array([1.  , 1.  , 0.5 , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    if not jnp.issubdtype(step.dtype, jnp.integer):
+        whole = jnp.floor(step / new_steps)
+        return schedule(whole * old_steps + (step - whole * new_steps) * old_steps / new_steps)
+    whole, rest = _scaled(step % new_steps, old_steps, new_steps)
+    periods = step // new_steps
+    fits = periods <= (largest(step) - whole) // old_steps
+    whole = jnp.where(fits, periods * old_steps + whole, largest(step))
+    # float32 cannot hold a part of a step beyond this; under x64 it is never reached
+    coarse = whole >= 2**22
+    return jnp.where(coarse, schedule(whole), schedule(jnp.where(coarse, 0, whole) + rest / new_steps))
 
 
-@schedule_core(jumps=True)
-def _repeat(step, schedule, cycle_steps, times):
-    since = step % cycle_steps
-    if times is None:
-        return schedule(since)
-    return schedule(jnp.where(step // cycle_steps >= times, cycle_steps.astype(since.dtype), since))
-
-
-@factory(_repeat, "composed")
+@factory("composed", jumps=True)
 def repeat(
-    schedule: Schedule,
+    step,
+    schedule: Inner,
     cycle_steps: Steps,
     *,
     times: Annotated[int, count(1, "cycles"), Slider(1, 20, whole=True)] | None = None,
-) -> Schedule:
+):
     """A schedule from its beginning again and again.
 
     Args:
@@ -206,11 +194,14 @@ def repeat(
       >>> schedules.repeat(schedules.linear_decay(1.0, 0.0, 10), 10, times=2)([0, 5, 10, 15, 20, 99])
       Array([1. , 0.5, 1. , 0.5, 0. , 0. ], dtype=float32)
     """
-    ...
+    since = step % cycle_steps
+    if times is None:
+        return schedule(since)
+    return schedule(jnp.where(step // cycle_steps >= times, cycle_steps.astype(since.dtype), since))
 
 
 @checked
-def stack(schedules: Sequence[Schedule]) -> Schedule:
+def stack(schedules: Sequence[Inner]) -> Schedule:
     """Schedules of one kind as one schedule whose numbers have a leading axis, for `jax.vmap`.
 
     Args:

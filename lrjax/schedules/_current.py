@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from .._annotated import checked
 from .._checks import MAX_UPDATES, check_choice, kind_of, show, show_with_type
 from .._types import Array, PyTree, Schedule
 from ._annotations import StepsFrom0, check_schedule
-from ._factories import checked
 from ._plateau import PlateauState
 from ._scheduled import INJECTED, ScheduledState, in_use
 
@@ -125,16 +125,18 @@ def at_step(opt_state: PyTree, step: StepsFrom0) -> PyTree:
             f"`at_step(opt_state)` found no schedule in {type(opt_state).__name__}. Give the state of an optimizer "
             "that was built with one."
         )
-    return _moved(opt_state, step)
+    return with_counters_at(opt_state, step)
 
 
-def _moved(tree: PyTree, step: Any) -> PyTree:
+def with_counters_at(tree: PyTree, step: Any) -> PyTree:
+    """The state with the counters of its schedules, and nothing else, at this step."""
+
     def at(counter: Any) -> Any:  # an array, one for each of stacked states, or a box with one, as flax.nnx has
         return jax.tree.map(lambda leaf: jnp.full_like(leaf, step), counter)
 
     def move(state: Any) -> Any:
         if isinstance(state, ScheduledState):
-            return state._replace(step=at(state.step), inner=_moved(state.inner, step))
+            return state._replace(step=at(state.step), inner=with_counters_at(state.inner, step))
         if isinstance(state, tuple(_counters())):
             return state._replace(count=at(state.count))
         if not isinstance(state, INJECTED):
@@ -146,7 +148,7 @@ def _moved(tree: PyTree, step: Any) -> PyTree:
                     "Restore that state."
                 )
         states = {name: inner._replace(count=at(inner.count)) for name, inner in state.hyperparams_states.items()}
-        inside = _moved(state.inner_state, step)
+        inside = with_counters_at(state.inner_state, step)
         return state._replace(count=at(state.count), hyperparams_states=states, inner_state=inside)
 
     return jax.tree.map(move, tree, is_leaf=_is_known)

@@ -1,26 +1,43 @@
 """Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
 
-from typing import Annotated, Literal
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from .._types import Array, ScalarLike, Schedule
-from ._annotations import Fraction, NonNegative, Rate, Slider, Steps, count, number
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import countable, ordered
-from ._shapes import Progress, along, blend, cosine, finite, pinned, power_of_time, progress
+from .._annotated import Rule, Slider
+from .._types import Array, ScalarLike
+from ._annotations import Fraction, NonNegative, Positive, Rate, Steps, countable, number, ordered
+from ._schedule import factory
+from ._shapes import Progress, along, blend, cosine, finite, power_of_time, progress
 
 
-@schedule_core(jumps=True)
-def _cosine_restarts(step, peak_value, first_cycle_steps, cycle_mult, peak_decay, end_value, *, convention):
-    cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
-    at = Progress(since / length, (length - since) / length)
-    shrunk = jnp.power(peak_decay, cycle)
-    if convention == "keras":
-        return blend(shrunk * pinned(cosine(at.left), at), peak_value, end_value)
-    return along("cosine", at, jnp.maximum(shrunk * peak_value, end_value), end_value)
+def _factor(where: str, given: Any) -> Any:
+    """A number >= 1: as an int if it is a whole one, whose cycles are counted exactly."""
+    if isinstance(given, Tracer) and jnp.issubdtype(given.dtype, np.integer):
+        return given
+    value = number("a finite number >= 1", lambda x: x >= 1).check(where, given)
+    return int(value) if not isinstance(value, Tracer) and float(value).is_integer() else value
+
+
+def _real_cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
+    """`_cycle_of` where the cycles grow by a factor that is no whole number, in floats.
+
+    A start that lies within rounding of a step is at it: the sum 1 + mult + mult**2 + ... may come out a little high.
+    """
+    growth = jnp.log(jnp.maximum(mult, 1.0 + 1e-6))
+
+    def start_of(cycle: Array) -> Array:
+        return first * (jnp.power(mult, cycle) - 1.0) / jnp.maximum(mult - 1.0, 1e-6)
+
+    reached = step * (1.0 + 4.0 * jnp.finfo(growth.dtype).eps) + 1e-4
+    cycle = jnp.floor(jnp.log1p(reached * jnp.maximum(mult - 1.0, 1e-6) / first) / growth)
+    cycle = cycle + (start_of(cycle + 1.0) <= reached) - (start_of(cycle) > reached)
+    return cycle, jnp.maximum(step - start_of(cycle), 0.0), first * jnp.power(mult, cycle)
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
@@ -29,6 +46,8 @@ def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Arr
     Starts are counted in integers, first * (1 + mult + mult**2 + ...): a logarithm misses restarts by rounding. Beyond
     what an integer holds they wrap around, and the same sum in floats tells which ones have.
     """
+    if not jnp.issubdtype(mult.dtype, jnp.integer):
+        return _real_cycle_of(step, first, mult)
     number = jnp.arange(jnp.iinfo(first.dtype).bits - 1, dtype=first.dtype)
     many = jnp.maximum(mult, 2)  # equal cycles need no table
     before = number[:, None] > number
@@ -49,16 +68,17 @@ def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Arr
     )
 
 
-@factory(_cosine_restarts, "cycles", ordered("end_value", "peak_value"))
+@factory("cycles", ordered("end_value", "peak_value"), jumps=True)
 def cosine_restarts(
+    step,
     peak_value: NonNegative,
     first_cycle_steps: Steps,
     *,
-    cycle_mult: Annotated[int, count(1, "a factor"), Slider(1, 4, whole=True)] = 1,
-    peak_decay: Fraction = 1.0,
+    cycle_mult: Annotated[ScalarLike, Rule(_factor, "a finite number >= 1"), Slider(1.0, 4.0)] = 1,
+    peak_decay: Annotated[Positive, Slider(0.1, 2.0)] = 1.0,
     end_value: NonNegative = 0.0,
     convention: Annotated[Literal["optax", "torch", "hf", "keras"], {"torch": "optax", "hf": "optax"}] = "optax",
-) -> Schedule:
+):
     r"""Cosine decay with warm restarts, SGDR.
 
     Cycle $i$ has $T_i = T_0 m^i$ steps and goes along half a cosine from $\max(v d^i, e)$ towards $e$, which is reached
@@ -67,8 +87,8 @@ def cosine_restarts(
     Args:
       peak_value: $v$, lr at step 0. Shape (), >= 0.
       first_cycle_steps: $T_0$, in optimizer updates, >= 1.
-      cycle_mult: $m$, a whole number >= 1.
-      peak_decay: $d$, from 0 to 1: the factor of the peak from cycle to cycle.
+      cycle_mult: $m$ >= 1. Where it is no whole number, a restart is due at the first step that is not before it.
+      peak_decay: $d$ > 0: the factor of the peak from cycle to cycle; above 1 the peaks grow.
       end_value: $e$, the lower end of every cycle. Shape (), from 0 to `peak_value`.
       convention: "optax", "torch" and "hf" agree (transformers stops after `num_cycles`); "keras" scales the cosine
         only, not the floor: cycle $i$ goes from $e + (v - e)\,d^i$.
@@ -79,7 +99,14 @@ def cosine_restarts(
       >>> cosine_restarts(1.0, 10, cycle_mult=2, peak_decay=0.5)([0, 5, 9, 10, 20, 30]).round(3)
       Array([1.   , 0.5  , 0.024, 0.5  , 0.25 , 0.25 ], dtype=float32)
     """
-    ...
+    cycle, since, length = _cycle_of(step, first_cycle_steps, cycle_mult)
+    at = Progress(since / length, (length - since) / length)
+    scale = jnp.power(peak_decay, cycle)
+    if convention == "keras":
+        peak = jnp.where(cycle <= 0, peak_value, end_value + scale * (peak_value - end_value))
+    else:
+        peak = jnp.maximum(scale * peak_value, end_value)
+    return along("cosine", at, finite(peak), end_value)
 
 
 def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Array, Array]:
@@ -91,32 +118,13 @@ def triangle(step: Array, up_steps: Array, down_steps: Array | None) -> tuple[Ar
     return height, step // whole
 
 
-@schedule_core
-def _triangular(step, base_value, peak_value, up_steps, down_steps):
-    height, _ = triangle(step, up_steps, down_steps)
-    return blend(height, peak_value, base_value)
-
-
-@schedule_core
-def _triangular2(step, base_value, peak_value, up_steps, down_steps):
-    height, cycle = triangle(step, up_steps, down_steps)
-    halved = jnp.ldexp(jnp.ones_like(base_value), -jnp.minimum(cycle, 200).astype(jnp.int32))
-    return blend(height * halved, peak_value, base_value)
-
-
-@schedule_core
-def _exp_range(step, base_value, peak_value, up_steps, gamma, down_steps):
-    height, _ = triangle(step, up_steps, down_steps)
-    return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
-
-
 CYCLE = ordered("base_value", "peak_value"), countable("up_steps", "down_steps")
 
 
-@factory(_triangular, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def triangular(
-    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
-) -> Schedule:
+    step, base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
+):
     r"""Smith's cyclical learning rate: up and down along straight lines, for ever.
 
     Args:
@@ -131,13 +139,14 @@ def triangular(
       >>> triangular(0.0, 1.0, 4)([0, 2, 4, 6, 8, 10])
       Array([0. , 0.5, 1. , 0.5, 0. , 0.5], dtype=float32)
     """
-    ...
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height, peak_value, base_value)
 
 
-@factory(_triangular2, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def triangular2(
-    base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
-) -> Schedule:
+    step, base_value: NonNegative, peak_value: NonNegative, up_steps: Steps, *, down_steps: Steps | None = None
+):
     r"""`triangular` whose height above the base halves after every cycle.
 
     Args:
@@ -150,18 +159,21 @@ def triangular2(
       >>> triangular2(0.0, 1.0, 4)([0, 4, 8, 12, 20])
       Array([0.  , 1.  , 0.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    height, cycle = triangle(step, up_steps, down_steps)
+    halved = jnp.ldexp(jnp.ones_like(base_value), -jnp.minimum(cycle, 200).astype(jnp.int32))
+    return blend(height * halved, peak_value, base_value)
 
 
-@factory(_exp_range, "cycles", *CYCLE)
+@factory("cycles", *CYCLE)
 def exp_range(
+    step,
     base_value: NonNegative,
     peak_value: NonNegative,
     up_steps: Steps,
     *,
     gamma: Annotated[ScalarLike, number("a number above 0 and at most 1", lambda x: 0 < x <= 1), Slider(0.9, 1.0)],
     down_steps: Steps | None = None,
-) -> Schedule:
+):
     r"""`triangular` whose height above the base shrinks by `gamma` every step: times $\gamma^t$.
 
     $t$ is the step since the start of training, as in PyTorch's code, so even the first peak is a little lower.
@@ -178,28 +190,47 @@ def exp_range(
       >>> [float(schedule(t)) for t in (0, 4, 8, 12)]
       [0.0, 0.0625, 0.0, 0.000244140625]
     """
-    ...
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height * jnp.power(gamma, step.astype(gamma.dtype)), peak_value, base_value)
 
 
-@schedule_core
-def _cyclic_exponential_decay(step, init_value, decay_rate, transition_steps, cycle_steps, floor_fraction):
-    decay = power_of_time(decay_rate, step, transition_steps)
-    since = step % cycle_steps
-    from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
-    wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
-    weight = jnp.where(since <= 0, 1.0, blend(wave, jnp.ones_like(wave), floor_fraction))
-    return finite(init_value * decay) * weight
+@factory("momentum", ordered("min_momentum", "max_momentum"), countable("up_steps", "down_steps"))
+def triangular_momentum(
+    step,
+    up_steps: Steps,
+    *,
+    max_momentum: Fraction = 0.9,
+    min_momentum: Fraction = 0.8,
+    down_steps: Steps | None = None,
+):
+    r"""The momentum that goes with `triangular`: down while the learning rate rises, and back.
+
+    Args:
+      up_steps, down_steps: as in `triangular`.
+      max_momentum: at the base of the lr. Shape (), from 0 to 1.
+      min_momentum: at the peak of the lr. Shape (), from 0 to `max_momentum`.
+
+    Source: Smith 2018, A disciplined approach to neural network hyper-parameters;
+    `torch.optim.lr_scheduler.CyclicLR(cycle_momentum=True)`.
+
+    Examples:
+      >>> triangular_momentum(4)([0, 2, 4, 8])
+      Array([0.9 , 0.85, 0.8 , 0.9 ], dtype=float32)
+    """
+    height, _ = triangle(step, up_steps, down_steps)
+    return blend(height, min_momentum, max_momentum)
 
 
-@factory(_cyclic_exponential_decay, "cycles")
+@factory("cycles")
 def cyclic_exponential_decay(
+    step,
     init_value: NonNegative,
     *,
     transition_steps: Steps,
     decay_rate: Rate,
     cycle_steps: Steps,
     floor_fraction: Fraction = 0.1,
-) -> Schedule:
+):
     r"""An exponential decay times a cosine wave, CED; it never ends.
 
     $\eta(t) = i\, r^{t/T} \left(f + (1 - f)\,\tfrac12 (1 + \cos 2\pi t/P)\right)$.
@@ -219,4 +250,9 @@ def cyclic_exponential_decay(
       >>> [round(float(schedule(t)), 4) for t in (0, 5, 10, 100)]
       [1.0, 0.0966, 0.933, 0.5]
     """
-    ...
+    decay = power_of_time(decay_rate, step, transition_steps)
+    since = step % cycle_steps
+    from_middle = jnp.abs((cycle_steps - since) - since)  # as long as a cycle at its ends, 0 exactly in its middle
+    wave = cosine(jnp.where(since <= 0, 1.0, from_middle / cycle_steps))
+    weight = jnp.where(since <= 0, 1.0, blend(wave, jnp.ones_like(wave), floor_fraction))
+    return finite(init_value * decay) * weight

@@ -1,29 +1,36 @@
 """From one value down (or up) to another, and then constant."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from .._types import Schedule
-from ._annotations import LRS, Exponent, NonNegative, Positive, Rate, Slider, Steps, StepsFrom0, count
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import ordered
-from ._shapes import along, cosine, fall, finite, power_of, power_of_time, progress
+from .._annotated import Slider
+from ._annotations import (
+    LRS,
+    Exponent,
+    Finite,
+    NonNegative,
+    Positive,
+    Rate,
+    Steps,
+    StepsFrom0,
+    count,
+    ordered,
+)
+from ._schedule import factory
+from ._shapes import along, cosine, fall, finite, largest, power_of, power_of_time, progress
 
 
-@schedule_core
-def _constant(step, value):
-    return jnp.broadcast_to(value, step.shape)
-
-
-@factory(_constant, "decays")
-def constant(value: NonNegative) -> Schedule:
+@factory("decays")
+def constant(step, value: Annotated[Finite, LRS]):
     """The same value at every step. (Optax returns a bare number, ours has the shape of the step.)
 
     Args:
-      value: the learning rate. Shape (), >= 0.
+      value: the learning rate. Shape (). May be negative, as a factor or a term of others.
 
     Source: `optax.constant_schedule`.
 
@@ -31,18 +38,18 @@ def constant(value: NonNegative) -> Schedule:
       >>> float(constant(0.5)(1000))
       0.5
     """
-    ...
+    return jnp.broadcast_to(value, step.shape)
 
 
-@schedule_core
-def _linear_decay(step, init_value, end_value, transition_steps, transition_begin):
-    return along("linear", progress(step - transition_begin, transition_steps), init_value, end_value)
-
-
-@factory(_linear_decay, "decays")
+@factory("decays")
 def linear_decay(
-    init_value: NonNegative, end_value: NonNegative, transition_steps: StepsFrom0, *, transition_begin: StepsFrom0 = 0
-) -> Schedule:
+    step,
+    init_value: NonNegative,
+    end_value: NonNegative,
+    transition_steps: StepsFrom0,
+    *,
+    transition_begin: StepsFrom0 = 0,
+):
     r"""A straight line from `init_value` to `end_value`, then constant.
 
     With $u = \min(\max(t - B, 0), T)/T$, $\eta(t) = i + u\,(e - i)$. This is "linear decay to iteration tau, then
@@ -60,19 +67,13 @@ def linear_decay(
       >>> linear_decay(1.0, 0.5, 10)([0, 5, 10, 99])
       Array([1.  , 0.75, 0.5 , 0.5 ], dtype=float32)
     """
-    ...
+    return along("linear", progress(step - transition_begin, transition_steps), init_value, end_value)
 
 
-@schedule_core
-def _cosine_decay(step, init_value, decay_steps, end_value, exponent):
-    at = progress(step, decay_steps)
-    return fall(at, *power_of(cosine(at.left), cosine(at.done), exponent), init_value, end_value)
-
-
-@factory(_cosine_decay, "decays")
+@factory("decays")
 def cosine_decay(
-    init_value: NonNegative, decay_steps: Steps, *, end_value: NonNegative = 0.0, exponent: Exponent = 1.0
-) -> Schedule:
+    step, init_value: NonNegative, decay_steps: Steps, *, end_value: NonNegative = 0.0, exponent: Exponent = 1.0
+):
     r"""Half a cosine from `init_value` down to `end_value`, then constant.
 
     With $T$ = `decay_steps` and $u = \min(t, T)/T$,
@@ -91,18 +92,8 @@ def cosine_decay(
       >>> cosine_decay(0.1, 100)([0, 50, 100, 10_000])
       Array([0.1 , 0.05, 0.  , 0.  ], dtype=float32)
     """
-    ...
-
-
-@schedule_core(jumps=True)
-def _exponential_decay(step, init_value, decay_rate, transition_steps, end_value, transition_begin, *, staircase):
-    since = jnp.maximum(step - transition_begin, 0)
-    factor = power_of_time(decay_rate, since, transition_steps, staircase=staircase)
-    value = finite(init_value * factor)
-    if end_value is not None:
-        bounded = jnp.where(decay_rate < 1, jnp.maximum(value, end_value), jnp.minimum(value, end_value))
-        value = jnp.where(factor == 1, init_value, bounded)
-    return value
+    at = progress(step, decay_steps)
+    return fall(at, *power_of(cosine(at.left), cosine(at.done), exponent), init_value, end_value)
 
 
 def _end_on_its_side(name: str, given: dict[str, Any]) -> None:
@@ -118,8 +109,9 @@ def _end_on_its_side(name: str, given: dict[str, Any]) -> None:
         )
 
 
-@factory(_exponential_decay, "decays", _end_on_its_side)
+@factory("decays", _end_on_its_side, jumps=True)
 def exponential_decay(
+    step,
     init_value: NonNegative,
     transition_steps: Steps,
     decay_rate: Rate,
@@ -127,7 +119,7 @@ def exponential_decay(
     staircase: bool = False,
     end_value: NonNegative | None = None,
     transition_begin: StepsFrom0 = 0,
-) -> Schedule:
+):
     r"""A factor of `decay_rate` every `transition_steps`, smoothly or in stairs.
 
     $\eta(t) = i\, r^{(t - B)/T}$, with $\lfloor (t - B)/T \rfloor$ for the exponent if `staircase`. The rate is a
@@ -147,24 +139,26 @@ def exponential_decay(
       >>> exponential_decay(1.0, 10, 0.5, staircase=True)([0, 9, 10, 20])
       Array([1.  , 1.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    since = jnp.maximum(step - transition_begin, 0)
+    factor = power_of_time(decay_rate, since, transition_steps, staircase=staircase)
+    value = finite(init_value * factor)
+    if end_value is not None:
+        bounded = jnp.where(decay_rate < 1, jnp.maximum(value, end_value), jnp.minimum(value, end_value))
+        value = jnp.where(factor == 1, init_value, bounded)
+    return value
 
 
-@schedule_core
-def _polynomial_decay(step, init_value, end_value, power, transition_steps, transition_begin):
-    at = progress(step - transition_begin, transition_steps)
-    return fall(at, *power_of(at.left, at.done, power), init_value, end_value)
-
-
-@factory(_polynomial_decay, "decays")
+@factory("decays", jumps=True)
 def polynomial_decay(
+    step,
     init_value: NonNegative,
     end_value: NonNegative,
     power: Exponent,
     transition_steps: StepsFrom0,
     *,
     transition_begin: StepsFrom0 = 0,
-) -> Schedule:
+    cycle: bool = False,
+):
     r"""A power of the remaining time, from `init_value` to `end_value`, then constant.
 
     $\eta(t) = e + (i - e)(1 - u)^p$ with $u = \min(\max(t - B, 0), T)/T$.
@@ -172,31 +166,33 @@ def polynomial_decay(
     Args:
       init_value, end_value, transition_steps, transition_begin: as in `linear_decay`.
       power: $p$ > 0. 1 is a straight line; above 1 most of the fall comes early.
+      cycle: after every $T$ steps, at `end_value`, rise to the decay that is longer by another $T$, and so on for ever.
 
-    Source: `optax.polynomial_schedule`.
+    Source: `optax.polynomial_schedule`; `keras.optimizers.schedules.PolynomialDecay`, for `cycle` too.
 
     Examples:
       >>> polynomial_decay(1.0, 0.0, 2.0, 10)([0, 5, 10])
       Array([1.  , 0.25, 0.  ], dtype=float32)
     """
-    ...
+    since, length = step - transition_begin, transition_steps
+    if cycle:
+        one = jnp.maximum(length, 1)
+        cycles = jnp.maximum(-(-since // one), 1)
+        length = length * jnp.minimum(cycles, largest(cycles) // one)
+    at = progress(since, length)
+    return fall(at, *power_of(at.left, at.done, power), init_value, end_value)
 
 
-@schedule_core(jumps=True)
-def _inverse_time_decay(step, init_value, decay_rate, transition_steps, power, *, staircase):
-    times = (step // transition_steps).astype(init_value.dtype) if staircase else step / transition_steps
-    return init_value * jnp.power(1.0 + decay_rate * times, -power)
-
-
-@factory(_inverse_time_decay, "decays")
+@factory("decays", jumps=True)
 def inverse_time_decay(
+    step,
     init_value: NonNegative,
     transition_steps: Steps,
     decay_rate: Annotated[NonNegative, Slider(0.0, 10.0)],
     *,
     staircase: bool = False,
     power: Annotated[NonNegative, Slider(0.1, 5.0)] = 1.0,
-) -> Schedule:
+):
     r"""One over the time; it never ends.
 
     $\eta(t) = i / (1 + r\,t/T)^p$.
@@ -214,22 +210,19 @@ def inverse_time_decay(
       >>> inverse_time_decay(1.0, 10, 1.0)([0, 10, 30])
       Array([1.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    times = (step // transition_steps).astype(init_value.dtype) if staircase else step / transition_steps
+    return init_value * jnp.power(1.0 + decay_rate * times, -power)
 
 
-@schedule_core
-def _range_test_ramp(step, min_lr, max_lr, num_steps, *, mode):
-    return along(mode, progress(step, num_steps - 1), min_lr, max_lr)
-
-
-@factory(_range_test_ramp, "cycles", ordered("min_lr", "max_lr", strict=True))
+@factory("cycles", ordered("min_lr", "max_lr", strict=True))
 def range_test_ramp(
+    step,
     min_lr: Annotated[Positive, LRS],
     max_lr: Annotated[Positive, LRS],
     num_steps: Annotated[Steps, count(2)],
     *,
     mode: Literal["exponential", "linear"] = "exponential",
-) -> Schedule:
+):
     r"""The rising learning rate of a range test, both ends included.
 
     With $r = t/(N - 1)$: exponential $l\,(h/l)^r$, linear $l + r\,(h - l)$; `max_lr` afterwards.
@@ -247,4 +240,4 @@ def range_test_ramp(
       >>> [f"{float(schedule(t)):.0e}" for t in range(5)]
       ['1e-04', '1e-03', '1e-02', '1e-01', '1e+00']
     """
-    ...
+    return along(mode, progress(step, num_steps - 1), min_lr, max_lr)

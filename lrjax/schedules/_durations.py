@@ -3,9 +3,10 @@
 import contextvars
 import re
 from fractions import Fraction
-from typing import Any
+from typing import Annotated
 
-from .._checks import check_count, check_flag, show
+from .._annotated import checked, known_count
+from .._checks import check_count, show
 
 _BLOCKS: contextvars.ContextVar[tuple["Durations", ...]] = contextvars.ContextVar("durations", default=())
 """The `with` blocks that we are in, the innermost last; of its own in every thread and every task."""
@@ -18,6 +19,9 @@ _UNITS = {
     "percent": ("%", "percent"),
 }
 _NUMBER = r"\d+(?:[_,]\d{3})*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
+
+
+Examples = Annotated[int, known_count(1, "examples")]
 
 
 class Durations:
@@ -51,28 +55,23 @@ class Durations:
       (0.10000000149011612, 0.0)
     """
 
+    @checked
     def __init__(
         self,
         *,
-        batch_size: int | None = None,
-        dataset_size: int | None = None,
-        sequence_length: int | None = None,
-        accumulation_steps: int = 1,
+        batch_size: Examples | None = None,
+        dataset_size: Examples | None = None,
+        sequence_length: Annotated[int, known_count(1, "tokens")] | None = None,
+        accumulation_steps: Annotated[int, known_count(1, "batches")] = 1,
         total_steps: int | str | None = None,
         drop_last: bool = True,
     ):
-        def count(name: str, value: Any, unit: str) -> int | None:
-            return None if value is None else check_count(f"Durations({name}=...)", value, unit=unit)
-
-        self.batch_size = count("batch_size", batch_size, "examples")
-        self.dataset_size = count("dataset_size", dataset_size, "examples")
-        self.sequence_length = count("sequence_length", sequence_length, "tokens")
-        self.accumulation_steps = check_count("Durations(accumulation_steps=...)", accumulation_steps, unit="batches")
-        self.drop_last = check_flag("Durations(drop_last=...)", drop_last)
-        if self.dataset_size and self.batch_size and self.drop_last and self.dataset_size < self.batch_size:
+        self.batch_size, self.dataset_size, self.sequence_length = batch_size, dataset_size, sequence_length
+        self.accumulation_steps, self.drop_last = accumulation_steps, drop_last
+        if dataset_size and batch_size and drop_last and dataset_size < batch_size:
             raise ValueError(
-                f"`Durations(batch_size=...)` must not be above dataset_size={self.dataset_size}, "
-                f"got {self.batch_size}: an epoch would hold no whole batch. Pass drop_last=False to keep the last one."
+                f"`Durations(batch_size=...)` must not be above dataset_size={dataset_size}, "
+                f"got {batch_size}: an epoch would hold no whole batch. Pass drop_last=False to keep the last one."
             )
         self.total_steps: int | None = None
         if total_steps is not None:

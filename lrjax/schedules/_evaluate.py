@@ -10,7 +10,7 @@ from .._checks import brief, name_of
 from .._settings import broken_setting
 from .._types import Array, Float, Int, Schedule
 from ._annotations import check_schedule, check_steps
-from ._bind import cores_in, own_core, read_value
+from ._schedule import cores_in, own_core, read_value
 
 MAX_SAMPLES = 200_000
 """A training of up to so many steps is evaluated at every one, a longer one at so many, evenly."""

@@ -1,5 +1,8 @@
 """1cycle and its momentum: one rise, one fall, and in three phases a last descent."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from typing import Any, Literal
 
 import jax
@@ -7,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from .._types import Array, Schedule
-from ._annotations import Fraction, NonNegative, Ratio, Steps, number
-from ._bind import schedule_core
-from ._cycle import triangle
-from ._factories import factory
-from ._relations import countable, ordered
-from ._shapes import Progress, along, blend, progress
+from .._types import Array
+from ._annotations import Fraction, NonNegative, Ratio, Steps, number, ordered
+from ._schedule import factory
+from ._shapes import Progress, along, progress
 
 
 def _phases(
@@ -39,27 +39,15 @@ def _peak_step(*, pct_start: Any, total_steps: Any, **_: Any) -> Any:
     return int(float(pct_start) * total_steps)
 
 
-@schedule_core(peak_step=_peak_step)
-def _one_cycle(
-    step, peak_value, total_steps, pct_start, div_factor, final_div_factor, peak_step, *, shape, three_phase, convention
-):
-    init_value = peak_value * (1.0 / div_factor)  # what XLA makes of a division by a constant, under jit or not
-    end_value = init_value * (1.0 / final_div_factor)
-    rise, down, *last = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
-    low = init_value if last else end_value
-    value = jnp.where(rise.left > 0, along(shape, rise, init_value, peak_value), peak_value)
-    value = jnp.where(down.done > 0, along(shape, down, peak_value, low), value)
-    return jnp.where(last[0].done > 0, along(shape, last[0], low, end_value), value) if last else value
-
-
 def _room_for_three(name: str, given: dict[str, Any]) -> None:
     """Of three phases the first two are as long as each other."""
     if given["three_phase"]:
         number("from 0 to 0.5", lambda x: 0 <= x <= 0.5).check(f"{name}(pct_start=...)", given["pct_start"])
 
 
-@factory(_one_cycle, "warmup", _room_for_three)
+@factory("warmup", _room_for_three, peak_step=_peak_step)
 def one_cycle(
+    step,
     peak_value: NonNegative,
     *,
     total_steps: Steps,
@@ -69,7 +57,8 @@ def one_cycle(
     shape: Literal["cosine", "linear"] = "cosine",
     three_phase: bool = False,
     convention: Literal["optax", "torch"] = "optax",
-) -> Schedule:
+    peak_step: Any = None,
+):
     r"""Up to the peak and down to almost nothing, in one cycle.
 
     From `peak_value / div_factor` to the peak, then to `peak_value / (div_factor * final_div_factor)`, where it stays
@@ -95,20 +84,18 @@ def one_cycle(
       >>> [round(float(schedule(t)), 6) for t in (0, 15, 30, 65, 100)]
       [0.04, 0.52, 1.0, 0.500002, 4e-06]
     """
-    ...
+    init_value = peak_value * (1.0 / div_factor)  # what XLA makes of a division by a constant, under jit or not
+    end_value = init_value * (1.0 / final_div_factor)
+    rise, down, *last = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
+    low = init_value if last else end_value
+    value = jnp.where(rise.left > 0, along(shape, rise, init_value, peak_value), peak_value)
+    value = jnp.where(down.done > 0, along(shape, down, peak_value, low), value)
+    return jnp.where(last[0].done > 0, along(shape, last[0], low, end_value), value) if last else value
 
 
-@schedule_core(peak_step=_peak_step)
-def _one_cycle_momentum(
-    step, total_steps, max_momentum, min_momentum, pct_start, peak_step, *, shape, three_phase, convention
-):
-    rise, down, *_ = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
-    value = jnp.where(rise.left > 0, along(shape, rise, max_momentum, min_momentum, close=True), min_momentum)
-    return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum, close=True), value)
-
-
-@factory(_one_cycle_momentum, "momentum", ordered("min_momentum", "max_momentum"), _room_for_three)
+@factory("momentum", ordered("min_momentum", "max_momentum"), _room_for_three, peak_step=_peak_step)
 def one_cycle_momentum(
+    step,
     total_steps: Steps,
     *,
     max_momentum: Fraction = 0.95,
@@ -117,7 +104,8 @@ def one_cycle_momentum(
     shape: Literal["cosine", "linear"] = "cosine",
     three_phase: bool = False,
     convention: Literal["optax", "torch"] = "optax",
-) -> Schedule:
+    peak_step: Any = None,
+):
     r"""The momentum that goes with `one_cycle`: low where the learning rate is high.
 
     From `max_momentum` down to `min_momentum` while the lr rises, and back; in three phases it then stays. Give it to
@@ -134,31 +122,6 @@ def one_cycle_momentum(
       >>> one_cycle_momentum(100)([0, 30, 100])
       Array([0.95, 0.85, 0.95], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _triangular_momentum(step, up_steps, max_momentum, min_momentum, down_steps):
-    height, _ = triangle(step, up_steps, down_steps)
-    return blend(height, min_momentum, max_momentum)
-
-
-@factory(_triangular_momentum, "momentum", ordered("min_momentum", "max_momentum"), countable("up_steps", "down_steps"))
-def triangular_momentum(
-    up_steps: Steps, *, max_momentum: Fraction = 0.9, min_momentum: Fraction = 0.8, down_steps: Steps | None = None
-) -> Schedule:
-    r"""The momentum that goes with `triangular`: down while the learning rate rises, and back.
-
-    Args:
-      up_steps, down_steps: as in `triangular`.
-      max_momentum: at the base of the lr. Shape (), from 0 to 1.
-      min_momentum: at the peak of the lr. Shape (), from 0 to `max_momentum`.
-
-    Source: Smith 2018, A disciplined approach to neural network hyper-parameters;
-    `torch.optim.lr_scheduler.CyclicLR(cycle_momentum=True)`.
-
-    Examples:
-      >>> triangular_momentum(4)([0, 2, 4, 8])
-      Array([0.9 , 0.85, 0.8 , 0.9 ], dtype=float32)
-    """
-    ...
+    rise, down, *_ = _phases(step, total_steps, pct_start, peak_step, three_phase, convention)
+    value = jnp.where(rise.left > 0, along(shape, rise, max_momentum, min_momentum, close=True), min_momentum)
+    return jnp.where(down.done > 0, along(shape, down, min_momentum, max_momentum, close=True), value)

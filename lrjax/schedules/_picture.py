@@ -9,9 +9,9 @@ from .._axes import CHOSEN, GREY, INK, axes_for, new_axes, tidy
 from .._checks import check_flag, check_type, name_of
 from .._types import Schedule, StepCount
 from ._annotations import check_schedule
-from ._bind import own_core
 from ._evaluate import evaluate, known_steps, sample_steps
 from ._phases import leaps
+from ._schedule import own_core
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,5 @@
 """Lower the learning rate where a metric stops getting better."""
 
-import functools
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
 import jax
@@ -9,12 +8,11 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import check_count, check_type, kind_of, show, show_with_type, to_numpy
+from .._annotated import checked, known_count
+from .._checks import check_type, kind_of, show, show_with_type, to_numpy
 from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
-from ._annotations import NonNegative, Positive, Rule, number
-from ._bind import promoting
-from ._factories import checked
-from ._relations import ordered
+from ._annotations import NonNegative, Positive, number, ordered
+from ._schedule import promoting
 
 
 class PlateauState(NamedTuple):
@@ -37,13 +35,7 @@ class PlateauState(NamedTuple):
     total: Float[Array, ""]
 
 
-def _whole(minimum: int, unit: str) -> Rule:
-    """A count that is known when the program is made."""
-    check = functools.partial(check_count, minimum=minimum, unit=unit)
-    return Rule(check, f"a whole number >= {minimum} ({unit})", {})
-
-
-Measurements = Annotated[int, _whole(0, "measurements")]
+Measurements = Annotated[int, known_count(0, "measurements")]
 
 
 @checked
@@ -57,7 +49,7 @@ def reduce_on_plateau(
     cooldown: Measurements = 0,
     min_lr: NonNegative = 0.0,
     base_lr: Positive | None = None,
-    accumulation_size: Annotated[int, _whole(1, "updates")] = 1,
+    accumulation_size: Annotated[int, known_count(1, "updates")] = 1,
     convention: Literal["torch", "keras", "optax"] = "torch",
 ) -> optax.GradientTransformationExtraArgs:
     """Scale the updates down whenever a metric has stopped improving. Chain it after the optimizer.
@@ -108,7 +100,7 @@ def reduce_on_plateau(
       -0.5
     """
     if convention == "optax":  # whose 0 reduces at improvements, and never on a plateau
-        _whole(1, "measurements").check("reduce_on_plateau(patience=...)", patience)
+        known_count(1, "measurements").check("reduce_on_plateau(patience=...)", patience)
     sign = 1.0 if mode == "min" else -1.0
     relative = threshold_mode == "rel" or (threshold_mode is None and convention != "keras")
     least = _least_scale(min_lr, base_lr)

@@ -1,27 +1,22 @@
 """Decays by a law of their own: inverse square root, tanh, k-decay, power of the tokens."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 
-from .._types import Array, ScalarLike, Schedule
-from ._annotations import Exponent, Finite, NonNegative, Positive, Slider, Steps, StepsFrom0, Timescale, count, number
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import ordered
+from .._annotated import Slider
+from .._types import Array, ScalarLike
+from ._annotations import Exponent, Finite, NonNegative, Positive, Steps, StepsFrom0, Timescale, count, number, ordered
+from ._schedule import factory
 from ._shapes import blend, cosine, fall, power_of, progress
 
 
-@schedule_core
-def _inverse_sqrt_decay(step, peak_value, warmup_steps, timescale):
-    since = jnp.maximum(step - warmup_steps, 0)
-    rising = progress(step, warmup_steps).done
-    return peak_value * jnp.where(step < warmup_steps, rising, 1.0 / jnp.sqrt(1.0 + since / timescale))
-
-
-@factory(_inverse_sqrt_decay, "decays")
-def inverse_sqrt_decay(peak_value: NonNegative, *, warmup_steps: StepsFrom0 = 0, timescale: Timescale) -> Schedule:
+@factory("decays")
+def inverse_sqrt_decay(step, peak_value: NonNegative, *, warmup_steps: StepsFrom0 = 0, timescale: Timescale):
     r"""A linear warmup from 0, then the inverse square root of the time; it never ends.
 
     $\eta(t) = v\,t/W$ for $t < W$, then $v / \sqrt{1 + (t - W)/\tau}$.
@@ -41,25 +36,21 @@ def inverse_sqrt_decay(peak_value: NonNegative, *, warmup_steps: StepsFrom0 = 0,
       >>> inverse_sqrt_decay(1.0, warmup_steps=10, timescale=10)([0, 5, 10, 40])
       Array([0. , 0.5, 1. , 0.5], dtype=float32)
     """
-    ...
+    since = jnp.maximum(step - warmup_steps, 0)
+    rising = progress(step, warmup_steps).done
+    return peak_value * jnp.where(step < warmup_steps, rising, 1.0 / jnp.sqrt(1.0 + since / timescale))
 
 
-@schedule_core
-def _tanh_decay(step, init_value, decay_steps, end_value, lower, upper):
-    at = progress(step, decay_steps)
-    weight = jax.nn.sigmoid(-2.0 * (lower * at.left + upper * at.done))  # (1 - tanh(z)) / 2, without cancellation
-    return blend(jnp.where(at.left <= 0, 0.0, weight), init_value, end_value)
-
-
-@factory(_tanh_decay, "decays", ordered("lower", "upper", strict=True))
+@factory("decays", ordered("lower", "upper", strict=True))
 def tanh_decay(
+    step,
     init_value: NonNegative,
     decay_steps: Steps,
     *,
     end_value: NonNegative = 0.0,
     lower: Annotated[Finite, Slider(-10.0, 0.0)] = -7.0,
     upper: Annotated[Finite, Slider(0.0, 10.0)] = 3.0,
-) -> Schedule:
+):
     r"""A flat beginning, a fall, a flat end: the hyperbolic tangent.
 
     $\eta(t) = e + (i - e)\,\tfrac12 (1 - \tanh(l\,(1 - u) + h\,u))$ with $u = t/T$; $e$ from step $T$ on, which is a
@@ -78,19 +69,14 @@ def tanh_decay(
       >>> tanh_decay(1.0, 100)([0, 50, 70, 99, 100]).round(4)
       Array([1.   , 0.982, 0.5  , 0.003, 0.   ], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _k_decay(step, init_value, decay_steps, k, end_value, power, *, shape):
     at = progress(step, decay_steps)
-    done, left = power_of(at.done, at.left, k)
-    falling, rising = (cosine(left), cosine(done)) if shape == "cosine" else power_of(left, done, power)
-    return fall(at, falling, rising, init_value, end_value)
+    weight = jax.nn.sigmoid(-2.0 * (lower * at.left + upper * at.done))  # (1 - tanh(z)) / 2, without cancellation
+    return blend(jnp.where(at.left <= 0, 0.0, weight), init_value, end_value)
 
 
-@factory(_k_decay, "decays")
+@factory("decays")
 def k_decay(
+    step,
     init_value: NonNegative,
     decay_steps: Steps,
     *,
@@ -98,7 +84,7 @@ def k_decay(
     end_value: NonNegative = 0.0,
     shape: Literal["cosine", "polynomial"] = "cosine",
     power: Exponent = 1.0,
-) -> Schedule:
+):
     r"""Cosine or polynomial decay in a power of the time.
 
     With $u = t/T$ and $k > 1$ it stays high longer and falls faster: cosine
@@ -116,27 +102,25 @@ def k_decay(
       >>> k_decay(1.0, 100, k=2.0, shape="polynomial")([0, 50, 100])
       Array([1.  , 0.75, 0.  ], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _power_decay(step, max_value, batch_size, tokens_per_step, amplitude, exponent):
-    tokens = jnp.maximum(step * tokens_per_step.astype(max_value.dtype), 1.0)
-    return jnp.minimum(max_value, batch_size * amplitude * jnp.power(tokens, exponent))
+    at = progress(step, decay_steps)
+    done, left = power_of(at.done, at.left, k)
+    falling, rising = (cosine(left), cosine(done)) if shape == "cosine" else power_of(left, done, power)
+    return fall(at, falling, rising, init_value, end_value)
 
 
 SIZES = Slider(1, 10_000_000, "ratio", whole=True)
 
 
-@factory(_power_decay, "decays")
+@factory("decays")
 def power_decay(
+    step,
     max_value: NonNegative,
     *,
     batch_size: Annotated[Positive, SIZES],
     tokens_per_step: Annotated[int | Array, count(1, "tokens"), SIZES],
     amplitude: Annotated[Positive, Slider(0.1, 20.0)] = 4.6,
     exponent: Annotated[ScalarLike, number("a finite number < 0", lambda x: x < 0), Slider(-2.0, -0.01)] = -0.51,
-) -> Schedule:
+):
     r"""A power of the tokens seen, the same for every length of training; it never ends.
 
     $\eta = \min(v, \beta a n^b)$, where $n$ is the number of tokens so far, $t$ times `tokens_per_step`, at least 1.
@@ -155,4 +139,5 @@ def power_decay(
       >>> power_decay(0.02, batch_size=128, tokens_per_step=128 * 4096)([0, 1000, 10_000, 100_000]).round(4)
       Array([0.02  , 0.02  , 0.0065, 0.002 ], dtype=float32)
     """
-    ...
+    tokens = jnp.maximum(step * tokens_per_step.astype(max_value.dtype), 1.0)
+    return jnp.minimum(max_value, batch_size * amplitude * jnp.power(tokens, exponent))

@@ -14,7 +14,7 @@ from .._checks import brief, check_callable, describe, kind_of, name_of, show
 from .._settings import TRACER_ERRORS
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
 from ._annotations import number
-from ._bind import promoting
+from ._schedule import promoting
 
 
 class ScheduledState(NamedTuple):

@@ -4,7 +4,8 @@ XLA turns `t / T` into `t * (1 / T)` where T is a constant, so that T / T is not
 exactly is therefore pinned with `where` and decided in integers.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -66,8 +67,17 @@ def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = F
         "sqrt": lambda: (left / (1.0 + jnp.sqrt(done)), jnp.sqrt(done)),  # 1 - sqrt(done), without cancellation
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
+        "rex": lambda: (2.0 * left / (1.0 + left), done / (1.0 + left)),
+        "megatron_exponential": lambda: _to_zero(at, 0.5),
+        "timm_exponential": lambda: _to_zero(at, 0.1),
     }[shape]()
     return fall(at, falling, None if close else rising, start, end)
+
+
+def _to_zero(at: Progress, ratio: float) -> tuple[Array, Array]:
+    """An exponential decay to a ratio of its start, moved down and stretched so that it ends at 0; and 1 minus that."""
+    rate = math.log(ratio)
+    return ratio * jnp.expm1(-rate * at.left) / (1.0 - ratio), -jnp.expm1(rate * at.done) / (1.0 - ratio)
 
 
 def fall(at: Progress, falling: Array, rising: Array | None, start: Array, end: Array) -> Array:
@@ -105,7 +115,12 @@ def power_of_time(rate: Array, step: Array, every: Array, *, staircase: bool = F
 
 def finite(value: Array) -> Array:
     """The value, at most the largest finite number."""
-    return jnp.minimum(value, jnp.finfo(value.dtype).max)
+    return jnp.minimum(value, largest(value))
+
+
+def largest(value: Array) -> Any:
+    """The largest number of the value's type."""
+    return (jnp.iinfo if jnp.issubdtype(value.dtype, jnp.integer) else jnp.finfo)(value.dtype).max
 
 
 def segment_of(step: Array, boundaries: tuple[Array, ...], *, closed_left: bool = True) -> Array:

@@ -11,11 +11,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 
+from .._annotated import arguments_of
 from .._checks import show
 from .._decode import MAX_DEPTH, parse
 from .._types import Schedule
-from ._bind import Foreign, own_core
-from ._factories import FACTORIES, GROUPS, arguments_of
+from ._schedule import FACTORIES, GROUPS, Foreign, own_core
 
 
 def to_spec(schedule: Schedule) -> dict[str, Any]:

@@ -1,25 +1,20 @@
 """By steps and by tables: absolute values between given boundaries."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
 
-from .._types import Schedule
-from ._annotations import NonNegative, Rate, Steps
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import between
+from ._annotations import NonNegative, Rate, Steps, between
+from ._schedule import factory
 from ._shapes import along, finite, power_of_time, progress, segment_of
 
 
-@schedule_core(jumps=True)
-def _step_decay(step, init_value, factor, every):
-    return finite(init_value * power_of_time(factor, step, every, staircase=True))
-
-
-@factory(_step_decay, "decays")
-def step_decay(init_value: NonNegative, *, factor: Rate, every: Steps) -> Schedule:
+@factory("decays", jumps=True)
+def step_decay(step, init_value: NonNegative, *, factor: Rate, every: Steps):
     r"""A factor every so many steps.
 
     $\eta(t) = i f^{\lfloor t/k \rfloor}$.
@@ -35,21 +30,17 @@ def step_decay(init_value: NonNegative, *, factor: Rate, every: Steps) -> Schedu
       >>> step_decay(1.0, factor=0.5, every=30)([0, 29, 30, 60])
       Array([1.  , 1.  , 0.5 , 0.25], dtype=float32)
     """
-    ...
+    return finite(init_value * power_of_time(factor, step, every, staircase=True))
 
 
-@schedule_core(jumps=True)
-def _piecewise_constant(step, values, boundaries, *, convention):
-    return jnp.stack(values)[segment_of(step, boundaries, closed_left=convention == "optax")]
-
-
-@factory(_piecewise_constant, "decays", between("values"))
+@factory("decays", between("values"), jumps=True)
 def piecewise_constant(
+    step,
     values: Sequence[NonNegative],
     boundaries: Sequence[Steps],
     *,
     convention: Annotated[Literal["optax", "torch", "keras"], {"torch": "optax"}] = "optax",
-) -> Schedule:
+):
     """Given values between given steps; absolute values, not factors that multiply up.
 
     Args:
@@ -63,24 +54,17 @@ def piecewise_constant(
       >>> piecewise_constant([1.0, 0.25, 0.125], [30, 60])([0, 29, 30, 60])
       Array([1.   , 1.   , 0.25 , 0.125], dtype=float32)
     """
-    ...
+    return jnp.stack(values)[segment_of(step, boundaries, closed_left=convention == "optax")]
 
 
-@schedule_core
-def _piecewise_interpolate(step, values, boundaries, *, kind):
-    segment = segment_of(step, boundaries)
-    last = len(values) - 1
-    knots = jnp.stack([jnp.zeros_like(jnp.asarray(boundaries[0])), *boundaries]) if boundaries else jnp.zeros(1, int)
-    ends = jnp.stack(values)
-    start, stop = jnp.minimum(segment, last), jnp.minimum(segment + 1, last)
-    at = progress(step - knots[start], knots[stop] - knots[start])
-    return jnp.where(segment >= last, ends[last], along(kind, at, ends[start], ends[stop]))
-
-
-@factory(_piecewise_interpolate, "decays", between("values"))
+@factory("decays", between("values"))
 def piecewise_interpolate(
-    values: Sequence[NonNegative], boundaries: Sequence[Steps], *, kind: Literal["linear", "cosine"] = "linear"
-) -> Schedule:
+    step,
+    values: Sequence[NonNegative],
+    boundaries: Sequence[Steps],
+    *,
+    kind: Literal["linear", "cosine"] = "linear",
+):
     """Through given values at given steps, along straight lines or half cosines.
 
     Args:
@@ -94,4 +78,10 @@ def piecewise_interpolate(
       >>> piecewise_interpolate([0.0, 1.0, 0.5], [10, 20])([0, 5, 10, 15, 20, 99])
       Array([0.  , 0.5 , 1.  , 0.75, 0.5 , 0.5 ], dtype=float32)
     """
-    ...
+    segment = segment_of(step, boundaries)
+    last = len(values) - 1
+    knots = jnp.stack([jnp.zeros_like(jnp.asarray(boundaries[0])), *boundaries]) if boundaries else jnp.zeros(1, int)
+    ends = jnp.stack(values)
+    start, stop = jnp.minimum(segment, last), jnp.minimum(segment + 1, last)
+    at = progress(step - knots[start], knots[stop] - knots[start])
+    return jnp.where(segment >= last, ends[last], along(kind, at, ends[start], ends[stop]))

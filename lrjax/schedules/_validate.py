@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._types import Float, Int, Schedule, StepCount
-from ._bind import cores_in
 from ._evaluate import UNTRACEABLE, evaluate, is_ours, known_steps, sample_steps
 from ._phases import Phase, leaps, phases_of, tolerance_of
+from ._schedule import cores_in
 
 EARLY, LATE = 0.9, 10
 """A decay should be going on at 90 % of the training; and what happens up to 10 times its length tells its intent."""

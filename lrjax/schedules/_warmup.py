@@ -1,33 +1,33 @@
 """Warmup before any schedule, and warmup with a cosine."""
 
+# A body gets arrays where its annotations say what a caller may give.
+# pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
+
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 
-from .._types import Schedule
-from ._annotations import NonNegative, Steps, StepsFrom0
-from ._bind import schedule_core
-from ._factories import factory
-from ._relations import positive_if
-from ._shapes import along, progress
+from ._annotations import (
+    Inner,
+    NonNegative,
+    Steps,
+    StepsFrom0,
+    positive_if,
+)
+from ._schedule import factory
+from ._shapes import Progress, along, pinned, progress
 
 
-@schedule_core
-def _warmup(step, schedule, warmup_steps, init_value, *, shape, skip_zero):
-    at = progress(step + 1 if skip_zero else step, warmup_steps)
-    rising = along(shape, at, init_value, schedule(jnp.zeros((), step.dtype)))
-    return jnp.where(step < warmup_steps, rising, schedule(jnp.maximum(step - warmup_steps, 0)))
-
-
-@factory(_warmup, "warmup", positive_if("shape", "exponential", "init_value"))
+@factory("warmup", positive_if("shape", "exponential", "init_value"))
 def warmup(
-    schedule: Schedule,
+    step,
+    schedule: Inner,
     warmup_steps: StepsFrom0,
     *,
     init_value: NonNegative = 0.0,
-    shape: Literal["linear", "cosine", "exponential"] = "linear",
+    shape: Literal["linear", "cosine", "exponential", "sqrt", "log"] = "linear",
     skip_zero: bool = False,
-) -> Schedule:
+):
     r"""A rise to where a schedule begins, and then the schedule, from its own step 0.
 
     Args:
@@ -35,7 +35,8 @@ def warmup(
       warmup_steps: $W$, in optimizer updates, >= 0.
       init_value: lr at step 0, or one step before it with `skip_zero`. Shape (), >= 0; above 0 if `shape` is
         "exponential".
-      shape: "linear", "cosine" or "exponential" (a constant factor per step).
+      shape: "linear", "cosine", "exponential" (a constant factor per step), "sqrt" ($\sqrt{t/W}$) or "log"
+        ($\ln(t + 1)/\ln(W + 1)$; DeepSpeed's `WarmupLR` is this one for its `warmup_num_steps` = $W$ + 1).
       skip_zero: count from 1, so that the first update is not lost to a learning rate of 0: at step t, the rise is
         $(t + 1)/W$ done, and complete one step earlier.
 
@@ -46,19 +47,14 @@ def warmup(
       >>> warmup(cosine_decay(1.0, 100), 10)([0, 5, 10, 60, 110])
       Array([0. , 0.5, 1. , 0.5, 0. ], dtype=float32)
     """
-    ...
-
-
-@schedule_core
-def _warmup_cosine(step, peak_value, warmup_steps, total_steps, init_value, end_value, *, convention):
-    late = 1 if convention == "hf" else 0  # transformers counts the update that is being done
-    if init_value is None:
-        rise, init_value = progress(step + late, warmup_steps), jnp.zeros_like(peak_value)
-    else:  # from it at step 0 on; in transformers the peak is there one step earlier all the same
-        rise = progress(step, jnp.maximum(warmup_steps - late, 1) if late else warmup_steps)
-    down = progress(jnp.minimum(step, total_steps - late) + late - warmup_steps, total_steps - warmup_steps)
-    rising = along("linear", rise, init_value, peak_value)
-    return jnp.where(step < warmup_steps, rising, along("cosine", down, peak_value, end_value))
+    done = step + 1 if skip_zero else step
+    at = progress(done, warmup_steps)
+    if shape == "log":
+        inside, length = jnp.clip(done, 0, warmup_steps), jnp.maximum(warmup_steps, 1)
+        rest = jnp.log1p((length - inside) / (1 + inside)) / jnp.log1p(length / 1)
+        at = Progress(pinned(jnp.log1p(inside / 1) / jnp.log1p(length / 1), at.back), pinned(rest, at))
+    rising = along("linear" if shape == "log" else shape, at, init_value, schedule(jnp.zeros((), step.dtype)))
+    return jnp.where(step < warmup_steps, rising, schedule(jnp.maximum(step - warmup_steps, 0)))
 
 
 def _includes_the_warmup(name: str, given: dict[str, Any]) -> None:
@@ -70,8 +66,9 @@ def _includes_the_warmup(name: str, given: dict[str, Any]) -> None:
         )
 
 
-@factory(_warmup_cosine, "warmup", _includes_the_warmup)
+@factory("warmup", _includes_the_warmup)
 def warmup_cosine(
+    step,
     peak_value: NonNegative,
     *,
     warmup_steps: StepsFrom0,
@@ -79,7 +76,7 @@ def warmup_cosine(
     init_value: NonNegative | None = None,
     end_value: NonNegative = 0.0,
     convention: Annotated[Literal["optax", "torch", "keras", "hf"], {"torch": "optax", "keras": "optax"}] = "optax",
-) -> Schedule:
+):
     r"""A linear warmup, then half a cosine down.
 
     Args:
@@ -98,4 +95,11 @@ def warmup_cosine(
       >>> warmup_cosine(1.0, warmup_steps=10, total_steps=110)([0, 5, 10, 60, 110])
       Array([0. , 0.5, 1. , 0.5, 0. ], dtype=float32)
     """
-    ...
+    late = 1 if convention == "hf" else 0  # transformers counts the update that is being done
+    if init_value is None:
+        rise, init_value = progress(step + late, warmup_steps), jnp.zeros_like(peak_value)
+    else:  # from it at step 0 on; in transformers the peak is there one step earlier all the same
+        rise = progress(step, jnp.maximum(warmup_steps - late, 1) if late else warmup_steps)
+    down = progress(jnp.minimum(step, total_steps - late) + late - warmup_steps, total_steps - warmup_steps)
+    rising = along("linear", rise, init_value, peak_value)
+    return jnp.where(step < warmup_steps, rising, along("cosine", down, peak_value, end_value))

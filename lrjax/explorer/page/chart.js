@@ -2,7 +2,6 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const DASHES = ["", "7 3", "7 3 2 3", "2 2.5", "10 3", "4 2 1 2"];
-let count = 0;
 
 export const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 
@@ -73,8 +72,7 @@ const pixels = (y, value) => clamp(y(y.log && value <= 0 ? y.low : value), -1e4,
 
 /** The `d` of a line through the points; it breaks where a value is null. */
 function pathThrough(xs, ys, x, y) {
-  let d = "";
-  let pen = "M";
+  let [d, pen] = ["", "M"];
   xs.forEach((at, index) => {
     const missing = ys[index] === null || (y.log && ys[index] <= 0);
     if (!missing) d += `${pen}${x(at).toFixed(1)} ${pixels(y, ys[index])}`;
@@ -102,19 +100,18 @@ export function drawChart(element, spec) {
   const [left, right, top, bottom] = [54, width - 12, 12, height - 38];
   const x = scale(spec.x.low, spec.x.high, left, right, spec.x.log);
   const y = scale(spec.y.low, spec.y.high, bottom, top, spec.y.log);
-  const text = (attributes, words) => svg("text", attributes, words);
   const across = (at, kind) => svg("line", { class: kind, x1: left, x2: right, y1: y(at), y2: y(at) });
   const upright = (at, kind) => svg("line", { class: kind, x1: x(at), x2: x(at), y1: top, y2: bottom });
   const axes = svg(
     "g",
     { class: "axes" },
-    ...ticks(x, Math.max(2, Math.floor(width / 90))).flatMap((at) => [upright(at, ""), text({ x: x(at), y: bottom + 15, "text-anchor": "middle" }, tickText(at, x.log))]),
-    ...ticks(y, Math.max(2, Math.floor(height / 45))).flatMap((at) => [across(at, ""), text({ x: left - 6, y: y(at) + 4, "text-anchor": "end" }, tickText(at, y.log))]),
+    ...ticks(x, Math.max(2, Math.floor(width / 90))).flatMap((at) => [upright(at, ""), svg("text", { x: x(at), y: bottom + 15, "text-anchor": "middle" }, tickText(at, x.log))]),
+    ...ticks(y, Math.max(2, Math.floor(height / 45))).flatMap((at) => [across(at, ""), svg("text", { x: left - 6, y: y(at) + 4, "text-anchor": "end" }, tickText(at, y.log))]),
     svg("path", { class: "frame", d: `M${left} ${top}V${bottom}H${right}` }),
-    text({ class: "label", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label),
+    svg("text", { class: "label", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label),
   );
   const { spans = [], bands = [], levels = [], uprights = [], lines = [], points = [], cursor = null } = spec;
-  const clip = (element.dataset.clip ??= `clip${++count}`);
+  const clip = `${element.id}-clip`;
   const inside = svg(
     "g",
     { "clip-path": `url(#${clip})` },
@@ -122,7 +119,7 @@ export function drawChart(element, spec) {
     ...bands.map((band) => svg("path", { class: `band s${band.index}`, d: bandThrough(band, x, y) })),
     ...levels.flatMap(({ at, text: words }) => [
       across(at, "level"),
-      text({ class: "remark", x: right - 4, y: y(at) + (y(at) < top + 16 ? 13 : -5), "text-anchor": "end" }, words),
+      svg("text", { class: "remark", x: right - 4, y: y(at) + (y(at) < top + 16 ? 13 : -5), "text-anchor": "end" }, words),
     ]),
     ...uprights.map((one) => upright(one.at, one.class)),
     ...lines.map((one) => svg("path", { ...(one.class ? { class: one.class } : lineStyle(one.index)), d: pathThrough(one.xs, one.ys, x, y) })),

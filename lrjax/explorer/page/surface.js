@@ -2,54 +2,18 @@
 
 import { clamp, scale, sizeOf, svg } from "./chart.js";
 
-const BANDS = 20;
 let drawn = "";
 
-/** Colour every pixel by its band; bands cover equal areas, so that flat and steep parts both show. */
-export function drawHeights(canvas, name, surface) {
-  const ratio = Math.min(2, window.devicePixelRatio || 1);
-  const [width, height] = sizeOf(canvas).map((size) => Math.max(2, Math.round(size * ratio)));
+/** Colour the canvas, a pixel for every number of the grid, by its band; the browser scales it to the surface's size. */
+export function drawHeights(canvas, name, { heights, columns, highest }) {
   const style = getComputedStyle(document.documentElement);
   const [low, high] = ["--valley", "--height"].map((key) => rgb(style.getPropertyValue(key)));
-  const key = [name, width, height, low, high].join();
+  const key = [name, low, high].join();
   if (key === drawn) return;
   drawn = key;
-  [canvas.width, canvas.height] = [width, height];
-  const { heights, columns } = surface;
-  const rows = heights.length / columns;
-  const sorted = [...heights].sort((a, b) => a - b);
-  const edges = Array.from({ length: BANDS - 1 }, (_, k) => sorted[Math.floor(((k + 1) / BANDS) * sorted.length)]);
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let row = 0; row < height; row++) {
-    const v = (row / (height - 1)) * (rows - 1);
-    const [v0, dv] = [Math.min(rows - 2, Math.floor(v)), v - Math.min(rows - 2, Math.floor(v))];
-    for (let column = 0; column < width; column++) {
-      const u = (column / (width - 1)) * (columns - 1);
-      const u0 = Math.min(columns - 2, Math.floor(u));
-      const du = u - u0;
-      const at = v0 * columns + u0;
-      const value =
-        (heights[at] * (1 - du) + heights[at + 1] * du) * (1 - dv) +
-        (heights[at + columns] * (1 - du) + heights[at + columns + 1] * du) * dv;
-      const part = bandOf(edges, value) / (BANDS - 1);
-      const pixel = 4 * (row * width + column);
-      for (let channel = 0; channel < 3; channel++)
-        image.data[pixel + channel] = low[channel] + part * (high[channel] - low[channel]);
-      image.data[pixel + 3] = 255;
-    }
-  }
-  context.putImageData(image, 0, 0);
-}
-
-function bandOf(edges, value) {
-  let [low, high] = [0, edges.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (edges[middle] <= value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  [canvas.width, canvas.height] = [columns, heights.length / columns];
+  const pixels = heights.flatMap((band) => [...low.map((one, channel) => one + (band / highest) * (high[channel] - one)), 255]);
+  canvas.getContext("2d").putImageData(new ImageData(Uint8ClampedArray.from(pixels), columns), 0, 0);
 }
 
 const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.trim().slice(at, at + 2), 16));

@@ -1,4 +1,4 @@
-"""The contract of every schedule, and how its numbers are bound to it.
+"""The contract of every schedule, and the decorator that makes one of a function of the step.
 
 A schedule is a `jax.tree_util.Partial` of a `Core` and its numbers. The core is a pure function of the step, defined
 once in a module; the numbers are the leaves of the Partial, so a schedule can be a jit argument, stacked, vmapped and
@@ -8,16 +8,39 @@ pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
 import contextlib
 import functools
 import importlib
+import inspect
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any
+from typing import Any, Concatenate, Literal, ParamSpec, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from .._annotated import arguments_of, reader
 from .._checks import describe, kind_of, name_of, show, show_with_type, to_numpy
-from .._types import Array, StepLike
+from .._types import Array, Schedule, StepLike
+
+Parameters = ParamSpec("Parameters")
+
+Group = Literal["decays", "warmup", "cycles", "composed", "momentum"]
+
+GROUPS: dict[str, list[str]] = {group: [] for group in get_args(Group)}
+"""The names of the factories, in the order in which they are shown."""
+
+FACTORIES: dict[str, Callable[..., Schedule]] = {}
+"""Every function of this package that makes a schedule, by its name: what has a spec and controls."""
+
+TAIL = """\
+Returns:
+  A schedule: step of any shape -> value of the same shape.
+
+Raises:
+  TypeError, ValueError: an argument is out of its range, or two do not go together.
+
+"""
+"""What the docstring of every factory says before its source and its examples."""
 
 
 class Core:
@@ -36,25 +59,26 @@ class Core:
 
     def __init__(
         self,
-        function: Callable[..., Array],
-        choices: tuple[tuple[str, Hashable], ...],
+        function: Callable[..., Any],
         jumps: bool,
         derived: Mapping[str, Callable[..., Any]],
+        choices: tuple[tuple[str, Hashable], ...] = (),
     ):
-        self.function, self.choices = function, choices
-        self._may_jump, self.derived = jumps, derived
-        self.jumps = jumps and dict(choices).get("staircase", True)
-        self.__name__ = self.name = function.__name__.removeprefix("_")
-        self.__qualname__, self.__module__, self.__doc__ = function.__qualname__, function.__module__, function.__doc__
-        self._variants: dict[tuple, Core] = {} if choices else {(): self}
-        self._evaluate = functools.partial(_evaluate, functools.partial(function, **dict(choices)))
+        functools.update_wrapper(self, function)
+        self.function, self.name, self.choices, self.derived = function, function.__name__, choices, derived
+        self._may_jump, self.jumps = jumps, jumps and dict(choices).get("staircase", dict(choices).get("cycle", True))
+        several = [
+            one.name for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_POSITIONAL
+        ]
+        self._parts = several[0] if several else ""
+        self._variants: dict[tuple, Core] = {}
         self._compiled = jax.jit(self._evaluate, static_argnums=2, inline=True)
 
     def choose(self, **choices: Hashable) -> "Core":
         """The core with these static arguments; the same object every time."""
         key = tuple(sorted(choices.items()))
         if key not in self._variants:
-            self._variants[key] = Core(self.function, key, self._may_jump, self.derived)
+            self._variants[key] = Core(self.function, self._may_jump, self.derived, key)
         return self._variants[key]
 
     def bind(self, **numbers: Any) -> Partial:
@@ -69,11 +93,65 @@ class Core:
         composed = any(map(_is_child, leaves))  # not compiled here: somebody else's schedule may only run eagerly
         return (self._evaluate if composed else self._compiled)(widened, numbers, dtype)
 
+    def _evaluate(self, step: Any, numbers: dict[str, Any], dtype: np.dtype) -> Array:
+        with promoting():
+            step = jnp.asarray(step)
+            given = jax.tree.map(functools.partial(_number, dtype=dtype), numbers, is_leaf=_is_child)
+            value = self.function(step, *given.pop(self._parts, ()), **given, **dict(self.choices))
+            return jnp.broadcast_to(_cast(value, dtype), step.shape)
+
     def __reduce__(self) -> tuple:
-        return _core_of, (self.__module__, self.function.__name__, self.choices)
+        return _core_of, (self.__module__, self.name, self.choices)
 
     def __repr__(self) -> str:
         return self.name + "".join(f"[{name}={value}]" for name, value in self.choices)
+
+
+def _core_of(module: str, name: str, choices: tuple) -> Core:
+    return getattr(importlib.import_module(module), name).core.choose(**dict(choices))
+
+
+def factory(
+    group: Group, *relations: Callable[[str, dict[str, Any]], None], jumps: bool = False, **derived: Callable[..., Any]
+) -> Callable[[Callable[Concatenate[Any, Parameters], Any]], Callable[Parameters, Schedule]]:
+    """Make a function that makes schedules of one that computes them: `f(step, a, b)` becomes `f(a, b)(step)`.
+
+    The function is evaluated under the contract of `Core`, with arrays for its numbers. Its annotations say what each
+    argument must be, and what is a word or a flag by them chooses the core. The decorator writes what every docstring
+    says of the result and the errors.
+
+    Args:
+      group: where the schedule is listed.
+      *relations: what must hold between the arguments, given the name of the function and a dict of them.
+      jumps: whether it leaps by design.
+      **derived: arguments that no caller gives: functions of all the others.
+    """
+
+    def decorate(function: Callable[Concatenate[Any, Parameters], Any]) -> Callable[Parameters, Schedule]:
+        core, name = Core(function, jumps, derived), function.__name__
+        signature = inspect.signature(function)
+        _, *own = (one for one in signature.parameters.values() if one.name not in derived)
+
+        @functools.wraps(function)
+        def make(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Schedule:
+            given = read(*args, **kwargs).arguments
+            for relation in relations:
+                relation(name, given)
+            chosen = {key: given.pop(key) for key in static}
+            return core.choose(**chosen).bind(**given)
+
+        written = inspect.cleandoc(function.__doc__ or "")
+        make.__doc__ = re.sub("^(?=Source:|Examples:)", TAIL, written, count=1, flags=re.MULTILINE)
+        make.__signature__ = signature.replace(parameters=own, return_annotation=Schedule)  # type: ignore[attr-defined]
+        make.core = core  # type: ignore[attr-defined]
+        read = reader(make)
+        static = [key for key, each in arguments_of(make).items() if each.rule and each.rule.static]
+        if str(function.__module__).startswith(f"{__package__}."):  # somebody else's must not replace ours
+            GROUPS[group].append(name)
+            FACTORIES[name] = make
+        return make
+
+    return decorate
 
 
 class Foreign:
@@ -135,20 +213,6 @@ def cores_in(schedule: Any) -> Iterator[Core | None]:
             yield from cores_in(inside)
 
 
-def schedule_core(
-    function: Callable[..., Array] | None = None, *, jumps: bool = False, **derived: Callable[..., Any]
-) -> Any:
-    """Put a module's function `_name(step, **numbers)` under the contract; applied once, where it is defined."""
-    if function is None:
-        return functools.partial(schedule_core, jumps=jumps, **derived)
-    return Core(function, (), jumps, derived)
-
-
-def _core_of(module: str, name: str, choices: tuple) -> Core:
-    core = getattr(importlib.import_module(module), name)
-    return core.choose(**dict(choices))
-
-
 def widen(step: StepLike) -> Array | np.ndarray | np.generic:
     """The step as int32 (int64 under x64) or as a float, not negative; integers too large for that saturate."""
     counter = jax.dtypes.canonicalize_dtype(np.int64)
@@ -188,13 +252,6 @@ def promoting() -> Iterator[None]:
     """For code of ours that promotes types or shapes: the user's settings forbid it to the user's code only."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
-
-
-def _evaluate(body: Callable[..., Array], step: Any, numbers: Any, dtype: np.dtype) -> Array:
-    with promoting():
-        step = jnp.asarray(step)
-        value = body(step, **jax.tree.map(functools.partial(_number, dtype=dtype), numbers, is_leaf=_is_child))
-        return jnp.broadcast_to(_cast(value, dtype), step.shape)
 
 
 def _number(leaf: Any, *, dtype: np.dtype) -> Any:
