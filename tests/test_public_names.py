@@ -268,13 +268,8 @@ ORACLES = {
     "paper_figures/explorer.py": "the explorer's page, with answers that are made before",
     "paper_figures/figure_8.py": "the marks of the finder's picture",
     "paper_figures/style.py": "the colours of all pictures",
-    "tests/inside.py": "every private name that the tests below do not list, each with what for",
-    "tests/test_bad_arguments.py": "the words for a wrong mesh, without the checker of shapes around them",
+    "tests/inside.py": "all that the tests use of the inside, each name with what for",
     "tests/test_docs.py": "what `import lrjax` imports later",
-    "tests/test_range_rules.py": "the running median of 3, by itself",
-    "tests/test_refine.py": "the grids that a search tries, without a search",
-    "tests/test_result.py": "the reader of files, given what no result writes",
-    "tests/test_shapes.py": "that shapes inside the package are checked in the tests",
 }
 """File of tests or experiments that looks behind the public names -> what for. The fewer, the better."""
 
@@ -287,37 +282,6 @@ MOST_FILES = 13
 MOST_LINES, MOST_LINES_OF_A_FILE, MEDIAN_LINES, MOST_LINES_OF_A_BODY = 19_000, 350, 150, 60
 
 KNOWN: dict[str, set[str]] = {
-    "private_imports": {
-        "experiments/benchmark/defaults.py",
-        "tests/lanes.py",
-        "tests/test_budget.py",
-        "tests/test_budget_strategy.py",
-        "tests/test_carried.py",
-        "tests/test_cli.py",
-        "tests/test_command_line.py",
-        "tests/test_compilation.py",
-        "tests/test_devices.py",
-        "tests/test_folder.py",
-        "tests/test_from_checkpoint.py",
-        "tests/test_leaks.py",
-        "tests/test_memory.py",
-        "tests/test_notebooks.py",
-        "tests/test_search_command.py",
-        "tests/test_sweep_devices.py",
-        "tests/test_sweep_growth.py",
-        "tests/test_sweep_invariance.py",
-        "tests/test_sweep_result.py",
-        "tests/test_sweep_resume.py",
-        "tests/test_sweep_stop.py",
-        "tests/test_sweep_streams.py",
-        "tests/test_trivial_loss.py",
-    },
-    "file_names": {
-        "_resume",
-    },
-    "chain": {
-        "longest chain",
-    },
     "sizes": {
         "lines",
     },

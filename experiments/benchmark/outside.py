@@ -20,9 +20,8 @@ import numpy as np
 
 import lrjax
 from experiments.blocks import markdown_table
-from lrjax._search import Context, run_stages
 
-from .frontier import Replay
+from .frontier import Context, Replay, run_stages
 from .judging import CAP, mean_and_error
 from .replay import make_parser
 

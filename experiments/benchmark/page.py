@@ -3,7 +3,7 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
-frontier_long.json, peaks.json, live.json (with the trainings in families/) and paper_budgets.json.
+frontier_long.json, peaks.json, live.json (with the trainings in families/), lossjudged.json and paper_budgets.json.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from .ablations import markdown as ablation_table
 from .frontier import markdown as frontier_table
 from .judging import mean_and_error
 from .live import tables as live_tables
+from .lossjudged import summary_table
 from .peaks import markdown as peak_tables
 from .problem import TASKS
 from .replay import AGAINST, RESULTS, markdown
@@ -237,6 +238,11 @@ class Benchmark:
         lines = [self.row(name, schedule=one, seeds=seeds) for one in ("constant", "cosine")]
         return [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
 
+    def lossjudged(self) -> str:
+        """Real calls on the tasks that are judged by their loss."""
+        plans = json.loads((self._folder / "lossjudged.json").read_text())["plans"]
+        return summary_table({task: plan["summary"] for task, plan in plans.items()})
+
     def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
@@ -268,7 +274,7 @@ PAGES = {
     "benchmark.md": (
         *("tasks", "constant", "cosine", "order", "middle", "scatter", "cost", "ablations", "best_default"),
         *("two_stages", "frontier", "long_trainings", "models", "peak_ways", "peak_schedules", "peak_together"),
-        *("tuned_peaks", "refound", "piecewise", "warnings"),
+        *("tuned_peaks", "refound", "piecewise", "lossjudged", "warnings"),
     ),
     "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),

@@ -80,7 +80,7 @@ class Budget:
         last = stages[-1]
         if last.nothing_moved is not None or not np.isfinite(means(last)).any():
             return None
-        lanes = read_lanes(stages, context)
+        lanes = read_lanes(stages, context.baseline_loss)
         beyond = self._beyond(last, lanes, steps)
         if beyond is not None:
             return self._request([beyond], last.num_steps, last.num_seeds, RUNG, context, joins=True)
@@ -237,7 +237,7 @@ def _spread(alive: list[float], harmless: list[float], count: int) -> list[float
 
 def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     """The exponent that the stages ask for."""
-    lanes = read_lanes(stages, context)
+    lanes = read_lanes(stages, context.baseline_loss)
     if lanes.state is State.learning:
         return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
     return float(lanes.harmless()[-1]) - (BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM)

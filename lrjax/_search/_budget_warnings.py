@@ -64,7 +64,7 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
             f"After {stages[-1].num_steps} updates no learning rate of the last rung was better than none "
             f"({stages[-1].window.outcome.name}): this is what the stage of {stage.num_steps} updates says."
         )
-    lanes = read_lanes(stages[: choice.stage + 1], context)
+    lanes = read_lanes(stages[: choice.stage + 1], context.baseline_loss)
     if lanes.reference <= 0:
         found[WarningName.unknown_start] = "The loss is not positive, so whether learning has started cannot be told."
     elif lanes.state is not State.learning:

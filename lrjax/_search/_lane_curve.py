@@ -9,7 +9,6 @@ import numpy as np
 from .._curve import CELL
 from .._types import Float
 from ._stage import Stage
-from ._strategy import Context
 
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
@@ -87,11 +86,11 @@ def means(stage: Stage) -> Float[np.ndarray, " trials"]:
     return (stage.losses - np.asarray(stage.curve.initial_loss, np.float64)[:, None]).mean(axis=0)
 
 
-def read_lanes(stages: tuple[Stage, ...], context: Context) -> LaneCurve:
+def read_lanes(stages: tuple[Stage, ...], baseline_loss: float | None) -> LaneCurve:
     """What the stages say; in the last one a lane must live."""
     last, loss = stages[-1], means(stages[-1])
     alive, best = np.isfinite(loss), float(loss.min())
-    reference = last.initial if context.baseline_loss is None else min(last.initial, context.baseline_loss)
+    reference = last.initial if baseline_loss is None else min(last.initial, baseline_loss)
     levels = [level for pair in itertools.pairwise(stages) if (level := _plateau(*pair)) is not None]
     state = State.flat
     if levels:
