@@ -158,7 +158,10 @@ CASES = {
         ),
         ["`StepSampling(num_steps=...)`", "Write 8 or 12."],
     ),
-    "a step of one's own": (lambda: own_step(10), ["`StepSampling(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."]),
+    "a step of one's own": (
+        lambda: own_step(10),
+        ["`StepSampling(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."],
+    ),
 }
 
 
