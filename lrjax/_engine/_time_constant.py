@@ -48,11 +48,13 @@ def optimizer_timing(task: Task, make_optimizer: OptimizerFactory) -> Timing | N
     0, and the difference between the two states dies away as momentum does; second moments cancel. Nothing is trained,
     and the parameters are cut to a few numbers each.
     """
+    if task._step_fn is not None:
+        return None
     try:
         leaves, treedef = jax.tree.flatten(jax.eval_shape(lambda: _trained(task)))
         shapes = tuple(tuple(min(2, size) for size in leaf.shape) for leaf in leaves)
         make = lambda: _look(make_optimizer, treedef.unflatten([np.ones(shape, np.float32) for shape in shapes]))  # noqa: E731
-        return None if task._step_fn else _KNOWN.get((make_optimizer, treedef, shapes), make)
+        return _KNOWN.get((make_optimizer, treedef, shapes), make)
     except Exception:
         return None
 
