@@ -8,7 +8,10 @@ import numpy as np
 
 from .._curve import CELL
 from .._types import Float
-from ._stage import STARTED, Stage
+from ._stage import Stage
+
+STARTED = 0.05
+"""By what share of the reference the best loss lies below it once learning has started."""
 
 HARMLESS = 0.1
 """By what share of the reference a loss may lie above the best one before learning starts, and do no harm."""

@@ -10,10 +10,6 @@ from .._decode import require, require_counts
 from .._repr import line_repr
 from .._types import Float
 
-STARTED = 0.05
-"""Share of the loss of an untrained model, or of the best constant one, by which it must fall until learning counts as
-started."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Stage:

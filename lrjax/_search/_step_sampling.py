@@ -30,8 +30,9 @@ from .._curve import (
 )
 from .._lrs import check_lr_range
 from .._types import Float
+from ._lane_curve import STARTED
 from ._reasons import reason_for
-from ._stage import STARTED, Stage
+from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
 
 DEFAULT_STEPS = 20
