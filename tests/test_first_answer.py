@@ -32,7 +32,7 @@ def count() -> dict[str, int]:
         del compiled[:]
 
     since("README")
-    lrjax.find_lr(task, optax.adam, key=key)
+    lrjax.find_lr(task, optax.adam, key=key, train_steps=2_000)
     since("second call")
     for name in ("lambda", "equal lambda"):
         lrjax.find_lr(task, lambda lr: optax.adamw(lr, weight_decay=0.1), key=key)
