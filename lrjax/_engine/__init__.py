@@ -54,7 +54,6 @@ from ._optimizer import check_factory as check_factory
 from ._optimizer import find_accumulation as find_accumulation
 from ._own_devices import loop_on_own_devices as loop_on_own_devices
 from ._prepare import check_evaluation_finite as check_evaluation_finite
-from ._prepare import count_seeds as count_seeds
 from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec
