@@ -15,6 +15,7 @@ import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
 from doors import budgeted
+from inside import Context, Engine, LaneRunner, bytes_at, engine_programs
 from jax.sharding import Mesh
 from lanes import SampledRounds
 from marks import slow
@@ -23,8 +24,6 @@ from tiny import check_message
 
 import lrjax
 from lrjax import Chunked, LRNotFound, LRResult, Outcome, SearchInterrupted, Task
-from lrjax._engine import Engine, LaneRunner, _programs, bytes_at
-from lrjax._search import Context
 
 KEY, STEPS = jax.random.key(5), 1000
 TASK, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)
@@ -174,13 +173,13 @@ def test_running_out_of_memory_halves_the_lanes(monkeypatch):
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The training programs compiled since the test began."""
-    programs, lower = [], _programs.lower_program
+    programs, lower = [], engine_programs.lower_program
 
     def spy(program: Any, arguments: tuple) -> Any:
         programs.extend([arguments] if program.in_place else [])
         return lower(program, arguments)
 
-    monkeypatch.setattr(_programs, "lower_program", spy)
+    monkeypatch.setattr(engine_programs, "lower_program", spy)
     return programs
 
 
@@ -204,9 +203,9 @@ def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothin
     first, expected = run(), seeds if budget == 4 else result
     assert sum(rung.name != "sweep" for rung in first.stages) > 1
     assert len(trained) == count
-    seen, misses = len(traces), _programs.programs.misses
+    seen, misses = len(traces), engine_programs.programs.misses
     assert numbers(run()) == numbers(first)
-    assert (len(trained), len(traces), _programs.programs.misses) == (count, seen, misses)
+    assert (len(trained), len(traces), engine_programs.programs.misses) == (count, seen, misses)
     assert first.lr == expected.lr  # executors agree
     for rung, other in zip(first.stages, expected.stages, strict=True):
         np.testing.assert_allclose(

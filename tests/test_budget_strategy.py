@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import Choice, Context, curve_of_losses, drift, run_stages
 
-from lrjax import Budget, LossCurve, Stage
-from lrjax._curve import drift
-from lrjax._search import Choice, Context, Request, curve_of_losses, run_stages
+from lrjax import Budget, LossCurve, Request, Stage
 
 HALVES = tuple(np.arange(-14, 3) / 2)
 

@@ -13,14 +13,12 @@ from .._checks import check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
 from .._failure import LRNotFound, interruptible
-from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer
 from ._lr_result import Cost, LRResult
-from ._preview_search import preview_search
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Choice, Context, Strategy, run_stages
@@ -29,7 +27,6 @@ _NO_LR_IS_AN_ANSWER = (Outcome.found, Outcome.nothing_to_gain, Outcome.lost_in_n
 """Outcomes that answer the question of a checkpoint: whether there is anything to choose."""
 
 
-@previewed_by(preview_search)
 @on_host
 def find_lr(
     task: Task,
