@@ -20,7 +20,7 @@ def train_lanes(
         task = dataclasses.replace(task, batches_between=functools.partial(_between, task.sample_batches))
     shapes = [(num_seeds, len(lrs))]
     runner = LaneRunner("test", task, factory, key=key, executor=executor, shapes=shapes)
-    runner.longest = runner.accumulation.updates(num_steps)
+    runner.longest = runner.experiment.accumulation.updates(num_steps)
     losses = runner.train(lrs, runner.longest, num_seeds)
     states = [[runner.states.lanes[seed, float(lr)] for lr in lrs] for seed in range(num_seeds)]
     stacked = tuple(jax.tree.map(lambda *leaves: np.stack(leaves), *lanes) for lanes in states)

@@ -71,7 +71,7 @@ def numbers(result: LRResult) -> dict[str, Any]:
 def test_the_search_finds_what_full_trainings_find(result):
     assert result.outcome is Outcome.found
     assert result.cost.updates == result.stages[-1].spent <= 2 * STEPS
-    assert result.stages[result.stage].num_steps == 350
+    assert 0.1 * STEPS < result.stages[result.stage].num_steps <= 0.35 * STEPS
     assert result.cost.trainings == result.cost.updates / STEPS
     assert result.correction == pytest.approx(result.stages[-1].best - math.log10(result.lr))
     exponents = [-3.5, -3.0, -2.5, -2.0, -1.5, -1.0]
@@ -363,7 +363,9 @@ def test_nothing_found(tmp_path):
 
 def test_the_summary_says_what_was_done(result):
     text = result.summary()
-    assert text.startswith(f"Learning rate {result.lr:.2e} for 1000 updates. Of those trained for 350 (35% of that)")
+    steps = result.stages[result.stage].num_steps
+    share = f"Of those trained for {steps} ({steps / 1000:.0%} of that)"
+    assert text.startswith(f"Learning rate {result.lr:.2e} for 1000 updates. {share}")
     assert "Sweep: 17 learning rates from 1.0e-07 to 1.0e+01, one seed, after 20 updates, lowest at" in text
     assert text.count("Rung: ") == len(result.stages) - 1
     assert f"Cost: {result.cost.updates} updates, {result.cost.trainings:.2f} of the training" in text

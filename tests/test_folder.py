@@ -51,7 +51,8 @@ def sweep(directory: Any = None, problem: lrjax.Task | None = None, **options: A
 
 
 def search(directory: Any = None, problem: lrjax.Task | None = None, **options: Any) -> Any:
-    good = {"key": KEY, "train_steps": 200, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
+    good = {"key": KEY, "train_steps": 400, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
+    good |= {"trainings": 1.0}
     return budgeted(problem or task(), optax.sgd, directory=directory, **good | options)
 
 
@@ -103,7 +104,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
-LATE = {"sweep": 8, "search": 40}
+LATE = {"sweep": 8, "search": 70}
 """Calls of `progress` after which some is measured, and some is not."""
 
 
@@ -499,7 +500,7 @@ TOLD = r"must give the same batches whenever it is read|holds another (sweep|sea
 def test_batches_that_changed_since_are_noticed_wherever_they_are(kind, source, tmp_path):
     """Changed is what was trained on: refused. Changed is what comes later: as if it had always been so."""
     make, run = SOURCES[source], functools.partial(RUNS[kind], **MORE[kind])
-    first = begin(kind, tmp_path / "first", {"sweep": 8, "search": 20}[kind], problem=make(BATCHES), **MORE[kind])
+    first = begin(kind, tmp_path / "first", {"sweep": 8, "search": 40}[kind], problem=make(BATCHES), **MORE[kind])
     unchanged, refused = bits(run(None, make(BATCHES))), []
     for place in PLACES[kind]:
         directory = shutil.copytree(first, tmp_path / str(place))
@@ -518,8 +519,8 @@ def test_batches_that_changed_since_are_noticed_wherever_they_are(kind, source, 
     assert len(refused) < 5 or source == "list"
 
 
-PLACES = {"sweep": (0, 2, 4, 6, 9), "search": (0, 7, 12, 16, 19)}
-MORE: dict[str, dict[str, Any]] = {"sweep": {"train_steps": 10}, "search": {"train_steps": 80}}
+PLACES = {"sweep": (0, 2, 4, 6, 9), "search": (0, 7, 16, 21, 27)}
+MORE: dict[str, dict[str, Any]] = {"sweep": {"train_steps": 10}, "search": {}}
 
 
 def test_a_source_that_never_gives_the_same_twice_is_noticed_without_a_folder(monkeypatch):

@@ -256,6 +256,8 @@ ARROWS = {
 """Room -> the rooms that it may import. The other files beside the rooms are the ground, which imports only itself."""
 
 ORACLES = {
+    "experiments/benchmark/constants.py": "the constants of the search with a budget, changed one by one",
+    "experiments/benchmark/drift.py": "the drift of the optimum, with what the search reads off its lanes",
     "experiments/benchmark/frontier.py": "a search with a budget, replayed from recorded losses",
     "experiments/benchmark/searching.py": "a search by step sampling, replayed from recorded losses",
     "experiments/data/hymenoptera.py": "the words for a wrong count",
@@ -409,6 +411,17 @@ def test_the_house_keeps_its_rules(rule):
     new, mended = sorted(found - known), sorted(known - found)
     assert not new, f"new: {rule.__doc__} Mend it; tests/house.py says how it is read. {new}"
     assert not mended, f"mended: strike it off KNOWN. {mended}"
+
+
+def test_every_name_from_the_inside_is_used_and_stands_below_what_for():
+    text = (house.ROOT / "tests/inside.py").read_text()
+    users = [path.read_text() for path in (house.ROOT / "tests").glob("*.py") if path.name != "inside.py"]
+    known = set().union(
+        *(re.findall(r"\w+", user) for user in users if re.search(r"^ *(from|import) inside\b", user, re.M))
+    )
+    groups = [group for group in text.split("\n\n") if "\nfrom lrjax" in group]
+    assert all(group.startswith("# ") for group in groups)
+    assert set(re.findall(r"^from lrjax.* as (\w+)$", text, re.M)) <= known
 
 
 def test_the_arrows_have_no_circle():

@@ -123,8 +123,8 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def two_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for half the lanes."""
-    whole = sweep(executor="vmap").execution.bytes
-    monkeypatch.setattr(Engine, "budget", lambda engine: 0.7 * whole)
+    whole, half = (sweep(executor="vmap", grid={"learning_rate": LRS[:n]}).execution.bytes for n in (4, 2))
+    monkeypatch.setattr(Engine, "budget", lambda engine: (whole + half) / 2)
     assert sweep(executor="vmap").execution.waves == 2
 
 

@@ -13,7 +13,6 @@ class WarningName(enum.StrEnum):
     no_rung = enum.auto()
     lost = enum.auto()
     not_started = enum.auto()
-    slow_start = enum.auto()
     unknown_start = enum.auto()
     tiny_effect = enum.auto()
     small_progress = enum.auto()

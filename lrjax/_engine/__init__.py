@@ -19,6 +19,7 @@ from ._devices import lane_mesh as lane_mesh
 from ._devices import narrowest as narrowest
 from ._devices import spans_hosts as spans_hosts
 from ._execution import Execution as Execution
+from ._execution import running as running
 from ._executor import EXECUTOR_WORDS as EXECUTOR_WORDS
 from ._executor import Chunked as Chunked
 from ._executor import Executor as Executor
@@ -62,9 +63,7 @@ from ._programs import Program as Program
 from ._programs import compile_program as compile_program
 from ._programs import lower_program as lower_program
 from ._programs import programs as programs
-from ._record import NUMBER as NUMBER
 from ._record import fits as fits
-from ._record import strict as strict
 from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds

@@ -2,11 +2,10 @@
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import jaxlib
 import numpy as np
 import optax
@@ -15,8 +14,10 @@ from jax.sharding import Mesh
 from .._checks import describe, name_of
 from .._types import Batch, Key, PyTree
 from .._version import __version__
+from ._devices import plain_keys
 from ._executor import EXECUTOR_WORDS, Chunked, Executor
 from ._experiment import Experiment
+from ._jaxprs import every_jaxpr
 from ._source import BatchSource
 from ._trial import evaluate, init_trial, train_step
 from ._trial_data import SeedData, TrialSpec
@@ -65,7 +66,7 @@ def fingerprint(spec: TrialSpec, seeds: Sequence[SeedData], key: Key, executor: 
         "loss_fn": name_of(spec.loss_fn),
         "parameter_shapes": [describe(leaf) for leaf in jax.tree.leaves(seeds[0].params)],
         "num_seeds": len(seeds),
-        "key": np.asarray(_numbers_of(key)).ravel().tolist(),
+        "key": np.asarray(plain_keys(key)).ravel().tolist(),
     }
 
 
@@ -79,7 +80,7 @@ def read_executor(words: object) -> Executor | None:
 def checksum(trees: PyTree) -> str:
     """Of the structure, the dtypes, the shapes and the numbers of arrays: # and 8 hex digits."""
     total = zlib.crc32(str(jax.tree.structure(trees)).encode())
-    for leaf in map(_numbers_of, jax.tree.leaves(trees)):
+    for leaf in jax.tree.leaves(plain_keys(trees)):
         array = np.asarray(leaf) if getattr(leaf, "is_fully_addressable", True) else np.zeros(leaf.shape)
         total = zlib.crc32(f"{array.dtype}{array.shape}".encode(), total)
         total = zlib.crc32(np.ascontiguousarray(array).tobytes(), total)
@@ -89,11 +90,6 @@ def checksum(trees: PyTree) -> str:
 def without_addresses(text: str) -> str:
     """Text of a program or a tree, without what differs from process to process."""
     return re.sub(r"0x[0-9a-f]+", "", text)
-
-
-def _numbers_of(leaf: Any) -> Any:
-    typed = jnp.issubdtype(getattr(leaf, "dtype", np.float32), jax.dtypes.prng_key)
-    return jax.random.key_data(leaf) if typed else leaf
 
 
 def _program_checksum(made: Experiment, source: BatchSource, settings: Sequence[PyTree]) -> str:
@@ -112,18 +108,6 @@ def _program_checksum(made: Experiment, source: BatchSource, settings: Sequence[
             lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), (setting, seed.params, batch)
         )
         closed = jax.make_jaxpr(step)(*shapes)
-        found.append(without_addresses(str(closed.jaxpr)) + checksum(list(_constants(closed))))
+        held = [const for one in every_jaxpr(closed) for const in getattr(one, "consts", ()) if hasattr(const, "dtype")]
+        found.append(without_addresses(str(closed.jaxpr)) + checksum(held))
     return f"#{zlib.crc32(''.join(sorted(found)).encode()):08x}"
-
-
-def _constants(closed: Any) -> Iterator[Any]:
-    """The arrays in a program and in the functions that it calls."""
-    yield from (const for const in getattr(closed, "consts", ()) if hasattr(const, "dtype"))
-    for equation in getattr(closed, "jaxpr", closed).eqns:
-        for inner in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(inner):
-                yield from _constants(inner)
-
-
-def _is_program(value: Any) -> bool:
-    return hasattr(getattr(value, "jaxpr", value), "eqns")

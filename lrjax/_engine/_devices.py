@@ -59,7 +59,7 @@ def place_on(tree: PyTree, mesh: Mesh | None, spec: PartitionSpec | None = None)
         return jax.device_put(tree, sharding)
 
     def place(leaf: jax.Array) -> jax.Array:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_key(leaf):
             implementation = jax.random.key_impl(leaf)
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=implementation)
         host = np.asarray(leaf)
@@ -79,8 +79,12 @@ def to_host(tree: PyTree, mesh: Mesh | None) -> PyTree:
 
 def plain_keys(tree: PyTree) -> PyTree:
     """Typed PRNG keys as their numbers."""
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed PRNG keys."""
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def agree_on_least(value: float, mesh: Mesh | None) -> float:

@@ -55,7 +55,7 @@ def _mean(values: list[dict[str, Array]], shares: tuple[Array, ...] | None) -> d
 def compile_step(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Any:
     """The executable of a step of `run_on_host`."""
     state = begin_on_host(spec, hyperparameters, data)
-    return step_on_host.lower(spec, hyperparameters, state, data, np.int32(0)).compile()
+    return step_on_host.lower(spec, hyperparameters, state, data, 0).compile()
 
 
 def run_on_host(
@@ -65,7 +65,7 @@ def run_on_host(
     state, done, metrics = begin_on_host(spec, hyperparameters, data), 0, []
     for horizon in spec.horizons:
         for index in range(done, horizon):
-            state, _ = step_on_host(spec, hyperparameters, state, data, np.int32(index))
+            state, _ = step_on_host(spec, hyperparameters, state, data, index)
         done = horizon
         metrics.append(evaluate_on_host(spec, state, data, evaluation))
     stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
@@ -83,8 +83,8 @@ def follow_on_host(
             state = begin_on_host(spec, setting, data)
         elif spec.step_fn is not None:
             state = _set_hyperparameters(spec, setting, state)
-        before = None if returned else _loss_before(spec, state, data, np.int32(index))
-        state, loss = step_on_host(spec, setting, state, data, np.int32(index))
+        before = None if returned else _loss_before(spec, state, data, index)
+        state, loss = step_on_host(spec, setting, state, data, index)
         yield loss if before is None else before, state
 
 
@@ -93,7 +93,7 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
     params = _weights(spec, state, data)
     groups, shares = evaluation.batches
     values = [
-        _evaluate_batch(spec, params, state.model_state, group, np.int32(index), evaluation.key)
+        _evaluate_batch(spec, params, state.model_state, group, index, evaluation.key)
         for group in groups
         for index in range(jax.tree.leaves(group)[0].shape[0])
     ]

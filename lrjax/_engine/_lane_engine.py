@@ -1,6 +1,7 @@
 """An experiment on its devices: where what its lanes read lies, and the programs that run them."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -188,10 +189,12 @@ class Engine:
         with compiling(self.execution):
             return compile_program(program, arguments)
 
-    def executable(self, kind: Kind, arguments: tuple) -> Any:
-        """The compiled program for these arguments, which fits into memory."""
+    def executable(self, kind: Kind, arguments: tuple, refuse: Callable[[Any], None] | None = None) -> Any:
+        """The compiled program for these arguments, which fits into memory; a new one may be refused before."""
         compiled = self.compile(kind, arguments)
         if compiled not in self._admitted:
+            if refuse is not None:
+                refuse(compiled)
             what = "Training one copy" if kind == "train" else f"The {kind} program"
             held = self._held_by(kind, arguments)
             needed = admit(compiled, self.budget(), f"{what} with executor {self.executor}", held)

@@ -10,7 +10,7 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._batch_log import BatchLog
 from ._choice import resolve
-from ._devices import Rows, assign_lanes, lane_order, narrowest, plain_keys, to_host
+from ._devices import Rows, assign_lanes, is_key, lane_order, narrowest, plain_keys, to_host
 from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
@@ -126,7 +126,7 @@ class HostLanes(_Lanes):
             own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
             setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
             for index in range(block.count if self.rows[seed, row] >= 0 else 0):
-                lane, _ = step_on_host(spec, setting, lane, data, np.int32(index))
+                lane, _ = step_on_host(spec, setting, lane, data, index)
             self._states[seed, row] = jax.block_until_ready(lane)
 
     def evaluate(self) -> Reading:
@@ -191,7 +191,7 @@ def _typed_keys(engine: Engine, settings: PyTree, rows: Rows, state: TrialState)
     shapes = engine.state_shapes(jax.tree.map(lambda leaf: leaf[rows.clip(0)], settings))
 
     def type_key(shape: Any, leaf: Any) -> Any:
-        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key) and not is_key(leaf):
             return jax.random.wrap_key_data(jnp.asarray(leaf), impl=key_impl(shape))
         return leaf
 

@@ -97,7 +97,7 @@ class Rounds:
         while first < total:
             stop = min(first + group, total)
             arguments = engine.arguments("train", held, None, (first, stop), part=part)
-            compiled, started = self._executable(arguments), time.perf_counter()
+            compiled, started = engine.executable("train", arguments, self._check_width), time.perf_counter()
             record = execute(compiled, arguments)
             if mapped and not engine.several_hosts:
                 seconds = max(time.perf_counter() - started, 1e-9)
@@ -110,13 +110,12 @@ class Rounds:
 
     # Memory.
 
-    def _executable(self, arguments: tuple) -> Any:
-        """The compiled program."""
-        engine = self.engine
-        if self._can_shrink() and (needed := program_bytes(engine.compile("train", arguments))) > engine.budget():
-            lanes = self.memory_model(chunked=True).lanes_within(engine.budget())
-            raise _TooWide(f"needs {show_bytes(needed)}, more than the {show_bytes(engine.budget())} allowed", lanes)
-        return engine.executable("train", arguments)
+    def _check_width(self, compiled: Any) -> None:
+        """Refuse a program that would not fit where a narrower one can take its place."""
+        needed, budget = program_bytes(compiled), self.engine.budget()
+        if needed > budget and self._can_shrink():
+            lanes = self.memory_model(chunked=True).lanes_within(budget)
+            raise _TooWide(f"needs {show_bytes(needed)}, more than the {show_bytes(budget)} allowed", lanes)
 
     def _can_shrink(self) -> bool:
         return self.executor == "vmap" or (isinstance(self.engine.executor, Chunked) and self.engine.executor.size > 1)

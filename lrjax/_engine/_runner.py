@@ -13,7 +13,6 @@ from jax.sharding import Mesh
 from .._checks import check_key
 from .._progress import Reporter
 from .._types import Float, Int, Key, OptimizerFactory
-from ._accumulation import Accumulation
 from ._batch_log import BatchLog
 from ._choice import Choice
 from ._devices import lane_mesh, num_shards, spans_hosts
@@ -21,7 +20,7 @@ from ._execution import Execution
 from ._executor import Executor, check_executor
 from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._host_loop import without_updates
-from ._lanes import NO_LANES, LaneStates, ProgramSlot
+from ._lanes import NO_LANES, ProgramSlot
 from ._optimizer import check_factory
 from ._own_devices import loop_on_own_devices
 from ._prepare import measure_reference, prepare
@@ -83,11 +82,6 @@ class LaneRunner:
     def experiment(self) -> Experiment:
         """What was trained last: task, optimizer, seeds and evaluation."""
         return self.carried if self._last is None else self._last
-
-    @property
-    def accumulation(self) -> Accumulation:
-        """How many batches an update takes."""
-        return self.experiment.accumulation
 
     def sample(
         self,
@@ -236,10 +230,6 @@ class LaneRunner:
     def _make_slot(self, experiment: Experiment, execution: Execution, log: BatchLog, lanes: int) -> ProgramSlot:
         options: dict[str, Any] = {"lanes": lanes, "longest": self.longest, "own_devices": self._loop is not None}
         return ProgramSlot(self.task, experiment, *self._placement(self.executor), execution, log, **options)
-
-    def restore(self, states: LaneStates, executor: Executor) -> None:
-        """Take over the states of lanes, from a folder, and how they ran."""
-        self.states, self.executor = states, executor
 
     def why_unmoved(self, lr: float, num_steps: int, *, in_batches: bool = False) -> Unmoved | None:
         """Why no learning rate moved the loss, from a training of `num_steps` steps at a high one."""

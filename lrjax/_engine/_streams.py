@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._checks import attribute, check_signature, name_of, show
 from .._types import Batch, Key, PyTree
 from ._data import check_arrays, check_like_first, stack_batches
+from ._devices import plain_keys
 
 FACTORY = "train_batches(epoch) -> iterable of batches"
 
@@ -59,8 +59,7 @@ _ORDERS_KEPT = 8
 
 
 def _key_words(key: Key) -> tuple[int, ...]:
-    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
-    return tuple(int(word) for word in np.asarray(data).ravel())
+    return tuple(np.asarray(plain_keys(key)).ravel().tolist())
 
 
 class BatchStream:
@@ -77,7 +76,7 @@ class BatchStream:
             signature = check_signature(where, source, FACTORY)
             if signature is not None:
                 raise TypeError(f"`{where}` must be an iterable or `{FACTORY}`, got `{name_of(source)}{signature}`.")
-            first: Iterator[Batch] = itertools.chain.from_iterable(self._epoch(e) for e in itertools.count())
+            first: Iterator[Batch] = itertools.chain.from_iterable(map(self._epoch, itertools.count()))
         elif isinstance(source, dict) or attribute(source, "shape") is not None:
             raise TypeError(
                 f"`{where}` must be an iterable of batches, got {type(source).__name__} (one batch?). Put batches into "
@@ -97,11 +96,6 @@ class BatchStream:
         self._start = first.get_state() if self.is_iterator and self.has_state else None  # pyright: ignore[reportAttributeAccessIssue]
         self._kept: list[Batch] = []
         self._used_up = False
-
-    @property
-    def rewinds(self) -> bool:
-        """Whether it can be read again from the beginning."""
-        return not self.is_iterator or self.has_state
 
     @property
     def resumes(self) -> bool:
@@ -148,9 +142,7 @@ class BatchStream:
 
     def open(self) -> "StreamReader":
         """A reader from the first batch on."""
-        if self.rewinds:
-            return StreamReader(self)
-        if self._used_up:
+        if self._used_up and self.is_iterator and not self.has_state:
             raise ValueError(
                 f"`{self.where}` is an iterator that was read before, and it cannot be read again. Give a function "
                 "of the epoch, `lambda epoch: loader`, or a list."
@@ -158,20 +150,18 @@ class BatchStream:
         self._used_up = True
         return StreamReader(self)
 
-    def epoch_batches(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """The batches of one epoch (the only one unless `by_epoch`), without the first ones."""
+    def epoch_batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch (the only one unless `by_epoch`) but the first; an iterator begins anew."""
         if self.by_epoch:
             return itertools.islice(self._epoch(epoch), skip, None)
         if self.is_iterator and not self.has_state:
             return itertools.chain(self._kept, self._iterator)
         if self.is_sequence:
             return iter(cast(Sequence[Batch], self.source)[skip:])
-        return iter(cast(Iterable[Batch], self.source))
-
-    def rewind(self, batches: Iterator[Batch]) -> None:
-        """Put an iterator with a state at its beginning."""
+        batches: Any = iter(cast(Iterable[Batch], self.source))
         if self._start is not None:
-            batches.set_state(self._start)  # pyright: ignore[reportAttributeAccessIssue]
+            batches.set_state(self._start)
+        return batches
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
         made = cast(Callable[[int], Any], self.source)(epoch)
@@ -197,18 +187,21 @@ class StreamReader:
     def __init__(self, stream: BatchStream):
         self._stream, self._first = stream, None
         self._epoch = self._index = self._total = 0
-        self._batches = stream.epoch_batches(0, 0)
-        stream.rewind(self._batches)
+        self._batches: Any = stream.epoch_batches(0)
 
     def read(self, count: int, needed: int) -> list[Batch]:
         """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all."""
-        return [jax.tree.map(_own, self._next(needed)) for _ in range(count)]
+        # copies: the loader may use its arrays again for its next batch
+        own = lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf  # noqa: E731
+        return [jax.tree.map(own, self._next(needed)) for _ in range(count)]
 
     def position(self) -> dict[str, Any]:
         """Where it is, as strict JSON."""
         place: dict[str, Any] = {"epoch": self._epoch, "index": self._index, "total": self._total}
         if self._stream.has_state:
-            place["state"] = _encode_state(self._batches.get_state())  # pyright: ignore[reportAttributeAccessIssue]
+            state: Any = self._batches.get_state()
+            as_text = isinstance(state, bytes) and {"bytes": base64.b64encode(state).decode()}
+            place["state"] = as_text or {"json": state}
         return place
 
     def seek(self, position: dict[str, Any]) -> None:
@@ -218,10 +211,10 @@ class StreamReader:
             self._batches = self._stream.epoch_batches(self._epoch, self._index)
             return
         try:
-            self._batches.set_state(_decode_state(position["state"]))  # pyright: ignore[reportAttributeAccessIssue]
+            held = position["state"]
+            self._batches.set_state(base64.b64decode(held["bytes"]) if "bytes" in held else held["json"])
         except Exception:  # some states hold what differs from process to process: the same batches once more
-            self._batches = self._stream.epoch_batches(0, 0)
-            self._stream.rewind(self._batches)
+            self._batches = self._stream.epoch_batches(0)
             for _ in range(self._total):
                 next(self._batches)
 
@@ -236,25 +229,10 @@ class StreamReader:
                     f"{self._stream.endless}, or train for fewer steps."
                 ) from None
             self._epoch, self._index = self._epoch + 1, 0
-            self._batches = self._stream.epoch_batches(self._epoch, 0)
+            self._batches = self._stream.epoch_batches(self._epoch)
             batch = next(self._batches)
         batch = check_arrays(f"{where}[{self._total}]", batch)
         self._first = batch if self._first is None else self._first
         check_like_first(where, self._first, self._total, batch)
         self._index, self._total = self._index + 1, self._total + 1
         return batch
-
-
-def _own(leaf: Any) -> Any:
-    """A copy of an array that the loader may use again for its next batch."""
-    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
-
-
-def _encode_state(state: Any) -> Any:
-    if isinstance(state, bytes):
-        return {"bytes": base64.b64encode(state).decode()}
-    return {"json": state}
-
-
-def _decode_state(state: Any) -> Any:
-    return base64.b64decode(state["bytes"]) if "bytes" in state else state["json"]

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from .._types import Float, PyTree
+from ._devices import plain_keys
 from ._host_loop import evaluate_on_host, run_on_host
 from ._trial import init_trial
 from ._trial_data import EvalData, SeedData, TrialSpec, TrialState
@@ -94,6 +95,5 @@ def _other(leaf: Any) -> Any:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
-        one, other = jax.random.key_data(one), jax.random.key_data(other)
+    one, other = plain_keys((one, other))
     return np.array_equal(np.asarray(one), np.asarray(other))

@@ -1,7 +1,6 @@
 """What is kept between calls: compiled programs, for as long as the functions live that they were made of."""
 
 import atexit
-import contextlib
 import dataclasses
 import inspect
 import weakref
@@ -122,20 +121,17 @@ class JittedFor:
 
     def __call__(self, owner: Any, *arguments: Any) -> Any:
         """The function's result."""
-        with self._for(owner) as jitted:
-            return jitted(*arguments)
+        return self._use(owner, lambda jitted: jitted(*arguments))
 
     def lower(self, owner: Any, *arguments: Any) -> Any:
         """The program before compilation."""
-        with self._for(owner) as jitted:
-            return jitted.lower(*arguments)
+        return self._use(owner, lambda jitted: jitted.lower(*arguments))
 
-    @contextlib.contextmanager
-    def _for(self, owner: Any) -> Iterator[Any]:
+    def _use(self, owner: Any, call: Callable[[Any], Any]) -> Any:
         jitted, held = self._made.get((owner,), self._make)
         held.append(owner)
         try:
-            yield jitted
+            return call(jitted)
         finally:
             held.pop()
 

@@ -3,6 +3,7 @@
 from ._budget import Budget as Budget
 from ._curvature_picture import plot_curvature as plot_curvature
 from ._find import find_lr as find_lr
+from ._lane_curve import read_lanes as read_lanes
 from ._lr_result import Cost as Cost
 from ._lr_result import LRResult as LRResult
 from ._picture import ROUND_MARKERS as ROUND_MARKERS

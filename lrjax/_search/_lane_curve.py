@@ -10,6 +10,9 @@ from .._curve import CELL
 from .._types import Float
 from ._stage import Stage
 
+MEMORIES = 2.0
+"""Times that the optimizer remembers a gradient, which a trial must last to tell how it trains."""
+
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
 
@@ -69,10 +72,14 @@ class LaneCurve(NamedTuple):
     badness: Float[np.ndarray, " known"]
 
     def harmless(self) -> Float[np.ndarray, " harmless"]:
-        """Exponents that are about as good as the best while nothing is learned, increasing; at least one."""
-        if self.state is State.plateau:
-            return self.x[self.rise <= WORSE * self.effect]
-        return self.x[self.rise <= HARMLESS * abs(self.reference)]
+        """Exponents that are as good as the best, as far as can be told, increasing; at least one."""
+        near = {State.learning: TIED * self.effect, State.plateau: WORSE * self.effect}
+        return self.x[self.rise <= near.get(self.state, HARMLESS * abs(self.reference))]
+
+    def ties(self) -> bool:
+        """Whether learning rates that are far apart have learned the same."""
+        same = self.harmless()
+        return self.state is State.learning and bool(same[-1] - same[0] >= WIDE - SAME)
 
     def lowest(self, down: float) -> float:
         """The exponent of the lowest risk, where the optimum will fall by so many decades, more or less."""

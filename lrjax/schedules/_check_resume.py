@@ -3,12 +3,12 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from .._annotated import checked
+from .._checks import kind_of
 from .._types import PyTree
 from ._annotations import StepsFrom0
 from ._current import with_counters_at
@@ -50,16 +50,15 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
       True
     """
     old, new = _leaves(before), _leaves(after)
-    counters = {name for name, leaf in _leaves(with_counters_at(after, -1)).items() if not _same(leaf, new[name])}
-    lost = any(name in counters and not _same(new[name], np.full_like(new[name], step)) for name in new)
+    counters = [name for name, leaf in _leaves(with_counters_at(after, -1)).items() if not _same(leaf, new[name])]
+    counted = [line for name in counters for line in _counted(name, old.get(name, new[name]), new[name], step)]
     other = "it is the state of another optimizer. Restore that of this one."
-    faults = [f"{name} is missing: {other}" for name in old if name not in new]
+    faults = [*counted, *(f"{name} is missing: {other}" for name in old if name not in new)]
     faults += [f"{name} was not there before: {other}" for name in new if name not in old]
-    for name in new:
-        if name in counters:
-            faults += _counted(name, old.get(name), new[name], step)
-        elif name in old and not _same(old[name], new[name]) and (lost or not _is_computed(name, new)):
-            faults.append(_changed(name, old[name], new[name], computed=_is_computed(name, new)))
+    for name in [name for name in new if name in old and name not in counters]:
+        computed = _is_computed(name, new)
+        if not _same(old[name], new[name]) and (counted or not computed):
+            faults.append(_changed(name, old[name], new[name], computed=computed))
     if len(faults) > MOST_FAULTS:
         faults[MOST_FAULTS:] = [f"... and {len(faults) - MOST_FAULTS} more."]
     return "\n".join(faults) or None
@@ -70,12 +69,10 @@ def _leaves(state: PyTree) -> dict[str, np.ndarray]:
     leaves = dict(tree_leaves_with_path(state))
     if any(isinstance(leaf, Tracer) for leaf in leaves.values()):
         raise TypeError("`check_resume` must be given known numbers, got traced ones. Call it outside jit and vmap.")
-    return {keystr(path): _known(leaf) for path, leaf in leaves.items()}
-
-
-def _known(leaf: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    numbers = {
+        keystr(path): jax.random.key_data(leaf) if kind_of(leaf) == "O" else leaf for path, leaf in leaves.items()
+    }
+    return {name: np.asarray(leaf) for name, leaf in numbers.items()}
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -87,11 +84,11 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is as it was
 
 
-def _counted(name: str, old: np.ndarray | None, new: np.ndarray, step: int) -> list[str]:
+def _counted(name: str, old: np.ndarray, new: np.ndarray, step: Any) -> list[str]:
     """What is wrong with a counter of a schedule."""
     if _same(new, np.full_like(new, step)):
         return []
-    saved = "" if old is None or _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
+    saved = "" if _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
     unit = ": does it count micro-batches, or the step something else?" if saved and _same(old, new) else "."
     mend = f"Write state = lrjax.schedules.at_step(state, {step})."
     return [f"{name}, which a schedule counts by, is {_shown(new)} instead of {step}{saved}{unit} {mend}"]
