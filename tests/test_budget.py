@@ -183,10 +183,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return programs
 
 
-@pytest.mark.parametrize(("executor", "budget", "count"), [("vmap", 4.0, 2), ("map", 2.0, 1)])
+@pytest.mark.parametrize(
+    ("executor", "budget", "cheap", "count"), [("vmap", 4.0, 0, 2), ("vmap", 4.0, 3e10, 1), ("map", 2.0, 0, 1)]
+)
 def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothing(
-    executor, budget, count, trained, result, seeds
+    executor, budget, cheap, count, trained, result, seeds, monkeypatch
 ):
+    monkeypatch.setattr("lrjax._engine._choice.CHEAP", cheap)  # operations for which a program is rather filled up
     traces: list[int] = []
 
     def loss_fn(params: Any, batch: Any, key: Any) -> Any:

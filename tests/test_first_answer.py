@@ -18,9 +18,9 @@ def count() -> dict[str, int]:
     """Compilations by XLA of the README's example in a new process, and of equal and almost equal calls after it."""
     compiled: list[float] = []
 
-    def listen(event: str, duration: float, **_: object) -> None:
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
         if event.endswith("backend_compile_duration"):
-            compiled.append(duration)
+            compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     names: dict = {}

@@ -195,6 +195,8 @@ def watched(seen: set[str]) -> Callable[[Any], Any]:
     """Adam that notes how its first moments and the parameters lie on the devices when it begins and at each step."""
 
     def note(name: str, array: Any) -> None:
+        if array.size <= 4:  # of the small parameters on which the optimizer's memory is read
+            return
         jax.debug.inspect_array_sharding(
             array, callback=lambda sharding: seen.add(f"{name} {sharding.shard_shape(array.shape)}")
         )

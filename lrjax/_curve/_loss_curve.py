@@ -113,26 +113,14 @@ def on_host(values: Any) -> Any:
     return values if isinstance(values, Tracer) else np.asarray(values)
 
 
-class Reduction(NamedTuple):
-    """The curve on a scale that knows no units: 1 on the plateau, 0 at the best learning rate.
-
-    Attributes:
-      z: normalised loss, cut at 1.5; 1.5 where any seed diverged.
-      effect: A, by how much the best learning rate lowers the loss (<= 0: none does, beyond rounding); nan if all
-        diverged.
-    """
-
-    z: Float[Array, " trials"]
-    effect: Float[Array, ""]
-
-
 def reduce_losses(
     losses: Float[Array, "seeds trials"], initial_loss: Float[Array, " seeds"], counts: Bool[Array, " seeds"]
-) -> Reduction:
-    """Normalise the differences to the initial loss.
+) -> tuple[Float[Array, " trials"], Float[Array, ""]]:
+    """The curve on a scale that knows no units, 1 on the plateau and 0 at the best learning rate, and its effect.
 
     With d_i the mean over the seeds that count of y[s, i] - y0[s] (inf where any is not finite) and A = -min d,
-    z_i = min(1 + d_i / A, 1.5). Adding a constant to all losses or scaling them changes nothing.
+    z_i = min(1 + d_i / A, 1.5); a constant added to all losses and a factor change nothing. The effect A is <= 0 where
+    none learns, beyond rounding, and nan if all diverged.
     """
     rise = jnp.where(counts[:, None], losses - initial_loss.astype(losses.dtype)[:, None], 0.0)
     d = jnp.sum(rise, axis=0) / counts.sum().astype(losses.dtype)
@@ -142,4 +130,4 @@ def reduce_losses(
     effect = jnp.where((effect > 0) & (effect <= rounding), 0.0, effect)
     scale = jnp.where(effect > 0, effect, 1.0)
     z = jnp.where(finite, jnp.minimum(1.0 + jnp.where(finite, d, 0.0) / scale, CEILING), CEILING)
-    return Reduction(z, effect)
+    return z, effect

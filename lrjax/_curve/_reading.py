@@ -67,16 +67,24 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
     """
     check_type("find_window(curve)", curve, LossCurve, "a lrjax.LossCurve, as lrjax.sample_losses returns it")
     literal = check_flag("find_window(literal=...)", literal)
-    read = literal_window if literal else smooth_window
     if any(isinstance(values, Tracer) for values in curve[:3]):
         arguments: Any = (curve.lrs, curve.final, curve.initial_loss, jnp.ones(curve.initial_loss.shape, bool))
-        return read(*arguments)
+        return read_window(*arguments, literal=literal)
     _check_curve(curve)
+    return run_on_host(_READ[literal], *_padded(curve, trials=1 if literal else TRIALS))
+
+
+def noise_of(curve: LossCurve, window: Window) -> float:
+    """Robust standard deviation of a seed's losses on the plateau, as a share of the effect; 0 where there are few."""
+    return float(run_on_host(plateau_noise, *_padded(curve), np.log10(window.max_lr)))
+
+
+def _padded(curve: LossCurve, trials: int = TRIALS) -> tuple[np.ndarray, ...]:
+    """Learning rates, losses, initial losses, which seeds count: of multiples of `trials` and `SEEDS`."""
     losses = np.asarray(curve.final)
-    seeds, trials = (0, -losses.shape[0] % SEEDS), (0, 0 if literal else -losses.shape[1] % TRIALS)
-    padded = [np.pad(curve.lrs, trials, mode="edge"), np.pad(losses, (seeds, trials), mode="edge")]
-    counts = np.pad(np.ones(len(losses), bool), seeds)
-    return run_on_host(read, *padded, np.pad(curve.initial_loss, seeds, mode="edge"), counts)
+    seeds, more = (0, -losses.shape[0] % SEEDS), (0, -losses.shape[1] % trials)
+    lrs, initial_loss = np.pad(curve.lrs, more, mode="edge"), np.pad(curve.initial_loss, seeds, mode="edge")
+    return lrs, np.pad(losses, (seeds, more), mode="edge"), initial_loss, np.pad(np.ones(len(losses), bool), seeds)
 
 
 def _check_curve(curve: LossCurve) -> None:
@@ -111,81 +119,49 @@ def _check_curve(curve: LossCurve) -> None:
         )
 
 
-def smooth_window(
+def read_window(
     lrs: Float[Array, " trials"],
     losses: Float[Array, "seeds trials"],
     initial_loss: Float[Array, " seeds"],
     counts: Bool[Array, " seeds"],
-) -> Window:
-    """The window of the losses at one horizon; values of cells outside the range are nan."""
-    z, effect = reduce_losses(losses, initial_loss, counts)
-    x = jnp.log10(lrs).astype(z.dtype)
-    curve = smooth(x, z)
-    best = jnp.argmin(z)
-    bottom = flat_minimum(curve.z, curve.inside)
-    depth = 1.0 - curve.z[bottom]
-    narrow = (depth < 0.1) | ~curve.inside.any()  # no cell between trials closer than a cell
-    scale = jnp.where(narrow, 1.0, depth)
-    loss, slope = (curve.z - curve.z[bottom]) / scale, curve.slope / scale
-    curvature = curve.second / scale / (1.0 + slope**2) ** 1.5
-    half, _ = crossing_below(curve.log10_lr, loss, bottom, 0.5)
-    low, has_plateau = crossing_below(curve.log10_lr, loss, bottom, PLATEAU)
-    between = (curve.log10_lr >= low) & (curve.log10_lr < half) & curve.inside
-    knee = curve.log10_lr[jnp.argmin(jnp.where(between, curvature, jnp.inf))]
-    knee = jnp.where(between.any(), knee, low)
-    knee = jnp.where(has_plateau, knee, curve.log10_lr[0])
-    loss, slope, curvature = (jnp.where(curve.inside, values, jnp.nan) for values in (loss, slope, curvature))
-    knee, top = (jnp.where(narrow, x[best], end) for end in (knee, curve.log10_lr[bottom]))
-    noise = _plateau_noise(x, losses, initial_loss, counts, top)
-    found = knee, top, lrs[best].astype(x.dtype), effect, narrow, has_plateau, noise
-    return _make_window(*found, lines=(curve.log10_lr, loss, slope, curvature))
-
-
-def literal_window(
-    lrs: Float[Array, " trials"],
-    losses: Float[Array, "seeds trials"],
-    initial_loss: Float[Array, " seeds"],
-    counts: Bool[Array, " seeds"],
-) -> Window:
-    """The window by the paper's own text, on the trials: raw losses, finite differences, footnote 1."""
-    z, effect = reduce_losses(losses, initial_loss, counts)
-    x = jnp.log10(lrs).astype(z.dtype)
-    best = jnp.argmin(z)
-    scale = jnp.where(effect > 0, effect, 1.0)
-    loss = z * scale  # in the loss's units, up to a constant; diverged trials half the effect above the plateau
-    slope, second = finite_differences(x, loss)
-    curvature = second / (1.0 + slope**2) ** 1.5
-    half, _ = crossing_below(x, z, best, 0.5)
-    left = (x < half) & jnp.isfinite(curvature)
-    knee = jnp.where(left.any(), x[jnp.argmin(jnp.where(left, curvature, jnp.inf))], x[0])
-    _, has_plateau = crossing_below(x, z, best, PLATEAU)
-    noise = _plateau_noise(x, losses, initial_loss, counts, x[best])
-    found = knee, x[best], lrs[best].astype(x.dtype), effect, jnp.asarray(False), has_plateau, noise
-    return _make_window(*found, lines=(x, z, slope, curvature))
-
-
-def _make_window(
-    knee: Array,
-    top: Array,
-    best_lr: Array,
-    effect: Array,
-    narrow: Array,
-    has_plateau: Array,
-    noise: Array,
     *,
-    lines: tuple[Array, Array, Array, Array],
+    literal: bool,
 ) -> Window:
-    """Points of interest are nan where nothing was learned; `lines`: exponents, loss, slope, curvature of the cells."""
+    """The window of the losses at one horizon, nan where nothing was learned; as is what lies outside the range."""
+    z, effect = reduce_losses(losses, initial_loss, counts)
+    x = jnp.log10(lrs).astype(z.dtype)
+    best, narrow = jnp.argmin(z), jnp.asarray(False)
+    if literal:  # raw losses up to a constant; diverged trials half the effect above the plateau
+        cells, loss, bottom = x, z, best
+        slope, second = finite_differences(x, z * jnp.where(effect > 0, effect, 1.0))
+        inside = jnp.isfinite(second)
+    else:
+        cells, value, slope, second, inside = smooth(x, z)
+        bottom = flat_minimum(value, inside)
+        depth = 1.0 - value[bottom]
+        narrow = (depth < 0.1) | ~inside.any()  # no cell between trials closer than a cell
+        scale = jnp.where(narrow, 1.0, depth)
+        loss, slope, second = (jnp.where(inside, y / scale, jnp.nan) for y in (value - value[bottom], slope, second))
+    curvature = second / (1.0 + slope**2) ** 1.5
+    half, _ = crossing_below(cells, loss, bottom, 0.5)
+    low, has_plateau = crossing_below(cells, loss, bottom, PLATEAU)
+    begin = cells[0] if literal else low
+    between = (cells >= begin) & (cells < half) & inside & (literal | has_plateau)
+    knee = jnp.where(between.any(), cells[jnp.argmin(jnp.where(between, curvature, jnp.inf))], begin)
+    knee, top = (jnp.where(narrow, x[best], end) for end in (knee, cells[bottom]))
     outcome = jnp.where(jnp.isnan(effect), 2, jnp.where(effect > 0, 0, 1))
     low, high = (jnp.where(outcome == 0, 10.0**end, jnp.nan) for end in (knee, top))
-    values: Any = (low, high, *lines, best_lr, effect, outcome, narrow, has_plateau, noise)
+    lines = cells, loss, slope, curvature
+    values: Any = (low, high, *lines, lrs[best].astype(x.dtype), effect, outcome, narrow, has_plateau)
     return Window(*values)
 
 
-def _plateau_noise(x: Array, losses: Array, initial_loss: Array, counts: Array, top: Array) -> Array:
+_READ = {literal: functools.partial(read_window, literal=literal) for literal in (False, True)}
+
+
+def plateau_noise(lrs: Array, losses: Array, initial_loss: Array, counts: Array, top: Array) -> Array:
     """Spread of each seed's losses about the line through their neighbours, on the plateau left of the minimum."""
-    if x.shape[0] < 3:
-        return jnp.zeros((), losses.dtype)
+    x = jnp.log10(lrs).astype(losses.dtype)
     z, effect = reduce_losses(losses, initial_loss, counts)
     each = 1.0 + (losses - initial_loss.astype(losses.dtype)[:, None]) / effect
     gap = x[2:] - x[:-2]  # 0 where padding repeats the last trial: nan, not counted

@@ -1,7 +1,5 @@
 """Arithmetic on a curve: the Gaussian-smoothed interpolant in closed form, minima, crossings, finite differences."""
 
-from typing import NamedTuple
-
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -21,22 +19,14 @@ FLAT = 1e-4
 _CELLS = int(MAX_DECADES / CELL) + 1
 
 
-class Smooth(NamedTuple):
-    """A smoothed curve and its derivatives on the cells."""
-
-    log10_lr: Float[Array, " cells"]
-    z: Float[Array, " cells"]
-    slope: Float[Array, " cells"]
-    second: Float[Array, " cells"]
-    inside: Bool[Array, " cells"]
-
-
-def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
+def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> tuple[Array, Array, Array, Array, Array]:
     """Convolve the linear interpolant of (x, z), constant beyond both ends, with a Gaussian.
 
     The integral over each segment is exact, and written so that far segments vanish term by term: no cancellation
-    between large terms, so float32 is enough. Repeated last points are allowed. Values and two derivatives on the
-    multiples of 0.025 in [x_1, x_K], which `inside` marks.
+    between large terms, so float32 is enough. Repeated last points are allowed.
+
+    Returns:
+      The cells, multiples of 0.025; values and two derivatives there; which cells lie in [x_1, x_K].
     """
     first = jnp.ceil(x[0] / CELL - 1e-3)
     last = jnp.floor(x[-1] / CELL + 1e-3)
@@ -52,7 +42,7 @@ def smooth(x: Float[Array, " trials"], z: Float[Array, " trials"]) -> Smooth:
     lines = z[None, :-1] + slopes[None] * (cells[:, None] - x[None, :-1])
     parts = lines * mass + slopes[None] * SIGMA * edge
     value = z[0] * (1.0 - below[:, 0]) + jnp.sum(parts, axis=1) + z[-1] * below[:, -1]
-    return Smooth(cells, value, mass @ slopes, edge @ slopes / SIGMA, index <= last)
+    return cells, value, mass @ slopes, edge @ slopes / SIGMA, index <= last
 
 
 def flat_minimum(z: Float[Array, " cells"], inside: Bool[Array, " cells"]) -> Int[Array, ""]:

@@ -9,7 +9,7 @@ from .._checks import check_flag, check_loss, check_type, describe, kind_of, sho
 from .._settings import on_host
 from ._loss_curve import LossCurve
 from ._lr_warning import REMEDIES, LRWarning, WarningName
-from ._reading import shape_of
+from ._reading import noise_of, shape_of
 from ._window import Outcome, Window
 
 LITTLE_PROGRESS = 0.25
@@ -50,7 +50,7 @@ def find_warnings(
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
         return (LRWarning(name=name, message=window.outcome.value, remedy=REMEDIES[name]),)
-    seen = shape_of("find_warnings", window)
+    seen, noise = shape_of("find_warnings", window), noise_of(curve, window)
     found = _little_progress(curve, window, baseline_loss)
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
     if not window.narrow:
@@ -76,8 +76,8 @@ def find_warnings(
             f"The window is {float(window.decades):.2f} decades wide: between too slow and unstable there is little "
             "room."
         )
-    if window.noise > 0.05:
-        found[WarningName.noisy] = f"On the plateau the losses scatter by {window.noise:.0%} of the effect."
+    if noise > 0.05:
+        found[WarningName.noisy] = f"On the plateau the losses scatter by {noise:.0%} of the effect."
     if stochastic:
         found[WarningName.stochastic_eval] = (
             "The evaluation loss depends on the random key, so the curve is that of one draw."
@@ -111,7 +111,7 @@ def is_lost_in_noise(curve: LossCurve, window: Window) -> bool:
     if window.outcome is not Outcome.found:
         return False
     lowest = math.sqrt(2.0 * math.log(curve.num_trials))
-    return float(window.noise) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
+    return noise_of(curve, window) * lowest / math.sqrt(curve.losses.shape[1]) > 1.0
 
 
 def _little_progress(curve: LossCurve, window: Window, baseline_loss: float | None) -> dict[WarningName, str]:

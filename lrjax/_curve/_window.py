@@ -40,8 +40,6 @@ class Window(NamedTuple):
       outcome_index: position in `Outcome`, an integer so that it crosses jit.
       narrow: the smoothed curve has no basin of its own: min_lr = max_lr = best_lr.
       has_plateau: the curve reaches 0.97 on the low side.
-      noise: robust standard deviation of a seed's losses on the plateau, as a share of the effect; 0 where there are
-        too few.
     """
 
     min_lr: Float[np.ndarray, ""]
@@ -55,7 +53,6 @@ class Window(NamedTuple):
     outcome_index: Int[np.ndarray, ""]
     narrow: Bool[np.ndarray, ""]
     has_plateau: Bool[np.ndarray, ""]
-    noise: Float[np.ndarray, ""]
 
     __repr__ = line_repr
 
@@ -80,7 +77,6 @@ class Window(NamedTuple):
             lr = float(getattr(self, name))
             require(name, is_lr(lr), "a learning rate", lr)
         require("min_lr", self.min_lr <= self.max_lr, f"at most max_lr, {float(self.max_lr):g}", float(self.min_lr))
-        require("noise", 0 <= self.noise < np.inf, "finite and at least 0", float(self.noise))
         require("effect", 0 < effect < 1e150, "finite and above 0 where a learning rate was found", effect)
 
     @property

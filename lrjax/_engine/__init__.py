@@ -13,7 +13,6 @@ from ._description import without_addresses as without_addresses
 from ._devices import Rows as Rows
 from ._devices import agree_on_least as agree_on_least
 from ._devices import assign_lanes as assign_lanes
-from ._devices import check_one_host as check_one_host
 from ._devices import lane_axis as lane_axis
 from ._devices import lane_mesh as lane_mesh
 from ._devices import narrowest as narrowest

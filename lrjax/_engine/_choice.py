@@ -24,6 +24,9 @@ SMALL_STEP = 5e7
 CHUNK = 8
 """Lanes that a small step is vectorised over on a CPU: their states stay in its caches (docs/performance.md)."""
 
+CHEAP, PER_PARAMETER = 3e10, 20
+"""Operations that a CPU does in about the time of a compilation, and those of an optimizer for each parameter."""
+
 
 class Choice(NamedTuple):
     """What `auto` took, and why.
@@ -70,16 +73,26 @@ def resolve(engine: Any, settings: PyTree, lanes: int) -> None:
         engine.executor, engine.execution.reason = _choose(engine, settings, lanes)
 
 
+def is_padding_cheap(engine: Any, settings: PyTree, lanes: int, steps: int) -> bool:
+    """Whether lanes that only fill a program take less time, to the end, than compiling a narrower one."""
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(engine.one_step_data().params))
+    return lanes * steps * (_facts_of(engine, settings)[1] + PER_PARAMETER * numbers) < CHEAP
+
+
+def _facts_of(engine: Any, settings: PyTree) -> tuple[bool, float]:
+    setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
+    data = engine.one_step_data()
+    known = (engine.spec, str((setting, data)), current_settings())
+    return _facts.get(known, lambda: step_facts(engine.spec, setting, data))
+
+
 def _choose(engine: Any, settings: PyTree, lanes: int) -> Choice:
     platform = first_device(engine.mesh).platform
     if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         return Choice("loop", "under jax_disable_jit there are no compiled programs")
     if platform != "cpu":
         return Choice("vmap", f"on {platform} all lanes run in one vectorised program")
-    setting = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), settings)
-    data = engine.one_step_data()
-    known = (engine.spec, str((setting, data)), current_settings())
-    convolution, flops = _facts.get(known, lambda: step_facts(engine.spec, setting, data))
+    convolution, flops = _facts_of(engine, settings)
     if convolution and not engine.several_hosts:
         return Choice("loop", "XLA on CPU slows convolutions inside a compiled loop, so the loop stays on the host")
     if convolution:

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .._types import Array, Batch, PyTree
-from ._data import stack_leaves
+from ._data import on_device, stack_leaves
 from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_on, spans_hosts
 from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
@@ -113,7 +112,7 @@ class Engine:
     def place_states(self, states: TrialState) -> TrialState:
         """States of lanes on the devices, from the host; those of several hosts are there already."""
         if self.mesh is None:
-            return jax.tree.map(jnp.asarray, states)
+            return on_device(states)
         if self.several_hosts and all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(states)):
             return states
         leaves, treedef = jax.tree.flatten(states)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._types import Bool, Float, Int, PyTree
 from ._batch_log import BatchLog
-from ._choice import resolve
+from ._choice import is_padding_cheap, resolve
 from ._devices import Rows, assign_lanes, is_key, lane_order, narrowest, plain_keys, to_host
 from ._execution import Execution, running
 from ._executor import Executor
@@ -240,6 +240,8 @@ class ProgramSlot:
         self.executor: Executor = self.engine.settle()
         self.engine.fit_chunk(lanes)
         self.lanes = lanes_that_fit(self.engine, settings[0], lanes)
+        wide_is_cheap = self.executor in ("map", "loop")  # they run no more rows than hold a lane
+        self.serves_fewer = wide_is_cheap or is_padding_cheap(self.engine, settings, lanes, options["longest"])
         if self.lanes < lanes:
             execution.notes.append(f"{lanes} lanes at once do not fit into memory: {self.lanes} run at a time.")
 

@@ -23,13 +23,10 @@ from ._data import (
 from ._experiment import EXAMPLE_LR, Experiment, Reference
 from ._host_loop import observe_on_host, untouched_loss
 from ._optimizer import find_accumulation
-from ._seeds import draw_seeds, settle_model_state
+from ._seeds import draw_keys, draw_seeds, settle_model_state
 from ._task import Task
 from ._trial import WEIGHT, evaluate_batch
 from ._trial_data import Checkpoint, EvalData, EvalSet, SeedData, TrialSpec, join_params
-
-_EVAL_KEY = 0xFFFFFFFF
-"""fold_in data of the evaluation key: no seed has this index."""
 
 DEFAULT_SEEDS = 3
 
@@ -108,7 +105,7 @@ def make_spec(
 def make_evaluation(task: Task, spec: TrialSpec, key: Key, seed: SeedData, train_batches: Batch) -> EvalData:
     """The evaluation set and key."""
     batches = read_eval_batches("Task(eval_batches=...)", task.eval_batches)
-    eval_key = jax.random.fold_in(key, _EVAL_KEY)
+    eval_key = draw_keys(key, 0)[-1]
     if task.eval_fn is None:
         _check_eval_batches(batches, train_batches)
         returned = None
@@ -175,7 +172,7 @@ def measure_reference(experiment: Experiment) -> Reference:
             )
     stochastic = False
     if spec.eval_fn is None:
-        other = evaluation._replace(key=jax.random.fold_in(evaluation.key, 1))
+        other = evaluation._replace(key=draw_keys(evaluation.key, 1)[0])
         again = untouched_loss(spec, experiment.seeds[0], other)
         stochastic = bool(np.abs(again - untouched[0]) > 1e-6 * max(abs(float(again)), abs(float(untouched[0]))))
     return Reference(initial[-1], initial, untouched, stochastic)

@@ -142,7 +142,7 @@ def compile_program(program: Program, arguments: tuple) -> Any:
     )
     known = (treedef, shapes, current_settings())
     lower = lambda: lower_program(program, treedef.unflatten(shapes))  # noqa: E731
-    return programs.get((program, *known), lambda: _compile(lower(), (program.mesh, *known)))
+    return programs.get((program, *known), lambda: compile_once(lower(), program.mesh, *known))
 
 
 programs = WeakCache(64)
@@ -160,8 +160,11 @@ RECENT, LONGEST_TEXT = 16, 2**20
 _by_text: OrderedDict[Any, Any] = OrderedDict()
 
 
-def _compile(lowered: Any, known: tuple) -> Any:
-    """The executable of a program; that of an equal one made of other functions, as a `lambda` written again is."""
+def compile_once(lowered: Any, *known: Any) -> Any:
+    """The executable of a lowered program; that of an equal one made of other functions, as a `lambda` written again.
+
+    `known` is what the text does not say: the structure of the arguments, devices, settings.
+    """
     text = lowered.as_text()
     if len(text) > LONGEST_TEXT or "callback" in text or "stablehlo.send" in text:  # calls a function of the user's
         return lowered.compile()

@@ -218,9 +218,8 @@ class LaneRunner:
         if not fitting:  # more than was announced
             fitting = [(num_seeds, lanes)]
             self._shapes = (*self._shapes, *fitting)
-        if self.executor in ("map", "loop"):  # they take no longer in a program that is too wide
-            fitting.sort(key=lambda shape: shape not in self._slots)
-        seeds, width = shape = fitting[0]
+        made = [shape for shape in fitting if shape in self._slots and self._slots[shape].serves_fewer]
+        seeds, width = shape = [*made, *fitting][0]
         if shape not in self._slots:
             experiment = self.carried._replace(seeds=self.carried.seeds[:seeds])
             self._slots[shape] = self._make_slot(experiment, self.execution, self.log, width)

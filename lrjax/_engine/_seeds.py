@@ -25,7 +25,7 @@ def draw_seeds(
     if first:
         trainable = trainable_leaves(task, join_params(first[0].params, first[0].frozen))
     for index in range(len(first), num_seeds):
-        init_key, data_key, train_key = _seed_keys(key, index)
+        init_key, data_key, train_key, _ = draw_keys(key, index)
         params, model_state = _initialise(task, init_key)
         trainable = trainable_leaves(task, params) if trainable is None else trainable
         train, frozen = split_params(params, trainable)
@@ -40,11 +40,15 @@ def draw_seeds(
     return tuple(seeds), trainable
 
 
+EVALUATION = 0xFFFFFFFF
+"""fold_in data of the evaluation key: no seed has this index."""
+
+
 @jax.jit
-def _seed_keys(key: Key, seed: int) -> tuple[Key, Key, Key]:
-    """The init, data and training keys of a seed."""
+def draw_keys(key: Key, seed: int) -> tuple[Key, Key, Key, Key]:
+    """The init, data and training keys of a seed, and the evaluation key of all."""
     init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
-    return init_key, data_key, train_key
+    return init_key, data_key, train_key, jax.random.fold_in(key, EVALUATION)
 
 
 def _initialise(task: Any, key: Key) -> tuple[Params, PyTree]:

@@ -222,15 +222,6 @@ def _check_access(task: Any, key: Key, steps: int) -> None:
         )
 
 
-def _pad(array: np.ndarray, length: int, axis: int) -> np.ndarray:
-    missing = length - array.shape[axis]
-    if missing == 0:
-        return array
-    shape = list(array.shape)
-    shape[axis] = missing
-    return np.concatenate([array, np.zeros(shape, array.dtype)], axis=axis)
-
-
 class ReadAhead:
     """Reads blocks in a thread while the device works on earlier ones; a context manager."""
 

@@ -79,7 +79,7 @@ def train_step(
     return constrain(new_state, spec.shardings), loss
 
 
-def training_loss(spec: TrialSpec, state: TrialState, data: SeedData, index: Int[Array, ""]) -> Float[Array, ""]:
+def training_loss(spec: TrialSpec, state: TrialState, data: SeedData, index: int | Int[Array, ""]) -> Float[Array, ""]:
     """The loss of a batch, without an update."""
     batch, key = batch_and_key(state, data, index)
     return call_loss(spec, join_params(state.params, data.frozen), state.model_state, batch, key)[0]

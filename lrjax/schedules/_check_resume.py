@@ -8,7 +8,7 @@ from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from .._annotated import checked
-from .._checks import kind_of
+from .._checks import kind_of, show_with_type, to_numpy
 from .._types import PyTree
 from ._annotations import StepsFrom0
 from ._current import with_counters_at
@@ -36,8 +36,8 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
       Whether the schedule itself is another one cannot be seen in a state.
 
     Raises:
-      TypeError, ValueError: `step` is out of its range, a state is being traced, or it holds a schedule with a state of
-        its own.
+      TypeError, ValueError: `step` is out of its range, a state is being traced or holds what is no number, or a
+        schedule in it has a state of its own.
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
@@ -49,8 +49,9 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
       >>> lrjax.schedules.check_resume(saved, saved, step=5) is None
       True
     """
-    old, new = _leaves(before), _leaves(after)
-    counters = [name for name, leaf in _leaves(with_counters_at(after, -1)).items() if not _same(leaf, new[name])]
+    old, new = _leaves("check_resume(before)", before), _leaves("check_resume(after)", after)
+    moved = _leaves("check_resume(after)", with_counters_at(after, -1))
+    counters = [name for name, leaf in moved.items() if not _same(leaf, new[name])]
     counted = [line for name in counters for line in _counted(name, old.get(name, new[name]), new[name], step)]
     other = "it is the state of another optimizer. Restore that of this one."
     faults = [*counted, *(f"{name} is missing: {other}" for name in old if name not in new)]
@@ -64,15 +65,18 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
     return "\n".join(faults) or None
 
 
-def _leaves(state: PyTree) -> dict[str, np.ndarray]:
+def _leaves(where: str, state: PyTree) -> dict[str, np.ndarray]:
     """The arrays of a state by their paths."""
-    leaves = dict(tree_leaves_with_path(state))
-    if any(isinstance(leaf, Tracer) for leaf in leaves.values()):
-        raise TypeError("`check_resume` must be given known numbers, got traced ones. Call it outside jit and vmap.")
-    numbers = {
-        keystr(path): jax.random.key_data(leaf) if kind_of(leaf) == "O" else leaf for path, leaf in leaves.items()
-    }
-    return {name: np.asarray(leaf) for name, leaf in numbers.items()}
+    leaves = {}
+    for path, leaf in tree_leaves_with_path(state):
+        if isinstance(leaf, Tracer):
+            raise TypeError(f"`{where}` must be given known numbers, got traced ones. Call it outside jit and vmap.")
+        is_key = isinstance(leaf, jax.Array) and kind_of(leaf) == "O"
+        array = to_numpy(jax.random.key_data(leaf) if is_key else leaf)
+        if array is None or kind_of(array) not in ("b", "i", "u", "f", "c"):
+            raise TypeError(f"`{where}` must be an optimizer state, of arrays of numbers, got {show_with_type(leaf)}.")
+        leaves[keystr(path)] = array
+    return leaves
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
