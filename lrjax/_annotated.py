@@ -18,21 +18,13 @@ Returned = TypeVar("Returned")
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashable, as what stands in an annotation must be
 class Rule:
-    """What an argument must be.
-
-    Attributes:
-      check: function of the argument's place, for messages, and the argument, to the form in which it is used.
-      text: the rule in words.
-      shown: the control of a page for it, ready for JSON.
-      plural: what a list of such arguments holds.
-      static: whether it is a word or a flag, which chooses what is computed, and no number.
-    """
+    """What an argument must be: `check(place, argument)` gives the form in which it is used, or raises."""
 
     check: Callable[[str, Any], Any]
-    text: str
-    shown: dict[str, Any] = dataclasses.field(default_factory=dict)
-    plural: str = "numbers"
-    static: bool = False
+    text: str  # the rule in words
+    shown: dict[str, Any] = dataclasses.field(default_factory=dict)  # the control of a page for it, ready for JSON
+    plural: str = "numbers"  # what a list of such arguments holds
+    static: bool = False  # a word or a flag, which chooses what is computed
 
     def __repr__(self) -> str:
         return self.text
@@ -97,15 +89,9 @@ def rule_of(annotation: Any) -> Rule | None:
 
 
 class Argument(NamedTuple):
-    """An argument of a checked function.
+    """An argument of a checked function, and its rule if its annotation has one."""
 
-    Attributes:
-      place: what messages call it: `cosine_decay(decay_steps)`, `cosine_decay(end_value=...)`.
-      parameter: what its signature says.
-      rule: what it must be; None if its annotation says nothing.
-    """
-
-    place: str
+    place: str  # what messages call it: `cosine_decay(decay_steps)`, `cosine_decay(end_value=...)`
     parameter: inspect.Parameter
     rule: Rule | None
 

@@ -12,7 +12,6 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import AbstractArray, Shaped
@@ -281,9 +280,7 @@ def _array(kind: Any, data: Any, name: str, axes: Axes) -> Any:
         known, other = axes.setdefault(axis, (length, name))
         if length != known:
             raise FieldError(f"must have {known} {axis}, as `{_named(other)}` has, got {length}.")
-    array = _numbers(values, data["dtype"]).reshape(shape)
-    on_host = kind.array_type is np.ndarray or jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype
-    return array if on_host else jnp.asarray(array)
+    return _numbers(values, data["dtype"]).reshape(shape)
 
 
 def _flatten(data: Any, dims: list[str]) -> tuple[list[Any], tuple[int, ...]]:

@@ -29,8 +29,6 @@ LINES = {
 POINTS = {
     "method 1, 1 seed": ("P", "find_lr, 1 seed"),
     "method 1, 3 seeds": ("X", "find_lr, 3 seeds (default)"),
-    "two stages, 1 seed": ("*", "two stages, 1 seed"),
-    "two stages, always, 1 seed": ("p", "two stages, always, 1 seed"),
 }
 FREE = {"cocob": "-", "prodigy": "--"}
 

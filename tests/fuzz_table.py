@@ -323,6 +323,9 @@ CALLS: dict[str, Call] = {
     ),
     "schedules.scheduled().init": Call(SCHEDULED.init, {"params": ZEROS}),
     "schedules.at_step": Call(lrjax.schedules.at_step, {"opt_state": SCHEDULED.init(ZEROS), "step": 5}),
+    "schedules.check_resume": Call(
+        schedules.check_resume, {"before": SCHEDULED.init(ZEROS), "after": SCHEDULED.init(ZEROS), "step": 0}
+    ),
     "schedules.current_hyperparams": Call(
         lrjax.schedules.current_hyperparams, {"opt_state": SCHEDULED.init(ZEROS), "schedule": FLAT}
     ),

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from inside import LaneRunner
 
 import lrjax
-from lrjax._engine import LaneRunner
 
 
 def train_lanes(

@@ -59,8 +59,8 @@ FALLS: dict[str, Callable[[float], float]] = {
     "square": lambda p: 1 - p * p,
     "mirror_cosine": lambda p: 2 * (1 - p) - cos(p),
     "rex": lambda p: (1 - p) / (0.5 + 0.5 * (1 - p)),
-    "megatron_exponential": lambda p: 2 * 0.5**p - 1,
-    "timm_exponential": lambda p: (0.1**p - 0.1) / 0.9,
+    "megatron": lambda p: 2 * 0.5**p - 1,
+    "timm": lambda p: (0.1**p - 0.1) / 0.9,
 }
 
 

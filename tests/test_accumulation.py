@@ -156,9 +156,12 @@ CASES = {
         lambda: lrjax.preview(
             lrjax.find_lr, SMALL, accumulated, lrjax.StepSampling(num_steps=10, num_seeds=1), key=KEY, executor="map"
         ),
-        ["`find_lr(num_steps=...)`", "Write 8 or 12."],
+        ["`StepSampling(num_steps=...)`", "Write 8 or 12."],
     ),
-    "a step of one's own": (lambda: own_step(10), ["`find_lr(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."]),
+    "a step of one's own": (
+        lambda: own_step(10),
+        ["`StepSampling(num_steps=...)`", "set_lr accumulates", "Write 8 or 12."],
+    ),
 }
 
 

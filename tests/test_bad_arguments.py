@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 from definition import HALVES
+from inside import lane_mesh
 from problems import curve_from
 from tiny import BATCHES, KEY, check_message, find, task
 
 import lrjax
 from lrjax import Chunked, RangeTest, find_window
-from lrjax._engine import lane_mesh
 
 TASK = task()
 

@@ -7,12 +7,12 @@ import numpy as np
 import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
+from inside import LaneRunner
 from marks import slow
 from problems import regression
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import LaneRunner
 
 LRS = np.array([0.001, 0.01, 0.03])
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)

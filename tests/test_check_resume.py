@@ -224,5 +224,5 @@ def test_many_faults_are_cut_off():
 
 
 def test_traced_states_are_refused():
-    with pytest.raises(TypeError, match="`check_resume` must be given known numbers"):
+    with pytest.raises(TypeError, match=r"`check_resume\(before\)` must be given known numbers"):
         jax.jit(lambda state: check_resume(state, state, step=0))(optax.adam(0.1).init(PARAMS))

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from inside import find_command, load
+from inside import find_command, load, search_live
 from processes import start_lrjax
 
 import lrjax
@@ -411,7 +411,7 @@ def test_the_search_path_is_left_as_it_was(find):
 
 
 def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypatch):
-    sample, calls = lrjax._search._live.curve_of, []
+    sample, calls = search_live.curve_of, []
 
     def interrupt_second(*arguments, **options):
         calls.append(1)
@@ -419,7 +419,7 @@ def test_interrupted_with_rounds_done_writes_what_there_is(run, folder, monkeypa
             raise KeyboardInterrupt
         return sample(*arguments, **options)
 
-    monkeypatch.setattr(lrjax._search._live, "curve_of", interrupt_second)
+    monkeypatch.setattr(search_live, "curve_of", interrupt_second)
     words = ("--seeds", 1, "--steps", 3, "--executor", "map", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run("find", "my_tasks.py:task", *words)
     assert status == 130
@@ -432,7 +432,7 @@ def test_interrupted_before_the_first_round(find, folder, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lrjax._search._live, "curve_of", interrupt)
+    monkeypatch.setattr(search_live, "curve_of", interrupt)
     status, out, err = find()
     assert (status, out, err) == (
         130,

@@ -14,7 +14,7 @@ import sys
 import textwrap
 
 import pytest
-from inside import LINES, app, user_place
+from inside import HOOKS, LINES, app, search_ramp, user_place
 from processes import start_lrjax
 
 import lrjax
@@ -265,7 +265,7 @@ def test_a_library_is_not_the_users_file():
 
 
 def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path):
-    whole, calls = lrjax._search._ramp._why_stop, []
+    whole, calls = search_ramp._why_stop, []
 
     def interrupt(*arguments):
         calls.append(1)
@@ -273,7 +273,7 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(lrjax._search._ramp, "_why_stop", interrupt)
+    monkeypatch.setattr(search_ramp, "_why_stop", interrupt)
     words = ("range-test", "tasks.py:task", "--optimizer", "sgd", "--no-plot")
     status, out, _ = run(*words)
     assert status == 130
@@ -285,14 +285,6 @@ def test_an_interrupted_range_test_keeps_its_history(run, monkeypatch, tmp_path)
     assert (status, json.loads(out)["steps"]) == (130, 7)
     assert err.startswith("lrjax: Interrupted. ")
 
-
-HOOKS = {
-    "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
-    "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",
-    "sweep": "from lrjax._sweeps._run import SweepRun as place; name, when = '_evaluate', 2",
-    "range-test": "import lrjax._search._ramp as place; name, when = '_why_stop', 9",
-}
-"""Where each command waits for Ctrl-C: at the second round, rung or evaluation, or the ninth step."""
 
 PAUSE = """
 calls, whole = [], getattr(place, name)

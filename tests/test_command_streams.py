@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 
-import jax
 import pytest
 from inside import find_command
 from problems import quadratic
@@ -250,16 +249,6 @@ def test_an_absurd_number_is_told_at_once_in_a_sentence(words, message, capsys):
 # Compiled programs.
 
 
-@pytest.fixture
-def no_cache_of_jax(monkeypatch, tmp_path):
-    """The folder of the command's compiled programs, where JAX has none of its own."""
-    before = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", None)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield tmp_path / "lrjax" / "programs"
-    jax.config.update("jax_compilation_cache_dir", before)
-
-
 @pytest.mark.slow
 def test_the_second_call_finds_the_programs_of_the_first(folder):
     code = "import lrjax.cli; from jax import monitoring; found = []; "
@@ -284,21 +273,3 @@ def test_the_second_call_finds_the_programs_of_the_first(folder):
     misses, hits = run("'--quiet'")
     assert misses > 0
     assert run("'--quiet'") == [0, misses + hits]
-
-
-def test_the_oldest_programs_go_and_jax_is_left_as_it_was(no_cache_of_jax):
-    no_cache_of_jax.mkdir(parents=True)
-    for name, size, when in (("old", 200, 1), ("new", 200, 2)):
-        with open(no_cache_of_jax / name, "wb") as file:
-            file.truncate(size * 2**20)
-        os.utime(no_cache_of_jax / name, (when, when))
-    assert main(["find", *CHEAP, "--quiet"]) == 0
-    assert not (no_cache_of_jax / "old").exists()
-    assert (no_cache_of_jax / "new").exists()
-    assert jax.config.jax_compilation_cache_dir is None
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(no_cache_of_jax, capsys):
-    no_cache_of_jax.parent.write_text("a file")
-    assert main(["find", *CHEAP, "--quiet"]) == 0
-    assert capsys.readouterr().err == ""

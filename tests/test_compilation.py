@@ -10,13 +10,13 @@ import numpy as np
 import optax
 import pytest
 from doors import sampled
+from inside import Program, Shared, lower_program, train_lane
+from inside import engine_compilation_cache as cache
+from inside import programs as kept
 from lanes import SampledRounds
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import Program, Shared, lower_program, train_lane
-from lrjax._engine import _compilation_cache as cache
-from lrjax._engine import programs as kept
 
 KEY = jax.random.key(2)
 PROGRAMS = {"vmap": "vmap", "chunked": Chunked(7), "map": "map"}

@@ -7,13 +7,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from inside import LaneRunner, Program, compile_program, engine_lane_engine
 from jax.sharding import AxisType, Mesh
 from problems import regression
 from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import LaneRunner, Program, _lane_engine, compile_program
 
 EXECUTORS = {"vmap": "vmap", "chunked": Chunked(2), "map": "map", "loop": "loop", "auto": "auto"}
 LRS = np.geomspace(1e-4, 0.5, 7)
@@ -53,7 +53,7 @@ def on_four_devices() -> dict[str, Any]:
         programs[str(program.executor)] = compiled = compile_program(program, arguments)
         return compiled
 
-    _lane_engine.compile_program = compile_and_keep
+    engine_lane_engine.compile_program = compile_and_keep
     return {
         "devices": len(devices),
         "executors": {name: losses(executor) for name, executor in EXECUTORS.items()},

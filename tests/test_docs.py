@@ -47,7 +47,7 @@ def test_every_schedule_is_in_the_gallery_with_its_picture():
         name for name, value in vars(schedules).items() if callable(value) and name[0] in "abcdefghijklmnopqrstuvwxyz"
     }
     about = {"describe", "validate", "to_spec", "from_spec"}
-    about |= {"scheduled", "current_hyperparams", "at_step", "reduce_on_plateau"}
+    about |= {"scheduled", "current_hyperparams", "at_step", "check_resume", "reduce_on_plateau"}
     entries = set(re.findall(r"^### (\w+)$", page, flags=re.MULTILINE))
     assert entries == makers - about
     assert all(f"`{name}`" in page for name in about)

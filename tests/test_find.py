@@ -127,7 +127,7 @@ def test_a_minimum_that_is_noise_is_not_found(tmp_path):
         sampled(noise(), optax.sgd, key=jax.random.key(2), **options)
     limits = {"train_steps": 100, "trainings": 0.1, "executor": "map", "min_lr": 1e-6, "max_lr": 1.0}  # the sweep alone
     short = budgeted(noise(), optax.sgd, key=jax.random.key(7), throw=False, **limits)
-    assert short.rule == "midpoint"
+    assert short.rule == "lowest_risk"
     assert (short.outcome, np.isnan(short.lr)) == (Outcome.lost_in_noise, True)
     assert repr(short) == f"LRResult(outcome=lost_in_noise, num_trials={short.num_trials})"
 

@@ -21,13 +21,12 @@ import numpy as np
 import optax
 import pytest
 from doors import budgeted
+from inside import engine_source, engine_store, sweeps_run
 from marks import slow
 from problems import regression
 from processes import finish, start, tell
 
 import lrjax
-from lrjax._engine import _source, _store
-from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 RNG = np.random.default_rng(0)
@@ -52,7 +51,8 @@ def sweep(directory: Any = None, problem: lrjax.Task | None = None, **options: A
 
 
 def search(directory: Any = None, problem: lrjax.Task | None = None, **options: Any) -> Any:
-    good = {"key": KEY, "train_steps": 200, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
+    good = {"key": KEY, "train_steps": 400, "executor": "map", "min_lr": 1e-3, "max_lr": 0.3, "num_seeds": 2}
+    good |= {"trainings": 1.0}
     return budgeted(problem or task(), optax.sgd, directory=directory, **good | options)
 
 
@@ -97,14 +97,14 @@ def die_at(count: int) -> Callable[[Any], None]:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
-    save = _store.Store.save
-    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
-    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
+    save = engine_store.Store.save
+    monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
+    monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
-LATE = {"sweep": 8, "search": 40}
+LATE = {"sweep": 8, "search": 70}
 """Calls of `progress` after which some is measured, and some is not."""
 
 
@@ -161,8 +161,8 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
-    _source.CALL_SECONDS = 0.0
-    _run.SweepRun._is_due = lambda self: True
+    engine_source.CALL_SECONDS = 0.0
+    sweeps_run.SweepRun._is_due = lambda self: True
     many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "trainings": 8.0}}[kind]
     result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)
     return {"bits": hashlib.sha256(repr(bits(result)).encode()).hexdigest()}
@@ -500,7 +500,7 @@ TOLD = r"must give the same batches whenever it is read|holds another (sweep|sea
 def test_batches_that_changed_since_are_noticed_wherever_they_are(kind, source, tmp_path):
     """Changed is what was trained on: refused. Changed is what comes later: as if it had always been so."""
     make, run = SOURCES[source], functools.partial(RUNS[kind], **MORE[kind])
-    first = begin(kind, tmp_path / "first", {"sweep": 8, "search": 20}[kind], problem=make(BATCHES), **MORE[kind])
+    first = begin(kind, tmp_path / "first", {"sweep": 8, "search": 40}[kind], problem=make(BATCHES), **MORE[kind])
     unchanged, refused = bits(run(None, make(BATCHES))), []
     for place in PLACES[kind]:
         directory = shutil.copytree(first, tmp_path / str(place))
@@ -519,8 +519,8 @@ def test_batches_that_changed_since_are_noticed_wherever_they_are(kind, source, 
     assert len(refused) < 5 or source == "list"
 
 
-PLACES = {"sweep": (0, 2, 4, 6, 9), "search": (0, 7, 12, 16, 19)}
-MORE: dict[str, dict[str, Any]] = {"sweep": {"train_steps": 10}, "search": {"train_steps": 80}}
+PLACES = {"sweep": (0, 2, 4, 6, 9), "search": (0, 7, 16, 21, 27)}
+MORE: dict[str, dict[str, Any]] = {"sweep": {"train_steps": 10}, "search": {}}
 
 
 def test_a_source_that_never_gives_the_same_twice_is_noticed_without_a_folder(monkeypatch):
@@ -540,7 +540,7 @@ def test_a_finished_run_is_compared_too(kind, tmp_path):
 @both
 def test_a_slow_source_is_not_waited_for_and_that_is_said(kind, tmp_path, monkeypatch):
     begin(kind, tmp_path, problem=by_epoch(BATCHES))
-    monkeypatch.setattr(_source, "REREAD_SECONDS", 0.0)
+    monkeypatch.setattr(engine_source, "REREAD_SECONDS", 0.0)
     result = RUNS[kind](tmp_path, by_epoch(BATCHES))
     assert any("were not read again" in note for note in result.execution.notes)
     assert bits(result) == bits(RUNS[kind](problem=by_epoch(BATCHES)))

@@ -11,6 +11,7 @@ import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
 from doors import resumed
+from inside import LaneRunner, check_checkpoint
 from marks import slow_but_for
 from problems import CURVATURES, quadratic, regression
 from sequential import evaluation_loss, seed_keys
@@ -18,7 +19,6 @@ from tiny import check_message
 
 import lrjax
 from lrjax import Outcome, schedules
-from lrjax._engine import LaneRunner, check_checkpoint
 
 KEY, NEW = jax.random.key(3), jax.random.key(4)
 REGRESSION, STATEFUL = regression(), batch_norm(eval_fn=BatchNorm.eval_fn)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 import pytest
 from doors import budgeted, resumed, sampled
+from inside import programs
 from marks import slow_but_for
 
 import lrjax
@@ -176,14 +177,14 @@ def test_a_function_without_hash_and_weak_references_is_told_by_what_it_is():
 def test_what_is_compiled_stays_for_as_long_as_its_functions_do_and_no_longer():
     seen = []
     task, make_optimizer = make(seen)
-    first = lrjax._engine.programs.misses
+    first = programs.misses
     for _ in range(2):
         find("map")(task, make_optimizer)
-    assert lrjax._engine.programs.misses == first + 1
-    kept = len(lrjax._engine.programs._entries)
+    assert programs.misses == first + 1
+    kept = len(programs._entries)
     del task, make_optimizer
     gc.collect()
-    assert len(lrjax._engine.programs._entries) == kept - 1
+    assert len(programs._entries) == kept - 1
 
 
 MEMORY = """

@@ -9,25 +9,25 @@ import numpy as np
 import optax
 import pytest
 from doors import sampled
-from lanes import SampledRounds
-from marks import slow
-
-import lrjax
-from lrjax import Chunked
-from lrjax._engine import (
+from inside import (
     SHARE_OF_FREE,
     MemoryModel,
     Program,
     Shared,
-    _memory,
-    _rounds,
     compile_program,
+    engine_memory,
+    engine_rounds,
     free_bytes,
     out_of_memory,
     program_bytes,
     show_bytes,
     train_lane,
 )
+from lanes import SampledRounds
+from marks import slow
+
+import lrjax
+from lrjax import Chunked
 
 KEY = jax.random.key(8)
 LRS = np.geomspace(1e-4, 1e-2, 8)
@@ -94,9 +94,10 @@ def test_the_lanes_that_fit_follow_from_the_model():
 def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypatch, losses):
     runner = runner_of("vmap")
     allowed = runner.memory_model(chunked=True).predict(lanes) + 1
-    monkeypatch.setattr(_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
+    monkeypatch.setattr(engine_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     ran = []
-    monkeypatch.setattr(_rounds, "execute", lambda *call: ran.append(call) or jax.block_until_ready(call[0](*call[1])))
+    run = lambda *call: ran.append(call) or jax.block_until_ready(call[0](*call[1]))  # noqa: E731
+    monkeypatch.setattr(engine_rounds, "execute", run)
     result = runner.run(LRS)
     assert runner.execution.used == f"chunked({lanes})"
     assert runner.execution.requested == "vmap"
@@ -109,7 +110,7 @@ def test_a_program_that_would_not_fit_is_chunked_before_it_runs(lanes, monkeypat
 
 
 def test_what_does_not_fit_at_all_is_refused(monkeypatch):
-    monkeypatch.setattr(_memory, "free_bytes", lambda device: 1000.0)
+    monkeypatch.setattr(engine_memory, "free_bytes", lambda device: 1000.0)
     for executor in ("vmap", "map"):
         with pytest.raises(MemoryError, match=r"one copy .* needs .* and 1000 B are free\. Use smaller"):
             runner_of(executor).run(LRS)
@@ -129,7 +130,7 @@ def test_running_out_of_memory_halves_the_chunk(executor, num_seeds, failures, c
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 1 byte.")
         return jax.block_until_ready(compiled(*arguments))
 
-    monkeypatch.setattr(_rounds, "execute", exhausted)
+    monkeypatch.setattr(engine_rounds, "execute", exhausted)
     runner = runner_of(executor, num_seeds=num_seeds)
     result = runner.run(LRS)
     assert runner.execution.used == f"chunked({chunks[-1]})"
@@ -153,14 +154,14 @@ def test_other_errors_are_not_hidden(executor, error, monkeypatch):
     def fail(compiled: Any, arguments: tuple) -> Any:
         raise error
 
-    monkeypatch.setattr(_rounds, "execute", fail)
+    monkeypatch.setattr(engine_rounds, "execute", fail)
     with pytest.raises(type(error)):
         runner_of(executor).run(LRS)
 
 
 def test_the_search_reports_what_memory_made_of_it(monkeypatch):
     allowed = runner_of("vmap").memory_model(chunked=True).predict(2) + 1
-    monkeypatch.setattr(_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
+    monkeypatch.setattr(engine_memory, "free_bytes", lambda device: allowed / SHARE_OF_FREE)
     options = {"key": KEY, "num_steps": 3, "num_seeds": 1, "refine": None, "extend_range": False, "throw": False}
     result = sampled(TASK, optax.sgd, min_lr=1e-3, max_lr=1e-1, executor="vmap", **options)
     assert result.execution.used == "chunked(2)"

@@ -14,10 +14,11 @@ import optax
 import pytest
 from doors import budgeted
 from found import found
+from inside import progress_module
 from rich.console import Console
 
 import lrjax
-from lrjax import _progress, schedules
+from lrjax import schedules
 from lrjax.demos import digits
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
@@ -157,10 +158,10 @@ def test_progress_in_a_notebook_is_one_line_rewritten(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
     monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
     monkeypatch.setattr(Console, "is_jupyter", property(lambda self: True), raising=False)
-    monkeypatch.setattr(_progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
     monkeypatch.setattr(Console, "__init__", lambda self, **_: None)
     now = 0.0
-    bar = _progress._open_bar()
+    bar = progress_module._open_bar()
     for done in range(1_000):
         now += 0.01
         bar.show(lrjax.Progress(stage="first <grid>", updates=done, planned=1_000, lanes=2, train_steps=10))

@@ -218,49 +218,46 @@ def test_steps_in_words():
     assert peak == peak_for(1.0, schedules.linear_decay(1.0, 0.0, 100), 100)
 
 
-# max_lr
+# What a result was read from
 
 
-def by_max_lr(schedule, num_steps, total):
-    result = found(max_lr=0.1, num_steps=num_steps)
-    return peak_for(result, schedule, total, anchor="max_lr") / 0.1
+def constant_lr(result, total):
+    """The learning rate that `peak_for` takes of a result."""
+    return peak_for(result, lambda step: TABLE[0], total)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "num_steps", "low", "high"),
-    [
-        (ONE_CYCLE, 20, 0.45, 0.55),
-        (ONE_CYCLE, 100, 1.5, 1.7),
-        (WARM_COSINE, 20, 0.45, 0.55),
-        (WARM_COSINE, 100, 1.3, 1.7),
-        (STABLE, 20, 0.33, 0.45),
-        (STABLE, 100, 1.1, 1.6),
-        (schedules.cosine_decay(1.0, 1000), 100, 1.1, 1.4),
-        (schedules.constant(1.0), 100, 0.7, 0.9),
-    ],
-    ids=lambda value: str(getattr(value, "func", value)),
-)
-def test_the_studys_multiples_of_max_lr(schedule, num_steps, low, high):
-    assert low < by_max_lr(schedule, num_steps, 1000) < high
-
-
-@pytest.mark.parametrize(("num_steps", "longer"), [(100, 10), (500, 20), (5000, 20), (100, 200)])
-def test_for_long_trials_1cycle_is_5_times_the_drifted_max_lr(num_steps, longer):
-    peak = by_max_lr(schedules.one_cycle(1.0, total_steps=longer * num_steps), num_steps, longer * num_steps)
-    assert 4.5 < peak / longer**-0.5 < 5.5
-
-
-@given(num_steps=st.integers(1, 3000), total=st.integers(1, 3000))
+@given(num_steps=st.integers(100, 3000), total=st.integers(1, 300_000))
 @settings(max_examples=10, deadline=None)
-def test_the_formula_for_max_lr(num_steps, total):
-    wanted = min(1.0, 2.5 * (num_steps / total) ** 0.5 * min(1.0, num_steps / 100) ** 0.25)
-    assert by_max_lr(lambda step: TABLE[0], num_steps, total) == pytest.approx(wanted, rel=1e-6)
+def test_the_minimum_of_long_trials_is_moved_down_by_the_law(num_steps, total):
+    wanted = 0.1 * min(1.0, (num_steps / total) ** 0.4)
+    assert constant_lr(found(max_lr=0.1, num_steps=num_steps), total) == pytest.approx(wanted, rel=1e-6)
 
 
-def test_the_last_stage_of_two_is_read():
+@pytest.mark.parametrize("total", [50, 1000, 100_000])
+def test_after_short_trials_the_lr_is_taken(total):
+    assert constant_lr(found(lr=0.02, num_steps=99), total) == pytest.approx(0.02)
+
+
+def test_a_rule_of_the_user_s_is_respected():
+    result = dataclasses.replace(found(lr=0.02, num_steps=100), rule="half_loss")
+    assert constant_lr(result, 1000) == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("total", "factor"), [(1000, 1.0), (10_000, 10**-0.4), (100, 10**0.4)])
+def test_the_lr_for_another_length_is_moved_by_the_law(total, factor):
+    result = dataclasses.replace(found(lr=0.02, num_steps=250), strategy="Budget", rule="lowest_risk", train_steps=1000)
+    assert constant_lr(result, total) == pytest.approx(0.02 * factor, rel=1e-6)
+
+
+def test_the_lr_from_a_checkpoint_is_taken():
+    result = dataclasses.replace(found(lr=0.02, num_steps=500), train_steps=10_000, start=100)
+    assert constant_lr(result, 10_000) == pytest.approx(0.02)
+
+
+def test_the_stage_that_was_chosen_from_is_read():
     last = found(max_lr=0.1, num_steps=100)
     both = dataclasses.replace(last, stages=(*found(max_lr=3.0).stages, *last.stages), stage=1)
-    assert peak_for(both, ONE_CYCLE, 1000, anchor="max_lr") == peak_for(last, ONE_CYCLE, 1000, anchor="max_lr")
+    assert peak_for(both, ONE_CYCLE, 1000) == peak_for(last, ONE_CYCLE, 1000)
 
 
 # bad input
@@ -358,21 +355,6 @@ CASES = {
         lambda: peak_for(found(outcome="no_learning", warnings=["no_learning"]), LINE, 9),
         ValueError,
         ["has found a learning rate", "outcome=no_learning", "No learning rate lowered", "Cure no_learning."],
-    ),
-    "max_lr of a search that found nothing": (
-        lambda: peak_for(found(outcome="all_diverged"), LINE, 9, anchor="max_lr"),
-        ValueError,
-        ["anchor='max_lr'", "outcome=all_diverged", "Every learning rate diverged"],
-    ),
-    "max_lr of a number": (
-        lambda: peak_for(0.1, LINE, 9, anchor="max_lr"),
-        TypeError,
-        ["`peak_for(result_or_lr, anchor='max_lr')`", "which has a window", "got 0.1 (float)", "not its lr"],
-    ),
-    "another anchor": (
-        lambda: peak_for(0.1, LINE, 9, anchor="min_lr"),
-        ValueError,
-        ["`peak_for(anchor=...)` must be one of 'lr', 'max_lr'", "got 'min_lr'"],
     ),
 }
 

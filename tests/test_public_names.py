@@ -256,6 +256,8 @@ ARROWS = {
 """Room -> the rooms that it may import. The other files beside the rooms are the ground, which imports only itself."""
 
 ORACLES = {
+    "experiments/benchmark/constants.py": "the constants of the search with a budget, changed one by one",
+    "experiments/benchmark/drift.py": "the drift of the optimum, with what the search reads off its lanes",
     "experiments/benchmark/frontier.py": "a search with a budget, replayed from recorded losses",
     "experiments/benchmark/searching.py": "a search by step sampling, replayed from recorded losses",
     "experiments/data/hymenoptera.py": "the words for a wrong count",
@@ -268,13 +270,8 @@ ORACLES = {
     "paper_figures/explorer.py": "the explorer's page, with answers that are made before",
     "paper_figures/figure_8.py": "the marks of the finder's picture",
     "paper_figures/style.py": "the colours of all pictures",
-    "tests/inside.py": "every private name that the tests below do not list, each with what for",
-    "tests/test_bad_arguments.py": "the words for a wrong mesh, without the checker of shapes around them",
+    "tests/inside.py": "all that the tests use of the inside, each name with what for",
     "tests/test_docs.py": "what `import lrjax` imports later",
-    "tests/test_range_rules.py": "the running median of 3, by itself",
-    "tests/test_refine.py": "the grids that a search tries, without a search",
-    "tests/test_result.py": "the reader of files, given what no result writes",
-    "tests/test_shapes.py": "that shapes inside the package are checked in the tests",
 }
 """File of tests or experiments that looks behind the public names -> what for. The fewer, the better."""
 
@@ -287,37 +284,6 @@ MOST_FILES = 13
 MOST_LINES, MOST_LINES_OF_A_FILE, MEDIAN_LINES, MOST_LINES_OF_A_BODY = 19_000, 350, 150, 60
 
 KNOWN: dict[str, set[str]] = {
-    "private_imports": {
-        "experiments/benchmark/defaults.py",
-        "tests/lanes.py",
-        "tests/test_budget.py",
-        "tests/test_budget_strategy.py",
-        "tests/test_carried.py",
-        "tests/test_cli.py",
-        "tests/test_command_line.py",
-        "tests/test_compilation.py",
-        "tests/test_devices.py",
-        "tests/test_folder.py",
-        "tests/test_from_checkpoint.py",
-        "tests/test_leaks.py",
-        "tests/test_memory.py",
-        "tests/test_notebooks.py",
-        "tests/test_search_command.py",
-        "tests/test_sweep_devices.py",
-        "tests/test_sweep_growth.py",
-        "tests/test_sweep_invariance.py",
-        "tests/test_sweep_result.py",
-        "tests/test_sweep_resume.py",
-        "tests/test_sweep_stop.py",
-        "tests/test_sweep_streams.py",
-        "tests/test_trivial_loss.py",
-    },
-    "file_names": {
-        "_resume",
-    },
-    "chain": {
-        "longest chain",
-    },
     "sizes": {
         "lines",
     },
@@ -445,6 +411,17 @@ def test_the_house_keeps_its_rules(rule):
     new, mended = sorted(found - known), sorted(known - found)
     assert not new, f"new: {rule.__doc__} Mend it; tests/house.py says how it is read. {new}"
     assert not mended, f"mended: strike it off KNOWN. {mended}"
+
+
+def test_every_name_from_the_inside_is_used_and_stands_below_what_for():
+    text = (house.ROOT / "tests/inside.py").read_text()
+    users = [path.read_text() for path in (house.ROOT / "tests").glob("*.py") if path.name != "inside.py"]
+    known = set().union(
+        *(re.findall(r"\w+", user) for user in users if re.search(r"^ *(from|import) inside\b", user, re.M))
+    )
+    groups = [group for group in text.split("\n\n") if "\nfrom lrjax" in group]
+    assert all(group.startswith("# ") for group in groups)
+    assert set(re.findall(r"^from lrjax.* as (\w+)$", text, re.M)) <= known
 
 
 def test_the_arrows_have_no_circle():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import running_median
 
 from lrjax import range_rules
-from lrjax.range_rules._smoothing import running_median
 
 CurveShape = range_rules.CurveShape
 NAN, INF = float("nan"), float("inf")

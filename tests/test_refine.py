@@ -9,10 +9,10 @@ from definition import HALVES
 from doors import sampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inside import extend, fill_window, first_grid, new_ones, paper_points
 from problems import curve_from
 
 from lrjax import Outcome, Task, WarningName, find_window
-from lrjax._curve import extend, fill_window, first_grid, new_ones, paper_points
 
 NONE = frozenset()
 CURVE = curve_from(HALVES, np.interp(HALVES, [-3, -1, 1], [1, 0, 1]))

@@ -17,12 +17,12 @@ import numpy as np
 import optax
 import pytest
 from doors import sampled
+from inside import MAX_BYTES, decode, json_module, parse
 from jaxtyping import Float
 from problems import quadratic, regression
 
 import lrjax
 from lrjax import LRNotFound, LRResult, Outcome, Progress, RangeTest, SearchInterrupted
-from lrjax._decode import MAX_BYTES, decode, parse
 
 KEY = jax.random.key(0)
 NOISY, TASK = regression(), quadratic()
@@ -257,13 +257,13 @@ def test_a_text_that_is_not_strict_json_or_too_much_of_it(found, tmp_path, old, 
 
 
 def test_a_file_that_never_ends_is_read_up_to_the_limit(monkeypatch):
-    monkeypatch.setattr("lrjax._json.MAX_BYTES", 2**20)
+    monkeypatch.setattr(json_module, "MAX_BYTES", 2**20)
     with pytest.raises(ValueError, match=r"from_json\('/dev/zero'\)` reads at most 1,048,576 bytes"):
         LRResult.from_json("/dev/zero")
 
 
 def test_a_result_that_could_not_be_read_again_is_not_written(found, tmp_path, monkeypatch):
-    monkeypatch.setattr("lrjax._json.MAX_BYTES", 1000)
+    monkeypatch.setattr(json_module, "MAX_BYTES", 1000)
     with pytest.raises(ValueError, match=r"`LRResult.to_json\(path\)` writes at most 1,000 bytes, got"):
         found.to_json(tmp_path / "result.json")
     assert list(tmp_path.iterdir()) == []

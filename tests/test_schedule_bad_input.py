@@ -723,6 +723,11 @@ CASES = {
         ValueError,
         ["`at_step(opt_state)`", "found no schedule in tuple"],
     ),
+    "a resume at a negative step": (
+        lambda: lrjax.schedules.check_resume(SCHEDULED, SCHEDULED, step=-1),
+        ValueError,
+        ["`check_resume(step=...)`", ">= 0 (optimizer updates)", "got -1"],
+    ),
     "at a negative step": (
         lambda: lrjax.schedules.at_step(SCHEDULED, -1),
         ValueError,

@@ -224,6 +224,12 @@ def test_traced_numbers_are_accepted():
     assert found == pytest.approx([0.853553, 1.0, 0.5, 0.5])
 
 
+def test_a_traced_factor_of_cycles_may_be_one_or_no_whole_number():
+    restarts = lambda mult: schedules.cosine_restarts(1.0, 10, cycle_mult=mult)(np.array([0, 10, 20, 25, 30]))  # noqa: E731
+    for mult in (1.0, 1.5, 2.0):
+        np.testing.assert_allclose(jax.jit(restarts)(mult), restarts(mult), atol=1e-6)
+
+
 def test_lengths_can_be_mapped_over():
     found = jax.vmap(lambda steps: schedules.linear_decay(1.0, 0.0, steps)(5))(jnp.array([5, 10, 20]))
     np.testing.assert_array_equal(found, [0.0, 0.5, 0.75])

@@ -883,3 +883,21 @@ def test_every_number_is_one(number):
 
 def test_a_float64_beyond_float32_is_refused():
     check_message(lambda: rate_of(np.float64(1e39)), ValueError, ["`scheduled(learning_rate=...)`"])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, "float32"])
+def test_hyperparameters_have_the_type_that_is_asked_for(dtype):
+    decay = schedules.linear_decay(0.5, 0.0, 8)
+    optimizer = schedules.scheduled(optax.sgd, learning_rate=decay, momentum=0.9, hyperparam_dtype=dtype)
+    state = optimizer.init(jnp.ones(2))
+    updates, state = jax.jit(optimizer.update)(jnp.ones(2), state)
+    found = schedules.current_hyperparams(state)
+    assert {value.dtype for value in found.values()} == {jnp.dtype(dtype)}
+    assert found["momentum"] == jnp.asarray(0.9, dtype)
+    assert updates.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [int, "floats", None, 3, jnp.complex64])
+def test_a_type_of_hyperparameters_that_is_none_is_refused(dtype):
+    with pytest.raises(TypeError, match=r"`scheduled\(hyperparam_dtype=...\)` must be a floating type"):
+        schedules.scheduled(optax.sgd, learning_rate=0.1, hyperparam_dtype=dtype)

@@ -151,7 +151,7 @@ def test_a_wrong_option_is_named(words, message, run):
 
 
 def test_interrupted_it_tells_the_best_so_far(run, monkeypatch):
-    from lrjax._engine import LaneRunner
+    from inside import LaneRunner
 
     whole, calls = LaneRunner.train, []
 

@@ -7,10 +7,9 @@ import jaxtyping
 import numpy as np
 import pytest
 import shapes
+from inside import curve_loss_curve, schedules_phases
 
 import lrjax
-from lrjax._curve import _loss_curve as _curve
-from lrjax.schedules import _phases
 
 
 def test_every_annotated_module_is_under_the_checker():
@@ -24,9 +23,9 @@ def test_every_annotated_module_is_under_the_checker():
 
 def test_a_wrong_shape_is_seen():
     with pytest.raises(jaxtyping.TypeCheckError, match="values"):
-        _phases.leaps(np.zeros((2, 2)))
+        schedules_phases.leaps(np.zeros((2, 2)))
     with pytest.raises(jaxtyping.TypeCheckError, match="initial_loss"):
-        _curve.reduce_losses(np.zeros((2, 3)), np.zeros(3), np.ones(2, bool))
+        curve_loss_curve.reduce_losses(np.zeros((2, 3)), np.zeros(3), np.ones(2, bool))
 
 
 def test_a_users_mistake_is_explained_by_the_package():

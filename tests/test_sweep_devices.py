@@ -11,14 +11,13 @@ import jax
 import numpy as np
 import optax
 import pytest
+from inside import compile_program, engine_lane_engine
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from problems import regression
 from processes import finish, free_port, start, tell
 
 import lrjax
 from lrjax import Chunked
-from lrjax._engine import _lane_engine as _engine
-from lrjax._engine import compile_program
 
 pytestmark = pytest.mark.slow  # CI runs them
 
@@ -101,7 +100,7 @@ def on_eight_devices() -> dict[str, Any]:
             programs[str(program.executor)] = compiled.as_text()
         return compiled
 
-    _engine.compile_program = compile_and_keep
+    engine_lane_engine.compile_program = compile_and_keep
     measured: dict[str, Any] = {"devices": len(devices)}
     for name, mesh in meshes.items():
         for executor, value in EXECUTORS.items():

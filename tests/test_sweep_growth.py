@@ -9,13 +9,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from inside import Engine, engine_source, engine_store, sweeps_run
 from problems import regression
 from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, schedules, zipped
-from lrjax._engine import Engine, _source, _store
-from lrjax._sweeps import _run
 
 KEY = jax.random.key(5)
 FEW, MANY = [0.01, 1e20, 0.3], [0.5, 0.3, 0.1, 0.01, 1e20]
@@ -62,11 +61,11 @@ def begin(directory: Path, count: int, *arguments: Any, **options: Any) -> None:
 @pytest.fixture(autouse=True)
 def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
-    save = _store.Store.save
-    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
-    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
+    save = engine_store.Store.save
+    monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
+    monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 @pytest.mark.parametrize("executor", ["map", pytest.param("loop", marks=pytest.mark.slow)])

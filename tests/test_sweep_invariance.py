@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from inside import Engine, engine_source, sweeps_run
 from marks import slow
 from sweep_oracle import KEY, REGRESSION, THREE, compiled, momentum, regress, same_numbers
 
 import lrjax
-from lrjax._engine import Engine, _source
-from lrjax._sweeps import _run
 
 every_executor = pytest.mark.parametrize("executor", ["map", "loop", "vmap"])
 one_by_one = pytest.mark.parametrize("executor", ["map", "loop"])
@@ -28,13 +27,13 @@ def regressed(executor: Any) -> lrjax.SweepResult:
 @every_executor
 @pytest.mark.parametrize("cut", [slow(1), 4, slow(6)])
 def test_how_steps_are_cut_into_calls_changes_no_bit(executor, cut, monkeypatch):
-    class Cut(_source.ReadAhead):
+    class Cut(engine_source.ReadAhead):
         """Reads so many steps at once, however fast they are."""
 
         steps_at_once = property(lambda self: cut, lambda self, steps: None)
 
     expected = regressed(executor)
-    monkeypatch.setattr(_run, "ReadAhead", Cut)
+    monkeypatch.setattr(sweeps_run, "ReadAhead", Cut)
     seen = set()
     same_numbers(regress(executor, progress=lambda event: seen.add(event.step)), expected)
     assert seen == {0, 6, 12, 18, 24, *(step + cut * n for step in (0, 6, 12, 18) for n in range(6 // cut + 1))}
@@ -43,15 +42,15 @@ def test_how_steps_are_cut_into_calls_changes_no_bit(executor, cut, monkeypatch)
 @pytest.mark.parametrize(("first", "seconds"), [(1, 0.0), (8, 1e9)])
 def test_how_long_a_call_lasts_changes_no_bit(first, seconds, monkeypatch):
     expected = regressed("map")
-    monkeypatch.setattr(_source, "FIRST_STEPS", first)
-    monkeypatch.setattr(_source, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(engine_source, "FIRST_STEPS", first)
+    monkeypatch.setattr(engine_source, "CALL_SECONDS", seconds)
     same_numbers(regress("map"), expected)
 
 
 @one_by_one
 def test_how_long_a_block_of_batches_is_changes_no_bit(executor, monkeypatch):
     expected = regressed(executor)
-    monkeypatch.setattr(_source, "LONGEST_BLOCK", 4)
+    monkeypatch.setattr(engine_source, "LONGEST_BLOCK", 4)
     result = regress(executor)
     assert result.execution.steps_per_call <= 4
     same_numbers(result, expected)
@@ -87,7 +86,7 @@ def test_the_first_call_is_short(monkeypatch):
     steps = []
     options = {"key": KEY, "train_steps": 24, "eval_every": 24, "executor": "loop"}
     lrjax.sweep(task, momentum, [0.1], progress=lambda event: steps.append(event.step), **options)
-    assert steps[1] == _source.FIRST_STEPS == 8
+    assert steps[1] == engine_source.FIRST_STEPS == 8
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,12 @@ import numpy as np
 import optax
 import pandas
 import pytest
+from inside import sweeps_read_grid
 from matplotlib.axes import Axes
 from sweep_oracle import KEY, REGRESSION, THREE, momentum, regress
 
 import lrjax
 from lrjax import SweepResult, schedules, zipped
-from lrjax._engine import Execution
-from lrjax._sweeps import _read_grid
 
 
 def eval_fn(params: Any, batch: Any) -> dict[str, jax.Array]:
@@ -158,7 +157,7 @@ def test_settings_are_what_the_optimizer_was_made_from(tmp_path):
     ids=["beside a number", "inside another", "beside one of Optax"],
 )
 def test_settings_of_any_schedule_can_be_shown(values, first):
-    grid = _read_grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
+    grid = sweeps_read_grid.make_grid("sweep", {"learning_rate": values}, optax.sgd, np.dtype(np.float32))
     result = dataclasses.replace(made(np.ones((len(values), 1, 1))), columns=grid.columns, specs=grid.specs)
     result._check()
     assert f"learning_rate={first}" in result.summary()
@@ -190,7 +189,7 @@ def made(values: Any, *, diverged_at: Any = None, metric: str = "loss", stopped_
         diverged_at=nowhere if diverged_at is None else np.asarray(diverged_at),
         stopped_at=nowhere if stopped_at is None else np.asarray(stopped_at),
         train_steps=10 * values.shape[2],
-        execution=Execution(requested="map", used="map"),
+        execution=lrjax.Execution(requested="map", used="map"),
     )
 
 

@@ -21,14 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from inside import Engine, engine_source, engine_store, sweeps_run
 from jax.sharding import Mesh
 from marks import slow
 from tiny import check_message
 
 import lrjax
 from lrjax import StopDiverged, SuccessiveHalving, Task, schedules
-from lrjax._engine import Engine, _source, _store
-from lrjax._sweeps import _run
 
 pytestmark = pytest.mark.slow
 
@@ -114,18 +113,18 @@ def begin(folder: Path, evaluations: int, **options: Any) -> Path:
 @pytest.fixture
 def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is a call of its own with a checkpoint after it, written before the next one begins."""
-    save = _store.Store.save
-    monkeypatch.setattr(_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(_source, "CALL_SECONDS", 0.0)
-    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: True)
-    monkeypatch.setattr(_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
+    save = engine_store.Store.save
+    monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
+    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
+    monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
 
 @pytest.fixture
 def two_waves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for half the lanes."""
-    half, whole = (sweep(executor="vmap", grid={"learning_rate": LRS[:n]}).execution.bytes for n in (2, 4))
-    monkeypatch.setattr(Engine, "budget", lambda engine: (half + whole) / 2)
+    whole, half = (sweep(executor="vmap", grid={"learning_rate": LRS[:n]}).execution.bytes for n in (4, 2))
+    monkeypatch.setattr(Engine, "budget", lambda engine: (whole + half) / 2)
     assert sweep(executor="vmap").execution.waves == 2
 
 
@@ -222,7 +221,7 @@ def test_two_waves_go_on_from_between_any_two_writes(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("two_waves")
 def test_two_pruned_waves_go_on_from_between_any_two_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(_run.SweepRun, "_is_due", lambda run: False)  # as with an hour between checkpoints
+    monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: False)  # as with an hour between checkpoints
     resume_everywhere(monkeypatch, tmp_path, executor="vmap", stop=HALVING)
 
 
@@ -250,7 +249,7 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
 
     With `halt` a checkpoint stays half written.
     """
-    replace, work = os.replace, _store.Store._work
+    replace, work = os.replace, engine_store.Store._work
 
     def replace_and_tell(draft: Any, path: Any) -> None:
         if halt and Path(path).name.startswith("checkpoint-"):
@@ -267,8 +266,8 @@ def train_in_lockstep(folder: str, kills: str, halt: str) -> None:
         os.write(1, b"step\n")
         sys.stdin.readline()
 
-    os.replace, _store.Store._work = replace_and_tell, work_and_tell
-    _run.SweepRun._is_due = lambda run: True
+    os.replace, engine_store.Store._work = replace_and_tell, work_and_tell
+    sweeps_run.SweepRun._is_due = lambda run: True
     sweep(folder, train_steps=CHILD_STEPS * int(kills), stop=HALVING, progress=tell)
 
 
@@ -569,7 +568,7 @@ FAMILIES = {
 @pytest.mark.parametrize("wave", range(4))
 def test_out_of_memory_in_any_wave_gives_the_same_numbers(wave, tmp_path, monkeypatch):
     options = {"grid": FAMILIES, "num_seeds": 1, "executor": "vmap", "stop": HALVING}
-    expected, train, begun = sweep(**options), _run.SweepRun._train_block, []
+    expected, train, begun = sweep(**options), sweeps_run.SweepRun._train_block, []
 
     def train_and_fail(run: Any, reader: Any, running: Any, first: bool) -> float:
         begun.extend([running] if first else [])
@@ -578,7 +577,7 @@ def test_out_of_memory_in_any_wave_gives_the_same_numbers(wave, tmp_path, monkey
                 raise MemoryError
         return train(run, reader, running, first)
 
-    monkeypatch.setattr(_run.SweepRun, "_train_block", train_and_fail)
+    monkeypatch.setattr(sweeps_run.SweepRun, "_train_block", train_and_fail)
     result = sweep(tmp_path, **options)
     assert "ran out of memory" in result.execution.notes[0]
     np.testing.assert_allclose(result.metrics["loss"], expected.metrics["loss"], rtol=1e-4)
@@ -769,9 +768,9 @@ def test_progress_and_checkpoint_seconds_may_change(tmp_path):
 def on_a_full_disk(folder: str) -> dict[str, Any]:
     """Files may not grow beyond a limit: what is said then, and whether the same call then ends with the same bits."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    _run.SweepRun._is_due = lambda run: True
-    save = _store.Store.save
-    _store.Store.save = lambda *args, wait=False: save(*args, wait=True)
+    sweeps_run.SweepRun._is_due = lambda run: True
+    save = engine_store.Store.save
+    engine_store.Store.save = lambda *args, wait=False: save(*args, wait=True)
     many = {"w": jnp.ones(3), "b": jnp.zeros(1000)}  # a checkpoint with lanes is larger than one without
     large = arrays(init=many, loss_fn=lambda p, batch, key: loss_fn(p["w"], batch, key) + p["b"].sum())
     limits = {"call": (100, None), "checkpoint": (6000, large)}

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from inside import programs as kept
+from inside import sweeps_run
 from marks import slow
 from sweep_oracle import KEY, REGRESSION, compiled, momentum, regress, same_numbers
 
 import lrjax
 from lrjax import Chunked, StopDiverged, SuccessiveHalving, schedules
-from lrjax._engine import programs as kept
-from lrjax._sweeps import _run
 
 STEPS = 24
 NUMBERS = [0.003, 1e30, 0.1, 2.0, 0.01, 1e4, 0.3, 0.03, 0.001]
@@ -93,7 +93,7 @@ def test_survivors_keep_their_bits_and_are_those_of_a_literal_halving(executor, 
     whole = unpruned(grid)
     assert len(np.unique(whole.diverged_at)) >= 3  # at once, later, and not at all
     if at_once is not None:
-        monkeypatch.setattr(_run, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, at_once))
+        monkeypatch.setattr(sweeps_run, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, at_once))
     result = regress(executor, {"learning_rate": GRIDS[grid]}, stop=STOPS[stop])
     check_stopped(result, whole, STOPS[stop], rtol=0 if executor in ("map", "loop") else 1e-4)
     with compiled() as names:

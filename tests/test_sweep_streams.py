@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from inside import engine_source, sweeps_run
 from sweep_oracle import KEY, check_lane, follow, same_numbers
 
 import lrjax
 from lrjax import schedules
-from lrjax._engine import _source
-from lrjax._sweeps import _run
 
 STEPS = 12
 RNG = np.random.default_rng(6)
@@ -146,7 +145,7 @@ def test_an_iterator_that_was_begun_goes_on_from_there():
 
 
 def two_lanes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_run, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, 2))
+    monkeypatch.setattr(sweeps_run, "lanes_that_fit", lambda engine, setting, lanes: min(lanes, 2))
 
 
 FIVE = {"learning_rate": [0.01, 0.03, 0.1, 0.3, 0.5]}
@@ -216,7 +215,7 @@ def test_one_wave_may_read_a_loader_that_shuffles_anew():
 
 @pytest.mark.parametrize("longest", [4, 16])
 def test_batches_are_read_ahead_by_four_blocks_at_most_and_never_more_than_needed(longest, monkeypatch):
-    monkeypatch.setattr(_source, "LONGEST_BLOCK", longest)
+    monkeypatch.setattr(engine_source, "LONGEST_BLOCK", longest)
     read, trained, ahead = [0], [0], [0]
 
     def source() -> Iterator[np.ndarray]:
@@ -234,7 +233,7 @@ def test_batches_are_read_ahead_by_four_blocks_at_most_and_never_more_than_neede
 
 
 def test_once_all_lanes_are_stopped_no_more_is_read(monkeypatch):
-    monkeypatch.setattr(_source, "LONGEST_BLOCK", 4)
+    monkeypatch.setattr(engine_source, "LONGEST_BLOCK", 4)
     read = []
 
     def source() -> Iterator[np.ndarray]:

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from inside import EvalData, EvalSet, trivial_loss
 
 import lrjax
-from lrjax._engine import EvalData, trivial_loss
-from lrjax._engine._trial_data import EvalSet
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 100, 3)).astype(np.float32)

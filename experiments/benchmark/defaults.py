@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from lrjax import WarningName
-from lrjax._curve import Rule
 
 from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
@@ -75,7 +74,7 @@ def judge_auto(recordings: Sequence[Recording], base: dict[int, np.ndarray]) -> 
         values = []
         for recording in recordings:
             shift = 10.0 ** -decades(recording.steps, SECOND_STEPS)
-            rule: Rule = lambda curve, window, shift=shift: window.max_lr * shift  # noqa: E731
+            rule: Callable[..., Any] = lambda curve, window, shift=shift: window.max_lr * shift  # noqa: E731
             lrs = [
                 two_stages(recording, seeds_of(recording, run, seeds), always=always, rule=rule).lr
                 for run in range(CURVE_SEEDS)

@@ -7,8 +7,6 @@ strategy on a trainer that reads the recorded losses; between recorded steps the
 budget is a multiple of the cost of one full training.
 """
 
-import functools
-import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +22,7 @@ from .judging import CAP, LOG_LRS, Truth, mean_and_error, truth_of
 from .methods import RULES, full_loss, random_search, seeds_of, tpe_search
 from .recording import CURVE_SEEDS, RIVALS, SCHEDULES, Recording
 from .replay import judge_rival, load, make_parser, write_report
-from .searching import Choice, search, two_stages
+from .searching import Choice, search
 
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 MEMORY = {"sgd": 1, "adagrad": 1, "rmsprop": 1, "adam": 10, "adamw": 10, "lion": 10, "momentum": 10, "muon": 20}
@@ -145,10 +143,6 @@ def fixed(recording: Recording, run: int, seeds: int) -> Choice:
     return Choice(RULES["method 1 (midpoint)"](found), found.updates)
 
 
-def _auto(recording: Recording, run: int, *, seeds: int, always: bool) -> Choice:
-    return two_stages(recording, seeds_of(recording, run, seeds), always=always)
-
-
 def measure(
     recordings: Sequence[Recording], way: Callable[[Recording, int], Choice], runs: int
 ) -> list[dict[str, Any]]:
@@ -192,9 +186,6 @@ def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
     for seeds in (1, 3):
         tasks = measure(recordings, lambda r, run, s=seeds: fixed(r, run, s), CURVE_SEEDS)
         add(f"method 1, {seeds} seed{'s' * (seeds > 1)}", None, tasks)
-    for seeds, always in itertools.product((1, 3), (False, True)):
-        name = f"two stages{', always' * always}, {seeds} seed{'s' * (seeds > 1)}"
-        add(name, None, measure(recordings, functools.partial(_auto, seeds=seeds, always=always), CURVE_SEEDS))
     for name, (way, least, runs) in WAYS.items():
         for budget in BUDGETS:
             if budget >= least:

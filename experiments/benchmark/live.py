@@ -198,11 +198,11 @@ def tuned_table(cases: Sequence[Case], told: Sequence[dict[str, Any]], found: di
             ]
         )
         row = [family, word, f"{lost.mean():.2f}", f"{np.median(lost):.2f}"]
-        for way in ("method 1, the rule", "max_lr after 100, the rule"):
+        for way in ("method 1, the rule", "minimum after 100, the law and the rule"):
             row.append("{:+.2f} ± {:.2f}".format(*mean_and_error(lost - found[way][:, f])))
         rows.append(row)
     heads = ["schedule", "best compressed peak", "regret", "median", "- peak_for after method 1"]
-    return markdown_table([*heads, "- peak_for after max_lr(100)"], rows)
+    return markdown_table([*heads, "- peak_for after 100 updates"], rows)
 
 
 def refound_table(told: Sequence[dict[str, Any]]) -> str:
@@ -235,7 +235,7 @@ def piecewise_table(cases: Sequence[Case], told: Sequence[dict[str, Any]], found
     for family, way in (
         ("constant", "method 1, as it is"),
         ("cosine", "method 1, the rule"),
-        ("1cycle", "max_lr after 100, the rule"),
+        ("1cycle", "minimum after 100, the law and the rule"),
     ):
         ways[f"one {family}, {way}"] = below_any(cases, found[way])[:, names.index(family)]
     for family in ("cosine", "1cycle"):

@@ -43,6 +43,8 @@ CALLS: dict[str, Callable[[Problem], dict[str, Any]]] = {
 }
 """Name -> further arguments of `lrjax.find_lr`."""
 
+USUAL = "the optimizer's usual lr"
+
 LOST = 10.0
 """Of the logarithm: what diverged, or was not trained, is so far above the best."""
 
@@ -103,15 +105,17 @@ def best_table(recordings: Sequence[Recording]) -> str:
 def summary_table(judged: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Every call over all tasks: mean and standard error, median, and the worst excess of a language model."""
     rows = []
-    for name in next(iter(judged.values())):
-        told = {task: answers[name] for task, answers in judged.items()}
+    for name in (USUAL, *CALLS):
+        told = {task: answers[name] for task, answers in judged.items() if name in answers}
+        if not told:
+            continue
         cells = [name, f"{np.mean([one['cost'] for one in told.values()]):.2f}"]
         for schedule in ("constant", *SHAPES):
             lost = np.minimum([one[schedule]["regret"] for one in told.values()], CAP)
             mean, error = mean_and_error(lost)
             cells.append(f"{mean:.2f} ± {error:.2f} [{np.median(lost):.2f}]")
         for schedule in ("constant", "cosine"):
-            worst = [told[task][schedule]["excess"] for task in LANGUAGE_MODELS if task in told]
+            worst = [float(told[task][schedule]["excess"]) for task in LANGUAGE_MODELS if task in told]
             cells.append(f"{max(worst):.1f}" if worst else "")
         rows.append(cells)
     heads = ["", "cost, trainings", "constant: regret, mean [median]", "cosine", "wsd"]
@@ -144,7 +148,7 @@ def main() -> None:
     recordings = [read(path) for path in sorted(options.recordings.glob("*.npz"))]
     judged: dict[str, dict[str, dict[str, Any]]] = {}
     for recording in recordings:
-        task, answers = recording.name, {"the usual lr": usual(recording)}
+        task, answers = recording.name, {USUAL: usual(recording)}
         if not options.print:
             problem = LOSS_TASKS[task]()
             store.begin(task, {"optimizer": problem.optimizer, "steps": problem.steps})

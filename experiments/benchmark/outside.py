@@ -20,11 +20,12 @@ import numpy as np
 
 import lrjax
 from experiments.blocks import markdown_table
-from lrjax._search import Context, run_stages
 
-from .frontier import Replay
-from .judging import CAP, mean_and_error
-from .replay import make_parser
+from .frontier import Context, Replay, Table, context_of, run_stages
+from .judging import CAP, mean_and_error, truth_of
+from .methods import seeds_of
+from .recording import CURVE_SEEDS, Recording
+from .replay import load, make_parser
 
 BUDGETS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 OFFSETS = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -238,6 +239,29 @@ def warned(picks: Sequence[tuple[float, tuple[str, ...]]]) -> dict[str, Any]:
     }
 
 
+def warned_at_home(folder: Path) -> dict[str, Any]:
+    """The same of the package's own tables, at a constant learning rate."""
+    report = {}
+    for name, part, seeds in (("home", "benchmark", None), ("judged by the loss", "lossjudged", 2)):
+        for budget in (0.5, 2.0):
+            picks = []
+            for recording in load(folder / part):
+                truth = truth_of(recording, "constant", *([] if seeds is None else [seeds]))
+                for run in range(CURVE_SEEDS if seeds is None else seeds):
+                    choice = choose(recording, budget, seeds_of(recording, run, 1) if seeds is None else (run,))
+                    names = tuple(one.name.value for one in choice.warnings)
+                    picks.append((min(truth.regret(choice.lr), CAP), names))
+            report[f"{name}, Budget({budget:g})"] = warned(picks)
+    return report
+
+
+def choose(recording: Recording, budget: float, seeds: Sequence[int]) -> Any:
+    """What a search with a budget chooses for a recorded task."""
+    strategy, replay = lrjax.Budget(trainings=budget), Replay(Table(recording, seeds), context_of(recording))
+    *_, stages = run_stages(strategy, replay)
+    return strategy.choose(stages, replay.context)
+
+
 def llamas(path: Path) -> dict[str, Any]:
     """Drift of the best constant learning rate of 124 M Llamas, and what `peak_for` makes of it for a cosine."""
     with gzip.open(path, "rt") as file:
@@ -250,8 +274,9 @@ def llamas(path: Path) -> dict[str, Any]:
             found.setdefault((kind, config["iterations"]), []).append((np.log10(config["lr"]), loss))
     lines: dict[str, Any] = {}
     for (kind, steps), values in sorted(found.items()):
-        x, loss = np.array(sorted(values)).T
-        if len(np.unique(x)) >= 3:
+        x = np.unique([one for one, _ in values])
+        loss = np.array([np.mean([value for one, value in values if one == place]) for place in x])
+        if len(x) >= 3:
             lines[f"{kind}, {steps}"] = {"lrs": (10.0**x).tolist(), "losses": loss.tolist(), "best": vertex(x, loss)}
     return lines
 
@@ -308,6 +333,7 @@ def main() -> None:
     trainings = [read_training(path) for path in sorted((data / "deepobs").glob("*.npz"))]
     report = {
         "deepobs": deepobs(trainings),
+        "warned": warned_at_home(options.results),
         "llamas": llamas(data / "llama_schedules" / "runs_124m.jsonl.gz"),
         "deberta": fine_tunings(data / "deberta_mnli" / "deberta_base.jsonl.gz"),
     }

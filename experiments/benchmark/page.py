@@ -3,7 +3,7 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
-frontier_long.json, peaks.json, live.json (with the trainings in families/) and paper_budgets.json.
+outside.json, drift.json, constants.json, lossjudged.json, peaks.json and live.json (with the trainings in families/).
 """
 
 import argparse
@@ -16,18 +16,25 @@ from typing import Any
 import numpy as np
 
 from experiments.blocks import fill, markdown_table
-from experiments.paper import budgets
 
 from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
-from .frontier import markdown as frontier_table
+from .drift import DRIFT
 from .judging import mean_and_error
 from .live import tables as live_tables
+from .lossjudged import summary_table
 from .peaks import markdown as peak_tables
 from .problem import TASKS
-from .replay import AGAINST, RESULTS, markdown
+from .replay import AGAINST, RESULTS
 
 DOCS = RESULTS.parent.parent / "docs"
+PARTS = ("worst", "best")
+OUTSIDE = {"Budget": "Budget({:g})", "random, full trainings": "{:g} random trainings"}
+"""Line of frontier.json -> that of outside.json."""
+
+SHOWN = (None, 0.5, 2.0, 8.0)
+"""Budgets at which the page has what is not ours; frontier.json has the others."""
+
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
 Row = dict[str, Any]
 
@@ -43,9 +50,8 @@ class Benchmark:
         self.replayed, self.ablated, self.defaults = (
             json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations", "_defaults")
         )
-        self.budgets, self.long = (
-            json.loads((folder / f"frontier{part}.json").read_text())["lines"] for part in ("", "_long")
-        )
+        self.budgets = json.loads((folder / "frontier.json").read_text())["lines"]
+        self.outside = json.loads((folder / "outside.json").read_text())
         self.peaks = peak_tables(json.loads((folder / "peaks.json").read_text()))
         self._folder = folder
 
@@ -67,14 +73,6 @@ class Benchmark:
             rows.append([f"`{name}`", about, facts["optimizer"], str(facts["steps"]), *best, ranges])
         heads = ["task", "", "optimizer", "updates", "best score, constant lr", "cosine", "best range, constant lr"]
         return markdown_table(heads, rows)
-
-    def constant(self) -> str:
-        """Every method, judged at a constant learning rate."""
-        return markdown(self.replayed["constant"])
-
-    def cosine(self) -> str:
-        """Every method, judged at a decayed one."""
-        return markdown(self.replayed["cosine"])
 
     def order(self) -> str:
         """Paired differences of the three methods, and how often each order came out."""
@@ -136,49 +134,71 @@ class Benchmark:
         parts = {name: self.ablated[name] for name in ("paper's refinement, literal", "grid")}
         return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
 
-    def ablations(self) -> str:
-        """One table for every part."""
-        parts = {name: lines for name, lines in self.ablated.items() if name != "tasks"}
-        return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
-
-    def best_default(self) -> str:
-        """Leave-one-task-out, and the best rules on all tasks."""
-        lines = [f"The default is {self.defaults['default']['candidate']}: {self.defaults['default']['regret']:.2f}.\n"]
-        heads, rows = ["one seed", "regret", "three seeds", "regret"], []
-        for one, three in zip(self.defaults["1 seeds"]["best"], self.defaults["3 seeds"]["best"], strict=True):
-            rows.append([one["candidate"], f"{one['regret']:.2f}", three["candidate"], f"{three['regret']:.2f}"])
-        lines.append(markdown_table(heads, rows))
-        now = np.asarray(self.defaults["default"]["by_task"])
-        lines.append("\nChosen on all other tasks, up to a number of steps, and judged on the one left out:\n")
+    def regret_and_cost(self) -> str:
+        """Every way to spend a budget: at home and on others' trainings."""
+        outside = {one["name"]: one for one in self.outside["deepobs"]}
         rows = []
-        for seeds, word in (("1 seeds", "one seed"), ("3 seeds", "three seeds")):
-            for left in self.defaults[seeds]["left_out"]:
-                chosen = "; ".join(f"{name} ({count})" for name, count in left["chosen"].items())
-                difference = _paired(np.asarray(left["by_task"]) - now)
-                rows.append([word, str(left["steps"]), f"{left['regret']:.2f}", difference, chosen])
-        lines.append(markdown_table(["", "steps, at most", "regret", "- the default", "chosen (times)"], rows))
-        return "\n".join(lines)
+        for line in self.budgets:
+            name, budget = line["name"], line["budget"]
+            if name != "Budget" and budget not in SHOWN:
+                continue
+            other = outside.get(OUTSIDE.get(name, "").format(0 if budget is None else budget), {})
+            rows.append([name if budget is None else f"{name}, {budget:g}", f"{line['cost']:.2f}"])
+            cells = (("mean_regret", "standard_error_of_mean", "median_regret"), ("regret", "standard_error", "median"))
+            for one, (mean, error, median) in zip((line, other), cells, strict=True):
+                rows[-1].append(f"{one[mean]:.2f} ± {one[error]:.2f} [{one[median]:.2f}]" if one else "")
+        for name in ("StepSampling", "36 lrs, a quarter of the training", "the usual lr"):
+            one = outside[name]
+            told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
+            rows.append([name, f"{one['cost']:.2f}", "", told])
+        return markdown_table(["", "cost at home", "home", "outside"], rows)
 
-    def two_stages(self) -> str:
-        """The two-stage rule, by law."""
-        heads, rows = ["the minimum is lowered by", "seeds", "second stage", "regret", "- method 1"], []
-        for line in self.defaults["two stages"]:
-            when = "always" if line["always"] else "in doubt"
-            difference = f"{line['minus_method_1']:+.2f} ± {line['standard_error']:.2f}"
-            rows.append([line["law"], str(line["seeds"]), when, f"{line['regret']:.2f}", difference])
+    def law(self) -> str:
+        """How far the best learning rate falls."""
+        fits = json.loads((self._folder / "drift.json").read_text())
+        slopes, rows = np.asarray(fits.pop("slopes")), []
+        for name, fit in fits.items():
+            regret, (low, high), others = np.asarray(fit["regret"]), fit["interval"], fit["by_the_others"]
+            now = regret[np.argmin(np.abs(slopes - DRIFT))]
+            best = f"{fit['best']:.2f} ({low:.2f} to {high:.2f})"
+            told = f"{others['regret']:.2f} at {others['slope']:.2f}"
+            rows.append([name, str(fit["tasks"]), best, f"{regret.min():.2f}", f"{regret[0]:.2f}", told, f"{now:.2f}"])
+        heads = ["table", "tasks", "best", "regret", "not moved", "at what the others ask for", f"at {DRIFT:g}"]
         return markdown_table(heads, rows)
 
-    def frontier(self) -> str:
-        """Every way to spend a budget."""
-        return frontier_table(self.budgets)
+    def crossed(self) -> str:
+        """Constants chosen on one table and judged on the other."""
+        report, rows = json.loads((self._folder / "constants.json").read_text()), []
+        for budget, one in report.items():
+            for table, other in (("home", "outside"), ("outside", "home")):
+                chosen, left = one[f"chosen on {table}"], one[f"left out on {table}"]
+                there = "{:+.2f} ± {:.2f}".format(*chosen[f"minus as they are, {other}"])
+                out = "{:+.2f} ± {:.2f}".format(*left["minus as they are"])
+                rows.append([budget, table, chosen["variant"], f"{there} ({other})", out])
+        return markdown_table(
+            ["budget", "chosen on", "best variant", "on the other table", "left out on its own"], rows
+        )
 
-    def long_trainings(self) -> str:
-        """The same for trainings of 20,000 updates."""
-        return frontier_table(self.long)
+    def warned(self) -> str:
+        """Of the ten worst and the ten best picks, how many had a warning."""
+        rows, told = [], dict(self.outside["warned"])
+        for one in self.outside["deepobs"]:
+            if one["name"].startswith(("Budget", "StepSampling")):
+                cells = [
+                    f"{one['warned'][part]['warned']} ({max(one['warned'][part]['regret']):.1f})" for part in PARTS
+                ]
+                rows.append([f"DeepOBS, {one['name']}", *cells])
+        for name, told in self.outside["warned"].items():
+            rows.append([name, *(f"{told[part]['warned']} ({max(told[part]['regret']):.1f})" for part in PARTS)])
+        return markdown_table(["", "warned of the ten worst (highest regret)", "of the ten best"], rows)
 
-    def models(self) -> str:
-        """What every budget picks for the paper's models."""
-        return budgets.markdown(self._folder)
+    def fine_tunings(self) -> str:
+        """What share of DeBERTa's fine-tunings fails, by learning rate."""
+        rows = []
+        for one in self.outside["deberta"]["bins"]:
+            median = "" if one["median"] is None else f"{100 * one['median']:.1f}"
+            rows.append([f"{one['lr']:.1e}", str(one["runs"]), f"{one['failed']:.0%}", median])
+        return markdown_table(["lr", "fine-tunings", "failed", "median accuracy of the others"], rows)
 
     def peak_ways(self) -> str:
         """From a learning rate to the peak of a schedule."""
@@ -237,6 +257,11 @@ class Benchmark:
         lines = [self.row(name, schedule=one, seeds=seeds) for one in ("constant", "cosine")]
         return [f"{line['mean_regret']:.1f} ({line['median_regret']:.1f})" for line in lines]
 
+    def lossjudged(self) -> str:
+        """Real calls on the tasks that are judged by their loss."""
+        plans = json.loads((self._folder / "lossjudged.json").read_text())["plans"]
+        return summary_table({task: plan["summary"] for task, plan in plans.items()})
+
     def warnings(self) -> str:
         """What each warning says about method 1."""
         heads = ["warning", "given in", "method 1's regret with it", "without it"]
@@ -266,9 +291,8 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 
 PAGES = {
     "benchmark.md": (
-        *("tasks", "constant", "cosine", "order", "middle", "scatter", "cost", "ablations", "best_default"),
-        *("two_stages", "frontier", "long_trainings", "models", "peak_ways", "peak_schedules", "peak_together"),
-        *("tuned_peaks", "refound", "piecewise", "warnings"),
+        *("tasks", "regret_and_cost", "law", "crossed", "warned", "fine_tunings", "peak_ways", "peak_schedules"),
+        *("peak_together", "tuned_peaks", "refound", "piecewise", "lossjudged", "warnings"),
     ),
     "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),

@@ -19,14 +19,16 @@ import lrjax
 from experiments.blocks import markdown_table
 
 from .families import FAMILIES, OFFSETS, Trained, read_trained
+from .frontier import budgeted
 from .judging import CAP, mean_and_error, truth_of
 from .methods import RULES, seeds_of
 from .recording import CURVE_SEEDS, Recording, read
 from .replay import make_parser, write_report
-from .searching import Search, search, two_stages
+from .searching import search
 
 POWERS = np.arange(0.0, 1.31, 0.05)
 WARMTHS = np.arange(0.0, 0.41, 0.02)
+BUDGETS = (0.5, 1.0, 2.0)
 
 
 class Case(NamedTuple):
@@ -124,27 +126,20 @@ def left_out(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lost, chosen
 
 
-def by_max_lr(found: Search, steps: int) -> float:
-    """The learning rate for constant training that a search's max_lr stands for; nan if it has none."""
-    if found.window.outcome is not lrjax.Outcome.found:
-        return float("nan")
-    return lrjax.peak_for(found, lrjax.schedules.constant(1.0), steps, anchor="max_lr")
-
-
 def from_finders(cases: Sequence[Case]) -> dict[str, np.ndarray]:
     """Regret of every schedule at peaks from a real search, shape (tasks, families)."""
-    names = ("method 1, as it is", "method 1, the rule", "two stages, as it is", "two stages, the rule")
-    names += ("max_lr after 20, the rule", "max_lr after 100, the rule")
+    names = ("method 1, as it is", "method 1, the rule", "minimum after 100, the law and the rule")
+    names += tuple(f"Budget({budget:g}), the rule" for budget in BUDGETS)
     table = {name: np.zeros((len(cases), len(FAMILIES))) for name in names}
     for t, case in enumerate(cases):
         for run in range(CURVE_SEEDS):
-            seeds = seeds_of(case.recording, run, 1)
+            seeds, steps = seeds_of(case.recording, run, 1), case.trained.steps
             first, longer = search(case.recording, seeds), search(case.recording, seeds, horizon=100)
             one = RULES["method 1 (midpoint)"](first)
-            two = two_stages(case.recording, seeds).lr
-            ends = [by_max_lr(found, case.trained.steps) for found in (first, longer)]
+            law = float(lrjax.lowest_for(steps)(longer.curve, longer.window))
+            found = [budgeted(case.recording, run, budget).lr for budget in BUDGETS]
             for f, shift in enumerate(case.ours):
-                places = (one, one * 10**shift, two, two * 10**shift, *(end * 10**shift for end in ends))
+                places = (one, *(lr * 10**shift for lr in (one, law, *found)))
                 for name, lr in zip(names, places, strict=True):
                     table[name][t, f] += case.regret(f, float(np.log10(lr))) / CURVE_SEEDS
     return table
@@ -179,7 +174,7 @@ def judge(cases: Sequence[Case]) -> dict[str, Any]:
         "from_finders": {name: np.round(lost, 4).tolist() for name, lost in found.items()},
         "below_any": {
             name: below_any(cases, lost).mean(0).tolist()
-            for name, lost in {"best peak": np.zeros_like(found["two stages, the rule"]), **found}.items()
+            for name, lost in {"best peak": np.zeros_like(found["method 1, the rule"]), **found}.items()
         },
         "ways": {},
     }
@@ -224,7 +219,7 @@ def markdown(report: dict[str, Any]) -> dict[str, str]:
         "tasks better/worse",
     ]
     ways, lines = report["ways"], []
-    shown = [name for name in ways if not name.startswith(("two stages", "best")) and not name.endswith("refitted")]
+    shown = [name for name in ways if not name.startswith("best") and not name.endswith("refitted")]
     for f, family in enumerate(report["families"]):
         start = "low" if report["starts_low"][f] else "high"
         lines.append([family, start, f"{report['best_shift'][f]:+.2f}", f"{report['multiplier'][f]:.2f}"])

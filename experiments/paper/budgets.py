@@ -4,8 +4,7 @@
 
 The plans are those of the scripts `bert`, `bart` and `resnet`. Each pick is trained in full with the seeds of the grid
 search, which the search never saw. Took 75 minutes on one core of a busy machine; a run that is stopped goes on where
-it was. Writes experiments/results/paper_budgets.json; `python -m experiments.benchmark.page` puts it into
-docs/benchmark.md.
+it was. Writes experiments/results/paper_budgets.json, of which `markdown` makes a table.
 """
 
 import argparse

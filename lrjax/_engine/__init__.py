@@ -18,6 +18,7 @@ from ._devices import lane_mesh as lane_mesh
 from ._devices import narrowest as narrowest
 from ._devices import spans_hosts as spans_hosts
 from ._execution import Execution as Execution
+from ._execution import running as running
 from ._executor import EXECUTOR_WORDS as EXECUTOR_WORDS
 from ._executor import Chunked as Chunked
 from ._executor import Executor as Executor
@@ -53,7 +54,6 @@ from ._optimizer import check_factory as check_factory
 from ._optimizer import find_accumulation as find_accumulation
 from ._own_devices import loop_on_own_devices as loop_on_own_devices
 from ._prepare import check_evaluation_finite as check_evaluation_finite
-from ._prepare import count_seeds as count_seeds
 from ._prepare import hyperparameter_dtype as hyperparameter_dtype
 from ._prepare import make_evaluation as make_evaluation
 from ._prepare import make_spec as make_spec
@@ -62,9 +62,7 @@ from ._programs import Program as Program
 from ._programs import compile_program as compile_program
 from ._programs import lower_program as lower_program
 from ._programs import programs as programs
-from ._record import NUMBER as NUMBER
 from ._record import fits as fits
-from ._record import strict as strict
 from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds

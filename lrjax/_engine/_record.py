@@ -61,19 +61,6 @@ def fits(value: Any, form: Any) -> bool:
     return type(value) is form if isinstance(form, type) else value == form
 
 
-NUMBER = (float, "nan", "inf", "-inf")
-"""The form of a number that may not be finite, as `strict` writes it."""
-
-
-def strict(values: Any) -> Any:
-    """An array as JSON, with words for numbers that are not finite."""
-    if isinstance(values, list):
-        return [strict(value) for value in values]
-    if isinstance(values, float):
-        return values if np.isfinite(values) else repr(values)
-    return strict(values.tolist()) if hasattr(values, "tolist") else values
-
-
 def encode_line(mark: Mark, value: dict[str, Any]) -> bytes:
     """A line with its mark and its checksum."""
     text = json.dumps({"lrjax": mark.kind, "call": mark.call, **value}, allow_nan=False).encode()
@@ -137,10 +124,10 @@ def read_arrays(path: Path, mark: Mark, like: Sequence[Any]) -> list[np.ndarray]
     try:
         with _open(path) as file:
             found, value = decode_line(file.readline())
-            arrays = [np.empty(leaf.shape, leaf.dtype) for leaf in like]
-            described = [[str(array.dtype), list(array.shape)] for array in arrays]
+            described = [[str(np.dtype(leaf.dtype)), list(leaf.shape)] for leaf in like]
             if found != mark or [one[:2] for one in value["arrays"][: len(like)]] != described:
                 return None
+            arrays = [np.empty(leaf.shape, leaf.dtype) for leaf in like]
             for array, (*_, checksum) in zip(arrays, value["arrays"], strict=False):
                 part = bytes_of(array)
                 if file.readinto(part) != part.nbytes or zlib.crc32(part) != checksum:

@@ -52,6 +52,7 @@ class LaneRunner:
         num_seeds: int | None = None,  # where a call does not say; None: 3, or as many as the data allow
         executor: Executor = "auto",
         mesh: Mesh | None = None,  # lanes are spread over its first axis, or "trial"; None: all local devices
+        settings: str = "",  # whose num_steps and num_seeds messages name; "": the caller's
         checkpoint: Checkpoint | None = None,  # where new lanes start, instead of from the task's own parameters
         longest: int = 0,  # updates of a lane of `train`, at most
         shapes: Sequence[tuple[int, int]] = (),  # (seeds, lanes) of the programs of `train`; (): of its first call
@@ -59,6 +60,7 @@ class LaneRunner:
     ):
         check_task(f"{where}(task=...)", task)
         check_factory(f"{where}(make_optimizer=...)", make_optimizer)
+        self._settings = settings or where
         self.where, self.task, self.key = where, task, check_key(f"{where}(key=...)", key)
         self.executor: Executor = check_executor(f"{where}(executor=...)", executor)
         self._asked: Executor = self.executor
@@ -116,7 +118,7 @@ class LaneRunner:
     def _prepare(self, horizons: tuple[int, ...], num_seeds: int | None, *, in_updates: bool) -> Experiment:
         """The experiment of some horizons, and whether it uses several devices by itself."""
         experiment = prepare(
-            self.where,
+            self._settings,
             self.task,
             self._make_optimizer,
             key=self.key,

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,11 +12,10 @@ import optax
 from jax import lax
 from jax.extend.core import Literal
 
-from .._settings import current_settings
 from .._types import Array, OptimizerFactory, Params, PyTree
 from ._experiment import EXAMPLE_LR
-from ._optimizer import build_optimizer, extra_arguments, find_accumulation
-from ._programs import compile_once
+from ._jaxprs import inner_jaxprs
+from ._optimizer import build_optimizer, find_accumulation
 from ._seeds import trainable_leaves
 from ._task import Task
 from ._trial_data import TrialSpec, split_params
@@ -52,21 +51,15 @@ def optimizer_timing(task: Task, make_optimizer: OptimizerFactory) -> Timing | N
     if task._step_fn is not None:
         return None
     try:
-        trains = jax.eval_shape(lambda: _trained(task))
-        leaves, treedef = jax.tree.flatten(trains)
+        leaves, treedef = jax.tree.flatten(jax.eval_shape(lambda: _trained(task)))
         shapes = tuple(tuple(min(2, size) for size in leaf.shape) for leaf in leaves)
-        return _KNOWN.get((make_optimizer, treedef, shapes), lambda: _look(make_optimizer, treedef, shapes))
+        make = lambda: _look(make_optimizer, treedef.unflatten([np.ones(shape, np.float32) for shape in shapes]))  # noqa: E731
+        return _KNOWN.get((make_optimizer, treedef, shapes), make)
     except Exception:
         return None
 
 
 _KNOWN = WeakCache(64)
-
-
-def _look(make_optimizer: OptimizerFactory, treedef: Any, shapes: tuple[tuple[int, ...], ...]) -> Timing:
-    params = treedef.unflatten([np.ones(shape, np.float32) for shape in shapes])
-    update = jax.jit(lambda lr, state, grads: _update(make_optimizer, lr, state, grads, params))
-    return Timing(_memory(make_optimizer, update, params), _is_scheduled(make_optimizer, update, params))
 
 
 def _trained(task: Task) -> Params:
@@ -75,107 +68,70 @@ def _trained(task: Task) -> Params:
     return split_params(params, trainable_leaves(task, params))[0]
 
 
-def _update(make_optimizer: OptimizerFactory, lr: Array, state: PyTree, grads: Params, params: Params) -> Any:
-    extra = extra_arguments(jnp.ones(()), grads, lambda _: jnp.ones(()))
-    return build_optimizer(make_optimizer, lr).update(grads, state, params, **extra)
+def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
+    def update(lr: Array, state: PyTree, grads: Params) -> tuple[Params, PyTree]:
+        extra = {"value": jnp.ones(()), "grad": grads}  # what searches along a line fails, and is not looked at
+        return build_optimizer(make_optimizer, lr).update(grads, state, params, **extra)
+
+    init, update = jax.jit(lambda lr: build_optimizer(make_optimizer, lr).init(params)), jax.jit(update)  # traced once
+    unused: Any = dict.fromkeys(("loss_fn", "eval_fn", "eval_params", "has_state"))
+    spec = TrialSpec(make_optimizer=make_optimizer, trainable=(), horizons=(), **unused)
+    batches = find_accumulation(spec, np.float32(EXAMPLE_LR), params).batches(1)
+    lowered = jax.jit(functools.partial(_kept, init, update, batches, params)).lower(np.float32(EXAMPLE_LR))
+    run = lambda: [float(share) for share in lowered.compile()(np.float32(EXAMPLE_LR))]  # noqa: E731
+    kept = _KNOWN.get((lowered.as_text(),), run)  # an equal lambda written again compiles nothing
+    longest = max((share for share in kept if 0 < share < LONGEST), default=0.0)
+    return Timing(1 / (1 - longest), _is_scheduled(init, update, params))
 
 
-def _memory(make_optimizer: OptimizerFactory, update: Callable, params: Params) -> float:
-    """1 / (1 - share kept) of what is kept longest."""
-    spec = TrialSpec(
-        loss_fn=_update,  # not called
-        eval_fn=None,
-        make_optimizer=make_optimizer,
-        eval_params=None,
-        has_state=False,
-        trainable=(),
-        horizons=(),
-    )
-    lr = np.float32(EXAMPLE_LR)
-    batches = find_accumulation(spec, lr, params).batches(1)
+def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Array) -> list[Array]:
+    """How much of an impulse the floating leaves of the state keep from one update to the next."""
 
-    @jax.jit
-    def kept(lr: Array) -> Sequence[Array]:
-        """How much of an impulse every floating leaf of the state keeps from one update to the next."""
+    def after(state: PyTree, size: Array) -> PyTree:
+        grads = jax.tree.map(lambda leaf: size * leaf, params)
+        return lax.fori_loop(0, batches, lambda _, state: update(lr, state, grads)[1], state)
 
-        def after(state: PyTree, size: float) -> PyTree:
-            grads = jax.tree.map(lambda leaf: size * leaf, params)
-            return lax.fori_loop(0, batches, lambda _, state: update(lr, state, grads)[1], state)
-
-        start = build_optimizer(make_optimizer, lr).init(params)
-        up, down = after(start, 1.0), after(start, -1.0)
-        pairs = ((up, down), (after(up, 0.0), after(down, 0.0)))
-        first, later = (jax.tree.map(_difference, *pair) for pair in pairs)
-        one_of_each = _representatives(first, params)
-        first, later = (jax.tree.leaves(tree) for tree in (first, later))
-        return [jnp.where(first[i] == 0, 0.0, later[i] / first[i]) for i in one_of_each]
-
-    shares = [float(share) for share in compile_once(kept.lower(lr), current_settings())(lr)]
-    return 1 / (1 - max((share for share in shares if 0 < share < LONGEST), default=0.0))
-
-
-def _difference(one: Array, other: Array) -> Array:
-    if not jnp.issubdtype(one.dtype, jnp.floating):
-        return jnp.zeros(())
-    return (one.astype(jnp.float32) - other.astype(jnp.float32)).sum()
-
-
-def _representatives(state: PyTree, params: Params) -> list[int]:
-    """Of the state's leaves that belong to parameters, one for each place and number of axes; all others."""
+    impulse = jax.vmap(after, (None, 0))(init(lr), jnp.array([1.0, -1.0]))
+    later = jax.tree.leaves(jax.vmap(after)(impulse, jnp.zeros(2)))
+    found = {}  # of leaves that belong to parameters one for each place and number of axes, and all others
     axes = {path: np.ndim(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    found: dict[Any, int] = {}
-    for index, (path, _) in enumerate(jax.tree_util.tree_leaves_with_path(state)):
+    for (path, leaf), then in zip(jax.tree_util.tree_leaves_with_path(impulse), later, strict=True):
         ends = [path[start:] for start in range(len(path)) if path[start:] in axes]
-        place = (path[: len(path) - len(ends[0])], axes[ends[0]]) if ends else path
-        found.setdefault(place, index)
-    return list(found.values())
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            place = (path[: len(path) - len(ends[0])], axes[ends[0]]) if ends else path
+            found.setdefault(place, [jnp.sum(one[0] - one[1], dtype=jnp.float32) for one in (leaf, then)])
+    return [jnp.where(first == 0, 0.0, then / first) for first, then in found.values()]
 
 
-def _is_scheduled(make_optimizer: OptimizerFactory, update: Callable, params: Params) -> bool:
+def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
     """Whether the learning rate meets a counter before it meets a gradient, or the updates depend on a schedule's."""
     lr = jax.ShapeDtypeStruct((), jnp.float32)
-    state = jax.eval_shape(lambda lr: build_optimizer(make_optimizer, lr).init(params), lr)
-    jaxpr = update.trace(lr, state, params).jaxpr
-    schedules = jax.tree.map(_is_schedule, state, is_leaf=_is_schedule)
-    is_count = jax.tree.leaves(jax.tree.map(lambda yes, node: jax.tree.map(lambda _: yes, node), schedules, state))
-    kinds = [
-        _SCHEDULE if counts else _COUNTER if jnp.issubdtype(leaf.dtype, jnp.integer) else _OTHER
-        for counts, leaf in zip(is_count, jax.tree.leaves(state), strict=True)
-    ]
+    state = jax.eval_shape(init, lr)
+    is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
+    kinds = []
+    for node in jax.tree.leaves(state, is_leaf=is_schedule):
+        count = _SCHEDULE if is_schedule(node) else _COUNTER
+        kinds += [count if jnp.issubdtype(leaf.dtype, jnp.integer) else _OTHER for leaf in jax.tree.leaves(node)]
     grads = [_OTHER] * len(jax.tree.leaves(params))
-    outputs, within = _sources(jaxpr.jaxpr, [_LR, *kinds, *grads])
+    outputs, within = _sources(update.trace(lr, state, params).jaxpr.jaxpr, [_LR, *kinds, *grads])
     return _LR | _COUNTER in within or any(source & _SCHEDULE for source in outputs[: len(grads)])
-
-
-def _is_schedule(node: Any) -> bool:
-    return isinstance(node, optax.ScaleByScheduleState)
 
 
 def _sources(jaxpr: Any, inputs: Sequence[int]) -> tuple[list[int], set[int]]:
     """What every output of a jaxpr is computed from, and what any number within is."""
     known: dict[Any, int] = dict(zip(jaxpr.invars, inputs, strict=True))
-    seen: set[int] = set()
+    of, every = lambda atom: 0 if isinstance(atom, Literal) else known.get(atom, 0), set()
+    union = functools.partial(functools.reduce, operator.or_)
     for equation in jaxpr.eqns:
-        read = [0 if isinstance(atom, Literal) else known.get(atom, 0) for atom in equation.invars]
-        made = [functools.reduce(operator.or_, read, 0)] * len(equation.outvars)
-        parts = [*_inner(equation)]
-        if parts:
+        read = [of(atom) for atom in equation.invars]
+        made = [union(read, 0)] * len(equation.outvars)
+        parts = [getattr(one, "jaxpr", one) for one in inner_jaxprs(equation)]
+        if parts and equation.primitive.name not in ("while", "scan"):  # a loop is taken as a whole
             skipped = len(read) - len(parts[0].invars)  # a condition's index, of which every output is
-            index = functools.reduce(operator.or_, read[:skipped], 0)
             results = [_sources(part, read[skipped:]) for part in parts]
-            made = [functools.reduce(operator.or_, each, index) for each in zip(*(r[0] for r in results), strict=True)]
-            seen = seen.union(*(result[1] for result in results))
-        seen |= {*made}
+            columns = zip(*(outputs for outputs, _ in results), strict=True)
+            made = [union(column, union(read[:skipped], 0)) for column in columns]
+            every = every.union(*(within for _, within in results))
+        every |= {*made}
         known |= dict(zip(equation.outvars, made, strict=True))
-    return [0 if isinstance(atom, Literal) else known.get(atom, 0) for atom in jaxpr.outvars], seen
-
-
-def _inner(equation: Any) -> Iterator[Any]:
-    """The jaxprs of a call or of a condition's branches; a loop has none here, it is taken as a whole."""
-    if equation.primitive.name in ("while", "scan"):
-        return
-    for value in equation.params.values():
-        for one in value if isinstance(value, tuple) else (value,):
-            part = getattr(one, "jaxpr", one)
-            if hasattr(part, "eqns"):
-                yield part
+    return [of(atom) for atom in jaxpr.outvars], every

@@ -4,8 +4,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from .._checks import attribute, check_choice, check_signature, name_of, show_with_type
-from .._curve import Outcome, Window
+from .._checks import attribute, check_signature, name_of
+from .._curve import DRIFT, Outcome, drift
 from .._lrs import check_lr
 from .._settings import on_host
 from .._types import Float, Int, Schedule, StepCount
@@ -26,9 +26,12 @@ LOW_START = 0.5
 LONG_TRIAL = 100
 """Updates from which on a trial's minimum is no longer that of the first moments."""
 
+MIDDLES = ("midpoint", "capped_midpoint")
+"""Rules that read the middle of the window, whatever the length of the training."""
+
 
 @on_host
-def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount, *, anchor: str = "lr") -> float:
+def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> float:
     r"""The peak that a schedule wants, where $\ell$ is the learning rate that is good without one.
 
     With $m_t$ the schedule at step t of the training, divided by its highest value, and $\bar m$ its mean over all
@@ -38,20 +41,18 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount, *, a
     factor is 1.6 for a linear or cosine decay to 0, 1.5 for a warmup, stable, decay and 2.0 for 1cycle or a warmup with
     cosine: docs/benchmark.md has every schedule and what the rule gains.
 
-    $\ell$ is the result's `lr`. With `anchor="max_lr"` it is read off the upper end of the window instead, which is
-    better after trials of 100 updates or more: with T = `train_steps` and n updates of a trial,
-    $$\ell = \text{max\_lr} \cdot \min\left(1,\; 2.5\,(n/T)^{0.5} \min(1, n/100)^{1/4}\right).$$
-    At T = 1,000 this makes the peak of 1cycle 0.5 max_lr after 20 updates and 1.6 max_lr after 100. T above 2,000 is
-    extrapolated: there take n of 5 to 10 % of T.
+    $\ell$ is a number as it is given. Of a result it is what suits a training of `train_steps` updates: the best
+    learning rate falls by 0.4 decades with every decade of updates (docs/benchmark.md), so that of a search for
+    another `train_steps` is moved by that, and that of a search with trials of n >= 100 updates and no `train_steps` is
+    the minimum of its curve, `window.max_lr`, moved from n. After shorter trials the minimum says little, and `lr` is
+    taken.
 
     Args:
-      result_or_lr: a learning rate for constant training, > 0; or a result whose `lr` that is. If the search had a
-        schedule in its factory, the lr is a peak already: use it as it is.
+      result_or_lr: a learning rate for constant training, > 0; or a result of `lrjax.find_lr`.
       schedule: any Optax callable, of any height. A first value below half the highest is a low start, even if the
         warmup is one step.
       train_steps: optimizer updates of the training, warmup included, >= 1. Up to 200,000 every step is read, beyond
         evenly many.
-      anchor: "lr", or "max_lr" for a result with a window.
 
     Returns:
       The highest lr of the schedule over the training. Build the schedule with it.
@@ -69,12 +70,8 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount, *, a
       0.0157
       >>> schedule = lrjax.schedules.cosine_decay(peak, 1000)
     """
-    check_choice("peak_for(anchor=...)", anchor, ("lr", "max_lr"))
     total = known_steps("peak_for(train_steps)", train_steps)
-    if anchor == "lr":
-        lr = lr_of("peak_for(result_or_lr)", result_or_lr)
-    else:
-        lr = lr_of_max_lr(_with_window("peak_for(result_or_lr, anchor='max_lr')", result_or_lr), total)
+    lr = constant_lr("peak_for(result_or_lr)", result_or_lr, total)
     return lr * area_factor(multipliers("peak_for(schedule)", schedule, total))
 
 
@@ -83,16 +80,16 @@ def area_factor(m: Float[np.ndarray, " steps"]) -> float:
     return float(np.mean(m)) ** -AREA_POWER * (WARM_FACTOR if m[0] < LOW_START else 1.0)
 
 
-def lr_of_max_lr(search: Any, train_steps: int) -> float:
-    """The learning rate for constant training that the upper end of a search's window stands for."""
-    num_steps = trial_steps_of(search)
-    drift = (num_steps / train_steps) ** 0.5
-    return float(search.window.max_lr) * min(1.0, 2.5 * drift * min(1.0, num_steps / LONG_TRIAL) ** 0.25)
-
-
-def trial_steps_of(search: Any) -> int:
-    """Updates of a trial of the search."""
-    return int(search.curve.horizons[-1])
+def constant_lr(where: str, result_or_lr: Any, train_steps: int) -> float:
+    """The learning rate for constant training of so many updates, by what a result was read from."""
+    lr, length = lr_of(where, result_or_lr), attribute(result_or_lr, "train_steps")
+    if attribute(result_or_lr, "start") is not None:
+        return lr
+    if attribute(result_or_lr, "strategy") == "Budget" and length is not None:
+        return lr * (length / train_steps) ** DRIFT
+    if attribute(result_or_lr, "rule") in MIDDLES and (num_steps := int(result_or_lr.curve.horizons[-1])) >= LONG_TRIAL:
+        return float(result_or_lr.window.max_lr) * 10.0 ** -drift(num_steps, train_steps)
+    return lr
 
 
 def multipliers(where: str, schedule: Schedule, train_steps: int) -> Float[np.ndarray, " steps"]:
@@ -142,25 +139,6 @@ def lr_of(where: str, result_or_lr: Any) -> float:
         raise ValueError(_nothing_found(where, result_or_lr))
     rule = "a learning rate, > 0 and finite, or a result that has found one"
     return check_lr(where, attribute(result_or_lr, "lr", result_or_lr), rule=rule)
-
-
-def search_of(result: Any) -> Any:
-    """The result, if it is a search whose window can be read: one over the whole range, from the start of training."""
-    whole = attribute(result, "strategy", "StepSampling") == "StepSampling" and attribute(result, "start") is None
-    return result if whole and isinstance(attribute(result, "window"), Window) else None
-
-
-def _with_window(where: str, result: Any) -> Any:
-    """The search whose window is read; an error if there is none, or it has found nothing."""
-    search = search_of(result)
-    if search is None:
-        raise TypeError(
-            f"`{where}` needs a result of lrjax.find_lr with lrjax.StepSampling, which has a window, got "
-            f"{show_with_type(result)}. Give the result itself, not its lr."
-        )
-    if search.window.outcome is not Outcome.found:
-        raise ValueError(_nothing_found(where, search))
-    return search
 
 
 def _nothing_found(where: str, result: Any) -> str:

@@ -4,19 +4,17 @@ import dataclasses
 import functools
 from typing import Any
 
+from .._checks import attribute
 from .._html import block, preformatted, sentence
 from .._settings import on_host
 from .._types import Schedule, StepCount
 from ..schedules import _known_steps as known_steps
 from ..schedules import _plot_schedules as plot_schedules
 from ..schedules import one_cycle, warmup_cosine
-from ._peak import LONG_TRIAL, area_factor, lr_of, lr_of_max_lr, multipliers, search_of, trial_steps_of
+from ._peak import area_factor, constant_lr, lr_of, multipliers
 
 WARMUP = 10
 """One part in so many of the training is warmup, before a cosine."""
-
-LONGEST, FAR = 2000, 20
-"""Updates of a training, and its length in trials of 100 updates, up to which the peak by max_lr was measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,6 @@ class Recommendation:
       code: the Python expression that makes it.
       reason: why this schedule and this peak, in sentences.
       train_steps: optimizer updates of the training that it is for.
-      anchor: what the peak was computed from, "lr" or "max_lr"; see `lrjax.peak_for`.
     """
 
     schedule: Schedule
@@ -37,7 +34,6 @@ class Recommendation:
     code: str
     reason: str
     train_steps: int
-    anchor: str
 
     def summary(self) -> str:
         """The code and the reason."""
@@ -48,7 +44,7 @@ class Recommendation:
         return block(said, lambda: plot_schedules(self.schedule, self.train_steps), self.code)
 
     def __repr__(self) -> str:
-        return f"Recommendation({self.code}, anchor={self.anchor})"
+        return f"Recommendation({self.code})"
 
 
 @on_host
@@ -58,9 +54,8 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
     - If the search warned of anything, or there is only a number, so that no doubts are known: 1cycle.
     - If nothing warned: 10 % of warmup, then half a cosine to 0.
 
-    The peak is that of `lrjax.peak_for`: by the window's upper end if its trials had 100 updates or more, else by the
-    learning rate. Which of the usual schedules it is matters less than the peak (docs/benchmark.md); that the warnings
-    tell for which task which schedule is better was not tested.
+    The peak is that of `lrjax.peak_for`. Which of the usual schedules it is matters less than the peak
+    (docs/benchmark.md); that the warnings tell for which task which schedule is better was not tested.
 
     With `optax.sgd`, 1cycle usually lowers the momentum while the learning rate is high:
     `lrjax.schedules.scheduled` with `lrjax.schedules.one_cycle_momentum(train_steps)`.
@@ -93,21 +88,19 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
         doubts = f"the search warned of {', '.join(names)}" if names else "what doubts there are is not known"
         why = f"1cycle, which too high a peak harms least of those that warm up, because {doubts}."
     factor = area_factor(multipliers("recommend(train_steps)", make(1.0), total))
-    anchor, how = "lr", f"The peak is {factor:.3g} times the learning rate, by the area under the schedule."
-    if (search := search_of(result_or_lr)) is not None:
-        if (steps := trial_steps_of(search)) < LONG_TRIAL:
-            how += f" A search of {LONG_TRIAL} updates instead of {steps} would tell it better."
-        else:
-            anchor, lr = "max_lr", lr_of_max_lr(search, total)
-            how = _by_max_lr(search, factor * lr, total)
-    peak = float(f"{factor * lr:.3g}")
+    constant = constant_lr("recommend(result_or_lr)", result_or_lr, total)
+    how = f"The peak is {factor:.3g} times the learning rate, by the area under the schedule."
+    if constant != lr:
+        how = f"For {total} updates the learning rate is {constant:.2g}, by the law of `lrjax.peak_for`. {how}"
+    elif attribute(result_or_lr, "strategy") == "StepSampling" and attribute(result_or_lr, "start") is None:
+        how += f" A search with train_steps={total} would tell it better."
+    peak = float(f"{factor * constant:.3g}")
     return Recommendation(
         schedule=make(peak),
         peak=peak,
         code=code_of(make, peak),
         reason=f"{why} {how}",
         train_steps=total,
-        anchor=anchor,
     )
 
 
@@ -118,21 +111,6 @@ def code_of(make: functools.partial[Schedule], peak: float) -> str:
 
 
 def _doubts(result: Any) -> list[str] | None:
-    """The names of the warnings, those of a search inside it too; None if the result has none to read."""
+    """The names of the warnings; None if the result has none to read."""
     warnings = getattr(result, "warnings", None)
-    if not isinstance(warnings, tuple):
-        return None
-    inside = getattr(getattr(result, "finder", None), "warnings", ())
-    names = [str(warning.name) for warning in (*warnings, *inside)]
-    return list(dict.fromkeys(names))
-
-
-def _by_max_lr(search: Any, peak: float, total: int) -> str:
-    max_lr, steps = float(search.window.max_lr), trial_steps_of(search)
-    text = f"The peak is {peak / max_lr:.2g} times max_lr, which is {max_lr:.2g} after {steps} updates."
-    if total <= max(LONGEST, FAR * steps):
-        return text
-    return (
-        f"{text} That factor was not measured for trainings {total / steps:.0f} times as long as a trial: search again "
-        f"with num_steps={-(-total // FAR)}."
-    )
+    return list(dict.fromkeys(str(one.name) for one in warnings)) if isinstance(warnings, tuple) else None

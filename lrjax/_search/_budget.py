@@ -9,25 +9,27 @@ from .._checks import MAX_SEEDS, check_count, check_number
 from .._curve import Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
-from ._lane_curve import SAME, LaneCurve, State, means, read_lanes
+from ._lane_curve import MEMORIES, SAME, LaneCurve, State, means, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context, Request
 
 SHORTEST = 20
 """Updates of the shortest training that a learning rate is searched for."""
 
-SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST, MEMORIES = 0.3, 5, 20, 2.0
-"""Share of the budget that the sweep may take; its updates, at least and, unless the optimizer remembers gradients for
-longer than that divided by the last number, at most."""
+SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST = 0.3, 5, 20
+"""Share of the budget that the sweep may take; its updates, at least and, but for the optimizer's memory, at most."""
 
-DWINDLE, FEWEST = 0.75, 3
+DWINDLE, FEWEST = 0.5, 3
 """Share of the lanes that the next rung keeps, and lanes of a rung, at least."""
 
-LONGEST = ((2.0, 0.35), (0.0, 0.25))
-"""From which budget on a trial takes what share of the training, at most."""
+LONGEST = 0.35
+"""Share of the training that a trial takes, at most."""
 
 LATE = 0.1
 """Share of the training from which on the best learning rate is known well enough to add higher ones, and for seeds."""
+
+WAIT = 0.25
+"""Share of what is left that all lanes may take to go on while nothing is learned."""
 
 EDGES = 3
 """Learning rates that may be added beyond a rung's ends."""
@@ -46,11 +48,11 @@ SWEEP, RUNG = "sweep", "rung"
 class Budget:
     """Spend the cost of so many trainings on a learning rate for a training of known length.
 
-    A coarse sweep, at least twice as long as the optimizer remembers a gradient, then rungs: every one twice as long
-    as the one before, with fewer learning rates around the minimum, until trials are a quarter of the training (35 %
-    from 2 trainings on). Learning rates that stay go on from where they are. Where nothing is learned yet all go on
-    while that can be paid for, and those on a plateau stay spread. What remains of the way to the whole training is
-    corrected for: the best learning rate falls as training goes on.
+    A coarse sweep, twice as long as the optimizer remembers a gradient, then rungs: every one twice as long as the one
+    before, with fewer learning rates around the minimum, until trials are 35 % of the training. Learning rates that
+    stay go on from where they are. Where nothing is learned yet all go on while that can be paid for, and those on a
+    plateau stay spread. What remains of the way to the whole training is corrected for: the best learning rate falls as
+    training goes on.
 
     Attributes:
       trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
@@ -80,7 +82,7 @@ class Budget:
         last = stages[-1]
         if last.nothing_moved is not None or not np.isfinite(means(last)).any():
             return None
-        lanes = read_lanes(stages, context)
+        lanes = read_lanes(stages, context.baseline_loss)
         beyond = self._beyond(last, lanes, steps)
         if beyond is not None:
             return self._request([beyond], last.num_steps, last.num_seeds, RUNG, context, joins=True)
@@ -88,11 +90,9 @@ class Budget:
         if not ahead:
             return None
         kept, (num_steps, seeds) = self._kept(last, lanes, ahead, steps), ahead[0]
-        affordable = self._affordable(last, len(kept), seeds, steps)
-        if affordable < num_steps and seeds > last.num_seeds:
-            seeds = last.num_seeds
-            affordable = self._affordable(last, len(kept), seeds, steps)
-        num_steps = min(num_steps, affordable)
+        if self._affordable(last, len(kept), seeds, steps) < num_steps:
+            seeds = min(seeds, last.num_seeds)
+        num_steps = min(num_steps, self._affordable(last, len(kept), seeds, steps))
         if num_steps < LEAST_GROWTH * last.num_steps:
             return None
         return self._request(kept, num_steps, seeds, RUNG, context)
@@ -127,17 +127,13 @@ class Budget:
     def _first(self, context: Context) -> int:
         """Updates of the sweep."""
         steps = _train_steps(context)
-        most = max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0)))
+        most = min(max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0))), _longest(steps))
         share = SWEEP_SHARE * self.trainings * steps / len(first_grid(self.min_lr, self.max_lr))
-        return min(max(SWEEP_LEAST, min(most, int(share))), max(SWEEP_LEAST, self._longest(steps)))
-
-    def _longest(self, steps: int) -> int:
-        share = next(share for least, share in LONGEST if self.trainings >= least)
-        return max(1, int(share * steps))
+        return max(SWEEP_LEAST, min(most, int(share)))
 
     def _ahead(self, num_steps: int, steps: int) -> list[tuple[int, int]]:
         """Updates and seeds of all rungs that are still to come."""
-        longest, rungs = self._longest(steps), []
+        longest, rungs = _longest(steps), []
         while num_steps < longest:
             num_steps = 2 * num_steps if 2 * LEAST_GROWTH * num_steps <= longest else longest
             late = num_steps >= LATE * steps or num_steps == longest
@@ -147,7 +143,7 @@ class Budget:
     def _kept(self, last: Stage, lanes: LaneCurve, ahead: list[tuple[int, int]], steps: int) -> list[float]:
         """The learning rates of the next rung."""
         left, alive = self.trainings * steps - last.spent, lanes.x.tolist()
-        if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= 0.5 * left:
+        if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= WAIT * left:
             return alive
 
         def cost(count: int) -> float:
@@ -159,7 +155,7 @@ class Budget:
             return total
 
         count = next((one for one in range(len(alive), FEWEST, -1) if cost(one) <= left), min(FEWEST, len(alive)))
-        if lanes.state is State.plateau:
+        if lanes.state is State.plateau or lanes.ties():
             return _spread(alive, lanes.harmless().tolist(), count)
         centre = lanes.lowest(drift(last.num_steps, ahead[0][0]))
         if lanes.state is State.flat:
@@ -198,7 +194,7 @@ class Budget:
             carry=True,
             name=name,
             joins=joins,
-            longest=max(SWEEP_LEAST, self._longest(_train_steps(context))),
+            longest=_longest(_train_steps(context)),
             programs=((self.num_seeds, min(2 * FEWEST, width)), (self.num_seeds, width)),
         )
 
@@ -228,6 +224,11 @@ def _train_steps(context: Context) -> int:
     return context.train_steps
 
 
+def _longest(steps: int) -> int:
+    """Updates of a trial, at most."""
+    return max(SWEEP_LEAST, int(LONGEST * steps))
+
+
 def _spread(alive: list[float], harmless: list[float], count: int) -> list[float]:
     """So many lanes, evenly over those that do no harm, and the nearest others where these are too few."""
     others = sorted(set(alive) - set(harmless), key=lambda x: min(abs(x - one) for one in harmless))
@@ -237,41 +238,36 @@ def _spread(alive: list[float], harmless: list[float], count: int) -> list[float
 
 def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     """The exponent that the stages ask for."""
-    lanes = read_lanes(stages, context)
+    lanes = read_lanes(stages, context.baseline_loss)
     if lanes.state is State.learning:
         return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
-    return float(lanes.harmless()[-1]) - (BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM)
+    down = BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM
+    return max(float(lanes.harmless()[-1]) - down, float(lanes.known[0]))
 
 
 def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int) -> tuple[str, ...]:
     """Why it was chosen, and what every stage found."""
-    return (*_choice_in_words(choice, stages[choice.stage], steps), *map(_stage_in_words, stages))
-
-
-def _choice_in_words(choice: Choice, stage: Stage, steps: int) -> list[str]:
-    if not math.isfinite(choice.lr):
-        assert choice.outcome is not None
-        return [choice.outcome.value]
-    lines = [
-        f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} "
-        f"({stage.num_steps / steps:.0%} of that), {10.0**stage.best:.2e} was the best: it took the loss "
-        f"from {stage.initial:.4g} to {stage.reached:.4g}.",
-        f"The best learning rate falls while training goes on: by {drift(stage.num_steps, steps):.2f} decades from "
-        f"update {stage.num_steps} to {steps}.",
-    ]
+    assert choice.outcome is not None
+    lines, stage = [choice.outcome.value], stages[choice.stage]
+    if math.isfinite(choice.lr):
+        share, down = f"{stage.num_steps / steps:.0%}", drift(stage.num_steps, steps)
+        lines = [
+            f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} ({share} of "
+            f"that), {10.0**stage.best:.2e} was the best: it took the loss from {stage.initial:.4g} to "
+            f"{stage.reached:.4g}.",
+            f"The best learning rate falls while training goes on: by {down:.2f} decades from update "
+            f"{stage.num_steps} to {steps}.",
+        ]
     if choice.interval is not None:
         lines.append(f"Rungs and seeds ask for {choice.interval[0]:.1e} to {choice.interval[1]:.1e}.")
-    return lines
+    return (*lines, *map(_stage_in_words, stages))
 
 
 def _stage_in_words(stage: Stage) -> str:
+    count, seeds = len(stage.log10_lrs), "one seed" if stage.num_seeds == 1 else f"{stage.num_seeds} seeds"
     lowest = f", lowest at {10.0**stage.minimum:.1e}" if stage.found else f", {stage.window.outcome.name}"
     low, high = 10.0 ** stage.log10_lrs[[0, -1]]
     return (
-        f"{stage.name.capitalize()}: {_count(len(stage.log10_lrs), 'learning rate')} from {low:.1e} to {high:.1e}, "
-        f"{_count(stage.num_seeds, 'seed')}, after {stage.num_steps} updates{lowest}."
+        f"{stage.name.capitalize()}: {count} learning rates from {low:.1e} to {high:.1e}, {seeds}, after "
+        f"{stage.num_steps} updates{lowest}."
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"one {what}" if count == 1 else f"{count} {what}s"

@@ -1,15 +1,12 @@
 """Doubts about what a search with a budget chose, each with a sentence and a remedy."""
 
 from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, drift, find_warnings
-from ._lane_curve import SAME, State, read_lanes
+from ._lane_curve import MEMORIES, SAME, State, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context
 
-SHORT = 0.1
+SHORT = 0.01
 """Share of the training below which trials are short: the correction for the rest is an extrapolation."""
-
-MEMORIES = 2.0
-"""Times that the optimizer remembers a gradient, which a trial must last to tell how it trains."""
 
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
@@ -41,7 +38,11 @@ def budget_warnings(
     if not stage.found:
         found = {WarningName[stage.window.outcome.name]: stage.window.outcome.value}
     else:
-        found = _of_search(stages, choice, budget, context) | _ends(stage, lr_range) | _curves(stages, stage, context)
+        found = (
+            _of_search(stages, choice, budget, context)
+            | _ends(stage, choice.lr, lr_range)
+            | _curves(stages, stage, context)
+        )
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
@@ -64,7 +65,7 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
             f"After {stages[-1].num_steps} updates no learning rate of the last rung was better than none "
             f"({stages[-1].window.outcome.name}): this is what the stage of {stage.num_steps} updates says."
         )
-    lanes = read_lanes(stages[: choice.stage + 1], context)
+    lanes = read_lanes(stages[: choice.stage + 1], context.baseline_loss)
     if lanes.reference <= 0:
         found[WarningName.unknown_start] = "The loss is not positive, so whether learning has started cannot be told."
     elif lanes.state is not State.learning:
@@ -87,19 +88,17 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
     return found
 
 
-def _ends(stage: Stage, lr_range: tuple[float, float]) -> dict[WarningName, str]:
-    """Whether the optimum lies at an end of the range, or of the last rung."""
-    low, high = lr_range
+def _ends(stage: Stage, lr: float, lr_range: tuple[float, float]) -> dict[WarningName, str]:
+    """Whether the optimum lies at an end of the range, or the choice beyond what the last rung trained."""
+    low, high = 10.0 ** stage.log10_lrs[[0, -1]]
     lowest, highest = stage.lowest == 0, stage.lowest == len(stage.log10_lrs) - 1
-    best = 10.0 ** stage.log10_lrs[stage.lowest]
-    if lowest and best <= low * (1 + SAME):
-        return {WarningName.edge_low: f"The lowest lr, {best:.1e}, is the best."}
-    if highest and best >= high * (1 - SAME):
-        return {WarningName.edge_high: f"The highest lr, {best:.1e}, is the best."}
-    if stage.name == "sweep" or not (lowest or highest):
+    if lowest and low <= lr_range[0] * (1 + SAME):
+        return {WarningName.edge_low: f"The lowest lr, {low:.1e}, is the best."}
+    if highest and high >= lr_range[1] * (1 - SAME):
+        return {WarningName.edge_high: f"The highest lr, {high:.1e}, is the best."}
+    if stage.name == "sweep" or low * (1 - SAME) <= lr <= high * (1 + SAME):
         return {}
-    side = "lowest" if lowest else "highest"
-    return {WarningName.open_end: f"The {side} lr of the last rung, {best:.1e}, has the lowest loss."}
+    return {WarningName.open_end: f"The choice, {lr:.1e}, lies beyond the last rung, {low:.1e} to {high:.1e}."}
 
 
 def _curves(stages: tuple[Stage, ...], stage: Stage, context: Context) -> dict[WarningName, str]:

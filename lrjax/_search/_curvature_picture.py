@@ -6,7 +6,6 @@ import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title
 from .._curve import Outcome, crossing
-from .._settings import without_alarms
 from .._types import Float
 from ._picture import Pictured, check_result, subtitle_of, title_of
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-@without_alarms()
 def plot_curvature(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     """Draw the normalised smoothed loss and its curvature against learning rate: how min_lr was found.
 

@@ -13,14 +13,12 @@ from .._checks import check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
 from .._failure import LRNotFound, interruptible
-from .._preview import previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._live import LiveTrainer
 from ._lr_result import Cost, LRResult
-from ._preview_search import preview_search
 from ._stage import Stage
 from ._start import Checkpoint
 from ._strategy import Choice, Context, Strategy, run_stages
@@ -29,7 +27,6 @@ _NO_LR_IS_AN_ANSWER = (Outcome.found, Outcome.nothing_to_gain, Outcome.lost_in_n
 """Outcomes that answer the question of a checkpoint: whether there is anything to choose."""
 
 
-@previewed_by(preview_search)
 @on_host
 def find_lr(
     task: Task,
@@ -57,8 +54,8 @@ def find_lr(
         `lambda lr: optax.adamw(lr, weight_decay=0.1)`. One that changes lr with the step is refused, except from a
         checkpoint: `lrjax.peak_for` makes the peak of a schedule from the lr that is found.
       strategy: how to search: `lrjax.StepSampling`, `lrjax.Budget` or an object of your own with `propose` and
-        `choose` (`lrjax.Strategy`). None: with `train_steps` the search with a budget, without or from a checkpoint
-        step sampling, the paper's search.
+        `choose` (`lrjax.Strategy`). None: with `train_steps` a search that costs half a training; without or from a
+        checkpoint step sampling, the paper's search.
       key: PRNG key; the same key gives the same answer. From a checkpoint another one than the training's.
       train_steps: optimizer updates of the whole training that the learning rate is for. Give it if you can: what
         is best in the first updates is rarely best in the end.

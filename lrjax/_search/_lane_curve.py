@@ -9,7 +9,9 @@ import numpy as np
 from .._curve import CELL
 from .._types import Float
 from ._stage import Stage
-from ._strategy import Context
+
+MEMORIES = 2.0
+"""Times that the optimizer remembers a gradient, which a trial must last to tell how it trains."""
 
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
@@ -70,10 +72,14 @@ class LaneCurve(NamedTuple):
     badness: Float[np.ndarray, " known"]
 
     def harmless(self) -> Float[np.ndarray, " harmless"]:
-        """Exponents that are about as good as the best while nothing is learned, increasing; at least one."""
-        if self.state is State.plateau:
-            return self.x[self.rise <= WORSE * self.effect]
-        return self.x[self.rise <= HARMLESS * abs(self.reference)]
+        """Exponents that are as good as the best, as far as can be told, increasing; at least one."""
+        near = {State.learning: TIED * self.effect, State.plateau: WORSE * self.effect}
+        return self.x[self.rise <= near.get(self.state, HARMLESS * abs(self.reference))]
+
+    def ties(self) -> bool:
+        """Whether learning rates that are far apart have learned the same."""
+        same = self.harmless()
+        return self.state is State.learning and bool(same[-1] - same[0] >= WIDE - SAME)
 
     def lowest(self, down: float) -> float:
         """The exponent of the lowest risk, where the optimum will fall by so many decades, more or less."""
@@ -87,11 +93,11 @@ def means(stage: Stage) -> Float[np.ndarray, " trials"]:
     return (stage.losses - np.asarray(stage.curve.initial_loss, np.float64)[:, None]).mean(axis=0)
 
 
-def read_lanes(stages: tuple[Stage, ...], context: Context) -> LaneCurve:
+def read_lanes(stages: tuple[Stage, ...], baseline_loss: float | None) -> LaneCurve:
     """What the stages say; in the last one a lane must live."""
     last, loss = stages[-1], means(stages[-1])
     alive, best = np.isfinite(loss), float(loss.min())
-    reference = last.initial if context.baseline_loss is None else min(last.initial, context.baseline_loss)
+    reference = last.initial if baseline_loss is None else min(last.initial, baseline_loss)
     levels = [level for pair in itertools.pairwise(stages) if (level := _plateau(*pair)) is not None]
     state = State.flat
     if levels:

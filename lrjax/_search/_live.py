@@ -21,7 +21,6 @@ from .._engine import (
     Task,
     all_the_same,
     check_checkpoint,
-    count_seeds,
     fingerprint,
     trivial_loss,
 )
@@ -128,6 +127,7 @@ class LiveTrainer:
                 self._make_optimizer,
                 key=self.key,
                 num_seeds=request.num_seeds,
+                settings=type(self.strategy).__name__,
                 checkpoint=checkpoint,
                 longest=request.longest or self.context.train_steps or request.num_steps,
                 shapes=request.programs,
@@ -145,8 +145,6 @@ class LiveTrainer:
         """One fused program, from step 0 or from the checkpoint."""
         lrs, horizons = np.sort([10.0**x for x in request.log10_lrs]), (*request.horizons, request.num_steps)
         seeds, in_batches = request.num_seeds, request.in_batches
-        if seeds is not None and in_batches:
-            count_seeds(type(self.strategy).__name__, self.task, request.num_steps, seeds)
         rounds, reference = runner.rounds(horizons, seeds, in_batches)
         made = rounds.experiment
         updates = made.accumulation.updates(made.spec.horizons[-1])

@@ -10,7 +10,6 @@ from .._decode import require, require_counts
 from .._engine import Execution, show_bytes
 from .._html import Shown
 from .._json import JsonResult
-from .._settings import without_alarms
 from ._picture import plot_lr
 from ._stage import Stage
 
@@ -94,13 +93,11 @@ class LRResult(JsonResult, Shown):
         return len({round(float(x), 6) for stage in self.stages for x in stage.log10_lrs})
 
     @property
-    @without_alarms()
     def gain(self) -> float:
         """The best trial's drop of the initial loss, relative to that, < 0 if none lowers it; nan if not positive."""
         stage = self.stages[self.stage]
         return float(stage.window.effect) / stage.initial + 0.0 if stage.initial > 0 else float("nan")  # no -0.0
 
-    @without_alarms()
     def summary(self) -> str:
         """The result, how it came about, its doubts and its cost, in sentences."""
         return "\n".join([*self.reason, *(f"Warning, {warning}" for warning in self.warnings), self._cost_in_words()])
@@ -115,7 +112,6 @@ class LRResult(JsonResult, Shown):
             f"the training program), executor {run.used}{memory}{devices}." + "".join(f" {note}" for note in run.notes)
         )
 
-    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the curve, the window and what the methods pick, or every stage; see `lrjax.plots.plot_lr`.
 
@@ -138,7 +134,6 @@ class LRResult(JsonResult, Shown):
         if self.train_steps is not None:
             require_counts(self, "train_steps", minimum=1)
 
-    @without_alarms()
     def __repr__(self) -> str:
         if self.outcome is not Outcome.found:
             return f"LRResult(outcome={self.outcome.name}, num_trials={self.num_trials})"

@@ -8,7 +8,6 @@ import numpy as np
 from .._axes import CHOSEN, GREY, INK, SMALL, WASH, axes_for, draw_legend, draw_title, gaps, plain, tidy
 from .._checks import attribute, show
 from .._curve import LossCurve, Outcome
-from .._settings import without_alarms
 from ._stage import Stage
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ def check_result(where: str, result: object, kind: str = "LRResult") -> None:
         raise TypeError(f"`{where}({name})` must be what lrjax.{verb} returned, got {show(result)}.")
 
 
-@without_alarms()
 def plot_lr(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     """Draw validation loss against learning rate, with what was picked.
 

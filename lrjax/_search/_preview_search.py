@@ -12,11 +12,12 @@ import numpy as np
 from .._checks import check_key
 from .._curve import LossCurve
 from .._engine import NO_LANES, Executor, LaneRunner, ProgramSlot, Task
-from .._preview import PlannedRound, Preview
+from .._preview import PlannedRound, Preview, previewed_by
 from .._progress import Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory
 from ._check_search import check_search
+from ._find import find_lr
 from ._live import LiveTrainer
 from ._stage import Stage
 from ._strategy import Context, Request, Strategy, curve_of_losses, run_stages
@@ -71,6 +72,9 @@ def preview_search(
         lane_bytes=lane_bytes,
         executor=used,
     )
+
+
+previewed_by(preview_search)(find_lr)
 
 
 class _Rehearsal:

@@ -1,5 +1,6 @@
 """The classic range test as it runs: one model, trained while the learning rate rises."""
 
+from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 import jax
@@ -9,8 +10,8 @@ import numpy as np
 from .. import range_rules
 from .._checks import check_choice, check_count, check_key, check_number
 from .._engine import (
-    Experiment,
     Task,
+    TrialState,
     check_factory,
     check_task,
     evaluate_on_host,
@@ -95,75 +96,55 @@ def range_test(
             experiment.accumulation.check("range_test(eval_every=...)", batches)
     done = experiment.accumulation.done(num_steps)
     lrs = _ramp(low, high, int(done[-1]), mode)
-    history = _History(lrs, smoothing, mode)
-    with interruptible("range test", history.so_far):
-        return _follow(experiment, history, done, stop_factor, eval_every)
+    ramp = (jnp.asarray(lrs[update], experiment.dtype) for update in done[:-1])
+    data, spec, stopped, state = experiment.seeds[0], experiment.spec, None, None
+    losses, metrics, steps = [], [], []  # of the updates until now; of evaluations, after which of them
 
-
-class _History:
-    """What a range test has measured until now."""
-
-    def __init__(self, lrs: Float[np.ndarray, " updates"], smoothing: float, mode: str):
-        self.lrs, self.smoothing, self._mode = lrs, smoothing, mode
-        self.losses: list[float] = []  # one for each update, the mean over its batches
-        self.metrics: list[dict[str, Any]] = []
-        self.metric_steps: list[int] = []
-
-    def result(self, stopped: str | None, moved: bool) -> RangeTest:
-        """The test, which ended for a reason."""
-        measured, losses = self.metrics[: len(self.metric_steps)], self.losses
+    def result(stopped: str | None, moved: bool = True) -> RangeTest:
+        measured = metrics[: len(steps)]
         names = measured[0] if measured else ()
         return RangeTest(
-            lrs=self.lrs[: len(losses)],
+            lrs=lrs[: len(losses)],
             losses=np.asarray(losses),
-            smoothed=range_rules.debiased_ema(losses, self.smoothing),
-            metrics={name: np.asarray([values[name] for values in measured], np.float64) for name in names},
-            metric_steps=np.asarray(self.metric_steps, np.int64),
-            smoothing=self.smoothing,
-            num_steps=len(self.lrs),
-            mode=cast(Literal["exponential", "linear"], self._mode),
+            smoothed=range_rules.debiased_ema(losses, smoothing),
+            metrics={name: np.array([one[name] for one in measured], float) for name in names},
+            metric_steps=np.asarray(steps, np.int64),
+            smoothing=smoothing,
+            num_steps=len(lrs),
+            mode=cast(Literal["exponential", "linear"], mode),
             stopped=stopped,
             moved=moved,
         )
 
-    def so_far(self) -> tuple[RangeTest | None, str]:
-        """After Ctrl-C: the test, and how the message ends."""
-        count = len(self.losses)
-        if not count:
-            return None, "no step was done."
-        return self.result(f"It was interrupted after step {count - 1}.", True), f"{count} steps were done."
+    def so_far() -> tuple[RangeTest | None, str]:
+        count = len(losses)
+        stopped = f"It was interrupted after step {count - 1}."
+        return (result(stopped), f"{count} steps were done.") if count else (None, "no step was done.")
 
-
-def _follow(
-    experiment: Experiment,
-    history: _History,
-    done: Int[np.ndarray, " batches"],
-    factor: float | None,
-    every: int | None,
-) -> RangeTest:
-    """Train one model while the learning rate rises; `done` counts updates by batches."""
-    data, stopped, held = experiment.seeds[0], None, []
-    ramp = (jnp.asarray(history.lrs[update], experiment.dtype) for update in done[:-1])
-    state = None
-    for batch, (loss, state) in enumerate(follow_on_host(experiment.spec, ramp, data)):
-        held.append(float(loss))
-        if done[batch + 1] == done[batch] and np.isfinite(held[-1]):
-            continue
-        history.losses.append(float(np.mean(held)))
-        held = []
-        stopped = _why_stop(np.asarray(history.losses), history.smoothing, factor)
-        if stopped is not None:
-            break
-        if every is not None and (batch + 1) % every == 0:
-            measured = evaluate_on_host(experiment.spec, state, data, experiment.evaluation)
-            history.metrics.append(jax.device_get(measured))
-            history.metric_steps.append(len(history.losses) - 1)
+    with interruptible("range test", so_far):
+        for loss, batches, state in _updates(follow_on_host(spec, ramp, data), done):
+            losses.append(loss)
+            stopped = _why_stop(np.asarray(losses), smoothing, stop_factor)
+            if stopped is not None:
+                break
+            if eval_every is not None and batches % eval_every == 0:
+                metrics.append(jax.device_get(evaluate_on_host(spec, state, data, experiment.evaluation)))
+                steps.append(len(losses) - 1)
     assert state is not None
     pairs = zip(jax.tree.leaves(data.params), jax.tree.leaves(state.params), strict=True)
-    moved = not all(np.array_equal(before, after) for before, after in pairs)
-    if not moved:
-        stopped = " ".join(why_no_update(experiment.spec, data, experiment.evaluation))
-    return history.result(stopped, moved)
+    if all(np.array_equal(before, after) for before, after in pairs):
+        return result(" ".join(why_no_update(spec, data, experiment.evaluation)), moved=False)
+    return result(stopped)
+
+
+def _updates(batches: Iterator[tuple[Any, TrialState]], done: Int[np.ndarray, " batches"]) -> Iterator[tuple]:
+    """Of every update the mean loss of its batches, the batches until then and the state; `done` counts updates."""
+    held = []
+    for index, (loss, state) in enumerate(batches):
+        held.append(float(loss))
+        if done[index + 1] > done[index] or not np.isfinite(held[-1]):
+            yield float(np.mean(held)), index + 1, state
+            held = []
 
 
 def _ramp(low: float, high: float, updates: int, mode: str) -> Float[np.ndarray, " updates"]:

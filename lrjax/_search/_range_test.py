@@ -19,7 +19,6 @@ from .._decode import require
 from .._json import JsonResult
 from .._lrs import is_lr
 from .._repr import line_repr
-from .._settings import without_alarms
 from .._types import Float, Int
 from ..range_rules import Suggestion
 from ._range_test_picture import plot_range_test
@@ -143,7 +142,6 @@ class RangeTest(JsonResult):
         peers = (range_rules.lightning, range_rules.lightning_index)
         return self.smoothed if rule in peers or _is_fastai(rule) else self.losses
 
-    @without_alarms()
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw the raw and the smoothed losses; see `lrjax.plots.plot_range_test`."""
         return plot_range_test(self, ax=ax)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._axes import CHOSEN, GREY, INK, axes_for, draw_legend, draw_title, gaps, tidy
-from .._settings import without_alarms
 from .._types import Float
 from ._picture import check_result
 
@@ -16,7 +15,6 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">")
 """One for each rule, in the order of `RangeTest.suggestions`; the first is filled."""
 
 
-@without_alarms()
 def plot_range_test(test: Any, ax: "Axes | None" = None) -> "Axes":
     """Draw the raw and the smoothed loss against learning rate, with the suggestions on the smoothed one.
 

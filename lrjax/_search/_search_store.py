@@ -12,7 +12,6 @@ import numpy as np
 from .._checks import name_of
 from .._engine import (
     EXAMPLE_LR,
-    NUMBER,
     BatchSource,
     LaneRunner,
     LaneStates,
@@ -21,14 +20,13 @@ from .._engine import (
     describe_call,
     fits,
     read_executor,
-    strict,
     unread_note,
 )
 from .._types import Float
 from .._version import __version__
 from ._strategy import Context, Strategy
 
-_ROUND = {"request": {"num_steps": int}, "losses": [[NUMBER]], "initial_loss": [NUMBER]}
+_ROUND = {"lrs": [float], "num_seeds": int, "num_steps": int}
 
 
 def describe_search(runner: LaneRunner, strategy: Strategy, context: Context) -> dict[str, Any]:
@@ -63,11 +61,15 @@ class RememberedRounds:
         self._runner, self._asked = runner, 0
         self._store = Store(verb, "search", directory)
         self._store.open(call)
-        self._unread = next((one for one in self._store.find() if self._is_of_a_search(one.meta)), None)
-        self._rounds: list[dict[str, Any]] = [] if self._unread is None else self._unread.meta["rounds"]
+        self._rounds: list[dict[str, Any]] = []
+        self._answers: list[Any] = []  # for each round, the losses and the initial loss
+        self._unread: Stored | None = None
         self._initial: dict[tuple[int, int], Float[np.ndarray, " seeds"]] = {}
-        if self._unread is not None:
-            runner.executor = read_executor(self._unread.meta["executor"]) or runner.executor
+        for stored in self._store.find():
+            if self._is_of_a_search(stored.meta) and (answers := self._store.load(stored.number, [_like(stored)])):
+                self._unread, self._rounds, self._answers = stored, stored.meta["rounds"], answers[0]
+                runner.executor = read_executor(stored.meta["executor"]) or runner.executor
+                break
 
     @property
     def directory(self) -> str:
@@ -83,48 +85,41 @@ class RememberedRounds:
         request = {"lrs": list(lrs), "num_seeds": num_seeds, "num_steps": num_steps}
         if self._asked == 0:
             self._read_again()
-        there = self._rounds[self._asked] if self._asked < len(self._rounds) else None
-        if there is None or there["request"] != request:
-            there = self._train(request)
+        known = self._rounds[self._asked] if self._asked < len(self._rounds) else {}
+        if {name: known.get(name) for name in request} != request:
+            self._train(request)
+        losses, self._initial[num_seeds, num_steps] = self._answers[self._asked]
         self._asked += 1
-        self._initial[num_seeds, num_steps] = np.asarray(there["initial_loss"], np.float64)
-        return np.asarray(there["losses"], np.float64)
+        return losses
 
     def initial_loss(self, num_seeds: int, num_steps: int) -> Float[np.ndarray, " seeds"]:
         """Those that were measured with the losses."""
         return self._initial[num_seeds, num_steps]
 
-    def _train(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _train(self, request: dict[str, Any]) -> None:
         """Train a round, and write it down with all rounds before it and the lanes that it left; raises `OSError`."""
         runner, num_steps, num_seeds = self._runner, request["num_steps"], request["num_seeds"]
         if self._unread is not None:
             self._restore(self._unread, num_seeds, len(request["lrs"]))
-        losses = runner.train(request["lrs"], num_steps, num_seeds)
-        initial_loss = runner.initial_loss(num_seeds, num_steps)
-        answer = {"losses": losses, "initial_loss": initial_loss}
-        new = {
-            "request": request,
-            **{name: strict(np.asarray(values, np.float64)) for name, values in answer.items()},
-            "position": runner.states.position,
-        }
-        self._rounds = [*self._rounds[: self._asked], new]
+        answer = runner.train(request["lrs"], num_steps, num_seeds), runner.initial_loss(num_seeds, num_steps)
+        self._answers = [*self._answers[: self._asked], [np.asarray(values, np.float64) for values in answer]]
+        self._rounds = [*self._rounds[: self._asked], {**request, "position": runner.states.position}]
         meta = {"rounds": self._rounds, "executor": str(runner.executor), "lanes": list(runner.states.lanes)}
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *runner.states.lanes.values())
-        self._store.save(meta, stacked, wait=True)
-        return new
+        self._store.save(meta, [self._answers, stacked], wait=True)
 
     def _restore(self, stored: Stored, num_seeds: int, num_lanes: int) -> None:
         """Give the runner the lanes that the last round left; where their file is damaged none are there."""
         self._unread, runner, pairs = None, self._runner, stored.meta["lanes"]
         shapes = runner.slot(num_seeds, num_lanes).engine.state_shapes(np.ones((1, 1), runner.carried.dtype))
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((len(pairs), *leaf.shape[2:]), leaf.dtype), shapes)
-        stacked, last = self._store.load(stored.number, like), self._rounds[-1]
+        loaded, last = self._store.load(stored.number, [_like(stored), like]), self._rounds[-1]
         lanes = {
-            (seed, lr): jax.tree.map(lambda leaf, r=row: leaf[r], stacked)
+            (seed, lr): jax.tree.map(lambda leaf, r=row: leaf[r], loaded[1])
             for row, (seed, lr) in enumerate(pairs)
-            if stacked is not None
+            if loaded is not None
         }
-        runner.states = LaneStates(last["request"]["num_steps"], last["position"], lanes)
+        runner.states = LaneStates(last["num_steps"], last["position"], lanes)
         self._take_notes()
 
     def _is_of_a_search(self, meta: dict[str, Any]) -> bool:
@@ -136,7 +131,7 @@ class RememberedRounds:
         return (
             read_executor(meta["executor"]) is not None
             and all(pair == [int, float] for pair in lanes)
-            and all(source.accepts(one.get("position"), batches(one["request"]["num_steps"])) for one in meta["rounds"])
+            and all(source.accepts(one.get("position"), batches(one["num_steps"])) for one in meta["rounds"])
         )
 
     def _source(self) -> BatchSource:
@@ -148,7 +143,7 @@ class RememberedRounds:
         """Compare the batches with those that the rounds were trained on."""
         source, batches, until = self._source(), self._runner.carried.accumulation.batches, 0
         for one in self._rounds:
-            step = batches(one["request"]["num_steps"])
+            step = batches(one["num_steps"])
             until = max(until, step)
             if source.log is not None:
                 source.log.remember(step, one["position"])
@@ -160,3 +155,9 @@ class RememberedRounds:
     def _take_notes(self) -> None:
         self._runner.execution.notes.extend(self._store.notes)
         self._store.notes = []
+
+
+def _like(stored: Stored) -> list[Any]:
+    """Of the answers in a checkpoint."""
+    shapes = [((one["num_seeds"], len(one["lrs"])), (one["num_seeds"],)) for one in stored.meta["rounds"]]
+    return [[jax.ShapeDtypeStruct(shape, np.float64) for shape in pair] for pair in shapes]

@@ -30,6 +30,7 @@ from .._curve import (
 )
 from .._lrs import check_lr_range
 from .._types import Float
+from ._lane_curve import STARTED
 from ._reasons import reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
@@ -40,10 +41,6 @@ DEFAULT_STEPS = 20
 MEMORIES = 2
 """Updates of every learning rate, at least, as a multiple of those for which the optimizer remembers a gradient: with
 momentum 0.99 the loss after 20 updates says nothing yet of the learning rate (docs/benchmark.md)."""
-
-STARTED = 0.05
-"""Share of the loss of an untrained model, or of the best constant one, by which it must fall until learning counts as
-started."""
 
 DOUBLINGS = 3
 """How often trials are made twice as long while learning has not started, at most."""

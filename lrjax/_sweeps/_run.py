@@ -18,6 +18,7 @@ from .._engine import (
     make_lanes,
     out_of_memory,
     resolve,
+    running,
     unread_note,
 )
 from .._failure import interruptible
@@ -131,7 +132,9 @@ class SweepRun:
         self._begin(segment, number, waves)
         lanes, first = sweep.lanes, sweep.step
         assert lanes is not None
-        self.reporter.set(stage=_stage(segment, len(sweep.timetable.rungs), number, len(waves)))
+        rung = f", rung {segment + 1}/{len(sweep.timetable.rungs)}" if len(sweep.timetable.rungs) > 1 else ""
+        part = f", wave {number + 1}/{len(waves)}" if len(waves) > 1 else ""
+        self.reporter.set(stage=f"training{rung}{part}")
         boundaries = [step for step in sweep.timetable.boundaries(segment) if step > first]
         sweep.source.seek(first, sweep.position if first else None)
         self.execution.width = max(self.execution.width, lanes.rows.shape[1])
@@ -160,28 +163,27 @@ class SweepRun:
         """Train on the next block; the seconds that a step takes."""
         sweep, lanes = self.sweep, self.sweep.lanes
         assert lanes is not None
-        started, compiled = time.perf_counter(), self.execution.compile_seconds
+        started = time.perf_counter()
         block = reader()
-        read = time.perf_counter()
-        with self._failing(wave if first else None):
+        stalled, before = time.perf_counter() - started, self.execution.run_seconds
+        with self._failing(wave if first else None), running(self.execution):
             lanes.advance(block)
             lanes.wait()
-        ended, compiling = time.perf_counter(), self.execution.compile_seconds - compiled
-        self.execution.stall_seconds += read - started
-        self.execution.run_seconds += ended - started - compiling
+        seconds = self.execution.run_seconds - before
+        self.execution.stall_seconds += stalled
+        self.execution.run_seconds += stalled
         sweep.step, sweep.position = block.start + block.count, block.position
         count = int((lanes.rows >= 0).sum())
         self.execution.updates += count * block.count
         self.reporter.set(step=sweep.step, lanes=count, bytes=self.execution.bytes)
         self.reporter.advance(count * block.count)
-        return (ended - read - compiling) / block.count
+        return seconds / block.count
 
     def _evaluate(self, wave: Wave, first: bool) -> None:
         """Measure the lanes that run, take note of it, and stop those that are to be stopped."""
         sweep, lanes = self.sweep, self.sweep.lanes
         assert lanes is not None
-        started, compiled = time.perf_counter(), self.execution.compile_seconds
-        with self._failing(wave if first else None):
+        with self._failing(wave if first else None), running(self.execution):
             metrics, diverged = lanes.evaluate()
         metrics = {name: values.astype(np.float64) for name, values in metrics.items()}
         metrics["train_loss"] /= sweep.step - sweep.since
@@ -191,8 +193,6 @@ class SweepRun:
         if sweep.stop is not None:
             lanes.keep(sweep.measured.diverged_at[sweep.grid.families[wave.family].trials].T < 0)
         sweep.since = sweep.step
-        compiling = self.execution.compile_seconds - compiled
-        self.execution.run_seconds += time.perf_counter() - started - compiling
         self.reporter.set(step=sweep.step)
         if not self.reporter.silent:
             trials, columns = sweep.grid.families[wave.family].trials, sweep.grid.columns
@@ -289,12 +289,3 @@ class _TooWide(Exception):
 
     def __init__(self, family: int):
         self.family = family
-
-
-def _stage(segment: int, segments: int, wave: int, waves: int) -> str:
-    words = ["training"]
-    if segments > 1:
-        words.append(f"rung {segment + 1}/{segments}")
-    if waves > 1:
-        words.append(f"wave {wave + 1}/{waves}")
-    return ", ".join(words)

@@ -186,7 +186,7 @@ def sweep(
         rounding; "loop" bitwise those of a loop of one jitted step, "map" too but for convolutions on a CPU.
       mesh: devices. Lanes are spread over its axis "trial" (the first, if there is none of that name), the examples
         of a batch over "data"; parameters keep their own sharding on other axes. None: all local devices.
-      directory: in its folder lrjax-sweep go checkpoints and measurements. The same call goes on where it was
+      directory: in its folder lrjax-sweep go checkpoints with all that was measured. The same call goes on where it was
         interrupted, to the same bits; once it has ended, the same call with more settings in its grid trains only
         those. Any other call, and other batches than those that were trained on, are refused. On several hosts it must
         be on a file system that all of them see.
@@ -200,7 +200,7 @@ def sweep(
     Raises:
       TypeError, ValueError: a bad argument; the message says which and what to do.
       SearchInterrupted: Ctrl-C; `.result` holds what was measured until then.
-      OSError: `directory` cannot be written; what was measured before is kept.
+      OSError: `directory` cannot be written; what the last checkpoint holds is kept.
 
     Source: "Learning rate optimization through step sampling", figure 9 (its grid search).
 

@@ -50,7 +50,8 @@ def in_words(error: Exception) -> str:
 
 def as_options(words: str) -> str:
     """Arguments of the verbs as the options they are here: `num_steps=100` is `--steps 100`."""
-    return re.sub(r"\bnum_(steps|seeds)(?:=(\w+))?", lambda m: f"--{m[1]} {m[2]}" if m[2] else f"--{m[1]}", words)
+    named = re.sub(r"\b(?:num_(steps|seeds)|train_steps)\b", lambda m: f"--{m[1] or 'train-steps'}", words)
+    return re.sub(r"(--[a-z-]+)=(\w+)", r"\1 \2", named)
 
 
 def split_pair(word: str, rule: str, advice: str) -> tuple[str, str]:

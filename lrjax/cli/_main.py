@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from .._engine import keep_programs
 from .._version import __version__
 from ..explorer import explore
-from ._cache import programs_kept
 from ._errors import FOUND, INTERRUPTED, WRONG_USE, UsageError, complain, in_words
 from ._find_command import FindCommand
 from ._options import Command, Count, Flag, Many, Place
@@ -116,8 +116,9 @@ def _run(words: list[str]) -> int:
     start, command = time.time(), Command()
     try:
         command = _parse(words)
-        with programs_kept(getattr(command, "cache", False)):
-            status = command()
+        if getattr(command, "cache", False):
+            keep_programs()
+        status = command()
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:

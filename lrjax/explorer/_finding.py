@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from .._curve import METHODS, REASONS, LossCurve, Outcome, crossing, find_warnings, find_window, lowest_for, lowest_loss
@@ -54,8 +53,8 @@ def _checked(curve: LossCurve) -> LossCurve:
     for name, size in sizes.items():
         if size > MOST[name]:
             raise Refused(f"This file holds {size:,} {name}; at most {MOST[name]:,} can be shown.")
-    whole = {name: jnp.asarray(getattr(curve, name), np.int32) for name in ("horizons", "rounds", "diverged_at")}
-    single = {name: jnp.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
+    whole = {name: np.asarray(getattr(curve, name), np.int32) for name in ("horizons", "rounds", "diverged_at")}
+    single = {name: np.asarray(getattr(curve, name), np.float32) for name in ("lrs", "losses", "initial_loss")}
     return curve._replace(**whole, **single, metrics={})
 
 

@@ -28,12 +28,10 @@ ARGUMENTS = {
 OPTIONS = re.compile(r"(?:Args:\n(.*?)\n\n)?(?=Raises:|Source:|Examples:)", re.DOTALL)
 """The options in a docstring, whose text may lack them."""
 
-RETURNS = """\
+TAIL = """\
 Returns:
   A `Suggestion`, its index in the arrays given.
 
-"""
-RAISES = """\
 Raises:
   TypeError, ValueError: the arrays are no history, no loss is finite, an option is out of range, or too few points or
     no finite slope is left.
@@ -60,8 +58,8 @@ def rule(function: Callable[Parameters, Any]) -> Callable[Parameters, Suggestion
     what, arguments, rest = OPTIONS.split(inspect.cleandoc(function.__doc__ or ""), maxsplit=1)
     first, *last = (f"  {text}\n" for key, text in ARGUMENTS.items() if key in signature.parameters)
     own = f"{arguments}\n" if arguments else ""
-    raised = "" if rest.startswith("Raises:") else RAISES
-    suggest.__doc__ = f"{what}Args:\n{first}{own}{''.join(last)}\n{RETURNS}{raised}{rest}"
+    tail = TAIL[: TAIL.index("Raises:")] if rest.startswith("Raises:") else TAIL
+    suggest.__doc__ = f"{what}Args:\n{first}{own}{''.join(last)}\n{tail}{rest}"
     suggest.__signature__ = signature.replace(return_annotation=Suggestion)  # type: ignore[attr-defined]
     return suggest
 

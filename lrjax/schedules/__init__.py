@@ -5,6 +5,7 @@ Names with an underscore are for the other rooms of the package.
 
 # ruff: noqa: F401
 
+from ._check_resume import check_resume as check_resume
 from ._compose import add as add
 from ._compose import clip as clip
 from ._compose import join as join
@@ -45,7 +46,6 @@ from ._rates import inverse_sqrt_decay as inverse_sqrt_decay
 from ._rates import k_decay as k_decay
 from ._rates import power_decay as power_decay
 from ._rates import tanh_decay as tanh_decay
-from ._resume import check_resume as check_resume
 from ._schedule import FACTORIES as _FACTORIES
 from ._schedule import GROUPS as _GROUPS
 from ._scheduled import ScheduledState as ScheduledState

@@ -1,6 +1,5 @@
 """Schedules made of schedules. Somebody else's callable may take part: it is held as it is."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from collections.abc import Sequence
@@ -19,11 +18,7 @@ from ._shapes import largest, segment_of
 
 @factory("composed", between("schedules"))
 def join(
-    step,
-    schedules: Sequence[Inner],
-    boundaries: Sequence[Steps],
-    *,
-    clock: Literal["local", "absolute"] = "local",
+    step, schedules: Sequence[Inner], boundaries: Sequence[Steps], *, clock: Literal["local", "absolute"] = "local"
 ):
     """One schedule after another.
 

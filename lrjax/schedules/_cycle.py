@@ -1,6 +1,5 @@
 """Cycles: warm restarts, Smith's cyclical rates, cyclic exponential decay."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Annotated, Any, Literal
@@ -29,43 +28,50 @@ def _real_cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array
 
     A start that lies within rounding of a step is at it: the sum 1 + mult + mult**2 + ... may come out a little high.
     """
-    growth = jnp.log(jnp.maximum(mult, 1.0 + 1e-6))
+    mult = jnp.where(mult > 1, mult, 2.0)  # equal cycles need none of this
 
     def start_of(cycle: Array) -> Array:
-        return first * (jnp.power(mult, cycle) - 1.0) / jnp.maximum(mult - 1.0, 1e-6)
+        return first * (jnp.power(mult, cycle) - 1.0) / (mult - 1.0)
 
-    reached = step * (1.0 + 4.0 * jnp.finfo(growth.dtype).eps) + 1e-4
-    cycle = jnp.floor(jnp.log1p(reached * jnp.maximum(mult - 1.0, 1e-6) / first) / growth)
+    reached = step * (1.0 + 4.0 * jnp.finfo(mult.dtype).eps) + 1e-4
+    cycle = jnp.floor(jnp.log1p(reached * (mult - 1.0) / first) / jnp.log(mult))
     cycle = cycle + (start_of(cycle + 1.0) <= reached) - (start_of(cycle) > reached)
     return cycle, jnp.maximum(step - start_of(cycle), 0.0), first * jnp.power(mult, cycle)
 
 
 def _cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
-    """Which cycle a step is in, the steps since its start, and its length; the first and the last as floats.
+    """Which cycle a step is in, the steps since its start, and its length; the first and the last as floats."""
+    real = jnp.result_type(first, jnp.float32) if first.dtype == np.int64 else jnp.float32
+    if jnp.issubdtype(mult.dtype, jnp.integer):
+        index, since, length = _whole_cycle_of(step, first, mult, real)
+    else:
+        index, since, length = _real_cycle_of(step, first, mult)
+    equal = mult <= 1
+    return (
+        jnp.where(equal, step // first, index).astype(real),
+        jnp.where(equal, step % first, since),
+        jnp.where(equal, first.astype(real), length),
+    )
+
+
+def _whole_cycle_of(step: Array, first: Array, mult: Array, real: Any) -> tuple[Array, Array, Array]:
+    """`_cycle_of` where the cycles grow by a whole number.
 
     Starts are counted in integers, first * (1 + mult + mult**2 + ...): a logarithm misses restarts by rounding. Beyond
     what an integer holds they wrap around, and the same sum in floats tells which ones have.
     """
-    if not jnp.issubdtype(mult.dtype, jnp.integer):
-        return _real_cycle_of(step, first, mult)
     number = jnp.arange(jnp.iinfo(first.dtype).bits - 1, dtype=first.dtype)
     many = jnp.maximum(mult, 2)  # equal cycles need no table
     before = number[:, None] > number
     powers = jnp.power(many, number)
     starts = first * jnp.sum(jnp.where(before, powers, 0), axis=1)
-    real = jnp.result_type(first, jnp.float32) if first.dtype == np.int64 else jnp.float32
     real_powers = jnp.minimum(jnp.power(many.astype(real), number.astype(real)), 2.0**80)
     real_starts = first * jnp.sum(jnp.where(before, real_powers, 0), axis=1)
     largest = jnp.iinfo(first.dtype).max
     counted = (starts >= 0) & (real_starts < 1.5 * largest)
     index = jnp.sum((step[..., None] >= starts) & counted, axis=-1) - 1
     lengths = jnp.where(first * real_powers < largest, (first * powers).astype(real), first * real_powers)
-    equal = mult <= 1
-    return (
-        jnp.where(equal, step // first, index).astype(real),
-        jnp.where(equal, step % first, step - starts[index]),
-        jnp.where(equal, first.astype(real), lengths[index]),
-    )
+    return index, step - starts[index], lengths[index]
 
 
 @factory("cycles", ordered("end_value", "peak_value"), jumps=True)

@@ -1,6 +1,5 @@
 """From one value down (or up) to another, and then constant."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Annotated, Any, Literal
@@ -9,18 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from .._annotated import Slider
-from ._annotations import (
-    LRS,
-    Exponent,
-    Finite,
-    NonNegative,
-    Positive,
-    Rate,
-    Steps,
-    StepsFrom0,
-    count,
-    ordered,
-)
+from ._annotations import LRS, Exponent, Finite, NonNegative, Positive, Rate, Steps, StepsFrom0, count, ordered
 from ._schedule import factory
 from ._shapes import along, cosine, fall, finite, largest, power_of, power_of_time, progress
 

@@ -20,7 +20,6 @@ _UNITS = {
 }
 _NUMBER = r"\d+(?:[_,]\d{3})*(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?"
 
-
 Examples = Annotated[int, known_count(1, "examples")]
 
 

@@ -1,6 +1,5 @@
 """1cycle and its momentum: one rise, one fall, and in three phases a last descent."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Any, Literal

@@ -8,7 +8,6 @@ import numpy as np
 from .._axes import CHOSEN, GREY, INK, axes_for, new_axes, tidy
 from .._checks import check_flag, check_type, name_of
 from .._types import Schedule, StepCount
-from ._annotations import check_schedule
 from ._evaluate import evaluate, known_steps, sample_steps
 from ._phases import leaps
 from ._schedule import own_core
@@ -119,8 +118,6 @@ def _named(where: str, schedules: Several) -> dict[str, Schedule]:
             check_type(f"{where} names", name, str, "strings")
         return dict(schedules)
     several = cast(list[Schedule], list(schedules) if isinstance(schedules, (list, tuple)) else [schedules])
-    for one in several:
-        check_schedule(where, one)
     names = [core.name if (core := own_core(one)) else name_of(one) for one in several]
     return {
         name if names.count(name) == 1 else f"{name} {index + 1}": one

@@ -10,7 +10,7 @@ from jax.core import Tracer
 
 from .._annotated import checked, known_count
 from .._checks import check_type, kind_of, show, show_with_type, to_numpy
-from .._types import Array, Bool, Float, Int, PyTree, ScalarLike
+from .._types import Array, Float, Int, PyTree, ScalarLike
 from ._annotations import NonNegative, Positive, number, ordered
 from ._schedule import promoting
 
@@ -126,7 +126,8 @@ def reduce_on_plateau(
             return jax.tree.map(lambda leaf: (state.scale * leaf).astype(leaf.dtype), updates), state
 
     def _measure(state: PlateauState, metric: Array) -> PlateauState:
-        better = _is_better(sign * metric, sign * state.best, threshold, relative)
+        size = jnp.where(jnp.isfinite(state.best), jnp.abs(state.best), 0.0) if relative else 1.0
+        better = sign * metric < sign * state.best - threshold * size  # the first finite one always is, NaN never
         bad = jnp.where(better | (state.cooldown > 0), 0, state.bad + 1)
         reduce = bad > tolerated
         scale = jnp.where(reduce, jnp.maximum(state.scale * factor, jnp.minimum(least, state.scale)), state.scale)
@@ -140,12 +141,6 @@ def reduce_on_plateau(
         )
 
     return optax.GradientTransformationExtraArgs(init, cast(Any, update))
-
-
-def _is_better(metric: Array, best: Array, threshold: ScalarLike, relative: bool) -> Bool[Array, ""]:
-    """Lower than the best one by more than the margin; the first finite one always is, NaN never."""
-    size = jnp.where(jnp.isfinite(best), jnp.abs(best), 0.0) if relative else 1.0
-    return metric < best - threshold * size
 
 
 def _metric(value: Any) -> Array:

@@ -1,6 +1,5 @@
 """Decays by a law of their own: inverse square root, tanh, k-decay, power of the tokens."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Annotated, Literal

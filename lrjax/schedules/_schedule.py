@@ -2,7 +2,8 @@
 
 A schedule is a `jax.tree_util.Partial` of a `Core` and its numbers. The core is a pure function of the step, defined
 once in a module; the numbers are the leaves of the Partial, so a schedule can be a jit argument, stacked, vmapped and
-pickled. What is not a number (`shape=`, `staircase=`) chooses another core.
+pickled. What is not a number (`shape=`, `staircase=`) chooses another core. In the body of such a function the numbers
+are arrays, where its annotations say what a caller may give: hence the three settings for pyright in its file.
 """
 
 import contextlib
@@ -48,13 +49,7 @@ class Core:
 
     It widens the step to int32 (int64 under x64), reads a negative one as 0, and returns strong float32 of the step's
     shape: float64 if the step or a number is a float64 array. One object per function and choices, so that two
-    schedules of one kind have one tree structure.
-
-    Attributes:
-      function: what was decorated.
-      choices: the static arguments, sorted by name.
-      jumps: whether it leaps by design, as stairs and restarts do.
-      derived: numbers that follow from the others, by name: a spec leaves them out.
+    schedules of one kind have one tree structure. A spec leaves out the numbers that are `derived` from the others.
     """
 
     def __init__(
@@ -71,15 +66,12 @@ class Core:
             one.name for one in inspect.signature(function).parameters.values() if one.kind is one.VAR_POSITIONAL
         ]
         self._parts = several[0] if several else ""
-        self._variants: dict[tuple, Core] = {}
         self._compiled = jax.jit(self._evaluate, static_argnums=2, inline=True)
 
-    def choose(self, **choices: Hashable) -> "Core":
-        """The core with these static arguments; the same object every time."""
-        key = tuple(sorted(choices.items()))
-        if key not in self._variants:
-            self._variants[key] = Core(self.function, self._may_jump, self.derived, key)
-        return self._variants[key]
+    @functools.cache  # noqa: B019 (a core lives as long as its module)
+    def choose(self, *choices: tuple[str, Hashable]) -> "Core":
+        """The core with these static arguments, sorted by name; the same object every time."""
+        return Core(self.function, self._may_jump, self.derived, choices)
 
     def bind(self, **numbers: Any) -> Partial:
         """The schedule of these numbers."""
@@ -108,7 +100,7 @@ class Core:
 
 
 def _core_of(module: str, name: str, choices: tuple) -> Core:
-    return getattr(importlib.import_module(module), name).core.choose(**dict(choices))
+    return getattr(importlib.import_module(module), name).core.choose(*choices)
 
 
 def factory(
@@ -117,14 +109,9 @@ def factory(
     """Make a function that makes schedules of one that computes them: `f(step, a, b)` becomes `f(a, b)(step)`.
 
     The function is evaluated under the contract of `Core`, with arrays for its numbers. Its annotations say what each
-    argument must be, and what is a word or a flag by them chooses the core. The decorator writes what every docstring
-    says of the result and the errors.
-
-    Args:
-      group: where the schedule is listed.
-      *relations: what must hold between the arguments, given the name of the function and a dict of them.
-      jumps: whether it leaps by design.
-      **derived: arguments that no caller gives: functions of all the others.
+    argument must be, the `relations` what must hold between them, given its name and a dict of them; what is a word or
+    a flag chooses the core. No caller gives an argument that is `derived` from the others. It `jumps` if it leaps by
+    design. The decorator writes what every docstring says of the result and the errors.
     """
 
     def decorate(function: Callable[Concatenate[Any, Parameters], Any]) -> Callable[Parameters, Schedule]:
@@ -137,15 +124,14 @@ def factory(
             given = read(*args, **kwargs).arguments
             for relation in relations:
                 relation(name, given)
-            chosen = {key: given.pop(key) for key in static}
-            return core.choose(**chosen).bind(**given)
+            return core.choose(*((key, given.pop(key)) for key in static)).bind(**given)
 
         written = inspect.cleandoc(function.__doc__ or "")
         make.__doc__ = re.sub("^(?=Source:|Examples:)", TAIL, written, count=1, flags=re.MULTILINE)
         make.__signature__ = signature.replace(parameters=own, return_annotation=Schedule)  # type: ignore[attr-defined]
         make.core = core  # type: ignore[attr-defined]
         read = reader(make)
-        static = [key for key, each in arguments_of(make).items() if each.rule and each.rule.static]
+        static = sorted(key for key, each in arguments_of(make).items() if each.rule and each.rule.static)
         if str(function.__module__).startswith(f"{__package__}."):  # somebody else's must not replace ours
             GROUPS[group].append(name)
             FACTORIES[name] = make
@@ -165,11 +151,8 @@ class Foreign:
 
     def __call__(self, step: Array) -> Array:
         if step.ndim == 0:
-            return self._value(step)
-        return jax.vmap(self._value)(step.reshape(-1)).reshape(step.shape)
-
-    def _value(self, step: Array) -> Array:
-        return read_value(name_of(self.function), self.function(step))
+            return read_value(name_of(self.function), self.function(step))
+        return jax.vmap(self)(step.reshape(-1)).reshape(step.shape)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Foreign) and other.function is self.function

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import brief, check_callable, describe, kind_of, name_of, show
+from .._checks import brief, check_callable, describe, kind_of, name_of, show, show_with_type
 from .._settings import TRACER_ERRORS
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
 from ._annotations import number
@@ -23,9 +23,9 @@ class ScheduledState(NamedTuple):
     Attributes:
       step: optimizer updates done so far. int32, shape ().
       hyperparams: the hyperparameters given as numbers. Every update reads them here: set one, and the next update
-        uses it. float32, shape () each.
+        uses it. Shape () each, in the type that `scheduled` was given (float32).
       computed: what the schedules gave for the last update (before the first: what they will give), to be read by
-        `current_hyperparams`; the one of learning_rate is called "learning_rate_at_step". float32, shape () each.
+        `current_hyperparams`; the one of learning_rate is called "learning_rate_at_step". Shape () each.
       inner: the optimizer's own state.
     """
 
@@ -45,12 +45,12 @@ AT_STEP = "_at_step"
 
 
 def scheduled(
-    make_optimizer: OptimizerFactory, **hyperparams: Schedule | ScalarLike
+    make_optimizer: OptimizerFactory, *, hyperparam_dtype: Any = np.float32, **hyperparams: Schedule | ScalarLike
 ) -> optax.GradientTransformationExtraArgs:
     """An optimizer any of whose hyperparameters follow schedules: learning rate, momentum, weight decay together.
 
-    At every update all schedules are asked for the value at one step, in float32 whatever the parameters' type, and
-    the optimizer is built with these and with the numbers. Its updates come back in the type of the gradients, its
+    At every update all schedules are asked for the value at one step, in one type whatever the parameters' is, and the
+    optimizer is built with these and with the numbers. Its updates come back in the type of the gradients, its
     state in the type that it began with. (`optax.inject_hyperparams` casts hyperparameters to the parameters' type:
     with bfloat16, Adam's b2 of 0.999 becomes 1 and its first update NaN.)
 
@@ -63,6 +63,7 @@ def scheduled(
       make_optimizer: a function of the hyperparameters, by keyword, that returns an optimizer: `optax.sgd`, or your own
         that returns a chain. Bind what is no number, or must be known when the optimizer is made, with
         `functools.partial`.
+      hyperparam_dtype: the floating type of all of them, as in `optax.inject_hyperparams`; float64 needs x64.
       **hyperparams: a schedule or a number for each. Numbers and schedules may be traced.
 
     Returns:
@@ -93,12 +94,16 @@ def scheduled(
     if not hyperparams:
         raise TypeError("`scheduled` needs at least one hyperparameter: scheduled(optax.sgd, learning_rate=schedule).")
     _check_accepts(make_optimizer, tuple(hyperparams))
+    dtype = _check_dtype("scheduled(hyperparam_dtype=...)", hyperparam_dtype)
     given = {name: _check_hyperparameter(name, value) for name, value in hyperparams.items()}
     followed = {name: value for name, value in given.items() if callable(value)}
     numbers = {name: value for name, value in given.items() if name not in followed}
 
+    def convert(value: Any) -> Array:
+        return jax.lax.convert_element_type(jnp.asarray(value), dtype)
+
     def at(step: Array) -> dict[str, Array]:
-        return {f"{name}{AT_STEP}": _in_float32(schedule(step)) for name, schedule in followed.items()}
+        return {f"{name}{AT_STEP}": convert(schedule(step)) for name, schedule in followed.items()}
 
     def build(values: dict[str, Array]) -> optax.GradientTransformationExtraArgs:
         try:
@@ -118,7 +123,7 @@ def scheduled(
 
     def init(params: PyTree) -> ScheduledState:
         step = jnp.int32(0)
-        fixed = {name: jnp.array(value, np.float32) for name, value in numbers.items()}
+        fixed = {name: jnp.array(value, dtype) for name, value in numbers.items()}
         state = ScheduledState(step, fixed, at(step), ())
         values = in_use(state)
         with promoting():
@@ -132,8 +137,8 @@ def scheduled(
         updates: PyTree, state: ScheduledState, params: PyTree = None, **extra: Any
     ) -> tuple[PyTree, ScheduledState]:
         _check_settings(state.hyperparams, numbers, followed)
-        state = state._replace(hyperparams=jax.tree.map(_in_float32, state.hyperparams), computed=at(state.step))
-        with promoting():  # float32 hyperparameters meet updates of any type
+        state = state._replace(hyperparams=jax.tree.map(convert, state.hyperparams), computed=at(state.step))
+        with promoting():  # hyperparameters of one type meet updates of any type
             changed, inner = build(in_use(state)).update(updates, state.inner, params, **extra)
         step = cast(Array, optax.safe_increment(state.step))
         return _like(changed, updates), state._replace(step=step, inner=_like(inner, state.inner))
@@ -164,8 +169,17 @@ def _check_settings(found: Mapping[str, Any], numbers: Mapping[str, Any], follow
         _check_held(f"{where}.hyperparams[{name!r}]", value)
 
 
-def _in_float32(value: Any) -> Array:
-    return jax.lax.convert_element_type(jnp.asarray(value), np.float32)
+def _check_dtype(where: str, value: Any) -> np.dtype:
+    """A floating type that this configuration of JAX has."""
+    try:
+        dtype = jax.dtypes.canonicalize_dtype(
+            jnp.dtype(object if value is None else value)
+        )  # NumPy reads None as float64
+    except (TypeError, ValueError):
+        dtype = np.dtype(object)
+    if not jnp.issubdtype(dtype, np.floating):
+        raise TypeError(f"`{where}` must be a floating type, such as jnp.float32, got {show_with_type(value)}.")
+    return dtype
 
 
 def _like(tree: PyTree, template: PyTree) -> PyTree:

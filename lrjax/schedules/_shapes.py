@@ -68,8 +68,8 @@ def along(shape: str, at: Progress, start: Array, end: Array, *, close: bool = F
         "square": lambda: (left * (1.0 + done), jnp.square(done)),
         "mirror_cosine": lambda: (2.0 * left - cosine(left), 2.0 * done - cosine(done)),
         "rex": lambda: (2.0 * left / (1.0 + left), done / (1.0 + left)),
-        "megatron_exponential": lambda: _to_zero(at, 0.5),
-        "timm_exponential": lambda: _to_zero(at, 0.1),
+        "megatron": lambda: _to_zero(at, 0.5),
+        "timm": lambda: _to_zero(at, 0.1),
     }[shape]()
     return fall(at, falling, None if close else rising, start, end)
 

@@ -133,23 +133,15 @@ def _from_json(value: Any, depth: int) -> Any:
         return jnp.asarray(np.float64(number))
 
 
-def _is_file(path: str | Path) -> bool:
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
-
-
 def _read(spec: str | Path) -> Any:
-    if isinstance(spec, str) and spec.lstrip()[:1] in ("{", "["):
-        text = spec
-    elif _is_file(spec):
-        text = Path(spec).read_text("utf-8")
-    else:
+    is_text = isinstance(spec, str) and spec.lstrip()[:1] in ("{", "[")
+    try:
+        text = str(spec) if is_text else Path(spec).read_text("utf-8")
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         raise ValueError(
             f"`from_spec(spec)` must be a dict, JSON text or the path of a file, got {show(spec)}: there is no such "
             'file. Write for example {"name": "constant", "value": 0.1}.'
-        )
+        ) from None
     try:
         return parse(text)
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Warmup, stable phase, decay; and cooling any schedule down from any step."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Literal, cast
@@ -14,17 +13,7 @@ from ._annotations import Inner, NonNegative, StepsFrom0, check_horizon, countab
 from ._schedule import Partial, factory, own_core
 from ._shapes import along, progress
 
-Cooldown = Literal[
-    "linear",
-    "cosine",
-    "sqrt",
-    "square",
-    "mirror_cosine",
-    "exponential",
-    "rex",
-    "megatron_exponential",
-    "timm_exponential",
-]
+Cooldown = Literal["linear", "cosine", "sqrt", "square", "mirror_cosine", "exponential", "rex", "megatron", "timm"]
 """The shape of a decay from a stable learning rate."""
 
 
@@ -53,7 +42,7 @@ def warmup_stable_decay(
     With $p$ from 0 to 1 along the decay, the lr goes from the peak to the end by $1 - \sqrt p$ ("sqrt"), $1 - p$
     ("linear"), $\tfrac12(1 + \cos \pi p)$ ("cosine"), $1 - p^2$ ("square"), $2(1 - p)$ minus the cosine
     ("mirror_cosine"), a constant factor per step ("exponential"), $2(1 - p)/(2 - p)$ ("rex"), $2 \cdot 0.5^p - 1$
-    ("megatron_exponential") or $(0.1^p - 0.1)/0.9$ ("timm_exponential"). Megatron-LM and timm call the last two
+    ("megatron") or $(0.1^p - 0.1)/0.9$ ("timm"). Megatron-LM and timm call the last two
     "exponential" and "exp"; for an end of a tenth of the peak the first is up to 17 % of it from ours of that name.
 
     Args:

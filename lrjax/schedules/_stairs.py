@@ -1,6 +1,5 @@
 """By steps and by tables: absolute values between given boundaries."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from collections.abc import Sequence
@@ -59,11 +58,7 @@ def piecewise_constant(
 
 @factory("decays", between("values"))
 def piecewise_interpolate(
-    step,
-    values: Sequence[NonNegative],
-    boundaries: Sequence[Steps],
-    *,
-    kind: Literal["linear", "cosine"] = "linear",
+    step, values: Sequence[NonNegative], boundaries: Sequence[Steps], *, kind: Literal["linear", "cosine"] = "linear"
 ):
     """Through given values at given steps, along straight lines or half cosines.
 

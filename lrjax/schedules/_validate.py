@@ -35,7 +35,7 @@ class ProblemName(enum.StrEnum):
     jit_differs = enum.auto()
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Problem:
     """One thing that is probably not meant.
 
@@ -51,10 +51,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}"
-
-
-Found = tuple[ProblemName, int, str]
-"""A problem, the step at which it was seen, and the message."""
 
 
 def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
@@ -94,13 +90,10 @@ def validate(schedule: Schedule, total_steps: StepCount) -> tuple[Problem, ...]:
         problems += _jumps(schedule, steps, values)
     if not is_ours(schedule):  # the contract of ours, tested at every edge of every length
         problems += _under_jit(schedule, tolerance_of(values), [phase.start for phase in phases], total)
-    return tuple(
-        Problem(name=name, step=step, message=message)
-        for name, step, message in sorted(problems, key=lambda problem: problem[1])
-    )
+    return tuple(sorted(problems, key=lambda problem: problem.step))
 
 
-def _bad_values(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]) -> Iterator[Found]:
+def _bad_values(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]) -> Iterator[Problem]:
     below_0 = "It would climb the loss. Use lrjax.schedules.clip(..., min_value=0.0)."
     for name, wrong, advice in (
         (ProblemName.not_finite, ~np.isfinite(values), "It would destroy the parameters."),
@@ -108,23 +101,24 @@ def _bad_values(steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " st
     ):
         if wrong.any():
             first = int(np.argmax(wrong))
-            yield name, int(steps[first]), f"The learning rate is {values[first]:g} at step {steps[first]:,}. {advice}"
+            message = f"The learning rate is {values[first]:g} at step {steps[first]:,}. {advice}"
+            yield Problem(name, int(steps[first]), message)
 
 
-def _zeros(values: Float[np.ndarray, " steps"]) -> Iterator[Found]:
+def _zeros(values: Float[np.ndarray, " steps"]) -> Iterator[Problem]:
     if not values.any():
-        yield ProblemName.always_zero, 0, "The learning rate is 0 at every step."
+        yield Problem(ProblemName.always_zero, 0, "The learning rate is 0 at every step.")
     elif values[0] == 0:
         message = (
             "The learning rate is 0 at step 0, so the first update does nothing. Warm up from above 0, or write "
             "lrjax.schedules.warmup(..., skip_zero=True)."
         )
-        yield ProblemName.zero_first, 0, message
+        yield Problem(ProblemName.zero_first, 0, message)
 
 
 def _ends(
     values: Float[np.ndarray, " steps"], phases: list[Phase], later: Float[np.ndarray, " later"], total: int
-) -> Iterator[Found]:
+) -> Iterator[Problem]:
     """A course that goes on after the end of the training, or is over long before it."""
     tolerance, peak, lowest = tolerance_of(values), values.max(), values.min()
     if peak == lowest == 0:
@@ -135,7 +129,7 @@ def _ends(
             f"The learning rate still rises at the last step, {total - 1:,}: it is {peak:.4g} there and would reach "
             f"{later.max():.4g} later. Is the warmup longer than the training?"
         )
-        yield ProblemName.peak_not_reached, total - 1, message
+        yield Problem(ProblemName.peak_not_reached, total - 1, message)
     last, fallen = phases[-1], len(phases) > 1 and phases[-2].kind == "falling"
     stays = last.kind == "constant" and np.all(np.abs(later - lowest) <= tolerance)
     if fallen and stays and last.start_value <= lowest + tolerance < peak and last.start < EARLY * total:
@@ -143,14 +137,14 @@ def _ends(
             f"The learning rate stays at its lowest, {lowest:.4g}, from step {last.start:,} on "
             f"({100 * last.start / total:.3g} % of the training). Was the length given in epochs or micro-batches?"
         )
-        yield ProblemName.decay_ends_early, last.start, message
+        yield Problem(ProblemName.decay_ends_early, last.start, message)
     # the last step to 0 would follow by itself
     if change < 0 and len(later) and values[-1] - later.min() > max(0.1 * peak, -1.5 * change):
         message = (
             f"The decay is not over at the end: it is {values[-1]:.4g} at the last step, {total - 1:,}, and would fall "
             f"to {later.min():.4g} later. Was the length given for a longer training?"
         )
-        yield ProblemName.decay_does_not_end, total - 1, message
+        yield Problem(ProblemName.decay_does_not_end, total - 1, message)
 
 
 def _later(where: str, schedule: Schedule, total: int) -> Float[np.ndarray, " later"]:
@@ -165,7 +159,7 @@ def _later(where: str, schedule: Schedule, total: int) -> Float[np.ndarray, " la
 
 def _jumps(
     schedule: Schedule, steps: Int[np.ndarray, " steps"], values: Float[np.ndarray, " steps"]
-) -> Iterator[Found]:
+) -> Iterator[Problem]:
     """Leaps of more than a tenth of the peak, unless the schedule is of a kind that leaps, or looks like stairs."""
     if any(core and core.jumps for core in cores_in(schedule)):
         return
@@ -180,10 +174,10 @@ def _jumps(
             f"The learning rate leaps from {values[index]:.4g} at step {steps[index]:,} to {values[index + 1]:.4g} at "
             f"step {steps[index + 1]:,}. Do the two parts of a join meet?"
         )
-        yield ProblemName.jump, int(steps[index + 1]), message
+        yield Problem(ProblemName.jump, int(steps[index + 1]), message)
 
 
-def _under_jit(schedule: Schedule, tolerance: float, starts: list[int], total: int) -> Iterator[Found]:
+def _under_jit(schedule: Schedule, tolerance: float, starts: list[int], total: int) -> Iterator[Problem]:
     """The steps around changes of direction and leaps, and the last ones, with and without jit, as one scalar each."""
     near = {place + offset for place in [*starts[:16], total - 1] for offset in (-1, 0, 1)}
     compiled = jax.jit(lambda step: jnp.asarray(schedule(step)))
@@ -196,7 +190,7 @@ def _under_jit(schedule: Schedule, tolerance: float, starts: list[int], total: i
                 f"It cannot be traced, so a jitted training step cannot call it ({type(error).__name__}). "
                 "Use jnp.where instead of `if`, and jnp instead of math and NumPy."
             )
-            yield ProblemName.not_traceable, step, message
+            yield Problem(ProblemName.not_traceable, step, message)
             return
         if abs(eager - jitted) > tolerance or np.isnan(eager) != np.isnan(jitted):
             digits = 6 if f"{eager:.6g}" != f"{jitted:.6g}" else 9
@@ -204,5 +198,5 @@ def _under_jit(schedule: Schedule, tolerance: float, starts: list[int], total: i
                 f"At step {step:,} the learning rate is {eager:.{digits}g}, but {jitted:.{digits}g} under jax.jit. "
                 "XLA computes t / T as t * (1 / T): stairs must be counted in integers."
             )
-            yield ProblemName.jit_differs, step, message
+            yield Problem(ProblemName.jit_differs, step, message)
             return

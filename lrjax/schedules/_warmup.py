@@ -1,19 +1,12 @@
 """Warmup before any schedule, and warmup with a cosine."""
 
-# A body gets arrays where its annotations say what a caller may give.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
 from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 
-from ._annotations import (
-    Inner,
-    NonNegative,
-    Steps,
-    StepsFrom0,
-    positive_if,
-)
+from ._annotations import Inner, NonNegative, Steps, StepsFrom0, positive_if
 from ._schedule import factory
 from ._shapes import Progress, along, pinned, progress
 

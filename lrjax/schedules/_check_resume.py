@@ -3,12 +3,12 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from .._annotated import checked
+from .._checks import kind_of, show_with_type, to_numpy
 from .._types import PyTree
 from ._annotations import StepsFrom0
 from ._current import with_counters_at
@@ -36,8 +36,8 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
       Whether the schedule itself is another one cannot be seen in a state.
 
     Raises:
-      TypeError, ValueError: `step` is out of its range, a state is being traced, or it holds a schedule with a state of
-        its own.
+      TypeError, ValueError: `step` is out of its range, a state is being traced or holds what is no number, or a
+        schedule in it has a state of its own.
 
     Examples:
       >>> import jax.numpy as jnp, optax, lrjax
@@ -49,33 +49,34 @@ def check_resume(before: PyTree, after: PyTree, *, step: StepsFrom0) -> str | No
       >>> lrjax.schedules.check_resume(saved, saved, step=5) is None
       True
     """
-    old, new = _leaves(before), _leaves(after)
-    counters = {name for name, leaf in _leaves(with_counters_at(after, -1)).items() if not _same(leaf, new[name])}
-    lost = any(name in counters and not _same(new[name], np.full_like(new[name], step)) for name in new)
+    old, new = _leaves("check_resume(before)", before), _leaves("check_resume(after)", after)
+    moved = _leaves("check_resume(after)", with_counters_at(after, -1))
+    counters = [name for name, leaf in moved.items() if not _same(leaf, new[name])]
+    counted = [line for name in counters for line in _counted(name, old.get(name, new[name]), new[name], step)]
     other = "it is the state of another optimizer. Restore that of this one."
-    faults = [f"{name} is missing: {other}" for name in old if name not in new]
+    faults = [*counted, *(f"{name} is missing: {other}" for name in old if name not in new)]
     faults += [f"{name} was not there before: {other}" for name in new if name not in old]
-    for name in new:
-        if name in counters:
-            faults += _counted(name, old.get(name), new[name], step)
-        elif name in old and not _same(old[name], new[name]) and (lost or not _is_computed(name, new)):
-            faults.append(_changed(name, old[name], new[name], computed=_is_computed(name, new)))
+    for name in [name for name in new if name in old and name not in counters]:
+        computed = _is_computed(name, new)
+        if not _same(old[name], new[name]) and (counted or not computed):
+            faults.append(_changed(name, old[name], new[name], computed=computed))
     if len(faults) > MOST_FAULTS:
         faults[MOST_FAULTS:] = [f"... and {len(faults) - MOST_FAULTS} more."]
     return "\n".join(faults) or None
 
 
-def _leaves(state: PyTree) -> dict[str, np.ndarray]:
+def _leaves(where: str, state: PyTree) -> dict[str, np.ndarray]:
     """The arrays of a state by their paths."""
-    leaves = dict(tree_leaves_with_path(state))
-    if any(isinstance(leaf, Tracer) for leaf in leaves.values()):
-        raise TypeError("`check_resume` must be given known numbers, got traced ones. Call it outside jit and vmap.")
-    return {keystr(path): _known(leaf) for path, leaf in leaves.items()}
-
-
-def _known(leaf: Any) -> np.ndarray:
-    is_key = jnp.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    leaves = {}
+    for path, leaf in tree_leaves_with_path(state):
+        if isinstance(leaf, Tracer):
+            raise TypeError(f"`{where}` must be given known numbers, got traced ones. Call it outside jit and vmap.")
+        is_key = isinstance(leaf, jax.Array) and kind_of(leaf) == "O"
+        array = to_numpy(jax.random.key_data(leaf) if is_key else leaf)
+        if array is None or kind_of(array) not in ("b", "i", "u", "f", "c"):
+            raise TypeError(f"`{where}` must be an optimizer state, of arrays of numbers, got {show_with_type(leaf)}.")
+        leaves[keystr(path)] = array
+    return leaves
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
@@ -87,11 +88,11 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one == other) | ((one != one) & (other != other))).all())  # NaN is as it was
 
 
-def _counted(name: str, old: np.ndarray | None, new: np.ndarray, step: int) -> list[str]:
+def _counted(name: str, old: np.ndarray, new: np.ndarray, step: Any) -> list[str]:
     """What is wrong with a counter of a schedule."""
     if _same(new, np.full_like(new, step)):
         return []
-    saved = "" if old is None or _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
+    saved = "" if _same(old, np.full_like(old, step)) else f" (it was saved as {_shown(old)})"
     unit = ": does it count micro-batches, or the step something else?" if saved and _same(old, new) else "."
     mend = f"Write state = lrjax.schedules.at_step(state, {step})."
     return [f"{name}, which a schedule counts by, is {_shown(new)} instead of {step}{saved}{unit} {mend}"]
