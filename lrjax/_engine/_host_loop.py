@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._types import Array, PyTree
+from .._types import Array, Int, PyTree
 from ._trial import (
     evaluate_batch,
     finish_record,
