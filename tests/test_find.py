@@ -296,17 +296,48 @@ def test_it_is_refused_wherever_it_stands_in_the_optimizer(name):
         lrjax.find_lr(TASK, lambda lr: FACTORIES[name](SCHEDULES["cosine"](lr)), key=KEY, train_steps=1000)
 
 
+def hand_written(size):
+    """An optimizer whose learning rate is multiplied by a function of the step, as Kingma and Ba write theirs."""
+
+    def make(lr):
+        def update(grads, state, params=None):
+            step, mean, square = state[0] + 1, 0.9 * state[1] + 0.1 * grads, 0.999 * state[2] + 0.001 * grads**2
+            return -lr * size(step) * mean / (jnp.sqrt(square) + 1e-8), (step, mean, square)
+
+        return optax.GradientTransformation(lambda w: (jnp.zeros((), jnp.int32), 0 * w, 0 * w), update)
+
+    return make
+
+
+@pytest.mark.parametrize("at", [1, 100, 50_000])
+def test_a_change_by_hand_is_refused_whenever_it_comes(at):
+    optimizer = hand_written(lambda t: jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t) * jnp.where(t > at, 0.5, 1.0))
+    with pytest.raises(ValueError, match="changes it with the step"):
+        lrjax.find_lr(TASK, optimizer, key=KEY)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     [
         optax.adam,
+        hand_written(lambda t: jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)),
+        optax.contrib.momo_adam,
         lambda lr: optax.adam(optax.constant_schedule(lr)),
         lambda lr: optax.inject_hyperparams(optax.adam)(lr),
         lambda lr: lrjax.schedules.scheduled(optax.sgd, learning_rate=lr, momentum=optax.linear_schedule(0.9, 0.5, 9)),
         lambda lr: optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(lr)),
         optax.contrib.schedule_free_sgd,
     ],
-    ids=["adam", "constant", "injected", "scheduled momentum", "annealed noise", "schedule-free"],
+    ids=[
+        "adam",
+        "bias corrected by lr",
+        "momo",
+        "constant",
+        "injected",
+        "scheduled momentum",
+        "annealed noise",
+        "schedule-free",
+    ],
 )
 def test_what_changes_something_else_with_the_step_is_not_refused(optimizer):
     assert lrjax.preview(lrjax.find_lr, TASK, optimizer, key=KEY).updates > 0

@@ -26,6 +26,10 @@ from ._weak import WeakCache
 LONGEST = 0.9991
 """Share kept from update to update, above which a number in the state is a sum and no momentum."""
 
+SETTLED, CHANGED = 10_000, 1.05
+"""Updates after which a bias correction is over (that of 0.999 to e^-10), and the change of an update's size that no
+rounding makes."""
+
 _LR, _COUNTER, _SCHEDULE, _OTHER = 1, 2, 4, 8
 """What a number is computed from, as bits: the learning rate, an integer of the optimizer's state, that integer of
 `optax.scale_by_schedule`, anything else."""
@@ -105,7 +109,7 @@ def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Ar
 
 
 def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
-    """Whether the learning rate meets a counter before it meets a gradient, or the updates depend on a schedule's."""
+    """Whether the updates depend on a schedule's counter, or on the learning rate times something of the step."""
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     state = jax.eval_shape(init, lr)
     is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
@@ -115,7 +119,29 @@ def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
         kinds += [count if jnp.issubdtype(leaf.dtype, jnp.integer) else _OTHER for leaf in jax.tree.leaves(node)]
     grads = [_OTHER] * len(jax.tree.leaves(params))
     outputs, within = _sources(update.trace(lr, state, params).jaxpr.jaxpr, [_LR, *kinds, *grads])
-    return _LR | _COUNTER in within or any(source & _SCHEDULE for source in outputs[: len(grads)])
+    if any(source & _SCHEDULE for source in outputs[: len(grads)]):
+        return True
+    return _LR | _COUNTER in within and _changes(init, update, params)
+
+
+def _changes(init: Callable, update: Callable, params: Params) -> bool:
+    """Whether the updates of a constant gradient change over the steps; those of a bias correction do not."""
+
+    def step(state: PyTree, _: Any) -> tuple[PyTree, Array]:
+        updates, state = update(np.float32(EXAMPLE_LR), state, params)
+        return state, optax.tree.norm(updates)
+
+    def later(state: PyTree, times: Array) -> Array:
+        is_count = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.integer)  # noqa: E731
+        return step(jax.tree.map(lambda leaf: leaf * times if is_count(leaf) else leaf, state), None)[1]
+
+    @jax.jit
+    def sizes() -> Array:
+        state, soon = lax.scan(step, init(np.float32(EXAMPLE_LR)), length=SETTLED)
+        return jnp.concatenate([soon, jax.vmap(later, (None, 0))(state, 10 ** jnp.arange(1, 5))])
+
+    found = np.asarray(compile_once(sizes.lower(), current_settings())())
+    return bool(found.max() > CHANGED * found[found > 0].min(initial=np.inf))
 
 
 def _sources(jaxpr: Any, inputs: Sequence[int]) -> tuple[list[int], set[int]]:
