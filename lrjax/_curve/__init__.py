@@ -1,5 +1,6 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
+from ._drift import DRIFT as DRIFT
 from ._drift import drift as drift
 from ._loss_curve import LossCurve as LossCurve
 from ._lr_warning import LRWarning as LRWarning
