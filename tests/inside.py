@@ -38,6 +38,7 @@ from lrjax._engine import check_checkpoint as check_checkpoint
 # A program by itself: what is compiled and how often, how large it is, and which devices it runs on.
 from lrjax._engine import Program as Program
 from lrjax._engine import Shared as Shared
+from lrjax._engine import _choice as engine_choice
 from lrjax._engine import _compilation_cache as engine_compilation_cache
 from lrjax._engine import _lane_engine as engine_lane_engine
 from lrjax._engine import _programs as engine_programs

@@ -15,7 +15,7 @@ import optax
 import pytest
 from batch_norm import BatchNorm, batch_norm
 from doors import budgeted
-from inside import Context, Engine, LaneRunner, bytes_at, engine_programs
+from inside import Context, Engine, LaneRunner, bytes_at, engine_choice, engine_programs
 from jax.sharding import Mesh
 from lanes import SampledRounds
 from marks import slow
@@ -189,7 +189,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_a_search_compiles_at_most_two_training_programs_and_a_second_one_nothing(
     executor, budget, cheap, count, trained, result, seeds, monkeypatch
 ):
-    monkeypatch.setattr("lrjax._engine._choice.CHEAP", cheap)  # operations for which a program is rather filled up
+    monkeypatch.setattr(engine_choice, "CHEAP", cheap)  # operations for which a program is rather filled up
     traces: list[int] = []
 
     def loss_fn(params: Any, batch: Any, key: Any) -> Any:
