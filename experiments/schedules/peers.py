@@ -1,8 +1,9 @@
 """The schedules of other trainers: how each is configured there, the formula of its source in float64, our line for it.
 
 One list for the table of docs/coming_from.md, for what docs/comparison.md says is missing, and for the counts of
-`coverage.py`. The formulas are written down from the libraries' sources as of November 2026; PyTorch, Keras,
-transformers, timm and Optax have been asked themselves too, for the frozen values of `tests/oracles/schedules.json`.
+`coverage.py`. PyTorch, Keras, transformers, timm and Optax were run themselves for the frozen values of
+`tests/oracles/schedules.json`. The other formulas are written down from sources or documentation of 2023 to 2026, and
+were not run: an option that changed since is not seen.
 
 A formula takes t, the number of updates done: 0 for the first one.
 """

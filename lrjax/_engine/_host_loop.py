@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from .._types import Array, Int, PyTree
+from .._types import Array, PyTree, ScalarLike
 from ._trial import (
     evaluate_batch,
     finish_record,
@@ -30,7 +30,7 @@ def _begin(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialSta
 
 
 def _evaluate_one(
-    spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: int | Int[Array, ""], key: Array
+    spec: TrialSpec, params: PyTree, model_state: PyTree, group: PyTree, index: ScalarLike, key: Array
 ) -> dict[str, Array]:
     batch = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), group)
     return evaluate_batch(spec, params, model_state, batch, key)

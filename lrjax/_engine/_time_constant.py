@@ -12,10 +12,12 @@ import optax
 from jax import lax
 from jax.extend.core import Literal
 
+from .._settings import current_settings
 from .._types import Array, OptimizerFactory, Params, PyTree
 from ._experiment import EXAMPLE_LR
 from ._jaxprs import inner_jaxprs
 from ._optimizer import build_optimizer, find_accumulation
+from ._programs import compile_once
 from ._seeds import trainable_leaves
 from ._task import Task
 from ._trial_data import TrialSpec, split_params
@@ -78,8 +80,7 @@ def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
     spec = TrialSpec(make_optimizer=make_optimizer, trainable=(), horizons=(), **unused)
     batches = find_accumulation(spec, np.float32(EXAMPLE_LR), params).batches(1)
     lowered = jax.jit(functools.partial(_kept, init, update, batches, params)).lower(np.float32(EXAMPLE_LR))
-    run = lambda: [float(share) for share in lowered.compile()(np.float32(EXAMPLE_LR))]  # noqa: E731
-    kept = _KNOWN.get((lowered.as_text(),), run)  # an equal lambda written again compiles nothing
+    kept = [float(share) for share in compile_once(lowered, current_settings())(np.float32(EXAMPLE_LR))]
     longest = max((share for share in kept if 0 < share < LONGEST), default=0.0)
     return Timing(1 / (1 - longest), _is_scheduled(init, update, params))
 

@@ -82,7 +82,7 @@ class Budget:
         last = stages[-1]
         if last.nothing_moved is not None or not np.isfinite(means(last)).any():
             return None
-        lanes = read_lanes(stages, context.baseline_loss)
+        lanes = read_lanes(stages, None)  # on the way down to the baseline the minimum means something already
         beyond = self._beyond(last, lanes, steps)
         if beyond is not None:
             return self._request([beyond], last.num_steps, last.num_seeds, RUNG, context, joins=True)
@@ -238,7 +238,7 @@ def _spread(alive: list[float], harmless: list[float], count: int) -> list[float
 
 def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     """The exponent that the stages ask for."""
-    lanes = read_lanes(stages, context.baseline_loss)
+    lanes = read_lanes(stages, None)
     if lanes.state is State.learning:
         return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
     down = BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM

@@ -72,7 +72,7 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
         what = "a plateau at which learning rates tie" if lanes.state is State.plateau else "what no learning gives"
         found[WarningName.not_started] = (
             f"After {stage.num_steps} updates no learning rate has taken the loss 5 % below {what}, "
-            f"{lanes.reference:.4g}: a high one that does no harm was taken."
+            f"{lanes.reference:.4g}."
         )
     memory = MEMORIES * (context.memory or 0.0)
     if stage.num_steps < SHORT * steps or stage.num_steps < memory:
