@@ -52,7 +52,6 @@ from lrjax._engine import train_lane as train_lane
 from lrjax._engine import Engine as Engine
 from lrjax._engine import MemoryModel as MemoryModel
 from lrjax._engine import SHARE_OF_FREE as SHARE_OF_FREE
-from lrjax._engine import _choice as engine_choice
 from lrjax._engine import _memory as engine_memory
 from lrjax._engine import _rounds as engine_rounds
 from lrjax._engine import bytes_at as bytes_at
