@@ -38,6 +38,7 @@ from lrjax._engine import check_checkpoint as check_checkpoint
 # A program by itself: what is compiled and how often, how large it is, and which devices it runs on.
 from lrjax._engine import Program as Program
 from lrjax._engine import Shared as Shared
+from lrjax._engine import _choice as engine_choice
 from lrjax._engine import _compilation_cache as engine_compilation_cache
 from lrjax._engine import _lane_engine as engine_lane_engine
 from lrjax._engine import _programs as engine_programs
@@ -51,7 +52,6 @@ from lrjax._engine import train_lane as train_lane
 from lrjax._engine import Engine as Engine
 from lrjax._engine import MemoryModel as MemoryModel
 from lrjax._engine import SHARE_OF_FREE as SHARE_OF_FREE
-from lrjax._engine import _choice as engine_choice
 from lrjax._engine import _memory as engine_memory
 from lrjax._engine import _rounds as engine_rounds
 from lrjax._engine import bytes_at as bytes_at

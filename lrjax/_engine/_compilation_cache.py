@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 MOST_BYTES = 256 * 2**20
-"""Of the folder: some hundred searches, which take 0.2 to 3 MiB each on CPU. Beyond it the oldest half goes."""
+"""Of the folder; a small search takes 0.2 MiB on CPU. Beyond it the oldest half goes."""
 
 
 def keep_programs(folder: Path | None = None) -> Path | None:
