@@ -83,7 +83,8 @@ def _title(results: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Rows as Markdown."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in [header, *rows]]
     lines.insert(1, ["-" * width for width in widths])
@@ -116,7 +117,7 @@ def _ratios(results: dict[str, Any], to: str) -> str:
             ratio, spread = _ratio(samples, _samples(cell, base))
             row.append(("1" if name == base else f"{ratio:.2f} ±{spread:.2f}") + _marks(cell, name))
         rows.append(row)
-    return _table(["model", "lrs", "1 = ms per trial and step", *NAMES], rows)
+    return table(["model", "lrs", "1 = ms per trial and step", *NAMES], rows)
 
 
 def _verdicts(results: dict[str, Any]) -> str:
@@ -127,7 +128,7 @@ def _verdicts(results: dict[str, Any]) -> str:
         rows.append(
             [cell["model"], str(cell["width"]), auto["used"], best, f"{ratio:.2f} ±{spread:.2f}", word, auto["reason"]]
         )
-    return _table(["model", "lrs", "auto took", "best", "auto / best", f"<= {TARGET:.2f}", "why"], rows)
+    return table(["model", "lrs", "auto took", "best", "auto / best", f"<= {TARGET:.2f}", "why"], rows)
 
 
 def _first_calls(results: dict[str, Any]) -> str:
@@ -141,7 +142,7 @@ def _first_calls(results: dict[str, Any]) -> str:
         rest = (cell["width"] - auto["lanes"]) * np.median(_samples(cell, "auto"))
         fresh = np.median(results["models"][cell["model"]]["fresh_jit_seconds"]) * cell["width"]
         rows.append([*row, f"{fresh:.1f}", f"{fresh / (auto['first_seconds'] + rest):.1f}x"])
-    return _table(["model", "lrs", *NAMES, "fresh jit each", "fresh jit / auto"], rows)
+    return table(["model", "lrs", *NAMES, "fresh jit each", "fresh jit / auto"], rows)
 
 
 def _peaks(results: dict[str, Any]) -> str:
@@ -154,7 +155,7 @@ def _peaks(results: dict[str, Any]) -> str:
             speed = flops / np.median(samples) if samples.size else 0.0
             row.append(f"{speed / 1e9:.3g} ({speed / peak:.0%})" if speed else "-")
         rows.append(row)
-    return _table(["model", "lrs", "FLOP per trial", "auto, GFLOP/s", "best hand-written", "torch"], rows)
+    return table(["model", "lrs", "FLOP per trial", "auto, GFLOP/s", "best hand-written", "torch"], rows)
 
 
 def _memory(results: dict[str, Any]) -> str:
@@ -168,7 +169,7 @@ def _memory(results: dict[str, Any]) -> str:
         word = "ok" if 1.0 <= ratio <= 1.2 else "MISS"
         row = [f"{predicted / 2**20:.1f}", f"{actual / 2**20:.1f}", f"{ratio:.2f}", word]
         rows.append([cell["model"], str(cell["width"]), *row])
-    return _table(["model", "lrs", "predicted, MiB", "actual, MiB", "predicted / actual", "1.0-1.2"], rows)
+    return table(["model", "lrs", "predicted, MiB", "actual, MiB", "predicted / actual", "1.0-1.2"], rows)
 
 
 def _notes(results: dict[str, Any]) -> str:
