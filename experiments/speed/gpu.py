@@ -33,11 +33,11 @@ import sweep
 from engine import RESULTS, load, save
 from machine import matmul_peak
 from models import MODELS, ConvNet, Model, Transformer
-from report import table
+from report import gpu_markdown
 
 import lrjax
 
-LANES, STEPS = 16, 20
+LANES, STEPS = sweep.TRIALS, 20
 MOST_LANES = (2048, 1, 256, 64, 1024, 16, 4, 512)
 ENOUGH_SECONDS, ENOUGH_RUNS, LONG_SECONDS = 1.0, 20, 8.0
 """At least three runs of an engine, and until they took so long; so many at most, and none after so long."""
@@ -56,7 +56,6 @@ GPU_MODELS = {
 """The most telling first; the transformer of width 1,024 fills a device by itself."""
 
 TELLING, LAST = ("vmap", "map", "step loop", "torch"), ("torch compiled", "loop", "scan loop")
-OURS = [name for name in contenders.OURS if name != "auto"]
 SMALLEST = "import jax; print(jax.jit(lambda x: x + 1)(1.0))"
 
 Cell = Callable[[], dict[str, Any]]
@@ -81,7 +80,7 @@ def main() -> None:
         print(f"[{time.perf_counter() - started:4.0f} s] {name}: {shown(results['cells'][name])}", flush=True)
         save(path, results)
     faulthandler.cancel_dump_traceback_later()
-    print(markdown(results["cells"]))
+    print(gpu_markdown(results["cells"], list(GPU_MODELS)))
 
 
 def parse() -> argparse.Namespace:
@@ -101,9 +100,7 @@ def all_cells(quick: bool) -> dict[str, Cell]:
     steps, lanes, most = (2, 2, (2, 1)) if quick else (STEPS, LANES, MOST_LANES)
     models = {name: dataclasses.replace(model, num_steps=steps) for name, model in models.items()}
     problems = {name: functools.cache(functools.partial(contenders.make_problem, models[name])) for name in models}
-    longer = dataclasses.replace(models["tiny_mlp"], num_steps=25 * steps)
-    long = functools.cache(functools.partial(contenders.make_problem, longer))
-    lengths = {"tiny_mlp": 8} if quick else {"tiny_mlp": 2000, "mlp": 2000, "resnet18": 100}
+    long = functools.partial(contenders.make_problem, dataclasses.replace(models["tiny_mlp"], num_steps=25 * steps))
 
     def engines(names: tuple[str, ...]) -> dict[str, Cell]:
         return {
@@ -113,6 +110,13 @@ def all_cells(quick: bool) -> dict[str, Cell]:
             if contenders.CHUNKS.get(name, 0) < lanes
         }
 
+    def sweeps(lengths: dict[str, int]) -> dict[str, Cell]:
+        return {
+            f"sweep/{model}/{way}": functools.partial(measure, models[model], length)
+            for model, length in lengths.items()
+            for way, measure in {"arrays": sweep.measure_input, "streamed": measure_stream}.items()
+        }
+
     cells: dict[str, Cell] = {
         "peak": functools.partial(peaks, (256,) if quick else ()),
         "first answer": functools.partial(first_answers, SMALLEST if quick else first_answer.EXAMPLE),
@@ -120,12 +124,10 @@ def all_cells(quick: bool) -> dict[str, Cell]:
     }
     cells |= {f"lanes/vmap, {count}": functools.partial(measure_engine, long, "vmap", count) for count in most[:2]}
     cells |= engines(TELLING)
-    for model, length in lengths.items():
-        cells[f"sweep/{model}/arrays"] = functools.partial(sweep.measure_input, models[model], length, 3)
-        cells[f"sweep/{model}/streamed"] = functools.partial(measure_stream, models[model], length, lanes)
+    cells |= sweeps({"tiny_mlp": 8} if quick else {"tiny_mlp": 2000, "mlp": 2000, "conv_net_bn": 200})
     cells |= engines(tuple(contenders.CHUNKS))
     cells |= {f"facts/{model}": functools.partial(measure_facts, problems[model], lanes) for model in models}
-    cells |= engines(LAST)
+    cells |= engines(LAST) | sweeps({} if quick else {"resnet18": 40})  # whose batches are large
     cells |= {f"lanes/vmap, {count}": functools.partial(measure_engine, long, "vmap", count) for count in most[2:]}
     return cells
 
@@ -156,8 +158,7 @@ def measure_engine(make_problem: Callable[[], contenders.Problem], name: str, la
     """Milliseconds of a trial and step, compiled before; and what the device held at most until then."""
     problem, begin = make_problem(), time.perf_counter()
     model, samples = problem.model, []
-    lrs = model.lrs(lanes)
-    run, runner = contenders.build(problem, name)
+    lrs, (run, runner) = model.lrs(lanes), contenders.build(problem, name)
     if run is None:
         raise ModuleNotFoundError("not installed")
     losses = run(lrs)
@@ -188,18 +189,17 @@ def measure_facts(make_problem: Callable[[], contenders.Problem], lanes: int) ->
     return found | {"predicted_bytes": predicted, "actual_bytes": actual, "predicted / actual": predicted / actual}
 
 
-def measure_stream(model: Model, steps: int, lanes: int) -> dict[str, Any]:
+def measure_stream(model: Model, steps: int) -> dict[str, Any]:
     """A sweep whose batches come from a loader, one by one."""
     problem = contenders.make_problem(model)
     task, batches = problem.task, [jax.tree.map(np.asarray, batch) for batch in problem.listed()]
     options = {"eval_batches": task.eval_batches, "stateful": task.has_state, "eval_fn": task.eval_fn}
     stream = lrjax.Task.from_batches(task.init, task.loss_fn, train_batches=lambda epoch: iter(batches), **options)
-    call = functools.partial(
-        lrjax.sweep, stream, problem.make_optimizer, {"lr": model.lrs(lanes)}, key=jax.random.key(0), train_steps=steps
-    )
-    call(eval_every=steps)  # compiles
-    execution = call(eval_every=steps).execution
-    found = {"ms": 1e3 * execution.run_seconds / (lanes * steps), "run_seconds": execution.run_seconds}
+    lrs, sizes = model.lrs(LANES), {"train_steps": steps, "eval_every": steps}
+    call = functools.partial(lrjax.sweep, stream, problem.make_optimizer, {"lr": lrs}, key=jax.random.key(0), **sizes)
+    call()  # compiles
+    execution = call().execution
+    found = {"ms": 1e3 * execution.run_seconds / (LANES * steps), "run_seconds": execution.run_seconds}
     return found | {"stall_share": execution.stall_seconds / execution.run_seconds, "used": execution.used}
 
 
@@ -210,38 +210,6 @@ def shown(cell: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in numbers.items()
     )
-
-
-def markdown(cells: dict[str, Any]) -> str:
-    """The engines' times, lanes, sweeps, and what a rule for `auto` could go by."""
-    columns = [*OURS, *contenders.BY_HAND]
-    rows, rules, lanes = [], [], []
-    for model in GPU_MODELS:
-        times = {name: cells.get(f"engine/{model}/{name}", {}).get("ms") for name in columns}
-        ours = {name: times[name] for name in OURS if times[name]}
-        losses = [np.asarray(cells[f"engine/{model}/{name}"]["losses"]) for name in ours]
-        if any(times.values()):
-            apart = max((float(np.max(np.abs(loss / losses[0] - 1))) for loss in losses), default=np.nan)
-            rows.append([model, *(f"{time:.4g}" if time else "-" for time in times.values()), f"{apart:.1e}"])
-        facts = cells.get(f"facts/{model}", {})
-        if "operations" in facts and "vmap" in ours:
-            fastest = min(ours, key=ours.__getitem__)
-            gain = f"{fastest}: {ours['vmap'] / ours[fastest]:.2f}x"
-            row = [model, f"{facts['flops']:.1e}", "yes" if facts["convolution"] else "no"]
-            peak = cells.get("peak", {}).get("bf16" if "bf16" in model else "default", np.nan)
-            alone = facts["flops"] / (1e-3 * ours["map"] * facts["steps"]) / peak if "map" in ours else np.nan
-            rules.append([*row, f"{alone:.1%}", gain, f"{facts['predicted / actual']:.2f}"])
-    for name, cell in cells.items():
-        if name.startswith("lanes/") and "ms" in cell:
-            lanes.append([name.removeprefix("lanes/"), f"{cell['run_seconds']:.4g}", f"{cell['ms']:.4g}"])
-    parts = [
-        "Milliseconds of a trial and step, and how far apart the losses of our executors are:\n\n"
-        + table(["model", *columns, "apart"], rows),
-        "The tiny MLP, 25 times as many steps:\n\n" + table(["lanes", "seconds", "ms"], lanes),
-        "For a rule of `auto`:\n\n"
-        + table(["model", "FLOP", "convolves", "one lane, of peak", "times vmap", "bytes: predicted / actual"], rules),
-    ]
-    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

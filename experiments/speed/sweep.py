@@ -181,7 +181,7 @@ def compare_with_others(model: Model, options: argparse.Namespace) -> dict[str, 
 # (c): the input pipeline.
 
 
-def measure_input(model: Model, steps: int, turns: int) -> dict[str, Any]:
+def measure_input(model: Model, steps: int, turns: int = 3) -> dict[str, Any]:
     """The sweep against the finder's engine with all its batches on the device, in turns; and the waiting."""
     chosen = run(model, TRIALS, steps).execution
     executor = _executor(chosen.used)
