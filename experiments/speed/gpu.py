@@ -150,7 +150,7 @@ def first_answers(code: str) -> dict[str, Any]:
     """The README's example in a fresh process, and in another that finds its programs on disk."""
     with tempfile.TemporaryDirectory() as folder:
         platforms = os.environ.get("JAX_PLATFORMS", "")
-        cold, _, warm = (first_answer.run(code, folder, keep=keep, platforms=platforms) for keep in (False, True, True))
+        cold, warm = (first_answer.run(code, folder, keep=True, platforms=platforms) for _ in range(2))
     return {"cold": cold, "warm": warm}
 
 
