@@ -16,7 +16,7 @@ from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._memory import admit, memory_budget
 from ._programs import Program, compile_program
-from ._sharding import Shardings, lead, shardings_like, shardings_of
+from ._sharding import Shardings, lead, sharding_of, shardings_like, shardings_of
 from ._source import BatchSource
 from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
 from ._trial_data import Block, EvalData, SeedData, Shared, TrialState
@@ -98,9 +98,7 @@ class Engine:
             chosen = self.experiment.seeds if part is None else self.experiment.seeds[part : part + 1]
             held = [one._replace(data_key=None, batches=None if self.source else one.batches) for one in chosen]
             leaves, treedef = jax.tree.flatten(stack_leaves(held))
-            specs = [
-                PartitionSpec(None, *_spec_of(getattr(leaf, "sharding", None))) for leaf in jax.tree.leaves(held[0])
-            ]
+            specs = [PartitionSpec(None, *_spec_of(sharding_of(leaf))) for leaf in jax.tree.leaves(held[0])]
             placed = [place_on(leaf, self.mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
             self._placed[part] = treedef.unflatten(placed)
         return self._placed[part]

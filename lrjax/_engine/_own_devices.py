@@ -11,7 +11,7 @@ from .._types import PyTree
 from ._choice import Choice
 from ._executor import Executor
 from ._experiment import Experiment
-from ._jaxprs import every_jaxpr
+from ._jaxprs import inner_jaxprs
 from ._sharding import sharding_of
 from ._trial import evaluate, init_trial, train_step
 from ._trial_data import EvalData, SeedData
@@ -104,16 +104,17 @@ def _in_jaxpr(experiment: Experiment, setting: PyTree, kept: _Kept) -> str:
     return ""
 
 
-def _mentioned(closed: Any) -> Iterator[tuple[str, Any]]:
-    """The meshes and shardings that equations name, and the arrays that functions close over, at any depth."""
-    for jaxpr in every_jaxpr(closed):
-        equations = getattr(jaxpr, "jaxpr", jaxpr).eqns
-        written_out = [getattr(variable, "val", None) for equation in equations for variable in equation.invars]
-        held = (*getattr(jaxpr, "consts", ()), *written_out)
-        yield from (("", constant) for constant in held if isinstance(constant, jax.Array))  # not one of NumPy
-        for equation in equations:
-            values = [value for value in jax.tree.leaves(equation.params) if isinstance(value, _NAMED)]
-            yield from ((equation.primitive.name, value) for value in values)
+def _mentioned(jaxpr: Any) -> Iterator[tuple[str, Any]]:
+    """The meshes and shardings that equations name, and the arrays that functions close over, as they are met."""
+    equations = getattr(jaxpr, "jaxpr", jaxpr).eqns
+    written_out = [getattr(variable, "val", None) for equation in equations for variable in equation.invars]
+    held = (*getattr(jaxpr, "consts", ()), *written_out)
+    yield from (("", constant) for constant in held if isinstance(constant, jax.Array))  # not one of NumPy
+    for equation in equations:
+        values = [value for value in jax.tree.leaves(equation.params) if isinstance(value, _NAMED)]
+        yield from ((equation.primitive.name, value) for value in values)
+        for inner in inner_jaxprs(equation):
+            yield from _mentioned(inner)
 
 
 def _size(value: Any) -> int:
