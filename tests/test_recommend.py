@@ -1,6 +1,7 @@
 """Which schedule is recommended, how high, in which words; and the line of code makes the same one."""
 
 import dataclasses
+import json
 import math
 import types
 
@@ -13,7 +14,8 @@ from found import found
 from tiny import check_message
 
 import lrjax
-from lrjax import Recommendation, WarningName, peak_for, recommend, schedules
+from experiments.benchmark.replay import RESULTS
+from lrjax import Recommendation, peak_for, recommend, schedules
 
 DOUBTFUL, SURE = found(warnings=["noisy", "edge_high"]), found()
 LONG = found(num_steps=100)
@@ -31,33 +33,34 @@ def three_digits(number):
     return pytest.approx(number, rel=5.1e-3)
 
 
-OF_NOTHING_FOUND = ("nothing_moved", "no_learning", "all_diverged")
+@pytest.mark.parametrize("total", [1, 60, 1000, 2000])
+@pytest.mark.parametrize("result", [DOUBTFUL, SURE, 0.01, jnp.float32(0.01), types.SimpleNamespace(lr=0.01)], ids=type)
+def test_a_short_training_has_nothing_to_gain(result, total):
+    recommendation = recommend(result, total)
+    assert kind(recommendation) == "constant"
+    assert recommendation.peak == three_digits(getattr(result, "lr", 0.01))
+    assert np.ptp(recommendation.schedule(np.arange(total))) == 0
+    assert "warmup and cosine gained +0.1 ± 0.2 points of accuracy over it" in recommendation.reason
+    assert "times the learning rate" not in recommendation.reason
 
 
-@pytest.mark.parametrize("name", [name for name in WarningName if name not in OF_NOTHING_FOUND])
-def test_any_warning_is_1cycle(name):
-    recommendation = recommend(found(warnings=[name.name]), 1000)
-    assert kind(recommendation) == "one_cycle"
-    assert f"the search warned of {name}." in recommendation.reason
-
-
-def test_no_warning_is_a_warmup_and_a_cosine():
-    recommendation = recommend(SURE, 1000)
+@pytest.mark.parametrize(("total", "warmup"), [(2001, 200), (3000, 300), (100_000, 300)])
+@pytest.mark.parametrize("result", [DOUBTFUL, SURE, 0.01], ids=["doubtful", "sure", "a number"])
+def test_a_long_one_gains_by_a_warmup_and_a_cosine(result, total, warmup):
+    recommendation = recommend(result, total)
     assert kind(recommendation) == "warmup_cosine"
-    assert recommendation.schedule.keywords["warmup_steps"] == 100
-    assert "no warning was given" in recommendation.reason
+    assert recommendation.schedule.keywords["warmup_steps"] == warmup
+    assert "end 0.14 ± 0.01 nats below a constant lr" in recommendation.reason
 
 
-@pytest.mark.parametrize("lr", [0.01, jnp.float32(0.01), types.SimpleNamespace(lr=0.01)], ids=["float", "jax", "other"])
-def test_unknown_doubts_are_1cycle(lr):
-    recommendation = recommend(lr, 1000)
-    assert kind(recommendation) == "one_cycle"
-    assert recommendation.peak == three_digits(peak_for(0.01, recommendation.schedule, 1000))
-    assert "what doubts there are is not known" in recommendation.reason
-    assert "2.02 times the learning rate" in recommendation.reason
+def test_the_gains_are_those_that_were_measured():
+    report = json.loads((RESULTS / "long_peaks.json").read_text())
+    short = [one["home"]["warmup, cosine"] for one in report["gain"].values()]
+    assert [round(float(np.mean([one[part] for one in short])), 1) for part in ("mean", "error")] == [0.1, 0.2]
+    assert [round(value, 2) for value in report["gain_of_llamas"]["nats"]] == [0.14, 0.01]
 
 
-@pytest.mark.parametrize("total", [1, 2, 19, 1000])
+@pytest.mark.parametrize("total", [1, 19, 2000, 2001, 50_000])
 @pytest.mark.parametrize("result", [DOUBTFUL, SURE, 0.01], ids=["doubtful", "sure", "a number"])
 def test_the_code_makes_the_schedule(result, total):
     recommendation = recommend(result, total)
@@ -65,10 +68,10 @@ def test_the_code_makes_the_schedule(result, total):
     assert same_schedule(again, recommendation.schedule)
     assert recommendation.code.startswith("lrjax.schedules.")
     assert recommendation.train_steps == total
-    assert recommendation.schedule.keywords["peak_value"] == recommendation.peak
+    assert float(recommendation.schedule(0 if total <= 2000 else total // 10)) <= recommendation.peak * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("total", [4, 19, 100_000])
+@pytest.mark.parametrize("total", [4, 1900, 5000, 100_000])
 @pytest.mark.parametrize("result", [DOUBTFUL, SURE, LONG], ids=["doubtful", "sure", "long trials"])
 def test_the_peak_is_that_of_peak_for(result, total):
     recommendation = recommend(result, total)
@@ -80,7 +83,7 @@ def test_the_peak_is_that_of_peak_for(result, total):
     if result is LONG:
         assert f"For {total} updates the learning rate is " in recommendation.reason
     else:
-        assert f"{wanted / result.lr:.3g} times the learning rate" in recommendation.reason
+        assert (f"{wanted / result.lr:.3g} times the learning rate" in recommendation.reason) == (total > 2000)
         assert f"A search with train_steps={total} would tell it better." in recommendation.reason
 
 
@@ -88,18 +91,16 @@ def test_two_stages():
     """The last one's window."""
     last = found(max_lr=0.05, num_steps=100)
     both = dataclasses.replace(last, stages=(*SURE.stages, *last.stages), stage=1)
-    doubtful = dataclasses.replace(both, warnings=DOUBTFUL.warnings)
-    assert recommend(doubtful, 1000).peak == recommend(dataclasses.replace(last, warnings=DOUBTFUL.warnings), 1000).peak
-    assert kind(recommend(both, 1000)) == "warmup_cosine"
+    assert recommend(both, 5000).code == recommend(last, 5000).code
 
 
 def test_in_words():
-    recommendation = recommend(found(warnings=["noisy", "edge_high"], num_steps=100), 1000)
+    recommendation = recommend(found(warnings=["noisy", "edge_high"], num_steps=100), 20_000)
     assert recommendation.summary() == (
-        f"lrjax.schedules.one_cycle({recommendation.peak:.3g}, total_steps=1000)\n"
-        "1cycle, which too high a peak harms least of those that warm up, because the search warned of noisy, "
-        "edge_high. For 1000 updates the learning rate is 0.04, by the law of `lrjax.peak_for`. The peak is 2.02 times "
-        "the learning rate, by the area under the schedule."
+        f"lrjax.schedules.warmup_cosine({recommendation.peak:.3g}, warmup_steps=300, total_steps=20000)\n"
+        "Warmup and cosine: with it, language models of 25,000 to 50,000 updates end 0.14 ± 0.01 nats below a constant "
+        "lr. For 20000 updates the learning rate is 0.012, by the law of `lrjax.peak_for`. The peak is 4.27 times the "
+        "learning rate, by `lrjax.peak_for`."
     )
     assert repr(recommendation) == f"Recommendation({recommendation.code})"
     assert [field.name for field in dataclasses.fields(Recommendation)] == [

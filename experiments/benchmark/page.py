@@ -3,7 +3,8 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
-outside.json, drift.json, constants.json, lossjudged.json, peaks.json and live.json (with the trainings in families/).
+outside.json, drift.json, constants.json, lossjudged.json, peaks.json, long_peaks.json and
+live.json (with the trainings in families/).
 """
 
 import argparse
@@ -22,6 +23,7 @@ from .ablations import markdown as ablation_table
 from .drift import DRIFT
 from .judging import mean_and_error
 from .live import tables as live_tables
+from .long_peaks import markdown as long_peak_tables
 from .lossjudged import summary_table
 from .peaks import markdown as peak_tables
 from .problem import TASKS
@@ -53,6 +55,7 @@ class Benchmark:
         self.budgets = json.loads((folder / "frontier.json").read_text())["lines"]
         self.outside = json.loads((folder / "outside.json").read_text())
         self.peaks = peak_tables(json.loads((folder / "peaks.json").read_text()))
+        self.long_peaks = long_peak_tables(json.loads((folder / "long_peaks.json").read_text()))
         self._folder = folder
 
     def row(self, name: str, *, schedule: str = "constant", seeds: int | None = None, group: str = "") -> Row:
@@ -208,6 +211,14 @@ class Benchmark:
         """The same, by schedule."""
         return self.peaks["schedules"]
 
+    def peak_lengths(self) -> str:
+        """The peak in short and long trainings."""
+        return self.long_peaks["rules"]
+
+    def schedule_gains(self) -> str:
+        """What schedules gain over a constant learning rate."""
+        return self.long_peaks["gains"]
+
     def peak_together(self) -> str:
         """Every schedule with every peak, against the best of all."""
         return self.peaks["together"]
@@ -292,7 +303,8 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 PAGES = {
     "benchmark.md": (
         *("tasks", "regret_and_cost", "law", "crossed", "warned", "fine_tunings", "peak_ways", "peak_schedules"),
-        *("peak_together", "tuned_peaks", "refound", "piecewise", "lossjudged", "warnings"),
+        *("peak_together", "peak_lengths", "schedule_gains", "tuned_peaks", "refound", "piecewise"),
+        *("lossjudged", "warnings"),
     ),
     "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),

@@ -1,5 +1,6 @@
-"""From a learning rate for constant training to the peak of any schedule, by the area under it."""
+"""From a learning rate for constant training to the peak of any schedule, by its area and a bound of its last loss."""
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -23,6 +24,12 @@ WARM_FACTOR = 1.3
 LOW_START = 0.5
 """Part of the peak below which a schedule starts low."""
 
+SHORT_TRAINING = 2_000
+"""Updates up to which the area alone decides: the longest training of docs/benchmark.md that it was fitted on."""
+
+LONG_TRAINING = 15_000
+"""Updates from which on the bound alone decides: the shortest recorded training that it was compared with."""
+
 LONG_TRIAL = 100
 """Updates from which on a trial's minimum is no longer that of the first moments."""
 
@@ -34,12 +41,17 @@ MIDDLES = ("midpoint", "capped_midpoint")
 def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> float:
     r"""The peak that a schedule wants, where $\ell$ is the learning rate that is good without one.
 
-    With $m_t$ the schedule at step t of the training, divided by its highest value, and $\bar m$ its mean over all
-    steps,
-    $$\text{peak} = \ell \cdot \bar m^{-0.65} \cdot (1.3 \text{ if } m_0 < 0.5 \text{ else } 1).$$
-    It runs nothing and reads nothing but the values, so it takes any schedule; its own height does not matter. The
-    factor is 1.6 for a linear or cosine decay to 0, 1.5 for a warmup, stable, decay and 2.0 for 1cycle or a warmup with
-    cosine: docs/benchmark.md has every schedule and what the rule gains.
+    With $m_t$ the schedule at step t of the T steps, divided by its highest value, $\bar m$ its mean over all steps,
+    and $s_t = \sum_{k \ge t} m_k$ what is left of it,
+    $$\text{peak} = \ell \cdot \bar m^{-0.65 (1 - \lambda)} \cdot (b_1 / b_m)^{\lambda}
+    \cdot (1.3 \text{ if } m_0 < 0.5 \text{ else } 1), \quad
+    b_m^2 = \sum_t m_t^2 + s_0 \sum_t \frac{m_t}{s_t^2} \sum_{k \ge t} m_k^2.$$
+    Up to 2,000 updates $\lambda$ is 0 and the area decides; from 15,000 on it is 1, and the peak is the one for which
+    the bound of the last iterate's loss is lowest, $b_1$ being that of a constant; between, $\lambda$ grows with
+    log T. It runs nothing and reads nothing but the values, so it takes any schedule; its own height does not matter.
+    In a short training the factor is 1.6 for a linear or cosine decay to 0, 1.5 for a warmup, stable, decay and 2.0 for
+    1cycle or a warmup with cosine; in one of 50,000 updates 3.4 to 3.5, 2.6 and 4.2 to 4.4. docs/benchmark.md has every
+    schedule and what the rule gains.
 
     $\ell$ is a number as it is given. Of a result it is what suits a training of `train_steps` updates: the best
     learning rate falls by 0.4 decades with every decade of updates (docs/benchmark.md), so that of a search for
@@ -52,7 +64,7 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> f
       schedule: any Optax callable, of any height. A first value below half the highest is a low start, even if the
         warmup is one step.
       train_steps: optimizer updates of the training, warmup included, >= 1. Up to 200,000 every step is read, beyond
-        evenly many.
+        evenly many, and the bound is that of 200,000.
 
     Returns:
       The highest lr of the schedule over the training. Build the schedule with it.
@@ -61,7 +73,7 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> f
       TypeError, ValueError: an argument is out of its range, the result has found nothing, or a value of the schedule
         is negative, not finite, or all are 0.
 
-    Source: ours.
+    Source: ours; the bound: Defazio et al. 2023 (arXiv:2310.07831), Schaipp et al. 2025 (arXiv:2501.18965).
 
     Examples:
       >>> import lrjax
@@ -72,12 +84,26 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> f
     """
     total = known_steps("peak_for(train_steps)", train_steps)
     lr = constant_lr("peak_for(result_or_lr)", result_or_lr, total)
-    return lr * area_factor(multipliers("peak_for(schedule)", schedule, total))
+    return lr * peak_factor(multipliers("peak_for(schedule)", schedule, total), total)
 
 
-def area_factor(m: Float[np.ndarray, " steps"]) -> float:
-    """Peak over constant lr, of a schedule with these multipliers."""
-    return float(np.mean(m)) ** -AREA_POWER * (WARM_FACTOR if m[0] < LOW_START else 1.0)
+def peak_factor(m: Float[np.ndarray, " steps"], train_steps: int) -> float:
+    """Peak over constant lr, of a schedule with these multipliers in a training of so many updates."""
+    share = math.log(train_steps / SHORT_TRAINING) / math.log(LONG_TRAINING / SHORT_TRAINING)
+    share = min(max(share, 0.0), 1.0)
+    by_bound = _bound(np.ones(len(m))) / _bound(m) if share else 1.0
+    warm = WARM_FACTOR if m[0] < LOW_START else 1.0
+    return float(np.mean(m)) ** -(AREA_POWER * (1.0 - share)) * by_bound**share * warm
+
+
+def _bound(m: Float[np.ndarray, " steps"]) -> float:
+    """How fast the bound of the last iterate's loss grows with the peak; the best peak falls as this grows.
+
+    A step's noise is divided by all that is left, its own step included, so that a last step of almost 0 does no harm.
+    """
+    left, squares = (np.cumsum(one[::-1])[::-1] for one in (m, m * m))
+    counts = left > 0
+    return math.sqrt(squares[0] + left[0] * float(np.sum((m * squares)[counts] / left[counts] ** 2)))
 
 
 def constant_lr(where: str, result_or_lr: Any, train_steps: int) -> float:

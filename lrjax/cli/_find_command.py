@@ -186,7 +186,7 @@ class FindCommand(Range, Lanes):
             return recommendation.code, recommendation.reason
         make = SCHEDULES[self.schedule](self.train_steps)
         peak = peak_for(result, make(1.0), self.train_steps)
-        return code_of(make, peak), f"Its peak is {peak / result.lr:.2g} times the learning rate, by the area under it."
+        return code_of(make, peak), f"Its peak is {peak / result.lr:.2g} times the learning rate, by `lrjax.peak_for`."
 
     def _show(self, result: LRResult, why: str, screen: Screen) -> None:
         screen.say(self.title, "bold")

@@ -164,7 +164,7 @@ def plan(body: dict[str, Any]) -> dict[str, Any]:
     options = {"total_steps": total} | ({"warmup_steps": total // WARMUP} if kind == "warmup_cosine" else {})
     make = functools.partial(one_cycle if kind == "one_cycle" else warmup_cosine, **options)
     peak = _short(peak_for(lr, make(1.0), total))
-    return {"spec": to_spec(make(peak)), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by the area under it."}
+    return {"spec": to_spec(make(peak)), "why": f"Its peak is {peak / lr:.2g} times {lr:.2e}, by lrjax.peak_for."}
 
 
 def _short(lr: float) -> float:
