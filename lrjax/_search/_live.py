@@ -151,8 +151,10 @@ class LiveTrainer:
         self.reporter.stage(request.round or _in_words(request), len(lrs) * len(made.seeds) * updates)
         self._know(made.evaluation, reference)
         untouched = reference.untouched_loss if self.task.has_state else None
-        losses = reference.horizon_losses
-        self.context = dataclasses.replace(self.context, untouched_loss=untouched, horizon_losses=losses)
+        most, losses = self.task._steps_known(seeds or 1), reference.horizon_losses
+        most = None if most is None else made.accumulation.updates(most)
+        known = {"untouched_loss": untouched, "horizon_losses": losses, "max_steps": most}
+        self.context = dataclasses.replace(self.context, **known)
         return curve_of(lrs, runner.sample(lrs, horizons, seeds, in_batches=in_batches), made.dtype)
 
     def _know(self, evaluation: EvalData, reference: Reference) -> None:
