@@ -310,10 +310,10 @@ def test_the_lowest_risk_lies_where_the_optimum_will_have_fallen_to(optimum):
 def test_the_choice_stays_in_a_range_whose_ends_lie_on_no_grid(low, high):
     class Slope(Surface):
         def loss(self, x, seed, n):
-            return 0.5 + self.scale * x / 100 if x > -10 else 1.0
+            return 0.5 + self.edge * x / 100
 
-    for scale in (1.0, -1.0):
-        _, choice = search(Slope(scale=scale), min_lr=low, max_lr=high)
+    for slope in (1.0, -1.0):
+        _, choice = search(Slope(edge=slope), min_lr=low, max_lr=high)
         assert low * (1 - 1e-9) <= choice.lr <= high * (1 + 1e-9)
 
 
