@@ -314,9 +314,7 @@ CALLS: dict[str, Call] = {
         lrjax.plots.plot_sweep, {"result": SWEPT, "kind": "curves", "metric": "loss", "mode": "min", "ax": None}, axes
     ),
     # from a learning rate to a schedule
-    "peak_for": Call(
-        lrjax.peak_for, {"result_or_lr": FOUND, "schedule": FLAT, "train_steps": 100, "anchor": "lr"}, a_float
-    ),
+    "peak_for": Call(lrjax.peak_for, {"result_or_lr": FOUND, "schedule": FLAT, "train_steps": 100}, a_float),
     "recommend": Call(lrjax.recommend, {"result_or_lr": FOUND, "train_steps": 100}),
     "schedules.scheduled": Call(
         lrjax.schedules.scheduled, {"make_optimizer": optax.sgd, "learning_rate": FLAT, "momentum": 0.9}
