@@ -318,11 +318,6 @@ class Task:
             )
         return batches
 
-    def _steps_known(self, num_seeds: int) -> int | None:
-        """For how many steps of so many seeds there are batches, as far as that is known without reading on."""
-        length = None if self._stream is None else self._stream.length
-        return None if length is None else length // num_seeds
-
     def _seeds_available(self, num_steps: int, at_most: int) -> int:
         """How many seeds of `num_steps` steps the data allow, no more than `at_most`."""
         if self._stream is not None:
