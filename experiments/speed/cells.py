@@ -1,20 +1,18 @@
 """One cell of the table: all engines on one model and one number of learning rates, in turns."""
 
 import dataclasses
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import contenders
 import jax
 import numpy as np
-from contenders import CHUNKS, IN_ONE_PROGRAM, NAMES, OURS, Problem, Run
+from contenders import CHUNKS, IN_ONE_PROGRAM, NAMES, Problem, Run
 from models import MODELS, Model
 
-from lrjax._engine import LaneRunner, programs
+from lrjax._engine import programs
 
 MIN_REPEATS, ENOUGH_REPEATS, MAX_REPEATS = 3, 9, 51
 ENOUGH_SECONDS = 2.0
@@ -190,17 +188,7 @@ def smaller(width: int, lane_seconds: float | None, cap: float, name: str) -> in
 def _first_run(problem: Problem, name: str, lrs: np.ndarray, entry: Entry, cap: float) -> tuple[Run | None, np.ndarray]:
     """Build an engine and run it once; a slow run without compilation in it counts as the one sample."""
     start = time.perf_counter()
-    runner: LaneRunner | None = None
-    if name in OURS:
-        runner = contenders.make_runner(problem, OURS[name])
-        run: Run | None = functools.partial(_run_ours, runner, problem.model.num_steps)
-    else:
-        builders: dict[str, Callable[[Problem], Run | None]] = {
-            "step loop": contenders.step_loop,
-            "scan loop": contenders.scan_loop,
-            "torch": contenders.torch_loop,
-        }
-        run = builders[name](problem)
+    run, runner = contenders.build(problem, name)
     if run is None:
         return None, np.zeros(0)
     built = time.perf_counter()
@@ -214,10 +202,6 @@ def _first_run(problem: Problem, name: str, lrs: np.ndarray, entry: Entry, cap: 
         entry.samples = [alone]
     say(f"  {name:10} {len(lrs):3} lanes: first run {entry.first_seconds:6.1f} s  {entry.used} {entry.reason}")
     return run, losses
-
-
-def _run_ours(runner: LaneRunner, num_steps: int, lrs: np.ndarray) -> np.ndarray:
-    return runner.sample(lrs, (num_steps,), 1, in_batches=True).metrics["loss"][-1, 0]
 
 
 def _check_agreement(losses: dict[str, np.ndarray], entries: dict[str, Entry]) -> None:

@@ -150,7 +150,7 @@ def fresh_jit(problem: Problem) -> Run:
     return lambda lrs: np.asarray([train(lr) for lr in lrs.tolist()])
 
 
-def torch_loop(problem: Problem) -> Run | None:
+def torch_loop(problem: Problem, *, compiled: bool = False) -> Run | None:
     """The PyTorch user's loop, or None without PyTorch."""
     try:
         import torch_models
@@ -160,7 +160,24 @@ def torch_loop(problem: Problem) -> Run | None:
         return None
     batches = [jax.tree.map(np.asarray, batch) for batch in problem.listed()]
     validation = jax.tree.map(np.asarray, problem.validation)
-    return torch_models.sequential_loop(problem.model, batches, validation, gpu=jax.default_backend() == "gpu")
+    options = {"gpu": jax.default_backend() == "gpu", "compiled": compiled}
+    return torch_models.sequential_loop(problem.model, batches, validation, **options)
+
+
+BY_HAND: dict[str, Callable[[Problem], Run | None]] = {
+    "step loop": step_loop,
+    "scan loop": scan_loop,
+    "torch": torch_loop,
+    "torch compiled": functools.partial(torch_loop, compiled=True),
+}
+
+
+def build(problem: Problem, name: str) -> tuple[Run | None, LaneRunner | None]:
+    """An engine by its name, or None if it is not installed; and our runner where it is ours."""
+    if name in BY_HAND:
+        return BY_HAND[name](problem), None
+    runner, horizons = make_runner(problem, OURS[name]), (problem.model.num_steps,)
+    return lambda lrs: runner.sample(lrs, horizons, 1, in_batches=True).metrics["loss"][-1, 0], runner
 
 
 def trial_flops(problem: Problem) -> float:

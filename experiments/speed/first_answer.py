@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,15 @@ PROGRAMS: dict[str, tuple[str, str]] = {
 """What is measured -> its code, and the hand-written script that it is compared with."""
 
 
-def run(code: str, folder: str, *, keep: bool = False) -> dict[str, Any]:
-    """Processor seconds, compilations and the last line of a fresh process."""
+def run(code: str, folder: str, *, keep: bool = False, platforms: str = "cpu") -> dict[str, Any]:
+    """Processor and wall seconds, compilations and the last line of a fresh process; platforms "": JAX's choice."""
     environment = {name: value for name, value in os.environ.items() if "CACHE" not in name}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": platforms, "MPLBACKEND": "Agg"}
+    environment |= {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # another process may hold most of a GPU
     if keep:
         environment |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         environment |= {"JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    before = os.times()
+    started, before = time.perf_counter(), os.times()
     done = subprocess.run(
         [sys.executable, "-c", COUNT + code], env=environment, cwd=folder, capture_output=True, text=True
     )
@@ -83,7 +85,8 @@ def run(code: str, folder: str, *, keep: bool = False) -> dict[str, Any]:
         raise SystemExit(done.stderr)
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
     compilations = int(re.findall(r"compilations (\d+)", done.stderr)[-1])
-    return {"seconds": seconds, "compilations": compilations, "last": done.stdout.strip().splitlines()[-1:]}
+    found = {"seconds": seconds, "compilations": compilations, "last": done.stdout.strip().splitlines()[-1:]}
+    return found | {"wall_seconds": time.perf_counter() - started}
 
 
 def measure(runs: int, folder: str) -> dict[str, list[dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """What the benchmark ran on: a description, and the matrix product's speed as the peak."""
 
 import datetime
+import functools
 import os
 import platform
 import time
@@ -49,13 +50,13 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
-def matmul_peak() -> dict[str, float]:
-    """Floating-point operations per second of the best float32 matrix product, by size; JAX's default precision."""
-    sizes = (512, 1024, 2048) if jax.default_backend() == "cpu" else (2048, 4096, 8192)
-    multiply = jax.jit(jnp.matmul)
+def matmul_peak(sizes: tuple[int, ...] = (), dtype: Any = jnp.float32, precision: str = "default") -> dict[str, float]:
+    """Floating-point operations per second of the best matrix product, by size."""
+    sizes = sizes or ((512, 1024, 2048) if jax.default_backend() == "cpu" else (2048, 4096, 8192))
+    multiply = jax.jit(functools.partial(jnp.matmul, precision=precision))
     speeds = {}
     for size in sizes:
-        a = jax.random.normal(jax.random.key(0), (size, size))
+        a = jax.random.normal(jax.random.key(0), (size, size), dtype)
         jax.block_until_ready(multiply(a, a))
         best = float("inf")
         for _ in range(10):

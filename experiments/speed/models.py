@@ -37,26 +37,33 @@ class Transformer(nn.Module):
     width: int = 128
     layers: int = 2
     heads: int = 4
+    dtype: Any = jnp.float32  # of the activations
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
+        attention = functools.partial(nn.MultiHeadDotProductAttention, num_heads=self.heads, dtype=self.dtype)
+        dense, norm = (functools.partial(layer, dtype=self.dtype) for layer in (nn.Dense, nn.LayerNorm))
         position = self.param("position", nn.initializers.normal(0.02), (SEQUENCE, self.width))
-        x = nn.Embed(VOCABULARY, self.width)(tokens) + position
+        x = nn.Embed(VOCABULARY, self.width, dtype=self.dtype)(tokens) + position.astype(self.dtype)
         mask = nn.make_causal_mask(tokens)
         for _ in range(self.layers):
-            x = x + nn.MultiHeadDotProductAttention(num_heads=self.heads)(nn.LayerNorm()(x), mask=mask)
-            x = x + nn.Dense(self.width)(nn.gelu(nn.Dense(4 * self.width)(nn.LayerNorm()(x))))
-        return nn.Dense(VOCABULARY)(nn.LayerNorm()(x))
+            x = x + attention()(norm()(x), mask=mask)
+            x = x + dense(self.width)(nn.gelu(dense(4 * self.width)(norm()(x))))
+        return dense(VOCABULARY)(norm()(x)).astype(jnp.float32)
 
 
 class ConvNet(nn.Module):
     """Two convolutions with average pooling and two dense layers; images are NHWC."""
 
+    batch_norm: bool = False
+
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         for channels in (32, 64):
-            x = nn.relu(nn.Conv(channels, (3, 3))(x))
-            x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+            x = nn.Conv(channels, (3, 3))(x)
+            if self.batch_norm:
+                x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(x)
+            x = nn.avg_pool(nn.relu(x), (2, 2), strides=(2, 2))
         x = nn.relu(nn.Dense(128)(x.reshape(x.shape[0], -1)))
         return nn.Dense(CLASSES)(x)
 
@@ -92,6 +99,7 @@ class Model:
       num_steps: optimizer updates of a trial.
       example: shape of one input; () for tokens.
       convolutions: whether it holds any.
+      batch_norm: whether it holds BatchNorm, so that its state is more than parameters.
     """
 
     name: str
@@ -101,18 +109,19 @@ class Model:
     num_steps: int
     example: tuple[int, ...]
     convolutions: bool = False
+    batch_norm: bool = False
 
     def task(self) -> lrjax.Task:
         """The problem, made of new function objects at every call: so no executable of an earlier one is reused."""
         train, validation = self.data(self.num_steps * self.batch_size, 0), self.data(self.batch_size, 1)
-        build = _batchnorm_task if isinstance(self.module, ResNet18) else _plain_task
+        build = _batchnorm_task if self.batch_norm else _plain_task
         return build(self, train=train, validation=validation, batch_size=self.batch_size)
 
     @functools.cached_property
     def variables(self) -> Any:
         """The initial parameters (and statistics), drawn once."""
         x = _inputs_and_labels(self.data(1, 0))[0]
-        arguments = {"train": False} if isinstance(self.module, ResNet18) else {}
+        arguments = {"train": False} if self.batch_norm else {}
         return jax.jit(functools.partial(self.module.init, **arguments))(jax.random.key(0), x)
 
     @property
@@ -196,6 +205,7 @@ MODELS = {
             num_steps=2,
             example=(128, 128, 3),
             convolutions=True,
+            batch_norm=True,
         ),
     )
 }

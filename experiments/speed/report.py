@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from contenders import HAND_WRITTEN, NAMES, OURS
+from contenders import BY_HAND, HAND_WRITTEN, NAMES, OURS
 
 TARGET = 1.10
 LEGEND = """\
@@ -26,6 +26,43 @@ def markdown(results: dict[str, Any]) -> str:
     ]
     notes = _notes(results)
     return "\n\n".join(parts + ([f"### Notes\n\n{notes}"] if notes else []))
+
+
+def gpu_markdown(cells: dict[str, Any], models: list[str]) -> str:
+    """Of `gpu.py`: the engines' times, lanes, sweeps, and what a rule for `auto` could go by."""
+    executors = [name for name in OURS if name != "auto"]
+    columns = [*executors, *BY_HAND]
+    rows, rules, lanes, sweeps = [], [], [], []
+    for model in models:
+        times = {name: cells.get(f"engine/{model}/{name}", {}).get("ms") for name in columns}
+        ours = {name: times[name] for name in executors if times[name]}
+        losses = [np.asarray(cells[f"engine/{model}/{name}"]["losses"]) for name in ours]
+        if any(times.values()):
+            apart = max((float(np.max(np.abs(loss / losses[0] - 1))) for loss in losses), default=np.nan)
+            rows.append([model, *(f"{time:.4g}" if time else "-" for time in times.values()), f"{apart:.1e}"])
+        facts = cells.get(f"facts/{model}", {})
+        if "operations" in facts and "vmap" in ours:
+            fastest = min(ours, key=ours.__getitem__)
+            gain = f"{fastest}: {ours['vmap'] / ours[fastest]:.2f}x"
+            row = [model, f"{facts['flops']:.1e}", "yes" if facts["convolution"] else "no"]
+            peak = cells.get("peak", {}).get("bf16" if "bf16" in model else "default", np.nan)
+            alone = facts["flops"] / (1e-3 * ours["map"] * facts["steps"]) / peak if "map" in ours else np.nan
+            rules.append([*row, f"{alone:.1%}", gain, f"{facts['predicted / actual']:.2f}"])
+    for name, cell in cells.items():
+        if name.startswith("lanes/") and "ms" in cell:
+            lanes.append([name.removeprefix("lanes/"), f"{cell['run_seconds']:.4g}", f"{cell['ms']:.4g}"])
+        if "stall_share" in cell:
+            of_bound = f"{cell['throughput_of_bound']:.2f}" if "throughput_of_bound" in cell else "-"
+            sweeps.append([name.removeprefix("sweep/"), of_bound, f"{cell['stall_share']:.1%}"])
+    parts = [
+        "Milliseconds of a trial and step, and how far apart the losses of our executors are:\n\n"
+        + _table(["model", *columns, "apart"], rows),
+        "The tiny MLP, 25 times as many steps:\n\n" + _table(["lanes", "seconds", "ms"], lanes),
+        "Sweeps:\n\n" + _table(["batches from", "of the bound (on the device)", "waiting for batches"], sweeps),
+        "For a rule of `auto`:\n\n"
+        + _table(["model", "FLOP", "convolves", "one lane, of peak", "times vmap", "bytes: predicted / actual"], rules),
+    ]
+    return "\n\n".join(parts)
 
 
 def verdict(cell: dict[str, Any]) -> tuple[str, float, float, str]:

@@ -57,7 +57,9 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {"peak": matmul_peak}
     for model in options.models:
         parts[f"{model}/others"] = functools.partial(compare_with_others, MODELS[model], options)
-        parts[f"{model}/input"] = functools.partial(measure_input, MODELS[model], options)
+        parts[f"{model}/input"] = functools.partial(
+            measure_input, MODELS[model], min(steps_of(MODELS[model], options), 2000), 2 if options.quick else 5
+        )
         parts[f"{model}/checkpoints"] = functools.partial(measure_checkpoints, MODELS[model], options)
         parts[f"{model}/lanes"] = functools.partial(measure_lanes, MODELS[model], options)
     parts["pruning"] = functools.partial(measure_pruning, options)
@@ -116,7 +118,7 @@ def role_loop(model: Model, options: argparse.Namespace) -> list[float]:
         params, opt_state = start(lr)
         for index in range(steps):
             batch = jax.tree.map(lambda leaf: leaf[0], task._host_batches(0, seed.data_key, index, index + 1))
-            params, opt_state = step(lr, params, opt_state, batch, jax.random.fold_in(seed.train_key, index))
+            params, opt_state = step(lr, params, opt_state, batch, jax.random.fold_in(seed.key, index))
         losses.append(float(loss(params, task.eval_batches[0], jax.random.key(0))))
     return losses
 
@@ -179,9 +181,8 @@ def compare_with_others(model: Model, options: argparse.Namespace) -> dict[str, 
 # (c): the input pipeline.
 
 
-def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
+def measure_input(model: Model, steps: int, turns: int = 3) -> dict[str, Any]:
     """The sweep against the finder's engine with all its batches on the device, in turns; and the waiting."""
-    steps = min(steps_of(model, options), 2000)
     chosen = run(model, TRIALS, steps).execution
     executor = _executor(chosen.used)
     factory = model.make_optimizer()
@@ -189,7 +190,7 @@ def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     lrs, task = model.lrs(TRIALS), make_task(model)
     grid = {"lr": lrs}
     bound, ours, stalls = [], [], []
-    for _ in range(2 if options.quick else 5):
+    for _ in range(turns):
         before = runner.execution.run_seconds
         runner.sample(lrs, (steps,), 1, in_batches=True)
         bound.append(runner.execution.run_seconds - before)

@@ -1,4 +1,4 @@
-"""The five models of `models.py` in PyTorch, and the loop over learning rates that a PyTorch user writes."""
+"""The models of `models.py` in PyTorch, and the loop over learning rates that a PyTorch user writes."""
 
 import copy
 import functools
@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import models
 import numpy as np
 import torch
 from models import CLASSES, SEQUENCE, VOCABULARY, Model
@@ -57,12 +59,12 @@ def _mlp(*widths: int) -> nn.Module:
     return nn.Sequential(*layers[:-1])
 
 
-def _conv_net() -> nn.Module:
-    return nn.Sequential(
-        *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)),
-        *(nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU(), nn.Linear(128, CLASSES)),
-    )
+def _conv_net(batch_norm: bool) -> nn.Module:
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((3, 32), (32, 64)):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), *([nn.BatchNorm2d(outputs)] if batch_norm else [])]
+        layers += [nn.ReLU(), nn.AvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 8 * 8, 128), nn.ReLU(), nn.Linear(128, CLASSES))
 
 
 def _resnet18() -> nn.Module:
@@ -76,13 +78,13 @@ def _resnet18() -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, CLASSES))
 
 
-MODULES: dict[str, Callable[[], nn.Module]] = {
-    "tiny_mlp": lambda: _mlp(64, 32, CLASSES),
-    "mlp": lambda: _mlp(784, 256, 256, CLASSES),
-    "transformer": Transformer,
-    "conv_net": _conv_net,
-    "resnet18": _resnet18,
+MODULES: dict[type, Callable[[Model, Any], nn.Module]] = {
+    models.Mlp: lambda model, module: _mlp(*model.example, *module.widths, CLASSES),
+    models.Transformer: lambda _, module: Transformer(module.width, module.layers, module.heads),
+    models.ConvNet: lambda _, module: _conv_net(module.batch_norm),
+    models.ResNet18: lambda *_: _resnet18(),
 }
+"""By the flax module's type."""
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
@@ -98,33 +100,50 @@ def build(model: Model) -> nn.Module:
       ValueError: it has not as many parameters as the JAX one, so the comparison would not be fair.
     """
     torch.manual_seed(0)
-    module = MODULES[model.name]()
+    module = MODULES[type(model.module)](model, model.module)
     count = sum(parameter.numel() for parameter in module.parameters())
     if count != model.num_parameters:
         raise ValueError(f"{model.name} has {count} parameters in PyTorch and {model.num_parameters} in JAX.")
     return module
 
 
-def sequential_loop(model: Model, batches: list[Any], validation: Any, *, gpu: bool) -> Callable[[Any], np.ndarray]:
-    """A function from learning rates to validation losses: copy the model, new optimizer, train, validate."""
-    device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
-    template = build(model).to(device)
+def sequential_loop(
+    model: Model, batches: list[Any], validation: Any, *, gpu: bool, compiled: bool
+) -> Callable[[Any], np.ndarray]:
+    """A function from learning rates to validation losses: the first parameters, a new optimizer, train, validate.
+
+    On a GPU matrix products may take TF32, as JAX's default precision does; `compiled` is of `torch.compile`.
+    """
+    if gpu and not torch.cuda.is_available():
+        raise RuntimeError("PyTorch sees no GPU where JAX does.")
+    device = torch.device("cuda" if gpu else "cpu")
+    if gpu:
+        torch.set_float32_matmul_precision("high")
+    module = build(model).to(device)
+    initial = copy.deepcopy(module.state_dict())
+    half = getattr(model.module, "dtype", None) == jnp.bfloat16
+    if compiled:
+        module.compile()
     pairs = [_tensors(batch, device) for batch in batches]
     x_validation, y_validation = _tensors(validation, device)
+
+    def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return functional.cross_entropy(module(x), y)
 
     def run(lrs: np.ndarray) -> np.ndarray:
         losses = []
         for lr in lrs.tolist():
-            module = copy.deepcopy(template)
+            module.load_state_dict(initial)
             optimizer = OPTIMIZERS[model.optimizer](module.parameters(), lr=lr)
             module.train()
             for x, y in pairs:
                 optimizer.zero_grad()
-                functional.cross_entropy(module(x), y).backward()
+                loss(x, y).backward()
                 optimizer.step()
             module.eval()
             with torch.no_grad():
-                losses.append(functional.cross_entropy(module(x_validation), y_validation).item())
+                losses.append(loss(x_validation, y_validation).item())
         return np.asarray(losses)
 
     return run
