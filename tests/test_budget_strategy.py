@@ -306,6 +306,17 @@ def test_the_lowest_risk_lies_where_the_optimum_will_have_fallen_to(optimum):
     assert choice.rule == "lowest_risk"
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.3, 9.7), (1e-3, 1.1e-3)])
+def test_the_choice_stays_in_a_range_whose_ends_lie_on_no_grid(low, high):
+    class Slope(Surface):
+        def loss(self, x, seed, n):
+            return 0.5 + self.edge * x / 100
+
+    for slope in (1.0, -1.0):
+        _, choice = search(Slope(edge=slope), min_lr=low, max_lr=high)
+        assert low * (1 - 1e-9) <= choice.lr <= high * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("budget", [0.02, 0.05])
 def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning(budget):
     rungs, choice = search(Surface(), budget=budget)
@@ -321,6 +332,13 @@ def test_trials_shorter_than_twice_the_memory_are_a_warning():
     ]
     assert "remembers a gradient for 100 updates" in told[0]
     assert "short_horizon" not in names(search(Surface(), budget=2.0, memory=100.0)[1])
+
+
+@pytest.mark.parametrize(("budget", "word"), [(0.5, "Raise the budget"), (8.0, "More budget makes trials no longer")])
+def test_trials_that_cannot_be_longer_are_told_another_remedy(budget, word):
+    _, choice = search(Surface(), steps=200, budget=budget, memory=100.0)
+    (remedy,) = [one.remedy for one in choice.warnings if one.name == "short_horizon"]
+    assert word in remedy
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,15 @@ def test_gradient_descent_on_a_quadratic_has_its_closed_form_and_diverges_where_
     np.testing.assert_array_equal(np.isinf(curve.final[0]), expected >= 0)
 
 
+def test_an_optimizer_with_a_state_without_numbers_runs_in_chunks():
+    """For what is no matrix galore holds a projection of size 0."""
+    curves = [
+        lrjax.sample_losses(QUADRATIC, optax.contrib.galore, [0.01, 0.1, 1.0], key=KEY, num_steps=3, executor=executor)
+        for executor in ("vmap", Chunked(2))
+    ]
+    np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-5)
+
+
 def test_the_threshold_of_divergence_is_two_over_the_largest_curvature():
     made = train_lanes(QUADRATIC, optax.sgd, np.array([1.99, 2.01]) / CURVATURES.max(), key=KEY, num_steps=50)
     weights = np.abs(made.states[0].params[:, 0])

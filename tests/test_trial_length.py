@@ -110,10 +110,30 @@ def test_what_learns_only_after_the_first_trials_is_found_by_longer_ones():
     assert 1e-2 < result.lr < 1
 
 
+@pytest.mark.parametrize(
+    ("batches", "steps"), [(15, [15]), (25, [20, 25]), (45, [20, 40, 45]), (500, [20, 40, 80, 160])]
+)
+def test_trials_become_no_longer_than_there_are_batches(batches, steps):
+    task = lrjax.Task.from_batches(
+        jnp.ones(2),
+        lambda w, batch, key: 1.0 + 1e-3 * jnp.mean((w - batch) ** 2),
+        train_batches=[np.zeros((4, 2), np.float32)] * batches,
+        eval_batches=[np.zeros((4, 2), np.float32)],
+    )
+    if batches < 20:
+        with pytest.raises(ValueError, match="must give at least 20 batches"):
+            find(task, optax.sgd, key=KEY)
+        return
+    result = find(task, optax.sgd, key=KEY)
+    assert steps_of(result) == steps
+    assert f"num_steps={5 * steps[-1]}" in result.warnings[0].remedy
+
+
 def test_a_loss_that_is_not_positive_is_not_called_little_progress_and_that_is_said():
-    result = find(quadratic(offset=-1000.0), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
-    assert len(result.stages) == 1
-    assert "Not judged, as the loss is not positive: tiny_effect, small_progress." in result.summary()
+    for train_steps in (None, 1000):
+        result = find(quadratic(offset=-1000.0), optax.sgd, key=KEY, train_steps=train_steps, num_seeds=1)
+        assert len(result.stages) == 1
+        assert "Not judged, as the loss is not positive: tiny_effect, small_progress." in result.summary()
     positive = find(quadratic(), optax.sgd, key=KEY, train_steps=1000, num_seeds=1)
     assert "Not judged" not in positive.summary()
 

@@ -48,6 +48,9 @@ def test_tokens_are_their_own_labels():
         (((X, X[..., 0]),), 1.0),
         (((X, LABELS, LABELS > 0),), GUESSES),
         (((X, LABELS, np.ones((4, 100), np.float32)),), GUESSES),
+        (((X, LABELS, (LABELS > 0).astype(np.int32)),), GUESSES),
+        (((X, LABELS, np.where(LABELS > 0, LABELS, -100)),), GUESSES),
+        (((TOKENS, np.ones((2, 8, 128), np.float32)),), math.log(40)),
         (((X, LABELS - 1),), GUESSES),
         (((X, LABELS),), 0.5 * GUESSES),
         (((X, LABELS),), 1.5 * GUESSES),
@@ -55,7 +58,20 @@ def test_tokens_are_their_own_labels():
         (((X, np.zeros((4, 100), np.int32)),), 0.0),
         (((X, (255 * np.abs(X)).astype(np.uint8)),), 2.3),
     ],
-    ids=["regression", "mask", "weights", "ignored", "trained", "penalty", "index", "one-class", "images"],
+    ids=[
+        "regression",
+        "mask",
+        "weights",
+        "integer-mask",
+        "labels-and-inputs",
+        "mask-of-what-follows",
+        "ignored",
+        "trained",
+        "penalty",
+        "index",
+        "one-class",
+        "images",
+    ],
 )
 def test_where_it_is_not_sure_there_is_none(groups, initial):
     assert of(*groups, initial=initial) is None

@@ -144,6 +144,7 @@ def test_progress_is_judged_against_the_best_constant_predictor():
     assert "24%" in warning.message
     assert "best constant predictor's 0.8" in warning.message
     assert "small_progress" not in warnings_of(lifted(0.41), baseline_loss=0.8)
+    assert "is 2% above the best" in warnings_of(lifted(0.49), baseline_loss=0.5)["small_progress"].message
     assert "small_progress" not in warnings_of(lifted(0.39), baseline_loss=1.5)  # the start is below it
 
 

@@ -33,9 +33,9 @@ REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: more steps (num_steps), a larger validation set, labels "
     "that match the inputs; or the model is trained already.",
     WarningName.all_diverged: "Look at the loss and the scale of the inputs; lower min_lr.",
-    WarningName.tiny_effect: "Use more steps (num_steps=100), so that the curve shows more than the first moment.",
-    WarningName.small_progress: "Use more steps (num_steps=50 to 100); with so little progress the model may have "
-    "learned the mean only, and the best lr of a long training lies higher.",
+    WarningName.tiny_effect: "Use more steps (num_steps={most}), so that the curve shows more than the first moment.",
+    WarningName.small_progress: "Use more steps (num_steps={least} to {most}); with so little progress the model may "
+    "have learned the mean only, and the best lr of a long training lies higher.",
     WarningName.no_plateau: "Lower min_lr: the low end of the window is a guess.",
     WarningName.edge_low: "Lower min_lr: the best lr lies at the lowest one tried.",
     WarningName.edge_high: "Raise max_lr: the loss has not risen again, so max_lr is a lower bound.",
@@ -49,7 +49,7 @@ REMEDIES = {
     WarningName.stale_statistics: "Evaluate with statistics that fit the model (eval_fn with running statistics "
     "and more steps, or a faster momentum); the curve is measured against the loss at learning rate 0.",
 }
-"""What to do about a warning that a curve gives."""
+"""What to do about a warning that a curve gives; `least` and `most` are steps that are worth trying next."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -89,8 +89,12 @@ def find_warnings(
             found[WarningName.stale_statistics] = (
                 f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
             )
+    steps = int(curve.horizons[-1])
+    more = {"least": round(2.5 * steps), "most": 5 * steps}
     return tuple(
-        LRWarning(name=name, message=found[name], remedy=REMEDIES[name]) for name in WarningName if name in found
+        LRWarning(name=name, message=found[name], remedy=REMEDIES[name].format(**more))
+        for name in WarningName
+        if name in found
     )
 
 
@@ -125,8 +129,9 @@ def _little_progress(curve: LossCurve, window: Window, baseline_loss: float | No
     if baseline_loss is not None and baseline_loss < initial:
         reference, name = baseline_loss, "best constant predictor's"
     if reference > 0 and reference - best < LITTLE_PROGRESS * reference:
+        side = "below" if best <= reference else "above"
         message = (
-            f"The best loss, {best:.4g}, is {(reference - best) / reference:.0%} below the {name} {reference:.4g}."
+            f"The best loss, {best:.4g}, is {abs(reference - best) / reference:.0%} {side} the {name} {reference:.4g}."
         )
         return {WarningName.small_progress: message}
     return {}

@@ -78,10 +78,23 @@ class Program:
 
             def of_seed(lanes: tuple[PyTree, PyTree, SeedData]) -> Any:
                 *each, seed = lanes
-                return lax.map(lambda lane: one(*lane, seed, shared), tuple(each), batch_size=size)
+                return _map_chunks(lambda lane: one(*lane, seed, shared), tuple(each), size)
 
             return lax.map(of_seed, (settings, states, seeds))
         return _map_rows(one, settings, states, seeds, shared, in_place=self.in_place)
+
+
+def _map_chunks(one: Callable[[PyTree], PyTree], lanes: PyTree, size: int) -> PyTree:
+    """`lax.map` in batches, which cannot put together results of size 0 (galore has them): they are made anew."""
+    width, made = jax.tree.leaves(lanes)[0].shape[0], []
+
+    def filled(lane: PyTree) -> list[Array]:
+        made[:] = [one(lane)]
+        return [leaf for leaf in jax.tree.leaves(made[0]) if leaf.size]
+
+    results = iter(lax.map(filled, lanes, batch_size=size))
+    empty = lambda leaf: jnp.zeros((width, *leaf.shape), leaf.dtype)  # noqa: E731
+    return jax.tree.map(lambda leaf: next(results) if leaf.size else empty(leaf), made[0])
 
 
 def _map_rows(

@@ -95,7 +95,7 @@ class BatchStream:
         self._iterator = first
         self._start = first.get_state() if self.is_iterator and self.has_state else None  # pyright: ignore[reportAttributeAccessIssue]
         self._kept: list[Batch] = []
-        self._used_up = False
+        self._used_up = self._ended = False
 
     @property
     def resumes(self) -> bool:
@@ -122,9 +122,15 @@ class BatchStream:
             try:
                 batch = next(self._iterator)
             except StopIteration:
+                self._ended = True
                 break
             self._kept.append(check_arrays(f"{self.where}[{len(self._kept)}]", batch))
         return min(len(self._kept), count)
+
+    @property
+    def length(self) -> int | None:
+        """How many batches there are, if that is known without reading on."""
+        return len(self._kept) if self._ended else len(cast(Sequence, self.source)) if self.is_sequence else None
 
     def require(self, count: int) -> None:
         """Raise a ValueError unless there are so many batches."""

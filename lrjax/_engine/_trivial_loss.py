@@ -24,21 +24,25 @@ ALIKE = 1.05
 def trivial_loss(evaluation: EvalData, untouched_loss: Float[np.ndarray, " seeds"]) -> float | None:
     """The entropy of the validation labels, in nats; None where they, or the loss, may be something else.
 
-    Labels are integers from 0 on, of which an untrained model's loss is that of guessing, and which no mask may leave
-    out.
+    Labels are integers from 0 on, of which an untrained model's loss is that of guessing. What has their shape, or one
+    place less, and is no such labels may be a mask that leaves some out.
     """
     initial = float(np.mean(untouched_loss))
     leaves = list(zip(*map(jax.tree.leaves, evaluation.batches.groups), strict=True))  # each with its groups
-    masks = {parts[0].shape for parts in leaves if not jnp.issubdtype(parts[0].dtype, jnp.integer)}
-    labels = [parts for parts in leaves if jnp.issubdtype(parts[0].dtype, jnp.integer)]
-    entropies = [_entropy(parts, initial) for parts in labels if parts[0].shape not in masks]
-    known = [entropy for entropy in entropies if entropy is not None]
+    entropies = [(parts[0].shape, _entropy(parts, initial)) for parts in leaves]
+    masks = [shape for shape, entropy in entropies if entropy is None]
+    known = [entropy for shape, entropy in entropies if entropy and not any(_alike(shape, mask) for mask in masks)]
     return max(known) if known and max(known) < ALIKE * min(known) else None
+
+
+def _alike(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return len(one) == len(other) and all(abs(size - size_) <= 1 for size, size_ in zip(one, other, strict=True))
 
 
 def _entropy(parts: Sequence[Array], initial: float) -> float | None:
     """Of labels from 0 on, if an untrained model that guesses them has this loss."""
-    if not all(part.is_fully_addressable for part in parts):
+    whole = all(jnp.issubdtype(part.dtype, jnp.integer) for part in parts)
+    if not whole or not all(part.is_fully_addressable for part in parts):
         return None
     values = np.concatenate([np.ravel(part) for part in parts])
     if values.min() < 0 or not 0 < values.max() < len(values) / PER_CLASS:

@@ -57,7 +57,7 @@ class Budget:
     Attributes:
       trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
         exceeded, except by the shortest sweep (5 updates of every learning rate).
-      num_seeds: of the rungs from a tenth of the training on; before, one.
+      num_seeds: of the rungs from a tenth of the training on, as far as the budget has them; before, one.
       min_lr, max_lr: the range, > 0, which is not left.
 
     Source: ours; docs/benchmark.md has its evidence.
@@ -121,7 +121,8 @@ class Budget:
             drift={one.num_steps: 10.0**one.minimum for one in stages if one.found},
             correction=0.0 if math.isnan(log10_lr) else stage.best - log10_lr,
         )
-        warnings = budget_warnings(stages, choice, self.trainings, (self.min_lr, self.max_lr), context)
+        ends = self.min_lr, self.max_lr
+        warnings = budget_warnings(stages, choice, self.trainings, ends, _longest(steps), context)
         return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps))
 
     def _first(self, context: Context) -> int:

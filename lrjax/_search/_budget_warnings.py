@@ -28,10 +28,21 @@ _REMEDIES = {
 }
 
 
+_AS_LONG_AS_THEY_GET = (
+    "More budget makes trials no longer: the training is short beside the optimizer's memory. Train a few learning "
+    "rates around this one to its end, with lrjax.sweep."
+)
+
+
 def budget_warnings(
-    stages: tuple[Stage, ...], choice: Choice, budget: float, lr_range: tuple[float, float], context: Context
+    stages: tuple[Stage, ...],
+    choice: Choice,
+    budget: float,
+    lr_range: tuple[float, float],
+    longest: int,
+    context: Context,
 ) -> tuple[LRWarning, ...]:
-    """Every doubt about a choice, the most serious first."""
+    """Every doubt about a choice, the most serious first; `longest` are the updates of a trial, at most."""
     stage = stages[choice.stage]
     if stage.nothing_moved is not None:
         return (stage.nothing_moved,)
@@ -46,8 +57,11 @@ def budget_warnings(
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
+    short = {WarningName.short_horizon: _AS_LONG_AS_THEY_GET} if stage.num_steps >= longest else {}
     return tuple(
-        LRWarning(name=name, message=found[name], remedy=remedy) for name, remedy in _REMEDIES.items() if name in found
+        LRWarning(name=name, message=found[name], remedy=remedy)
+        for name, remedy in (_REMEDIES | short).items()
+        if name in found
     )
 
 
@@ -105,8 +119,9 @@ def _curves(stages: tuple[Stage, ...], stage: Stage, context: Context) -> dict[W
     """How little the chosen stage learned, and how noisy the sweep was that all rungs began from."""
     found, progress, sweep = {}, stage.progress(context.baseline_loss), stages[0]
     if progress is not None and progress < LITTLE_PROGRESS:
+        side = "below" if progress >= 0 else "above"
         found[WarningName.small_progress] = (
-            f"After {stage.num_steps} updates the best loss is {progress:.0%} below what an untrained model or a "
+            f"After {stage.num_steps} updates the best loss is {abs(progress):.0%} {side} what an untrained model or a "
             "constant reaches."
         )
     for warning in find_warnings(sweep.curve, sweep.window) if sweep.found else ():

@@ -45,7 +45,7 @@ def check_search(
 _SCHEDULED = (
     "`find_lr(make_optimizer=...)` must keep the learning rate constant, but that of {} changes it with the step: the "
     "lr that is found would be that of a schedule's first steps. Find a constant one, lambda lr: optax.adamw(lr, "
-    "weight_decay=0.1), and let lrjax.peak_for(result, schedule, train_steps) say how high a schedule's peak is. "
+    "weight_decay=0.1), and let lrjax.peak_for(result, schedule, steps) say how high a schedule's peak is. "
     "lrjax.sweep trains schedules to their end."
 )
 

@@ -83,7 +83,8 @@ class LaneCurve(NamedTuple):
 
     def lowest(self, down: float) -> float:
         """The exponent of the lowest risk, where the optimum will fall by so many decades, more or less."""
-        cells = np.arange(round(self.known[0] / CELL), round(self.known[-1] / CELL) + 1) * CELL
+        low, high = self.known[[0, -1]]
+        cells = np.clip(np.arange(round(low / CELL), round(high / CELL) + 1) * CELL, low, high)
         risk = np.interp(cells[:, None] + down + _OFFSETS, self.known, self.badness) @ _WEIGHTS
         return float(cells[np.argmin(risk)])
 

@@ -151,8 +151,12 @@ class LiveTrainer:
         self.reporter.stage(request.round or _in_words(request), len(lrs) * len(made.seeds) * updates)
         self._know(made.evaluation, reference)
         untouched = reference.untouched_loss if self.task.has_state else None
+        batches = None if self.task._stream is None else self.task._stream.length
+        most = None if batches is None else made.accumulation.updates(batches // (seeds or 1))
         losses = reference.horizon_losses
-        self.context = dataclasses.replace(self.context, untouched_loss=untouched, horizon_losses=losses)
+        self.context = dataclasses.replace(
+            self.context, untouched_loss=untouched, horizon_losses=losses, max_steps=most
+        )
         return curve_of(lrs, runner.sample(lrs, horizons, seeds, in_batches=in_batches), made.dtype)
 
     def _know(self, evaluation: EvalData, reference: Reference) -> None:

@@ -23,7 +23,7 @@ def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, *, s
             f"Not known: how long the training is. {stage.num_steps} updates see its beginning; find_lr with "
             "train_steps searches for all of it."
         )
-    elif skipped := unjudged(stage, context.baseline_loss):
+    if skipped := unjudged(stage, context.baseline_loss):
         lines.append(f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
     return tuple(lines)
 

@@ -131,7 +131,7 @@ class StepSampling:
             more = self._beyond_the_range(stages, context)
             if more:
                 return self._request(more, last.num_steps, WIDER, context, joins=True)
-            longer = min(2 * last.num_steps, context.train_steps or math.inf)
+            longer = min(2 * last.num_steps, context.train_steps or math.inf, context.max_steps or math.inf)
             if len(stages) <= DOUBLINGS and longer > last.num_steps and self._goes_on(last, context):
                 return self._request(last.log10_lrs.tolist(), int(longer), LONGER, context)
         more = self._finer(last, refined, context)

@@ -91,6 +91,7 @@ class Context:
       train_steps: updates of the training that the learning rate is for, if known.
       start: updates behind the checkpoint that the search starts from; None without one.
       max_seeds: how many the task has; None: any number.
+      max_steps: for how many updates it has batches, as far as that is known after the first stage; None: any number.
       baseline_loss: loss of the best constant predictor, if known.
       memory: updates for which the optimizer remembers a gradient, if known: 1 for SGD, 10 for Adam, 100 with momentum
         0.99.
@@ -102,6 +103,7 @@ class Context:
     train_steps: int | None = None
     start: int | None = None
     max_seeds: int | None = None
+    max_steps: int | None = None
     baseline_loss: float | None = None
     memory: float | None = None
     untouched_loss: Float[np.ndarray, " seeds"] | None = None

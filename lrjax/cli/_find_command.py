@@ -32,6 +32,7 @@ SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
 
 Peak = Literal["constant", "recommended", "one-cycle", "warmup-cosine", "warmup-stable-decay", "cosine", "linear"]
 REFINE = "What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."
+STEPS = "20, or twice the optimizer's memory"
 BUDGET = "Cost of the search as a multiple of that training's; 0 is step sampling."
 
 
@@ -56,7 +57,7 @@ class FindCommand(Range, Lanes):
     """Find a good learning rate: with --train-steps for that training, without by step sampling.
 
     With --train-steps it is a search with a budget: a coarse sweep, then rungs of a few learning rates around the
-    minimum, each longer than the last, up to a quarter of the training. Writes lr_finder.json and lr_finder.png.
+    minimum, each longer than the last, up to 35 % of the training. Writes lr_finder.json and lr_finder.png.
 
     Without, it trains one copy of the model for a few steps at every learning rate of a grid, all from the same
     parameters on the same batches, and reads the validation losses as a curve: where it begins to fall, where it is
@@ -70,16 +71,16 @@ class FindCommand(Range, Lanes):
     schedule: Annotated[Peak, KNOWN] = "constant"
     """The schedule that the peak is computed for; recommended takes the one that suits the result."""
     trainings: Annotated[Number | None, KNOWN, of(Budget, "trainings", "--budget", help=BUDGET)] = None
-    num_steps: Annotated[Count | None, SAMPLED, of(StepSampling, "num_steps", "--steps", show_default="20")] = None
+    num_steps: Annotated[Count | None, SAMPLED, of(StepSampling, "num_steps", "--steps", show_default=STEPS)] = None
     rule: Annotated[Literal["midpoint", "half_loss", "steepest", "lowest_loss"] | None, SAMPLED] = None
-    """Which method chooses; by default the middle of the window, in decades."""
+    """Which method chooses; by default the middle of the window, in decades, or 0.8 below its end where it is wide."""
     refine: Annotated[Literal["fill", "paper", "none"] | None, SAMPLED, of(StepSampling, "refine", help=REFINE)] = None
     extend_range: Annotated[bool | None, SAMPLED, Parameter(negative="--no-extend-range")] = None
     """Whether the search may leave the range; by default it may beyond the ends that are not given."""
     horizons: Annotated[Any, SAMPLED, HORIZONS, of(StepSampling, "horizons", show_default=False)] = None
     literal: Annotated[Flag | None, SAMPLED, of(StepSampling, "literal")] = None
     num_seeds: Annotated[Count | None, RUN, Parameter(name="--seeds")] = None
-    """Draws of initial parameters and batches; by default 3, or as many as the data allow, and with a budget 1 to 4."""
+    """Draws of initial parameters and batches; by default 3, or as many as the data allow, and with a budget 1."""
     dry_run: Annotated[Flag, RUN] = False
     """Predict the cost of the search, and do not run it."""
 
