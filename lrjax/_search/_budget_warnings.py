@@ -71,8 +71,8 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
     assert steps is not None
     if len(stages) == 1:
         found[WarningName.no_rung] = (
-            f"A budget of {budget:g} trainings of {steps} updates is used up by the first sweep: this is read off its "
-            f"curve after {stage.num_steps} updates."
+            f"A budget of {budget:g} trainings of {steps} updates is used up by the first sweep, which took "
+            f"{stage.spent / steps:.2g}: this is read off its curve after {stage.num_steps} updates."
         )
     if choice.stage < len(stages) - 1:
         found[WarningName.lost] = (
