@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from processes import finish, start, tell
 
 import lrjax
@@ -69,5 +71,28 @@ def test_a_function_that_calls_the_host_is_not_taken_for_another_one():
     assert set(one) == set(two) == {np.float32(0.01), np.float32(0.1)}
 
 
+def closed_over() -> list[list[float]]:
+    """Losses for a target that the loss closes over, and for twice the target."""
+
+    def losses(target: jax.Array) -> list[float]:
+        task = lrjax.Task(
+            init=jnp.zeros(40),
+            loss_fn=lambda params, batch, key: jnp.mean((params - target) ** 2) + 0.0 * batch.sum(),
+            sample_batches=lambda key, num_steps: jnp.ones((num_steps, 2)),
+            eval_batches=[jnp.ones(2)],
+        )
+        return lrjax.sample_losses(task, optax.sgd, [0.1, 1.0], key=jax.random.key(0), num_steps=3).final[0].tolist()
+
+    return [losses(jnp.arange(40.0)), losses(2.0 * jnp.arange(40.0))]
+
+
+@pytest.mark.parametrize("lifted", ["0", "1"])
+def test_functions_that_close_over_other_arrays_are_not_taken_for_one_another(lifted, monkeypatch):
+    """With 1 JAX takes such arrays out of a program's text, so that other programs have equal texts."""
+    monkeypatch.setenv("JAX_USE_SIMPLIFIED_JAXPR_CONSTANTS", lifted)
+    ((once, twice),) = finish(start(__file__, 1, "closed_over"))
+    np.testing.assert_allclose(twice, 4 * np.asarray(once), rtol=1e-5)
+
+
 if __name__ == "__main__":
-    tell({"count": count})
+    tell({"count": count, "closed_over": closed_over})

@@ -178,6 +178,9 @@ def compile_once(lowered: Any, *known: Any) -> Any:
 
     `known` is what the text does not say: the structure of the arguments, devices, settings.
     """
+    # Arrays that a program closes over may be no part of its text: docs.jax.dev/en/latest/internals/constants.html
+    if len(getattr(getattr(lowered, "_lowering", None), "const_args", [None])):
+        return lowered.compile()
     text = lowered.as_text()
     if len(text) > LONGEST_TEXT or "callback" in text or "stablehlo.send" in text:  # calls a function of the user's
         return lowered.compile()
