@@ -8,15 +8,12 @@ optimizers that need no learning rate. `python -m experiments.benchmark.frontier
 
 import argparse
 import dataclasses
-import sys
-import time
 from pathlib import Path
-
-from experiments.speed import machine
+from typing import Any
 
 from . import tasks  # noqa: F401  registers them
 from .problem import TASKS
-from .recording import record, write
+from .recording import Recording, Say, record, write_missing
 from .replay import RESULTS
 
 STEPS = 20_000
@@ -29,20 +26,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=RESULTS / "long")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    about = {**machine.describe_machine(), "date": machine.today()}
-    for name in LONG:
-        path = options.out / f"{name}.npz"
-        if path.exists():
-            continue
-        started = time.perf_counter()
 
-        def say(part: str, name: str = name) -> None:
-            print(f"{name}: {part}", file=sys.stderr, flush=True)
-
+    def make(name: str, about: dict[str, Any], say: Say) -> Recording:
         problem = dataclasses.replace(TASKS[name](), steps=STEPS)
-        write(record(problem, num_seeds=SEEDS, say=say, about=about, rivals={}), path)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+        return record(problem, num_seeds=SEEDS, say=say, about=about, rivals={})
+
+    write_missing(LONG, options.out, make)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ of all schedules was gone, in percent of the logarithm. No rivals and no range t
 
 import argparse
 import functools
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,12 @@ import numpy as np
 import optax
 
 import lrjax
-from experiments.speed import machine
 
 from . import loss_tasks  # noqa: F401  registers them
 from .families import FAMILIES
 from .loss_problem import LOSS_TASKS
 from .problem import Problem
-from .recording import LRS, METRICS, Recording, finite_float32, horizons_of, write
+from .recording import LRS, METRICS, Recording, Say, finite_float32, horizons_of, write_missing
 from .replay import RESULTS
 
 FOLDER = RESULTS / "lossjudged"
@@ -43,7 +40,7 @@ SHAPES = {"cosine": "warmup, cosine", "wsd": "warmup, stable, decay"}
 """The schedules and their names in `families`."""
 
 
-def record_losses(problem: Problem, about: dict[str, Any], say: Callable[[str], None] = lambda part: None) -> Recording:
+def record_losses(problem: Problem, about: dict[str, Any], say: Say = lambda part: None) -> Recording:
     """Train everything."""
     horizons = horizons_of(problem.steps)
     values: dict[str, dict[str, np.ndarray]] = {metric: {} for metric in METRICS}
@@ -117,19 +114,11 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=list(LOSS_TASKS), choices=list(LOSS_TASKS), metavar="TASK")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    about = {**machine.describe_machine(), "date": machine.today()}
-    for name in options.tasks:
-        path = options.out / f"{name}.npz"
-        if path.exists():
-            continue
-        started = time.perf_counter()
 
-        def say(part: str, name: str = name) -> None:
-            print(f"{name}: {part}", file=sys.stderr, flush=True)
+    def make(name: str, about: dict[str, Any], say: Say) -> Recording:
+        return record_losses(LOSS_TASKS[name](), about, say)
 
-        write(record_losses(LOSS_TASKS[name](), about, say), path)
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    write_missing(options.tasks, options.out, make)
 
 
 if __name__ == "__main__":

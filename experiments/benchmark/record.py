@@ -11,15 +11,12 @@ The scripts beside this one read these files only, so that a rule is tried on al
 """
 
 import argparse
-import sys
-import time
 from pathlib import Path
-
-from experiments.speed import machine
+from typing import Any
 
 from . import tasks  # noqa: F401  registers them
 from .problem import TASKS
-from .recording import CURVE_SEEDS, TRUTH_SEEDS, record, write
+from .recording import CURVE_SEEDS, TRUTH_SEEDS, Recording, Say, record, write_missing
 
 FOLDER = Path(__file__).resolve().parent.parent / "results" / "benchmark"
 
@@ -31,21 +28,11 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="record again what is there")
     parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    about = {**machine.describe_machine(), "date": machine.today()}
-    for number, name in enumerate(options.tasks, 1):
-        path = options.out / f"{name}.npz"
-        if path.exists() and not options.fresh:
-            continue
-        started = time.perf_counter()
 
-        def say(part: str, name: str = name, number: int = number) -> None:
-            print(f"[{number}/{len(options.tasks)}] {name}: {part}", file=sys.stderr, flush=True)
+    def make(name: str, about: dict[str, Any], say: Say) -> Recording:
+        return record(TASKS[name](), num_seeds=TRUTH_SEEDS + CURVE_SEEDS, say=say, about=about)
 
-        recording = record(TASKS[name](), num_seeds=TRUTH_SEEDS + CURVE_SEEDS, say=say, about=about)
-        write(recording, path)
-        best = recording.score["constant"][:, :TRUTH_SEEDS, -1].mean(1)
-        print(f"{name}: best score {best[best == best].max():.2f}, {time.perf_counter() - started:.0f} s", flush=True)
+    write_missing(options.tasks, options.out, make, fresh=options.fresh)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import json
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import optax
 from optax import contrib
 
 import lrjax
+from experiments.speed import machine
 
 from .problem import Problem
 
@@ -22,6 +24,9 @@ LRS = 10.0 ** (np.arange(-28, 5) / 4)
 
 TRUTH_SEEDS, CURVE_SEEDS = 3, 5
 """The first seeds say what the best learning rate is; rules read the others."""
+
+Say = Callable[[str], None]
+"""Told which part of a task comes next."""
 
 SHORT = (5, 10, 20, 35, 50, 70, 100)
 RANGES = ((1e-7, 10.0), (1e-8, 1.0))
@@ -95,7 +100,7 @@ def record(
     problem: Problem,
     *,
     num_seeds: int,
-    say: Callable[[str], None],
+    say: Say,
     about: dict[str, Any],
     rivals: Mapping[str, Callable[[float], optax.GradientTransformation]] | None = None,
 ) -> Recording:
@@ -161,6 +166,27 @@ def finite_float32(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         small = values.astype(np.float32)
     return np.where(np.isfinite(small), small, np.float32(np.nan))
+
+
+def write_missing(
+    names: Sequence[str], folder: Path, make: Callable[[str, dict[str, Any], Say], Recording], *, fresh: bool = False
+) -> None:
+    """Record the tasks that have no file in the folder, or all; `make` takes a name, what they run on, and `Say`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {**machine.describe_machine(), "date": machine.today()}
+    for number, name in enumerate(names, 1):
+        path = folder / f"{name}.npz"
+        if path.exists() and not fresh:
+            continue
+        started = time.perf_counter()
+
+        def say(part: str, name: str = name, number: int = number) -> None:
+            print(f"[{number}/{len(names)}] {name}: {part}", file=sys.stderr, flush=True)
+
+        recording = make(name, about, say)
+        write(recording, path)
+        best = recording.score["constant"][:, :TRUTH_SEEDS, -1].mean(1)
+        print(f"{name}: best score {best[best == best].max():.2f}, {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def write(recording: Recording, path: Path) -> None:
