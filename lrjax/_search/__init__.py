@@ -20,6 +20,5 @@ from ._strategy import Choice as Choice
 from ._strategy import Context as Context
 from ._strategy import Request as Request
 from ._strategy import Strategy as Strategy
-from ._strategy import Trainer as Trainer
 from ._strategy import curve_of_losses as curve_of_losses
 from ._strategy import run_stages as run_stages

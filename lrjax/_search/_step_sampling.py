@@ -30,17 +30,13 @@ from .._curve import (
 )
 from .._lrs import check_lr_range
 from .._types import Float
-from ._lane_curve import STARTED
+from ._lane_curve import MEMORIES, STARTED
 from ._reasons import reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
 
 DEFAULT_STEPS = 20
 """Updates of every learning rate, at least: the paper's."""
-
-MEMORIES = 2
-"""Updates of every learning rate, at least, as a multiple of those for which the optimizer remembers a gradient: with
-momentum 0.99 the loss after 20 updates says nothing yet of the learning rate (docs/benchmark.md)."""
 
 DOUBLINGS = 3
 """How often trials are made twice as long while learning has not started, at most."""
