@@ -80,11 +80,18 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.replay
 	$(BIN)/python -m experiments.benchmark.ablations
 	$(BIN)/python -m experiments.benchmark.defaults
-	$(BIN)/python -m experiments.benchmark.frontier --constants
+	$(BIN)/python -m experiments.benchmark.loss_record
+	$(BIN)/python -m experiments.benchmark.lossjudged
+	$(BIN)/python -m experiments.benchmark.frontier
+	$(BIN)/python -m experiments.benchmark.outside
+	$(BIN)/python -m experiments.benchmark.drift
+	$(BIN)/python -m experiments.benchmark.constants
 	$(BIN)/python -m experiments.benchmark.long
 	$(BIN)/python -m experiments.benchmark.frontier --folder long
 	$(BIN)/python -m experiments.benchmark.families
 	$(BIN)/python -m experiments.benchmark.peaks
+	$(BIN)/python -m experiments.benchmark.long_peaks
+	$(BIN)/python -m experiments.schedules.forecast
 	$(BIN)/python -m experiments.benchmark.live
 	$(BIN)/python -m experiments.paper.budgets
 	$(BIN)/python -m paper_figures.frontier

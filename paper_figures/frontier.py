@@ -27,8 +27,9 @@ LINES = {
     "TPE, full trainings": (INK, (0, (1, 2)), "D", "full trainings, TPE"),
 }
 POINTS = {
-    "method 1, 1 seed": ("P", "find_lr, 1 seed"),
-    "method 1, 3 seeds": ("X", "find_lr, 3 seeds (default)"),
+    "StepSampling": ("*", "find_lr without train_steps, 1 seed"),
+    "method 1, 1 seed": ("P", "the paper's method 1, 1 seed"),
+    "method 1, 3 seeds": ("X", "the paper's method 1, 3 seeds"),
 }
 FREE = {"cocob": "-", "prodigy": "--"}
 

@@ -7,6 +7,7 @@ strategy on a trainer that reads the recorded losses; between recorded steps the
 budget is a multiple of the cost of one full training.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from .replay import judge_rival, load, make_parser, write_report
 from .searching import Choice, search
 
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-MEMORY = {"sgd": 1, "adagrad": 1, "rmsprop": 1, "adam": 10, "adamw": 10, "lion": 10, "momentum": 10, "muon": 20}
+MEMORY = {"sgd": 1, "adagrad": 1, "rmsprop": 1, "adam": 10, "adamw": 10, "lion": 100, "momentum": 10, "muon": 20}
 MEMORY |= {"momentum 0.99": 100}
 """Updates for which the tasks' optimizers remember a gradient."""
 
@@ -88,6 +89,15 @@ def budgeted(recording: Recording, run: int, budget: float) -> Choice:
     """`lrjax.find_lr` with a `lrjax.Budget`."""
     strategy = lrjax.Budget(trainings=budget)
     replay = Replay(Table(recording, seeds_of(recording, run, CURVE_SEEDS)), context_of(recording))
+    *_, stages = run_stages(strategy, replay)
+    return Choice(strategy.choose(stages, replay.context).lr, stages[-1].spent)
+
+
+def sampled(recording: Recording, run: int) -> Choice:
+    """`lrjax.find_lr` without the length of the training, with one seed."""
+    strategy = lrjax.StepSampling(num_seeds=1, extend_range=False)  # losses are recorded within its range
+    context = dataclasses.replace(context_of(recording), train_steps=None)
+    replay = Replay(Table(recording, seeds_of(recording, run, 1)), context)
     *_, stages = run_stages(strategy, replay)
     return Choice(strategy.choose(stages, replay.context).lr, stages[-1].spent)
 
@@ -186,6 +196,7 @@ def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
     for seeds in (1, 3):
         tasks = measure(recordings, lambda r, run, s=seeds: fixed(r, run, s), CURVE_SEEDS)
         add(f"method 1, {seeds} seed{'s' * (seeds > 1)}", None, tasks)
+    add("StepSampling", None, measure(recordings, sampled, CURVE_SEEDS))
     for name, (way, least, runs) in WAYS.items():
         for budget in BUDGETS:
             if budget >= least:

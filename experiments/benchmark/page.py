@@ -31,7 +31,7 @@ from .replay import AGAINST, RESULTS
 
 DOCS = RESULTS.parent.parent / "docs"
 PARTS = ("worst", "best")
-OUTSIDE = {"Budget": "Budget({:g})", "random, full trainings": "{:g} random trainings"}
+OUTSIDE = {"StepSampling": "StepSampling", "Budget": "Budget({:g})", "random, full trainings": "{:g} random trainings"}
 """Line of frontier.json -> that of outside.json."""
 
 SHOWN = (None, 0.5, 2.0, 8.0)
@@ -116,7 +116,7 @@ class Benchmark:
         """Trial-steps of the searches, and the length of training from which they are under 1 % of a grid search."""
         heads = ["", "seeds", "trial-steps", "of a 33-lr grid search here", "under 1 % of it from T =", "seconds here"]
         rows = []
-        for name, seeds in ((AGAINST, 1), (AGAINST, 3), ("two stages", 3), ("two stages, always", 3)):
+        for name, seeds in ((AGAINST, 1), (AGAINST, 3)):
             line = self.row(name, seeds=seeds)
             steps, share = line["updates"], line["of_grid"]
             length = int(np.ceil(steps / (0.01 * 33)))
@@ -150,7 +150,7 @@ class Benchmark:
             cells = (("mean_regret", "standard_error_of_mean", "median_regret"), ("regret", "standard_error", "median"))
             for one, (mean, error, median) in zip((line, other), cells, strict=True):
                 rows[-1].append(f"{one[mean]:.2f} ± {one[error]:.2f} [{one[median]:.2f}]" if one else "")
-        for name in ("StepSampling", "36 lrs, a quarter of the training", "the usual lr"):
+        for name in ("36 lrs, a quarter of the training", "the usual lr"):
             one = outside[name]
             told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
             rows.append([name, f"{one['cost']:.2f}", "", told])
@@ -241,24 +241,24 @@ class Benchmark:
 
     def calls(self) -> str:
         """What each way to search loses and costs."""
-        names = [(AGAINST, 1, "`find_lr(num_seeds=1)`"), (AGAINST, 3, "`find_lr`, three seeds")]
-        names += [(name, 3, f"`{name}`, three seeds") for name in ("two stages", "two stages, always")]
+        calls = {
+            ("StepSampling", None): "`find_lr(...)`, one seed",
+            ("Budget", 0.5): "`find_lr(..., train_steps=...)`",
+            ("Budget", 2.0): "the same with `lrjax.Budget(trainings=2.0)`",
+            ("method 1, 1 seed", None): "the paper's: 20 updates, the middle of the window; one seed",
+            ("method 1, 3 seeds", None): "the same with three seeds",
+        }
         rows = []
-        for name, seeds, call in names:
-            line = self.row(name, seeds=seeds)
-            rows.append([call, *self._lost(name, seeds), f"{line['seed_std']:.2f}", f"{line['updates']:,.0f}"])
-        heads = [
-            "call",
-            "points lost at a constant lr",
-            "with a cosine to 0",
-            "scatter between keys, decades",
-            "updates",
-        ]
+        for (name, budget), call in calls.items():
+            line = next(one for one in self.budgets if (one["name"], one["budget"]) == (name, budget))
+            lost = [[task[schedule]["regret"] for task in line["tasks"]] for schedule in ("constant", "cosine")]
+            rows.append([call, *(f"{np.mean(one):.1f} ({np.median(one):.1f})" for one in lost), f"{line['cost']:.1f}"])
+        heads = ["call", "points lost at a constant lr", "as the peak of a cosine to 0", "cost in trainings"]
         return markdown_table(heads, rows)
 
     def rules(self) -> str:
         """What each rule loses, with three seeds."""
-        names = {METHODS["1"]: "`midpoint`, the default", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
+        names = {METHODS["1"]: "`midpoint`", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
         names |= {"max_lr": "the window's `max_lr`", "min_lr": "the window's `min_lr`"}
         rows = [[rule, *self._lost(name, 3)] for name, rule in names.items()]
         return markdown_table(["rule", "points lost at a constant lr", "with a cosine to 0"], rows)
