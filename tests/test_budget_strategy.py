@@ -217,6 +217,14 @@ def test_a_loss_that_is_not_positive_cannot_tell_whether_learning_has_started():
     assert "unknown_start" in names(choice)
 
 
+@pytest.mark.parametrize(("budget", "told"), [(0.1, True), (8.0, False)])
+def test_seeds_for_which_the_budget_has_no_room_are_named(budget, told):
+    stages, choice = search(Surface(), budget=budget, num_seeds=4)
+    assert (max(stage.num_seeds for stage in stages) < 4) is told
+    line = "The budget has no room for 4 seeds: no rung has more than one seed."
+    assert (line in choice.reason) is told
+
+
 @pytest.mark.parametrize(("budget", "seeds"), [(0.5, 1), (2, 1), (4, 2), (8, 4)])
 def test_seeds_join_from_a_tenth_of_the_training_on_and_pay_for_every_step(budget, seeds):
     surface = Surface(noise=0.01)

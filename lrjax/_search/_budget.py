@@ -123,7 +123,7 @@ class Budget:
         )
         ends = self.min_lr, self.max_lr
         warnings = budget_warnings(stages, choice, self.trainings, ends, _longest(steps), context)
-        return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps))
+        return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps, self.num_seeds))
 
     def _first(self, context: Context) -> int:
         """Updates of the sweep."""
@@ -246,7 +246,7 @@ def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     return max(float(lanes.harmless()[-1]) - down, float(lanes.known[0]))
 
 
-def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int) -> tuple[str, ...]:
+def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int, num_seeds: int) -> tuple[str, ...]:
     """Why it was chosen, and what every stage found."""
     assert choice.outcome is not None
     lines, stage = [choice.outcome.value], stages[choice.stage]
@@ -261,11 +261,18 @@ def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int) -> tuple[str,
         ]
     if choice.interval is not None:
         lines.append(f"Rungs and seeds ask for {choice.interval[0]:.1e} to {choice.interval[1]:.1e}.")
+    most = max(one.num_seeds for one in stages)
+    if most < num_seeds:
+        lines.append(f"The budget has no room for {num_seeds} seeds: no rung has more than {_seeds_in_words(most)}.")
     return (*lines, *map(_stage_in_words, stages))
 
 
+def _seeds_in_words(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
 def _stage_in_words(stage: Stage) -> str:
-    count, seeds = len(stage.log10_lrs), "one seed" if stage.num_seeds == 1 else f"{stage.num_seeds} seeds"
+    count, seeds = len(stage.log10_lrs), _seeds_in_words(stage.num_seeds)
     lowest = f", lowest at {10.0**stage.minimum:.1e}" if stage.found else f", {stage.window.outcome.name}"
     low, high = 10.0 ** stage.log10_lrs[[0, -1]]
     return (
