@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Choice, Context, curve_of_losses, drift, run_stages
+from inside import Choice, Context, curve_of_losses, drift, run_stages, seen_drift
 
 from lrjax import Budget, LossCurve, Request, Stage
 
@@ -66,7 +66,7 @@ class Recorded:
 def search(
     surface: Surface,
     steps: int = 1000,
-    budget: float = 2.0,
+    budget: float | None = 2.0,
     *,
     baseline_loss: float | None = None,
     memory: float | None = None,
@@ -297,6 +297,33 @@ def test_the_range_is_not_left_and_an_optimum_at_its_end_is_a_warning(edge, doub
 )
 def test_the_best_learning_rate_falls_by_four_tenths_of_a_decade_for_each_decade_of_updates(n, steps, decades):
     assert drift(n, steps) == pytest.approx(decades, abs=5e-4)
+
+
+STEEPER = 0.6 * 0.1812 / (0.2 + 0.1812)
+"""Slope 1 against the law's 0.4, shrunk: half of five doubled numbers of updates holds 0.1812 squared decades."""
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "more"), [(1, 1, STEEPER), (3, 3, 0.6), (0, 0, 0), (0.4, 0.4, 0), (1, 0.4, 0), (0, 1, 0)]
+)
+def test_a_fall_that_was_steeper_than_the_law_all_along_goes_on_for_as_long_as_it_was_seen(early, late, more):
+    falls = np.cumsum([0, early, early, late, late]) * math.log10(2)
+    minima = {10 * 2**i: -2.0 - fall for i, fall in enumerate(falls)}
+    for decades in (0.5, math.log10(16), 2.0):
+        end = 160 * 10**decades
+        told = drift(160, end) + more * min(decades, math.log10(16))
+        assert seen_drift(minima, end) == pytest.approx(told, rel=1e-3)
+    assert seen_drift(dict(list(minima.items())[-2:]), 1600) == pytest.approx(0.4)  # two have no halves
+
+
+@pytest.mark.parametrize("steps", [40, 300, 1000, 4000])
+def test_without_a_budget_it_costs_half_a_training_and_700_updates_at_least(steps):
+    told = search(Surface(), steps, None)[0][-1].spent
+    assert told <= max(0.5 * steps, 700)
+    if steps >= 300:
+        assert told > 0.8 * max(0.5 * steps, 700)
+    else:
+        assert told == search(Surface(), steps, 8.0)[0][-1].spent  # as long as trials get
 
 
 @pytest.mark.parametrize("optimum", [-4.2, -2.0])

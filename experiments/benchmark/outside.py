@@ -155,8 +155,8 @@ def searched(strategy: Any, table: Shifted, *, known: bool = True) -> Told:
     return Told(choice.lr, stages[-1].spent / table.training.steps, names)
 
 
-def budgeted(budget: float) -> Callable[[Shifted], Told]:
-    """The search with a budget."""
+def budgeted(budget: float | None = None) -> Callable[[Shifted], Told]:
+    """The search with a budget; None: by default."""
     return functools.partial(searched, lrjax.Budget(trainings=budget, min_lr=1e-5, max_lr=100.0))
 
 
@@ -192,6 +192,7 @@ def usual(table: Shifted) -> Told:
 
 
 WAYS: dict[str, Callable[[Shifted], Told]] = {
+    "by default": budgeted(),
     **{f"Budget({budget:g})": budgeted(budget) for budget in BUDGETS},
     "StepSampling": functools.partial(
         searched, lrjax.StepSampling(num_seeds=1, min_lr=1e-5, max_lr=100.0), known=False

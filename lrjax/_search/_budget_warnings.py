@@ -1,7 +1,7 @@
 """Doubts about what a search with a budget chose, each with a sentence and a remedy."""
 
-from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, drift, find_warnings
-from ._lane_curve import MEMORIES, SAME, State, read_lanes
+from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, find_warnings
+from ._lane_curve import MEMORIES, SAME, State, fall, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context
 
@@ -92,7 +92,7 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
     if stage.num_steps < SHORT * steps or stage.num_steps < memory:
         found[WarningName.short_horizon] = (
             f"The longest trials took {stage.num_steps / steps:.1%} of the training; the learning rate is lowered by "
-            f"{drift(stage.num_steps, steps):.2f} decades for the rest."
+            f"{fall(stages[: choice.stage + 1], steps):.2f} decades for the rest."
         )
     if stage.num_steps < memory:
         found[WarningName.short_horizon] += (

@@ -54,8 +54,8 @@ def find_lr(
         `lambda lr: optax.adamw(lr, weight_decay=0.1)`. One that changes lr with the step is refused, except from a
         checkpoint: `lrjax.peak_for` makes the peak of a schedule from the lr that is found.
       strategy: how to search: `lrjax.StepSampling`, `lrjax.Budget` or an object of your own with `propose` and
-        `choose` (`lrjax.Strategy`). None: with `train_steps` a search that costs half a training; without or from a
-        checkpoint step sampling, the paper's search.
+        `choose` (`lrjax.Strategy`). None: with `train_steps` a search that costs half a training, or 700 updates if
+        that is more; without or from a checkpoint step sampling, the paper's search.
       key: PRNG key; the same key gives the same answer. From a checkpoint another one than the training's.
       train_steps: optimizer updates of the whole training that the learning rate is for. Give it if you can: what
         is best in the first updates is rarely best in the end.
