@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import describe
+from .._checks import Mode, describe
 from .._curve import LossCurve, LRWarning, WarningName
 from .._engine import (
     NO_GRADIENT,
@@ -26,6 +26,7 @@ from .._engine import (
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
+from ._ranking import rank_by
 from ._search_store import RememberedRounds, describe_search
 from ._stage import Stage
 from ._start import Checkpoint
@@ -44,12 +45,16 @@ class LiveTrainer:
         *,
         key: Key,
         start: Checkpoint | None,
+        metric: str,
+        mode: Mode | None,
         executor: Executor,
         mesh: Mesh | None,
         directory: str | os.PathLike[str] | None,
         reporter: Reporter,
     ):
-        self.task, self.strategy, self.context, self.directory = task, strategy, context, directory
+        self.metric, (self.task, self.mode) = metric, rank_by(task, metric, mode)
+        self.strategy, self.directory = strategy, directory
+        self.context = context if metric == "loss" else dataclasses.replace(context, baseline_loss=None)
         self.key, self.reporter, self._start, self._make_optimizer = key, reporter, start, make_optimizer
         self._run: dict[str, Any] = {"executor": executor, "mesh": mesh}
         self._runner: LaneRunner | None = None
@@ -162,7 +167,7 @@ class LiveTrainer:
     def _know(self, evaluation: EvalData, reference: Reference) -> None:
         """Take into the context what the untouched parameters show; those of a checkpoint are not untrained."""
         baseline = self.context.baseline_loss
-        if baseline is None and self._start is None:
+        if baseline is None and self._start is None and self.metric == "loss":
             baseline = trivial_loss(evaluation, reference.untouched_loss)
         stochastic = reference.stochastic
         self.context = dataclasses.replace(self.context, stochastic=stochastic, baseline_loss=baseline)
