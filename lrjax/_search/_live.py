@@ -139,12 +139,23 @@ class LiveTrainer:
                 reporter=self.reporter,
                 **self._run,
             )
-            if request.carry:  # what every lane starts from is looked at before anything is trained
+            if request.carry:
+                self._check_length(self._runner)
+                # what every lane starts from is looked at before anything is trained
                 self._know(self._runner.carried.evaluation, self._runner.reference)
             if self.directory is not None:
                 call = describe_search(self._runner, self.strategy, self.context)
                 self._store = RememberedRounds(self._runner, "find_lr", self.directory, call)
         return self._runner
+
+    def _check_length(self, runner: LaneRunner) -> None:
+        """Raise where there are fewer batches than the longest lane may need."""
+        stream, needed = self.task._stream, runner.carried.accumulation.batches(runner.longest)
+        if stream is not None and stream.length is not None and stream.length < needed:
+            raise ValueError(
+                f"`{stream.where}` must give a batch for each of the {needed} steps of the longest trial, got "
+                f"{stream.length}. {stream.endless}, or search for a shorter training."
+            )
 
     def _sample(self, runner: LaneRunner, request: Request) -> LossCurve:
         """One fused program, from step 0 or from the checkpoint."""
