@@ -249,9 +249,9 @@ def _check_batches(where: str, task: Task) -> None:
         )
     if task._stream is not None and not task._stream.resumes:
         raise ValueError(
-            f"`{where}(train_steps=...)` reads the same batches again for every rung, and `{task._stream.where}` is an "
-            f"iterator, or a loader that may give others the next time. {task._stream.endless}. A list or a Grain "
-            "iterator does too, and lrjax.StepSampling takes any loader."
+            f"`{where}(train_steps=...)` must read the same batches again for every rung, and "
+            f"`{task._stream.where}` is an iterator, or a loader that may give others the next time. "
+            f"{task._stream.endless}. A list or a Grain iterator does too, and lrjax.StepSampling takes any loader."
         )
 
 
