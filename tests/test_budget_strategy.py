@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -352,13 +353,31 @@ def test_the_choice_stays_in_a_range_whose_ends_lie_on_no_grid(low, high):
         assert low * (1 - 1e-9) <= choice.lr <= high * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("budget", [0.02, 0.05])
-def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning(budget):
-    rungs, choice = search(Surface(), budget=budget)
+@pytest.mark.parametrize(("knee", "steps", "doubted"), [(-4.0, 1000, False), (-0.5, 10_000, True)])
+def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning_where_that_is_far(knee, steps, doubted):
+    rungs, choice = search(Surface(knee=knee), steps, budget=85 / steps)
     assert len(rungs) == 1
-    assert "no_rung" in names(choice)
-    assert "short_horizon" in names(choice)
     assert choice.interval is None
+    assert {"no_rung", "extrapolated"} & {*names(choice)} == ({"no_rung", "extrapolated"} if doubted else set())
+
+
+def test_what_the_first_trials_lack_is_told_in_numbers():
+    _, choice = search(Surface(edge=-0.7), 10_000, budget=0.0085)
+    (told,) = [one.message for one in choice.warnings if one.name == "extrapolated"]
+    assert re.match(r"After 5 updates \S+e-\d+ is \d+% of the best trial's reduction of the loss behind \S+: ", told)
+
+
+def test_rungs_that_ask_for_learning_rates_far_apart_are_a_warning():
+    class Moving(Surface):
+        def loss(self, x, seed, n):
+            return 1.0 - math.exp(-((x + 1.0 + 1.2 * math.log10(n / 20)) ** 2))
+
+    settled, unsettled = search(Surface(), budget=2.0)[1], search(Moving(), budget=2.0)[1]
+    assert "unsettled" not in names(settled)
+    assert "unsettled" in names(unsettled)
+    low, high = unsettled.interval
+    (told,) = [one.message for one in unsettled.warnings if one.name == "unsettled"]
+    assert told == f"Rungs and seeds ask for {low:.1e} to {high:.1e}, {math.log10(high / low):.1f} decades apart."
 
 
 def test_trials_shorter_than_twice_the_memory_are_a_warning():

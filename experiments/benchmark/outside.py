@@ -34,6 +34,9 @@ OFFSETS = (0.0, 0.1, 0.2, 0.3, 0.4)
 SPACING = 0.2
 """Decades between recorded learning rates, 1e-5 to 1e2."""
 
+ENDS = ("edge_low", "edge_high")
+"""Warnings that are not counted: where a range was recorded ends says nothing of the pick, which is judged within it."""
+
 USUAL = {"AdamOptimizer": 1e-3, "GradientDescentOptimizer": 0.1, "MomentumOptimizer": 0.01}
 
 
@@ -151,7 +154,7 @@ def searched(strategy: Any, table: Shifted, *, known: bool = True) -> Told:
     replay = Replay(table, context)
     *_, stages = run_stages(strategy, replay)
     choice = strategy.choose(stages, context)
-    names = tuple(one.name.value for one in choice.warnings)
+    names = tuple(one.name.value for one in choice.warnings if one.name.value not in ENDS)
     return Told(choice.lr, stages[-1].spent / table.training.steps, names)
 
 

@@ -251,6 +251,8 @@ class StepSampling:
         if context.start is not None:
             known = outcome in (Outcome.found, Outcome.nothing_moved)
             return tuple(one for one in warnings if one.name not in _EXPECTED) if known else ()
+        if self._rule_for(stage, context) is capped_midpoint:  # which does not read the low end
+            warnings = tuple(one for one in warnings if one.name is not WarningName.no_plateau)
         wanted = round(MEMORIES * (context.memory or 0))
         if wanted <= MEMORIES or stage.num_steps >= wanted or outcome is not Outcome.found:  # 1: it remembers nothing
             return warnings
