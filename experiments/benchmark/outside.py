@@ -35,7 +35,7 @@ SPACING = 0.2
 """Decades between recorded learning rates, 1e-5 to 1e2."""
 
 ENDS = ("edge_low", "edge_high")
-"""Warnings that are not counted: where a range was recorded ends says nothing of the pick, which is judged within it."""
+"""Warnings that are not counted: where a recorded range ends says nothing of the pick, which is judged within it."""
 
 USUAL = {"AdamOptimizer": 1e-3, "GradientDescentOptimizer": 0.1, "MomentumOptimizer": 0.01}
 

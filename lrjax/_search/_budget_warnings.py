@@ -102,9 +102,8 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
     if stage.num_steps < MEMORIES * (context.memory or 0.0):
         found[WarningName.short_horizon] = (
             f"The longest trials took {stage.num_steps / steps:.1%} of the training; the learning rate is lowered by "
-            f"{fall(stages[: choice.stage + 1], steps):.2f} decades for the rest. The optimizer remembers a gradient for "
-            f"{context.memory:.0f} updates, and trials of {stage.num_steps} "
-            "say little of how it trains."
+            f"{fall(stages[: choice.stage + 1], steps):.2f} decades for the rest. The optimizer remembers a gradient "
+            f"for {context.memory:.0f} updates, and trials of {stage.num_steps} say little of how it trains."
         )
     return found
 
