@@ -65,7 +65,7 @@ def noise_scale(
     $$B = \frac{\mathrm{tr}(P \Sigma)}{G^\top P G}$$
     is the batch at which the noise halves the progress of a step at its best learning rate, if the curvature is
     $P^{-1}$ up to a factor. For SGD $P$ is 1. An update like the sign of the gradient moves, on average,
-    by $\sqrt{2 B / \pi}\, G_i / \sigma_i$ while $B$ is small, where $\sigma_i^2 = \Sigma_{ii}$: there $P = 1 / \sigma_i$ and
+    by $\sqrt{2 B / \pi}\, G_i / \sigma_i$ while $B$ is small, with $\sigma_i^2 = \Sigma_{ii}$, so $P = 1 / \sigma_i$:
     $$B_\mathrm{sign} = \frac{\pi}{2} \frac{\sum_i \sigma_i}{\sum_i G_i^2 / \sigma_i}.$$
     Numerator and denominator are unbiased, for the sign if the gradients of batches are normal; the interval is
     Fieller's, from leaving out each batch in turn. It holds for these parameters: the scale rises as a training goes
@@ -125,8 +125,8 @@ def noise_scale(
         )
     if not whole[0, 0] > 0:
         raise ValueError(
-            "`noise_scale(task, ...)` must have batches that differ: the gradient is the same on all of them. Draw them "
-            "at random."
+            "`noise_scale(task, ...)` must have batches that differ, and the gradient is the same on all of them. Draw "
+            "them at random."
         )
     sgd, sign = (_ratio(whole[kind], parts[:, kind]) for kind in range(2))
     return NoiseScales(sgd=sgd, sign=sign, batch_size=size, num_batches=count)

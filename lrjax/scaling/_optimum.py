@@ -17,6 +17,9 @@ SURE = 2.0
 ENOUGH = 10
 """Degrees of freedom behind an estimate of the noise, as long as there are so many: it is within a quarter then."""
 
+CELLS = np.linspace(-1, 1, 201)
+"""Where a window, scaled to [-1, 1], is looked at for a minimum."""
+
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of what may lie anywhere in an interval, over its width."""
 
@@ -136,13 +139,17 @@ def _vertex(levels: Levels, window: slice, degree: int) -> Vertex | None:
     coefficients = inverse @ (factor.T @ (y * weights))
     residuals = (y - design @ coefficients) * weights
     polynomial = np.polynomial.Polynomial(coefficients)
-    roots = polynomial.deriv().roots()
-    places = roots.real[(abs(roots.imag) < 1e-9) & (abs(roots.real) <= 1)]
-    places = places[polynomial.deriv(2)(places) > 0]
-    if not len(places):
+    slope, bend = polynomial.deriv(), polynomial.deriv(2)
+    rising = slope(CELLS) > 0
+    minima = np.flatnonzero(~rising[:-1] & rising[1:])
+    if not len(minima):
         return None
-    place = float(places[np.argmin(polynomial(places))])
-    curvature = float(polynomial.deriv(2)(place))
+    place = float(CELLS[minima[np.argmin(polynomial(CELLS[minima]))]])
+    for _ in range(6):  # Newton: the roots of a companion matrix are inexact where the highest coefficient is near 0
+        place = float(np.clip(place - slope(place) / bend(place), -1, 1)) if bend(place) > 0 else place
+    curvature = float(bend(place))
+    if curvature <= 0:
+        return None
     powers = np.arange(degree + 1)
     first = np.where(powers > 0, powers * place ** np.maximum(powers - 1, 0), 0.0)
     second = np.where(powers > 1, powers * (powers - 1) * place ** np.maximum(powers - 2, 0), 0.0)
