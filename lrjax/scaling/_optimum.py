@@ -206,8 +206,8 @@ def _why_not(levels: Levels) -> str:
     lrs, count = 10.0**levels.log_lrs, len(levels.log_lrs)
     if not count:
         return "every training diverged: add lower learning rates"
-    if count + len(levels.diverged) < 3:
-        return f"{count + len(levels.diverged)} learning rates are too few: three at least, the best one in the middle"
+    if (tried := count + len(levels.diverged)) < 3:
+        return f"too few learning rates, {tried}: give three at least, the best one inside"
     place = int(np.argmin(levels.losses))
     if count > 1 and np.ptp(levels.losses) <= ROUNDING * np.abs(levels.losses).max():
         return f"all {count} learning rates have the same loss"
