@@ -15,7 +15,9 @@ from jaxtyping import Int32, UInt8
 SIDE, CLASSES = 28, 10
 UNSIGNED_BYTES = 0x08
 """The code of the idx format for the type of the numbers."""
-ADVICE = "It comes from https://github.com/zalandoresearch/fashion-mnist, or with `apt-get install dataset-fashion-mnist`."
+ADVICE = (
+    "It comes from https://github.com/zalandoresearch/fashion-mnist, or with `apt-get install dataset-fashion-mnist`."
+)
 
 
 class Clothes(NamedTuple):

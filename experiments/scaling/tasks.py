@@ -1,11 +1,10 @@
 """What is measured at several sizes: a transformer that reads source code, an MLP and a CNN that tell clothes apart."""
 
-import dataclasses
 import functools
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,20 +63,45 @@ def make_task(module: nn.Module, examples: tuple[np.ndarray, np.ndarray], batch_
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Subject:
+class Subject(NamedTuple):
     """What is scaled.
 
     Attributes:
-      make_task: `make_task(width=..., batch_size=...)`.
-      make_optimizer: of the learning rate, which stays as it is.
-      axes: what the law is measured on.
-      largest: twice the largest of each axis, which is predicted.
+      make_task: `make_task(width, batch_size)`.
+      make_optimizer: of a learning rate that stays as it is.
+      axes: sizes; the largest of each, twice the one before, is predicted from the others.
+      seeds: of every learning rate.
       trainings: budget, in trainings of the base.
     """
 
-    make_task: Callable[..., lrjax.Task]
+    make_task: Callable[[int, int], lrjax.Task]
     make_optimizer: Callable[[Any], optax.GradientTransformation]
     axes: dict[str, list[int]]
-    largest: dict[str, int]
+    seeds: int
     trainings: float
+
+
+def subjects(data: str | None) -> dict[str, Subject]:
+    """All of them; `data` is the folder of Fashion-MNIST, or None."""
+
+    def transformer(width: int, batch_size: int) -> lrjax.Task:
+        return make_task(GPT(ALPHABET, width=width), source_pieces(), batch_size)
+
+    def mlp(width: int, batch_size: int) -> lrjax.Task:
+        return make_task(MLP(CLASSES, (width, width)), clothes(data), batch_size)
+
+    def cnn(width: int, batch_size: int) -> lrjax.Task:
+        return make_task(CNN(CLASSES, (width, 2 * width)), clothes(data), batch_size)
+
+    def sizes(width: int, batch_size: int, train_steps: int) -> dict[str, list[int]]:
+        return {
+            "width": [width << k for k in range(4)],
+            "batch_size": [batch_size << k for k in range(4)],
+            "train_steps": [train_steps << k for k in range(4)],
+        }
+
+    return {
+        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), 1, 280.0),
+        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), 2, 400.0),
+        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), 2, 400.0),
+    }
