@@ -70,6 +70,7 @@ class Subject(NamedTuple):
       make_task: `make_task(width, batch_size)`.
       make_optimizer: of a learning rate that stays as it is.
       axes: sizes; the largest of each, twice the one before, is predicted from the others.
+      guessing: the loss of a model that knows nothing, in nats.
       seeds: of every learning rate.
       trainings: budget, in trainings of the base.
     """
@@ -77,6 +78,7 @@ class Subject(NamedTuple):
     make_task: Callable[[int, int], lrjax.Task]
     make_optimizer: Callable[[Any], optax.GradientTransformation]
     axes: dict[str, list[int]]
+    guessing: float
     seeds: int
     trainings: float
 
@@ -101,7 +103,7 @@ def subjects(data: str | None) -> dict[str, Subject]:
         }
 
     return {
-        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), 1, 280.0),
-        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), 2, 400.0),
-        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), 2, 400.0),
+        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), np.log(ALPHABET), 1, 280.0),
+        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), np.log(CLASSES), 2, 400.0),
+        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), np.log(CLASSES), 2, 400.0),
     }
