@@ -100,6 +100,11 @@ from lrjax.scaling._design import first_rungs as first_rungs
 from lrjax.scaling._design import make_design as make_design
 from lrjax.scaling._design import next_rungs as next_rungs
 
+# The noise scale's parts, from gradients without a task: that they are unbiased, and how often the interval holds.
+from lrjax.scaling._noise_scale import _ratio as noise_ratio
+from lrjax.scaling._noise_scale import _statistics as noise_statistics
+from lrjax.scaling._noise_scale import _without as noise_without_one
+
 HOOKS = {
     "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
     "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",

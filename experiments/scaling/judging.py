@@ -61,9 +61,7 @@ def judge(law: ScalingLaw, base: Sizes, guessing: float) -> list[Judged]:
     return judged
 
 
-def _judge_one(
-    law: ScalingLaw, kept: ScalingLaw, axis: str, point: Optimum, base: Sizes, guessing: float
-) -> Judged:
+def _judge_one(law: ScalingLaw, kept: ScalingLaw, axis: str, point: Optimum, base: Sizes, guessing: float) -> Judged:
     try:
         predicted, refused = kept.lr(**point.sizes).lr, ""
     except LRNotFound as error:
