@@ -2,8 +2,8 @@
 
     python -m experiments.scaling.largest --data DIR     # ten minutes of one core; goes on where it stopped
 
-A transformer that reads source code, and an MLP and a CNN on Fashion-MNIST, which DIR holds. Writes the law of each with
-the table of its trainings, experiments/results/scaling/<name>.json, the judgement of all that are there,
+A transformer that reads source code, and an MLP and a CNN on Fashion-MNIST, which DIR holds. Writes the law of each
+with the table of its trainings, experiments/results/scaling/<name>.json, the judgement of all that are there,
 experiments/results/scaling/largest.json, docs/images/scaling_law.png, and the numbers of docs/scaling.md.
 """
 
@@ -37,7 +37,7 @@ def judge_all(out: Path) -> dict[str, Any]:
     for name, subject in subjects(None).items():
         if (out / f"{name}.json").exists():
             law = lrjax.scaling.ScalingLaw.from_json(out / f"{name}.json")
-            base = {axis: float(sizes[1]) for axis, sizes in subject.axes.items()}
+            base = {axis: float(sizes[2]) for axis, sizes in subject.axes.items()}
             longest = {key: max(steps) for key, steps in _lengths(law).items()}
             judged[name] = {
                 "exponents": {axis: power._asdict() for axis, power in law.exponents.items()},

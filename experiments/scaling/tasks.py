@@ -96,14 +96,12 @@ def subjects(data: str | None) -> dict[str, Subject]:
         return make_task(CNN(CLASSES, (width, 2 * width)), clothes(data), batch_size)
 
     def sizes(width: int, batch_size: int, train_steps: int) -> dict[str, list[int]]:
-        return {
-            "width": [width << k for k in range(4)],
-            "batch_size": [batch_size << k for k in range(4)],
-            "train_steps": [train_steps << k for k in range(4)],
-        }
+        steps = (1, 1.5, 2, 3, 4, 8)
+        smallest = {"width": width, "batch_size": batch_size, "train_steps": train_steps}
+        return {axis: [int(step * size) for step in steps] for axis, size in smallest.items()}
 
     return {
-        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), np.log(ALPHABET), 1, 280.0),
-        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), np.log(CLASSES), 2, 400.0),
-        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), np.log(CLASSES), 2, 400.0),
+        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), np.log(ALPHABET), 2, 800.0),
+        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), np.log(CLASSES), 2, 600.0),
+        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), np.log(CLASSES), 2, 600.0),
     }
