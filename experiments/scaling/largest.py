@@ -113,7 +113,8 @@ def write_page(judged: dict[str, Any], out: Path) -> None:
     blocks = {"largest_sizes": lambda: table_of_sizes(judged), "largest_rules": lambda: table_of_rules(judged)}
     PAGE.write_text(fill(PAGE.read_text(), blocks))
     law = lrjax.scaling.ScalingLaw.from_json(out / "transformer_adam.json")
-    law.plot().figure.savefig(PICTURE, dpi=160, metadata={"Software": None})
+    figure: Any = law.plot().figure
+    figure.savefig(PICTURE, dpi=160, metadata={"Software": None})
 
 
 def main() -> None:

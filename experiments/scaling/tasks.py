@@ -50,7 +50,7 @@ def make_task(module: nn.Module, examples: tuple[np.ndarray, np.ndarray], batch_
     x, y = examples
 
     def loss_fn(params: Any, batch: Any, key: jax.Array) -> jax.Array:
-        logits = module.apply({"params": params}, batch[0])
+        logits: Any = module.apply({"params": params}, batch[0])
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
 
     return lrjax.Task.from_arrays(

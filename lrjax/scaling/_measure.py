@@ -132,7 +132,8 @@ def measure(
       >>> import jax, optax, lrjax
       >>> from lrjax.demos import digits
       >>> law = lrjax.scaling.measure(
-      ...     digits, optax.adam, {"batch_size": [16, 32, 64], "train_steps": [20, 40, 80]}, key=jax.random.key(0)
+      ...     digits, optax.adam, {"batch_size": [16, 32, 64], "train_steps": [20, 40, 80]}, key=jax.random.key(0),
+      ...     executor="loop",
       ... )
       >>> sorted(law.exponents)
       ['batch_size', 'train_steps']
