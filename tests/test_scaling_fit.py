@@ -98,6 +98,16 @@ def test_an_optimum_beside_a_divergence_is_known_to_the_gap():
     assert point.error == pytest.approx(1 / np.sqrt(12))
 
 
+@pytest.mark.parametrize("blown", [1e30, 50.0, np.inf])
+def test_a_cliff_of_finite_losses_is_a_divergence(blown):
+    steep = {name: column.copy() for name, column in PLAIN.items()}
+    over = (steep["width"] == 64) & (steep["lr"] > 0.011)
+    steep["loss"][over] = [blown, 3.0]  # and what is beyond it says nothing, whatever it is
+    point = next(point for point in fit(steep).points if point.sizes == {"width": 64})
+    assert point.lr == pytest.approx(0.01)
+    assert point.error == pytest.approx(1 / np.sqrt(12))
+
+
 def test_a_size_whose_grid_misses_the_optimum_is_said_and_not_used():
     cut = PLAIN["lr"] > np.where(PLAIN["width"] == 256, 2e-3, 1)
     law = fit({name: column[~cut] for name, column in PLAIN.items()})

@@ -20,6 +20,9 @@ CELLS = np.linspace(-1, 1, 201)
 ROUNDING = 1e-12
 """Of the losses: differences up to it are none."""
 
+CLIFF = 10.0
+"""Times as far above the lowest loss as that of any lower lr: a finite loss of a higher lr that has left the bowl."""
+
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of what may lie anywhere in an interval, over its width."""
 
@@ -32,7 +35,7 @@ class Levels(NamedTuple):
       losses: means over the seeds, with differences between the seeds taken out where the seeds are known.
       counts: trainings of each.
       squares, free: sum of squares of what is left of the losses, and its degrees of freedom.
-      diverged: log10 of those that diverged in any seed.
+      diverged: log10 of those that diverged in any seed, or are beyond such a one.
     """
 
     log_lrs: np.ndarray
@@ -75,8 +78,7 @@ class Found(NamedTuple):
 def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -> Levels:
     """The trainings of one size by their learning rates."""
     levels, index = np.unique(np.log10(lrs), return_inverse=True)
-    lost = np.zeros(len(levels), bool)
-    lost[index[~np.isfinite(losses)]] = True
+    lost = _lost(losses, index)
     rows = ~lost[index]
     y, index = losses[rows], (np.cumsum(~lost) - 1)[index[rows]]
     groups = np.unique(seeds[rows], return_inverse=True)[1] if seeds is not None else np.zeros(len(y), int)
@@ -96,12 +98,27 @@ def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -
     )
 
 
+def _lost(losses: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Which learning rates diverged in any seed, fell off a cliff, or are above the first of these above the best."""
+    means = np.bincount(index, weights=np.where(np.isfinite(losses), losses, np.nan)) / np.bincount(index)
+    lost = np.isnan(means)
+    if lost.all():
+        return lost
+    place = int(np.nanargmin(means))
+    height = np.nanmax(means[: place + 1]) - means[place]
+    edge = lost.copy()
+    edge[place + 1 :] |= (means[place + 1 :] - means[place] > CLIFF * height) & (height > 0)
+    above = np.flatnonzero(edge[place:])
+    return lost | (np.arange(len(means)) >= place + above[0]) if len(above) else lost
+
+
 def find_optima(points: Sequence[Levels]) -> list[Found]:
     """The optimum of every size; the noise is that of all of them."""
     ladders = [_ladder(levels, int(np.argmin(levels.losses))) if not _at_end(levels) else [] for levels in points]
-    noise = _noise(points, ladders)
+    pooled = _noise(points, ladders)
     found = []
     for levels, ladder in zip(points, ladders, strict=True):
+        noise = float(np.fmax(pooled, _noise([levels], [ladder])))  # where it is larger than usual, that counts
         one = _best(levels, ladder, noise)
         if not one.note and ladder:  # the lowest level may be so by chance: once more, around the minimum of the curve
             middle = int(np.clip(np.argmin(np.abs(levels.log_lrs - one.place)), 1, len(levels.log_lrs) - 2))
