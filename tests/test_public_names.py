@@ -178,6 +178,7 @@ SCALING = [
     "Reach",
     "ScalingLaw",
     "fit",
+    "measure",
     "noise_scale",
 ]
 

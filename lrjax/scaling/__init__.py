@@ -6,6 +6,7 @@ from ._law import LRPrediction as LRPrediction
 from ._law import Optimum as Optimum
 from ._law import Reach as Reach
 from ._law import ScalingLaw as ScalingLaw
+from ._measure import measure as measure
 from ._noise_scale import NoiseScale as NoiseScale
 from ._noise_scale import NoiseScales as NoiseScales
 from ._noise_scale import noise_scale as noise_scale
