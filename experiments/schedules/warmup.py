@@ -12,7 +12,6 @@ one is the best of the mean over all warmups. Writes experiments/results/warmup.
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import optax
 
 import lrjax
 from experiments.benchmark import tasks  # noqa: F401  registers them
+from experiments.benchmark.judging import CAP, mean_and_error
 from experiments.benchmark.problem import OPTIMIZERS, TASKS, Problem
 from experiments.benchmark.replay import RESULTS
 from experiments.blocks import markdown_table
@@ -118,14 +118,27 @@ def changes(told: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return out
 
 
-def table(plans: dict[str, dict[str, Any]], read: Callable[[float, float], str]) -> str:
+def table(plans: dict[str, dict[str, Any]]) -> str:
     """Every task: what each warmup changes at the tuned peak, at twice it, and at its own best."""
     rows = []
     for name, told in plans.items():
-        for peak, (mean, error) in changes(told).items():
-            critical = np.exp(np.mean(np.log(told["critical"]))) / told["peaks"][1]
-            rows.append([name, f"{critical:.2g}", peak, *map(read, mean[1:], error[1:])])
+        critical = np.exp(np.mean(np.log(told["critical"]))) / told["peaks"][FACTORS.tolist().index(1.0)]
+        for peak, parts in changes(told).items():
+            cells = [f"{mean:+.1f} ± {error:.1f}" for mean, error in zip(*parts, strict=True)]
+            rows.append([name, f"{critical:.0f}", peak, *cells[1:]])
     return markdown_table(["training", "critical / constant lr", "peak", *ARMS[1:]], rows)
+
+
+def summary(plans: dict[str, dict[str, Any]]) -> str:
+    """Over the trainings, at most 20 % of each: mean and error, and how many are better and worse by two errors."""
+    rows = []
+    told = [changes(one) for one in plans.values()]
+    for peak in told[0]:
+        means, errors = (np.stack([one[peak][part] for one in told]) for part in (0, 1))
+        cells = [" ± ".join([f"{m:+.1f}", f"{e:.1f}"]) for m, e in map(mean_and_error, np.clip(means, -CAP, CAP).T[1:])]
+        counts = zip((means < -2 * errors).sum(0)[1:], (means > 2 * errors).sum(0)[1:], strict=True)
+        rows.append([peak, *(f"{cell} ({b}/{w})" for cell, (b, w) in zip(cells, counts, strict=True))])
+    return markdown_table(["peak", *ARMS[1:]], rows)
 
 
 def main() -> None:
@@ -141,7 +154,7 @@ def main() -> None:
         print(f"{plan} ...", file=sys.stderr, flush=True)
         store.part(plan, "end", lambda p=plan: record(problem_of(p)))
     told = {name: one["parts"]["end"] for name, one in store.results["plans"].items() if "end" in one["parts"]}
-    print(table(told, lambda mean, error: f"{mean:+.1f} ± {error:.1f}"))
+    print(f"{table(told)}\n\n{summary(told)}")
 
 
 if __name__ == "__main__":
