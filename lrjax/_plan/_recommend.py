@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from typing import Any
 
 from .._checks import attribute
@@ -118,5 +117,10 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
 
 def code_of(make: functools.partial[Schedule], peak: float) -> str:
     """The Python expression of a schedule with a peak of three digits."""
-    options = "".join(f", {name}={json.dumps(value)}" for name, value in make.keywords.items())
+    options = "".join(f", {name}={_literal(value)}" for name, value in make.keywords.items())
     return f"lrjax.schedules.{make.func.__name__}({peak:.3g}{options})"
+
+
+def _literal(value: object) -> str:
+    """In Python, words in double quotes."""
+    return f'"{value}"' if isinstance(value, str) else repr(value)
