@@ -32,7 +32,7 @@ def fit(
     sizes $s_a$ and their logarithmic means $c_a$,
     $$\log_{10} \eta = \beta_0 + \sum_a \beta_a \log_{10} (s_a / c_a),$$
     by least squares with weights of the optima's own errors and of their scatter about the law. Bends and interactions
-    are tested, and taken into the law if they show. The intervals are Student's, with the scatter of the optima in them:
+    are tested, and taken into the law if they show. The intervals are Student's, with that scatter in them:
     a percentile bootstrap of so few is too narrow (docs/scaling.md).
 
     Args:
