@@ -7,9 +7,11 @@ A name goes in only where the public ones cannot ask the question, and goes out 
 # isort: off
 
 # The command: its parser, whose pages are compared with the library's signatures; how its words become objects; what
-# is made to fail, or must not begin.
+# is made to fail, or must not begin; what the doctor looks for, which pyproject.toml must name.
 from lrjax.cli import _find_command as find_command
 from lrjax.cli import _load as load
+from lrjax.cli._doctor_command import EXTRAS as EXTRAS
+from lrjax.cli._doctor_command import NEEDED as NEEDED
 from lrjax.cli._errors import LINES as LINES
 from lrjax.cli._errors import user_place as user_place
 from lrjax.cli._main import app as app
@@ -95,6 +97,16 @@ from lrjax._decode import parse as parse
 from lrjax._sweeps import _read_grid as sweeps_read_grid
 from lrjax.range_rules._smoothing import running_median as running_median
 from lrjax.schedules import _phases as schedules_phases
+
+# The design of a measured law, without trainings.
+from lrjax.scaling._design import first_quarters as first_quarters
+from lrjax.scaling._design import make_design as make_design
+from lrjax.scaling._design import next_quarters as next_quarters
+
+# The noise scale's parts, from gradients without a task: that they are unbiased, and how often the interval holds.
+from lrjax.scaling._noise_scale import _ratio as noise_ratio
+from lrjax.scaling._noise_scale import _statistics as noise_statistics
+from lrjax.scaling._noise_scale import _without as noise_without_one
 
 HOOKS = {
     "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
