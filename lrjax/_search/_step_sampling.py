@@ -31,12 +31,9 @@ from .._curve import (
 from .._lrs import check_lr_range
 from .._types import Float
 from ._lane_curve import MEMORIES, STARTED
-from ._reasons import reason_for
+from ._reasons import DEFAULT_STEPS, reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
-
-DEFAULT_STEPS = 20
-"""Updates of every learning rate, at least: the paper's."""
 
 DOUBLINGS = 3
 """How often trials are made twice as long while learning has not started, at most."""
