@@ -373,8 +373,15 @@ def test_a_schedule_of_optax_in_such_a_step_is_refused():
         by_hand(lambda t: jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)),
         by_optax(),
         by_optax(optax.scale_by_schedule(optax.constant_schedule(0.5))),
+        step_task(  # a weight that falls by the same with every step is no counter
+            lambda state, batch: state | {"w": state["w"] - state["lr"]},
+            {"w": jnp.ones(()), "lr": 0.0},
+            list(np.ones((40, 2), np.float32)),
+            lambda state: state["w"] ** 2,
+            lambda state, lr: state | {"lr": lr},
+        ),
     ],
-    ids=["bias corrected by lr", "adam", "constant"],
+    ids=["bias corrected by lr", "adam", "constant", "a slope"],
 )
 def test_a_bias_correction_in_such_a_step_is_not_refused(task):
     assert lrjax.preview(lrjax.find_lr, task, task.set_lr, key=KEY).updates > 0

@@ -49,7 +49,8 @@ def step_is_scheduled(task: Task, set_lr: OptimizerFactory) -> bool:
     shared = {place for place in ticking if id(ids[place]) in scheduled}
 
     def numbers(lr: Number, time: Number, schedule_time: Number) -> Any:
-        known = dict.fromkeys(rates, lr) | dict.fromkeys(ticking, time) | dict.fromkeys(shared, schedule_time)
+        times = {place: by * (schedule_time if place in shared else time) for place, by in ticking.items()}
+        known = dict.fromkeys(rates, lr) | times
         return jnp.stack([*_evaluate(closed, known)[1], jnp.float32(0)])
 
     run = jax.jit(jax.vmap(numbers, (None, 0, 0)))
@@ -59,30 +60,36 @@ def step_is_scheduled(task: Task, set_lr: OptimizerFactory) -> bool:
     return any(_is_course(values) for values in found[:, counts].T)
 
 
-def clocks(closed: Any, rates: Sequence[int], places: Iterable[int], shift: int) -> set[int]:
-    """Inputs that count the steps, whole numbers or not: whatever they are, they grow by the same with every step.
+def clocks(closed: Any, rates: Sequence[int], places: Iterable[int], shift: int) -> dict[int, float]:
+    """Inputs that count the steps: whatever they and the learning rate are, they grow by the same with every step.
 
     Args:
       closed: the jaxpr of a step.
       rates: the inputs that hold the learning rate.
       places: the inputs that may be counters; their new values are the outputs so many places on.
       shift: how many.
+
+    Returns:
+      Of each, by how much it grows: 1, or less where it counts epochs.
     """
     invars = closed.jaxpr.invars
-    found = {place for place in places if place not in rates and invars[place].aval.shape == ()}
-    found = {place for place in found if jnp.issubdtype(invars[place].aval.dtype, jnp.number)}
+    found = {place: 1.0 for place in places if place not in rates and invars[place].aval.shape == ()}
+    found = {place: by for place, by in found.items() if jnp.issubdtype(invars[place].aval.dtype, jnp.number)}
     while True:
-        grown = [jax.jit(functools.partial(_new_values, closed, rates, found, shift))(time) for time in (3.0, 7.0)]
-        kept = {place for place, one in grown[0].items() if one - 3 == grown[1][place] - 7 != 0}
-        if kept == found:
-            return found
+        grown = jax.jit(functools.partial(_growth, closed, rates, [*found], shift))
+        once, again = grown(EXAMPLE_LR, 3.0), grown(2 * EXAMPLE_LR, 7.0)
+        kept = {place: float(by) for place, by in once.items() if by != 0 and np.isclose(by, again[place], rtol=0.01)}
+        if kept.keys() == found.keys():
+            return kept
         found = kept
 
 
-def _new_values(closed: Any, rates: Sequence[int], places: set[int], shift: int, time: Number) -> dict[int, Number]:
-    """What inputs become that hold the step, where that follows from it."""
-    outputs, _ = _evaluate(closed, dict.fromkeys(rates, EXAMPLE_LR) | dict.fromkeys(places, time))
-    return {place: value for place in places if (value := outputs[place + shift]) is not None}
+def _growth(
+    closed: Any, rates: Sequence[int], places: Sequence[int], shift: int, lr: Number, time: Number
+) -> dict[int, Number]:
+    """By how much inputs grow that hold the step, where that follows from it and the learning rate."""
+    outputs, _ = _evaluate(closed, dict.fromkeys(rates, lr) | dict.fromkeys(places, time))
+    return {place: value - time for place in places if (value := outputs[place + shift]) is not None}
 
 
 def _is_schedule(node: object) -> bool:

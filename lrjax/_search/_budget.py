@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from .._annotated import fitting
 from .._checks import MAX_SEEDS, check_count, check_number
 from .._curve import Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
@@ -48,6 +49,7 @@ rungs then lie as far above as the choice lies below."""
 SWEEP, RUNG = "sweep", "rung"
 
 
+@fitting({"budget": "Write Budget(trainings=...).", "train_steps": "Give train_steps to lrjax.find_lr."})
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
     """Spend the cost of so many trainings on a learning rate for a training of known length.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
+from .._annotated import fitting
 from .._checks import Mode, check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
@@ -16,18 +17,31 @@ from .._failure import LRNotFound, interruptible
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory
+from ._budget import Budget
 from ._check_search import check_search
 from ._live import LiveTrainer
 from ._lr_result import Cost, LRResult
 from ._ranking import in_terms_of
 from ._stage import Stage
 from ._start import Checkpoint
+from ._step_sampling import StepSampling
 from ._strategy import Choice, Context, Strategy, run_stages
 
 _NO_LR_IS_AN_ANSWER = (Outcome.found, Outcome.nothing_to_gain, Outcome.lost_in_noise)
 """Outcomes that answer the question of a checkpoint: whether there is anything to choose."""
 
 
+_SETTINGS = {field.name: kind for kind in (Budget, StepSampling) for field in dataclasses.fields(kind)}
+_HINTS = {
+    name: f"{name} is a setting of the strategy: lrjax.{kind.__name__}({name}=...)." for name, kind in _SETTINGS.items()
+} | {
+    "budget": "The cost of the search is a setting of the strategy: lrjax.Budget(trainings=...).",
+    "key": "Give key=jax.random.key(0).",
+}
+"""What to write where an argument of this name is left out, or was given and is none."""
+
+
+@fitting(_HINTS)
 @on_host
 def find_lr(
     task: Task,

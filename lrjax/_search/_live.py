@@ -52,7 +52,9 @@ class LiveTrainer:
         directory: str | os.PathLike[str] | None,
         reporter: Reporter,
     ):
-        self.metric, (self.task, self.mode) = metric, rank_by(task, metric, mode)
+        ranked = rank_by(task, metric, mode)
+        self.task, self.metric = ranked.task, metric
+        self.mode: Mode = ranked.mode
         self.strategy, self.directory = strategy, directory
         self.context = context if metric == "loss" else dataclasses.replace(context, baseline_loss=None)
         self.key, self.reporter, self._start, self._make_optimizer = key, reporter, start, make_optimizer

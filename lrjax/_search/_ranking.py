@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -40,7 +40,14 @@ class RankedEvaluation:
         return metrics | {"loss": jnp.where(jnp.isfinite(loss), -value if self.mode == "max" else value, loss)}
 
 
-def rank_by(task: Task, metric: object, mode: object) -> tuple[Task, Mode]:
+class RankedTask(NamedTuple):
+    """A task whose validation loss is a metric, negated where high is good, and which of its values are good."""
+
+    task: Task
+    mode: Mode
+
+
+def rank_by(task: Task, metric: object, mode: object) -> RankedTask:
     """The task whose validation loss is the metric, negated where high is good; of "loss" the task as it is.
 
     Raises:
@@ -50,13 +57,13 @@ def rank_by(task: Task, metric: object, mode: object) -> tuple[Task, Mode]:
         raise TypeError(f"`find_lr(metric=...)` must be a metric's name, got {show(metric)}.")
     mode = check_mode("find_lr", metric, mode)
     if metric == "loss":
-        return task, mode
+        return RankedTask(task, mode)
     if task.eval_fn is None:
         raise ValueError(
             f"`find_lr(metric=...)` must be one that the task's eval_fn returns, and it has none: there is the loss "
             f'alone; got {metric!r}. Give Task(eval_fn=...), which returns {{"loss": ..., "{metric}": ...}}.'
         )
-    return dataclasses.replace(task, eval_fn=RankedEvaluation(task.eval_fn, metric, mode)), mode
+    return RankedTask(dataclasses.replace(task, eval_fn=RankedEvaluation(task.eval_fn, metric, mode)), mode)
 
 
 def named(text: str, metric: str, mode: Mode) -> str:
