@@ -50,7 +50,7 @@ def test_how_long_a_call_lasts_changes_no_bit(first, seconds, monkeypatch):
 @one_by_one
 def test_how_long_a_block_of_batches_is_changes_no_bit(executor, monkeypatch):
     expected = regressed(executor)
-    monkeypatch.setattr(engine_source, "LONGEST_BLOCK", 4)
+    monkeypatch.setattr(engine_source, "LONGEST_LIST", 4)
     result = regress(executor)
     assert result.execution.steps_per_call <= 4
     same_numbers(result, expected)

@@ -44,6 +44,8 @@ class Engine:
         self.executor: Executor = executor
         self.num_seeds, self.source, self._own_devices = len(experiment.seeds), source, own_devices
         self.shared = source is not None and source.shared
+        own_places = source is None or own_devices or self.several_hosts
+        self._arrays = None if own_places else source.arrays_within(self.budget())
         self.block = 0 if source is None else source.longest_block(longest)
         self._shardings: Shardings = shardings_of(experiment.seeds[0])
         self._admitted: set[Any] = set()  # asking for what is free takes time
@@ -103,6 +105,13 @@ class Engine:
             self._placed[part] = treedef.unflatten(placed)
         return self._placed[part]
 
+    @property
+    def arrays(self) -> PyTree:
+        """The arrays that the source gives rows of; None where it gives batches."""
+        if "arrays" not in self._placed:
+            self._placed["arrays"] = None if self._arrays is None else place_on(self._arrays, self.mesh)
+        return self._placed["arrays"]
+
     def place_settings(self, settings: PyTree) -> PyTree:
         """Arrays with the axes (seeds, lanes, ...) on the devices."""
         return place_lanes(settings, self.mesh)
@@ -160,7 +169,7 @@ class Engine:
         if kind == "evaluate":
             return None, states, seeds._replace(key=None), Shared(rows=bounds, evaluation=self.evaluation)
         assert block is not None
-        own, shared = (None, block.batches) if self.shared else (block.batches, None)
+        own, shared = (None, block.batches) if self.shared else (block.batches, self.arrays)
         return (
             settings,
             states,
@@ -263,9 +272,7 @@ class Engine:
     def example_block(self) -> Block:
         """The batches of step 0 in the place of a whole block's."""
         assert self.source is not None
-        axis = 0 if self.shared else 1
-        repeat = lambda leaf: np.repeat(np.expand_dims(leaf, axis), self.block, axis)  # noqa: E731
-        return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.source.first)), None)
+        return Block(0, self.block, self.place_batches(self.source.example(self.block)), None)
 
     def metric_names(self, setting: PyTree) -> tuple[str, ...]:
         """What evaluations of such a setting give, before anything is compiled."""
