@@ -48,7 +48,7 @@ class Engine:
         self._arrays = None if own_places else source.arrays_within(self.budget())
         self.block = 0 if source is None else source.longest_block(longest)
         self._shardings: Shardings = shardings_of(experiment.seeds[0])
-        self._admitted: set[Any] = set()  # asking for what is free takes time
+        self._executables: dict[Any, Any] = {}  # finding one among all of them takes time, and what is free too
         self._placed: dict[Any, Any] = {}
 
     @property
@@ -197,16 +197,18 @@ class Engine:
 
     def executable(self, kind: Kind, arguments: tuple, refuse: Callable[[Any], None] | None = None) -> Any:
         """The compiled program for these arguments, which fits into memory; a new one may be refused before."""
-        compiled = self.compile(kind, arguments)
-        if compiled not in self._admitted:
+        leaves, treedef = jax.tree.flatten(arguments)
+        known = (kind, self.executor, treedef, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if known not in self._executables:
+            compiled = self.compile(kind, arguments)
             if refuse is not None:
                 refuse(compiled)
             what = "Training one copy" if kind == "train" else f"The {kind} program"
             held = self._held_by(kind, arguments)
             needed = admit(compiled, self.budget(), f"{what} with executor {self.executor}", held)
             self.execution.bytes = max(self.execution.bytes, needed)
-            self._admitted.add(compiled)
-        return compiled
+            self._executables[known] = compiled
+        return self._executables[known]
 
     def _held_by(self, kind: Kind, arguments: tuple) -> int:
         """Bytes of arguments that are on the device already."""
