@@ -1,4 +1,4 @@
-"""The batches of a block in one padded array, into which they are copied once."""
+"""Arrays that are copied once on their way to the devices: those of a block, padded, and others."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,13 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     raw = np.zeros(size + 64, np.uint8)
     begin = -raw.ctypes.data % 64
     return raw[begin : begin + size].view(dtype).reshape(shape)
+
+
+def copied(leaf: Any) -> np.ndarray:
+    """A copy that is nobody else's."""
+    made = zeros(np.shape(leaf), leaf.dtype)
+    made[...] = leaf
+    return made
 
 
 def fill(seeds: Sequence[Any], length: int) -> np.ndarray:

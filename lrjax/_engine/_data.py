@@ -11,6 +11,7 @@ import numpy as np
 from .._checks import attribute, describe, describe_tree, path_of, show, to_numpy
 from .._trees import first_difference
 from .._types import Array, Batch, Bool, Float, Key, PyTree
+from ._block import copied
 
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
@@ -23,7 +24,7 @@ def on_device(tree: PyTree) -> PyTree:
 
     Of copies, since `device_put` may keep the very memory, which the user may write to again.
     """
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf)), tree)
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(copied(leaf)), tree)
 
 
 def check_arrays(where: str, tree: PyTree) -> PyTree:

@@ -44,8 +44,9 @@ class Engine:
         self.executor: Executor = executor
         self.num_seeds, self.source, self._own_devices = len(experiment.seeds), source, own_devices
         self.shared = source is not None and source.shared
-        own_places = source is None or own_devices or self.several_hosts
-        self._arrays = None if own_places else source.arrays_within(self.budget())
+        self._arrays: PyTree = None
+        if source is not None and not own_devices and not self.several_hosts:
+            self._arrays = source.arrays_within(self.budget())
         self.block = 0 if source is None else source.longest_block(longest)
         self._shardings: Shardings = shardings_of(experiment.seeds[0])
         self._executables: dict[Any, Any] = {}  # finding one among all of them takes time, and what is free too
