@@ -44,6 +44,7 @@ def test_how_long_a_call_lasts_changes_no_bit(first, seconds, monkeypatch):
     expected = regressed("map")
     monkeypatch.setattr(engine_source, "FIRST_STEPS", first)
     monkeypatch.setattr(engine_source, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(engine_source, "LONGEST_CALL", seconds)
     same_numbers(regress("map"), expected)
 
 
