@@ -81,6 +81,23 @@ def test_arrays_that_do_not_fit_or_of_which_little_is_read_stay_on_the_host(monk
     assert source(6).arrays_within(2.0 * size) is REGRESSION._arrays
 
 
+@pytest.mark.parametrize("executor", ["map", "loop"])
+def test_arrays_of_jax_with_a_weak_type_are_trained_on_as_those_of_numpy(executor):
+    def train(x: Any) -> lrjax.SweepResult:
+        task = lrjax.Task.from_arrays(
+            jnp.full(3, 0.7, jnp.bfloat16),
+            lambda w, x, key: jnp.mean((x * w - 1) ** 2),
+            train=x,
+            validation=np.ones((4, 3), np.float32),
+            batch_size=4,
+        )
+        return lrjax.sweep(task, optax.sgd, [0.1], key=KEY, train_steps=4, executor=executor)
+
+    weak = jnp.full((20, 3), 0.3)
+    assert weak.weak_type
+    same_numbers(train(weak), train(np.asarray(weak)))
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_an_example_that_is_not_finite_is_an_error_in_the_step_that_reads_it(kept, monkeypatch):
     x = np.ones((21, 3), np.float32)

@@ -14,6 +14,7 @@ from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_
 from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
+from ._loop_types import strengthen
 from ._memory import admit, memory_budget
 from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, sharding_of, shardings_like, shardings_of
@@ -110,7 +111,7 @@ class Engine:
     def arrays(self) -> PyTree:
         """The arrays that the source gives rows of; None where it gives batches."""
         if "arrays" not in self._placed:
-            self._placed["arrays"] = None if self._arrays is None else place_on(self._arrays, self.mesh)
+            self._placed["arrays"] = None if self._arrays is None else place_on(strengthen(self._arrays), self.mesh)
         return self._placed["arrays"]
 
     def place_settings(self, settings: PyTree) -> PyTree:

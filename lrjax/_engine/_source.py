@@ -247,9 +247,9 @@ def _is_in_the_call(task: Any) -> bool:
 
 def _sampler_of(task: Any) -> Any:
     """What draws the batches where `Task.from_arrays` made the task, and both its functions are still those."""
-    owners = {getattr(function, "__self__", None) for function in (task.sample_batches, task.batches_between)}
-    owner = owners.pop()
-    return None if owners or task._arrays is None or getattr(owner, "arrays", None) is not task._arrays else owner
+    sampler, other = (getattr(one, "__self__", None) for one in (task.sample_batches, task.batches_between))
+    arrays = getattr(sampler, "arrays", None)
+    return sampler if sampler is other and arrays is not None and arrays is task._arrays else None
 
 
 def _check_access(task: Any, key: Key, steps: int) -> None:

@@ -146,7 +146,6 @@ class SweepRun:
                     self._train_block(reader, waves[number], sweep.step == first)
                     if not several and sweep.step < boundary:  # other hosts must make the same calls
                         self._save()
-                self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
                 self._evaluate(waves[number], boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
                     break
@@ -174,6 +173,7 @@ class SweepRun:
         sweep.step, sweep.position = block.start + block.count, block.position
         count = int((lanes.rows >= 0).sum())
         self.execution.updates += count * block.count
+        self.execution.steps_per_call = max(self.execution.steps_per_call, block.count)
         self.reporter.set(step=sweep.step, lanes=count, bytes=self.execution.bytes)
         self.reporter.advance(count * block.count)
 
