@@ -15,7 +15,7 @@ from .._settings import TRACER_ERRORS
 from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
 from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
 from ._sharding import constrain
-from ._trial_data import EvalData, Reading, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
+from ._trial_data import EvalData, Reading, RowsOf, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
@@ -45,7 +45,10 @@ def batch_and_key(state: TrialState, data: SeedData, index: int | Int[Array, ""]
     The index is the loop's own, not `state.step`: that differs from lane to lane for `vmap`, which would then gather a
     copy of the batch for each.
     """
-    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), data.batches)
+    held = data.batches.rows if isinstance(data.batches, RowsOf) else data.batches
+    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), held)
+    if isinstance(data.batches, RowsOf):
+        batch = jax.tree.map(lambda leaf, at=batch: leaf.at[at].get(mode="promise_in_bounds"), data.batches.arrays)
     return batch, jax.random.fold_in(data.key, state.step)
 
 
@@ -231,8 +234,10 @@ def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, sh
 
 def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
     """`shared.count` updates."""
-    data = seed if seed.batches is not None else seed._replace(batches=shared.batches)
-    return train_steps(spec, setting, state, data, 0, shared.count)
+    batches = shared.batches
+    if seed.batches is not None:
+        batches = seed.batches if shared.batches is None else RowsOf(shared.batches, seed.batches)
+    return train_steps(spec, setting, state, seed._replace(batches=batches), 0, shared.count)
 
 
 def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
