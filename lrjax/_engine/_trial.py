@@ -13,7 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._settings import TRACER_ERRORS
 from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
-from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
+from ._optimizer import build_optimizer, carried_difference, extra_arguments, hint_for, places
 from ._sharding import constrain
 from ._trial_data import EvalData, Reading, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
@@ -282,7 +282,8 @@ def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any
     except TRACER_ERRORS as error:
         raise TypeError(
             f"`{name}` must be made of jax.numpy operations, since it is compiled, but it needs a concrete "
-            f"value{places(error)}. Write jnp for np, jnp.where for `if`, and leave out float()."
+            f"value{places(error)}. "
+            + (hint_for(error) or "Write jnp for np, jnp.where for `if`, and leave out float().")
         ) from error
 
 
