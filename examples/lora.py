@@ -29,7 +29,7 @@ rows = list(csv.reader(news.read_text().splitlines()))[:3_200]
 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 tokenizer.enable_truncation(LENGTH)
 tokenizer.enable_padding(length=LENGTH)
-coded = tokenizer.encode_batch([row[1] for row in rows])
+coded = tokenizer.encode_batch([" ".join(row[1:]).strip() for row in rows])
 data = {
     "ids": np.array([one.ids for one in coded], np.int32),
     "mask": np.array([one.attention_mask for one in coded], np.float32),
