@@ -58,7 +58,7 @@ def _set_learning_rate(state: PyTree, learning_rate: Array) -> PyTree:
 
 @on_host
 def step_task(
-    step: Callable[[PyTree, Batch], Any],
+    step: Callable[..., Any],
     state: PyTree | Callable[[Key], PyTree],
     batches: Iterable[Batch] | Callable[[int], Iterable[Batch]] | None,
     evaluate: Callable[[PyTree], Any],
