@@ -46,6 +46,13 @@ def test_find_lr_trains_to_the_end_at_every_learning_rate():
     assert result.curve.final.shape[0] == 2
 
 
+def test_a_training_that_ends_at_nan_has_diverged():
+    task = function_task(lambda lr, key: jnp.where(lr < 1.0, lr, jnp.nan))
+    got = lrjax.sweep(task, task.set_lr, {"lr": [0.1, 2.0]}, key=KEY, train_steps=1, executor="map")
+    assert "1 of 2 lanes diverged" in got.summary()
+    assert got.best().settings["lr"] == 0.1
+
+
 def sweep(**changed):
     options = {"train_steps": 1, "key": KEY, "grid": {"lr": [0.1]}, "executor": "map"} | changed
     return lambda: lrjax.sweep(PLAIN, PLAIN.set_lr, **options)

@@ -69,13 +69,12 @@ def function_task(train: Callable[..., Any]) -> StepTask:
 
     set_lr.__signature__ = wanted  # pyright: ignore[reportFunctionMemberAccess]
     set_lr.__qualname__ = name_of(train)
-    task = step_task(
-        lambda state: state | {"end": _end(train, *state["settings"], state["key"])},
-        begin,
-        None,
-        lambda state: state["end"],
-        set_lr,
-    )
+
+    def step(state: PyTree) -> tuple[PyTree, Any]:
+        end = _end(train, *state["settings"], state["key"])
+        return state | {"end": end}, end
+
+    task = step_task(step, begin, None, lambda state: state["end"], set_lr)
     between = lambda key, start, stop: _once(start, stop)  # noqa: E731
     return dataclasses.replace(task, sample_batches=lambda key, count: _once(0, count), batches_between=between)
 

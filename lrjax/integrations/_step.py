@@ -73,7 +73,7 @@ def step_task(
     Args:
       step: `step(state, batch) -> state`, or `-> (state, aux)`; made of JAX operations, as for `jax.jit`. It keeps the
         structure, shapes and dtypes of the state. An aux that is a scalar, or a dict with "loss", is the training loss
-        that a sweep and a range test show.
+        that a sweep and a range test show, and a copy of which it is not finite has diverged.
       state: any pytree: a TrainState, a tuple (params, opt_state, key), modules with functions among their leaves, nnx
         modules and optimizers, whose shared variables stay shared. It is not modified. Or `state(key) -> state`: then
         the seeds start from different ones, with the functions and other static parts of the first.
