@@ -20,12 +20,15 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 STEPS, LENGTH, BATCH, RANK = 150, 16, 8, 4
-folder, news = map(Path, sys.argv[1:3])
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+folder, news = map(Path, sys.argv[1:])
 base = jax.tree.map(jnp.asarray, {name: x for name, x in load_file(folder / "model.safetensors").items() if x.ndim})
 config = json.loads((folder / "config.json").read_text())
 LAYERS, HEADS, WIDTH = config["num_hidden_layers"], config["num_attention_heads"], config["hidden_size"]
 
-rows = list(csv.reader(news.read_text().splitlines()))[:3_200]
+with news.open(newline="") as file:
+    rows = list(csv.reader(file))[:3_200]
 tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 tokenizer.enable_truncation(LENGTH)
 tokenizer.enable_padding(length=LENGTH)
