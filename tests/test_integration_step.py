@@ -301,6 +301,11 @@ CASES = {
     "an evaluate with a batch": (call(evaluate=lambda s, b: 0.0), TypeError, ["evaluate(state) -> loss"]),
     "no arrays": (call(state={}), ValueError, ["(state=...)", "got {}", "holds none"]),
     "one array as batches": (call(batches=np.zeros((6, 1))), TypeError, ["(batches=...)", "list(array)"]),
+    "an array for every epoch": (
+        call(batches=lambda epoch: np.zeros((6, 1))),
+        TypeError,
+        ["(batches=...)", "float64[6,1]", "list(array)"],
+    ),
     "batches a number": (call(batches=3), TypeError, ["(batches=...)", "got 3 (int)"]),
     "too few batches": (
         call(batches=[np.zeros(1)]),
