@@ -304,7 +304,7 @@ CASES = {
     "an array for every epoch": (
         call(batches=lambda epoch: np.zeros((6, 1))),
         TypeError,
-        ["(batches=...)", "float64[6,1]", "list(array)"],
+        ["(batches=...)", "(ndarray) for epoch 0", "list(array)"],
     ),
     "batches a number": (call(batches=3), TypeError, ["(batches=...)", "got 3 (int)"]),
     "too few batches": (
