@@ -45,6 +45,7 @@ if _typing.TYPE_CHECKING:
     from . import explorer as explorer
     from . import integrations as integrations
     from . import plots as plots
+    from . import scaling as scaling
     from ._plan import Recommendation as Recommendation
     from ._plan import peak_for as peak_for
     from ._plan import recommend as recommend
@@ -60,7 +61,7 @@ _LATER = {
 }
 """Room -> its public names: imported when one of them is first asked for, so that `import lrjax` is quick."""
 
-_ROOMS = ("cli", "demos", "explorer", "integrations", "plots")
+_ROOMS = ("cli", "demos", "explorer", "integrations", "plots", "scaling")
 
 if not _typing.TYPE_CHECKING:  # else every mistyped name would have a type
 

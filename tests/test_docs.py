@@ -59,7 +59,7 @@ def test_everything_public_is_in_the_reference():
     entries = re.findall(r"^::: ([\w.]+)$", listed, flags=re.MULTILINE)
     assert len(entries) == len(set(entries))
     public = set()
-    for module in ("lrjax", "lrjax.schedules", "lrjax.range_rules", "lrjax.plots"):
+    for module in ("lrjax", "lrjax.schedules", "lrjax.range_rules", "lrjax.plots", "lrjax.scaling"):
         source = Path(importlib.import_module(module).__file__).read_text()
         public |= {
             f"{module}.{name}" for name in re.findall(r"^ *from \S+ import \w+ as (\w+)\b", source, re.MULTILINE)

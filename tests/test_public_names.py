@@ -169,6 +169,35 @@ def _check_docstring(value):
     assert ">>>" in value.__doc__, f"{value.__name__} has no doctest"
 
 
+SCALING = [
+    "Exponent",
+    "LRPrediction",
+    "NoiseScale",
+    "NoiseScales",
+    "Optimum",
+    "Reach",
+    "ScalingLaw",
+    "fit",
+    "measure",
+    "noise_scale",
+]
+
+
+def test_public_names_of_scaling_are_these():
+    module = lrjax.scaling
+    assert {name for name, value in vars(module).items() if name[0] != "_" and not inspect.ismodule(value)} == set(
+        SCALING
+    )
+
+
+@pytest.mark.parametrize("name", SCALING)
+def test_scaling_names_every_argument(name):
+    value = getattr(lrjax.scaling, name)
+    assert value.__doc__, f"{name} has no docstring"
+    if inspect.isfunction(value):
+        _check_docstring(value)
+
+
 def test_importing_lrjax_imports_nothing_heavy():
     heavy = ["matplotlib", "flax", "equinox", "keras", "haiku", "cyclopts", "rich", "torch", "orbax"]
     heavy += ["pandas", "xarray"]
@@ -246,6 +275,7 @@ ARROWS = {
     "_sweeps": {"_engine", "schedules"},
     "_search": {"_curve", "_engine", "range_rules"},
     "_plan": {"_curve", "schedules"},
+    "scaling": {"_engine", "_sweeps"},
     "plots": {"_search", "_sweeps", "schedules"},
     "demos": {"_engine"},
     "integrations": {"_engine", "schedules"},

@@ -10,7 +10,14 @@ README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 LONG = {
-    *("choosing.md", "coming_from.md", "contributing.md", "integrations.md", "recipes.md", "start.md", "sweeps.md"),
+    "choosing.md",
+    "coming_from.md",
+    "contributing.md",
+    "integrations.md",
+    "recipes.md",
+    "scaling.md",
+    "start.md",
+    "sweeps.md",
     "troubleshooting.md",
 }
 RUNNING = [
