@@ -177,7 +177,7 @@ class BatchStream:
         if not hasattr(made, "__iter__") or hasattr(made, "shape") or isinstance(made, dict):
             raise TypeError(
                 f"`{self.where}` must be a function of the epoch that returns an iterable of batches, got "
-                f"{show(made)} ({type(made).__name__}) for epoch {epoch}."
+                f"{show(made)} ({type(made).__name__}) for epoch {epoch}. An array of batches is list(array)."
             )
         empty = True
         for batch in made:

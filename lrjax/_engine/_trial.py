@@ -13,7 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._settings import TRACER_ERRORS
 from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
-from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
+from ._optimizer import build_optimizer, carried_difference, extra_arguments, hint_for, places
 from ._sharding import constrain
 from ._trial_data import EvalData, Reading, RowsOf, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
@@ -59,8 +59,14 @@ def train_step(
     batch, key = batch_and_key(state, data, index)
     if spec.step_fn is not None:
         params, loss = call_traced("step", spec.step_fn, state.params, batch)
-        total = state.loss_sum + loss.astype(jnp.float32)
-        return constrain(state._replace(params=params, step=state.step + 1, loss_sum=total), spec.shardings), loss
+        known = cast(Any, spec.step_fn).returns_loss
+        new_state = state._replace(
+            params=params,
+            step=state.step + 1,
+            diverged_at=_diverged_at(state, loss) if known else state.diverged_at,
+            loss_sum=state.loss_sum + loss.astype(jnp.float32),
+        )
+        return constrain(new_state, spec.shardings), loss
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -70,16 +76,20 @@ def train_step(
 
     extra = extra_arguments(loss, grads, lambda train: loss_of(train)[0])
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
-    diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
     new_state = TrialState(
         params=optax.apply_updates(state.params, updates),
         model_state=_like(state.model_state, model_state),
         opt_state=_like(state.opt_state, opt_state),
         step=state.step + 1,
-        diverged_at=jnp.where(diverged, state.step, state.diverged_at),
+        diverged_at=_diverged_at(state, loss),
         loss_sum=state.loss_sum + loss.astype(jnp.float32),
     )
     return constrain(new_state, spec.shardings), loss
+
+
+def _diverged_at(state: TrialState, loss: Array) -> Int[Array, ""]:
+    """The first step whose training loss was not finite."""
+    return jnp.where((state.diverged_at < 0) & ~jnp.isfinite(loss), state.step, state.diverged_at)
 
 
 def training_loss(spec: TrialSpec, state: TrialState, data: SeedData, index: int | Int[Array, ""]) -> Float[Array, ""]:
@@ -287,7 +297,8 @@ def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any
     except TRACER_ERRORS as error:
         raise TypeError(
             f"`{name}` must be made of jax.numpy operations, since it is compiled, but it needs a concrete "
-            f"value{places(error)}. Write jnp for np, jnp.where for `if`, and leave out float()."
+            f"value{places(error)}. "
+            + (hint_for(error) or "Write jnp for np, jnp.where for `if`, and leave out float().")
         ) from error
 
 
