@@ -80,6 +80,7 @@ from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task
 from ._time_constant import optimizer_timing as optimizer_timing
+from ._trial import WEIGHT as WEIGHT
 from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
 from ._trial import train_lane as train_lane
