@@ -1,5 +1,7 @@
 """Searches that rank by a metric: where the loss over-fits, that of the best score lies a decade higher."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +84,17 @@ def test_warnings_name_the_metric():
     said = {one.name: one.message for one in found.warnings}
     assert said["edge_high"].startswith("At the highest lr tried, 1.0e-02, error is still within")
     assert "The best error, " in said["small_progress"]
+
+
+def test_a_file_of_another_mode_is_refused_and_any_name_can_be_shown(tmp_path):
+    result, path = find(metric="score", mode="max"), tmp_path / "result.json"
+    odd = dataclasses.replace(result, metric=r"top\1 $5")
+    assert odd.in_terms("The validation loss fell.") == r"-top\1 $5 fell."
+    assert odd.plot().figure is not None
+    for changes in ({"metric": "loss"}, {"mode": "best"}):
+        dataclasses.replace(result, **changes).to_json(path)
+        with pytest.raises(ValueError, match="mode"):
+            lrjax.LRResult.from_json(path)
 
 
 def test_a_preview_takes_a_metric():

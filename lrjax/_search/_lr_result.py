@@ -140,6 +140,7 @@ class LRResult(JsonResult, Shown):
         agrees = self.outcome is named or (self.outcome, named) in _SEARCH_KNOWS_MORE
         require("outcome", agrees, f"{named.name}, as the window has it", self.outcome.name)
         require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
+        require("mode", (self.metric, self.mode) != ("loss", "max"), 'for "loss" "min"', self.mode)
         require("cost", self.cost.updates >= 0, "at least 0 updates", self.cost.updates)
         if self.train_steps is not None:
             require_counts(self, "train_steps", minimum=1)

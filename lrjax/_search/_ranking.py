@@ -60,7 +60,7 @@ def rank_by(task: Task, metric: object, mode: object) -> RankedTask:
         return RankedTask(task, mode)
     if task.eval_fn is None:
         raise ValueError(
-            f"`find_lr(metric=...)` must be one that the task's eval_fn returns, and it has none: there is the loss "
+            "`find_lr(metric=...)` must be one that the task's eval_fn returns, and it has none: there is the loss "
             f'alone; got {metric!r}. Give Task(eval_fn=...), which returns {{"loss": ..., "{metric}": ...}}.'
         )
     return RankedTask(dataclasses.replace(task, eval_fn=RankedEvaluation(task.eval_fn, metric, mode)), mode)
@@ -71,8 +71,8 @@ def named(text: str, metric: str, mode: Mode) -> str:
     if metric == "loss":
         return text
     name = f"-{metric}" if mode == "max" else metric
-    text = re.sub(r"\b(?:the )?losses\b", f"the values of {name}", text)
-    return re.sub(r"\b(?:[Tt]he |a )?(?:validation |evaluation )?loss\b", name, text)
+    text = re.sub(r"\b(?:the )?losses\b", lambda _: f"the values of {name}", text)
+    return re.sub(r"\b(?:[Tt]he |a )?(?:validation |evaluation )?loss\b", lambda _: name, text)
 
 
 def in_terms_of(choice: Choice, metric: str, mode: Mode) -> Choice:
