@@ -10,9 +10,11 @@ import numpy as np
 import optax
 from jax.extend.core import Literal
 
+from .._settings import current_settings
 from .._types import OptimizerFactory
 from ._experiment import EXAMPLE_LR
 from ._jaxprs import inner_jaxprs
+from ._programs import compile_once
 from ._task import Task
 
 TIMES = np.array([0, 1, 2, 3, 4, 10, 30, 100, 300, 1_000, 3_000, 1e4, 1e5, 1e6, 1e7], np.float32)
@@ -53,9 +55,10 @@ def step_is_scheduled(task: Task, set_lr: OptimizerFactory) -> bool:
         known = dict.fromkeys(rates, lr) | times
         return jnp.stack([*_evaluate(closed, known)[1], jnp.float32(0)])
 
-    run = jax.jit(jax.vmap(numbers, (None, 0, 0)))
-    found, twice = (np.asarray(run(lr, TIMES, TIMES)) for lr in (EXAMPLE_LR, 2 * EXAMPLE_LR))
-    first = np.asarray(run(EXAMPLE_LR, TIMES, np.zeros_like(TIMES)))
+    lr = np.float32(EXAMPLE_LR)
+    run = compile_once(jax.jit(jax.vmap(numbers, (None, 0, 0))).lower(lr, TIMES, TIMES), current_settings())
+    found, twice = (np.asarray(run(one, TIMES, TIMES)) for one in (lr, 2 * lr))
+    first = np.asarray(run(lr, TIMES, np.zeros_like(TIMES)))
     counts = (~_same(found, twice) | ~_same(found, first)).any(axis=0)
     return any(_is_course(values) for values in found[:, counts].T)
 
@@ -75,13 +78,15 @@ def clocks(closed: Any, rates: Sequence[int], places: Iterable[int], shift: int)
     invars = closed.jaxpr.invars
     found = {place: 1.0 for place in places if place not in rates and invars[place].aval.shape == ()}
     found = {place: by for place, by in found.items() if jnp.issubdtype(invars[place].aval.dtype, jnp.number)}
-    while True:
+    while found:
         grown = jax.jit(functools.partial(_growth, closed, rates, [*found], shift))
-        once, again = grown(EXAMPLE_LR, 3.0), grown(2 * EXAMPLE_LR, 7.0)
+        run = compile_once(grown.lower(np.float32(EXAMPLE_LR), np.float32(3)), current_settings())
+        once, again = (run(np.float32(lr), np.float32(time)) for lr, time in ((EXAMPLE_LR, 3), (2 * EXAMPLE_LR, 7)))
         kept = {place: float(by) for place, by in once.items() if by != 0 and np.isclose(by, again[place], rtol=0.01)}
         if kept.keys() == found.keys():
             return kept
         found = kept
+    return {}
 
 
 def _growth(
