@@ -98,7 +98,7 @@ def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:
     Compiles the training programs and runs each for a few steps.
 
     Args:
-      call: `lrjax.find_lr` or `lrjax.sweep`.
+      call: `lrjax.find_lr`, `lrjax.sweep` or `lrjax.scaling.measure`.
       *args, **kwargs: the call's own arguments. For a sweep on devices that are not here also `devices`, how many;
         `device_bytes`, the memory of each; and `update_seconds`, of one update of a lane there, or 0 if unknown.
         Its executor must be "vmap", "map" or `lrjax.Chunked(k)`.
@@ -131,7 +131,7 @@ def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:
     if function is None:
         got = name_of(call) if callable(call) else show(call)
         raise TypeError(
-            f"`preview(call)` must be lrjax.find_lr or lrjax.sweep itself, got {got}. Give the arguments after it: "
-            "lrjax.preview(lrjax.find_lr, task, optax.adam, key=key)."
+            f"`preview(call)` must be lrjax.find_lr, lrjax.sweep or lrjax.scaling.measure itself, got {got}. Give the "
+            "arguments after it: lrjax.preview(lrjax.find_lr, task, optax.adam, key=key)."
         )
     return function(*args, **kwargs)

@@ -95,6 +95,11 @@ from lrjax._sweeps import _read_grid as sweeps_read_grid
 from lrjax.range_rules._smoothing import running_median as running_median
 from lrjax.schedules import _phases as schedules_phases
 
+# The design of a measured law, without trainings.
+from lrjax.scaling._design import first_rungs as first_rungs
+from lrjax.scaling._design import make_design as make_design
+from lrjax.scaling._design import next_rungs as next_rungs
+
 HOOKS = {
     "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",
     "search": "from lrjax._engine import LaneRunner as place; name, when = 'train', 2",

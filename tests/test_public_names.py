@@ -169,7 +169,18 @@ def _check_docstring(value):
     assert ">>>" in value.__doc__, f"{value.__name__} has no doctest"
 
 
-SCALING: list[str] = []
+SCALING = [
+    "Exponent",
+    "LRPrediction",
+    "NoiseScale",
+    "NoiseScales",
+    "Optimum",
+    "Reach",
+    "ScalingLaw",
+    "fit",
+    "measure",
+    "noise_scale",
+]
 
 
 def test_public_names_of_scaling_are_these():
@@ -264,7 +275,7 @@ ARROWS = {
     "_sweeps": {"_engine", "schedules"},
     "_search": {"_curve", "_engine", "range_rules"},
     "_plan": {"_curve", "schedules"},
-    "scaling": set(),
+    "scaling": {"_engine", "_sweeps"},
     "plots": {"_search", "_sweeps", "schedules"},
     "demos": {"_engine"},
     "integrations": {"_engine", "schedules"},
