@@ -43,9 +43,7 @@ class Slope(NamedTuple):
     trend: Trend
 
 
-def fit_slope(
-    name: str, when: When, widths: tuple[int, ...], sizes: Float[np.ndarray, "widths seeds"]
-) -> Slope | None:
+def fit_slope(name: str, when: When, widths: tuple[int, ...], sizes: Float[np.ndarray, "widths seeds"]) -> Slope | None:
     """The slope of sizes against widths; None where all are 0, as of a readout that begins at 0."""
     if not sizes.any():
         return None
@@ -124,7 +122,9 @@ class CoordinateCheck(Shown):
             lines.append(f"{one.name} is unclear: it goes as width^{_number(one)}. Give more seeds or wider models.")
         if self.verdict == "muP":
             most = max((one for one in self.slopes if one.when == "in all updates"), key=lambda one: abs(one.slope))
-            lines.append(f"The most that anything changes in {self.steps} updates: {most.name}, as width^{_number(most)}.")
+            lines.append(
+                f"The most that anything changes in {self.steps} updates: {most.name}, as width^{_number(most)}."
+            )
         return "\n".join(lines)
 
     @property

@@ -1,5 +1,6 @@
 """A coordinate check: whether what training moves depends on the width."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -124,9 +125,11 @@ def coordinate_check(
 def _check_widths(widths: Any) -> tuple[int, ...]:
     where = "coordinate_check(widths=...)"
     if isinstance(widths, (str, bytes)) or not hasattr(widths, "__iter__"):
-        raise TypeError(f"`{where}` must be at least three widths, such as [64, 128, 256], got {show_with_type(widths)}.")
+        raise TypeError(
+            f"`{where}` must be at least three widths, such as [64, 128, 256], got {show_with_type(widths)}."
+        )
     counts = sorted(check_count(where, width, unit="a width") for width in widths)
-    if twice := next((one for one, other in zip(counts, counts[1:], strict=False) if one == other), None):
+    if twice := next((one for one, other in itertools.pairwise(counts) if one == other), None):
         raise ValueError(f"`{where}` must be different widths, got {twice} twice.")
     if len(counts) < 3:
         raise ValueError(f"`{where}` must be at least three widths, or a slope has no error, got {counts}.")
@@ -166,6 +169,7 @@ def _sizes(model: _Model, base: Params, lr: float, num_steps: int) -> dict[str, 
     batches = [task.training_batches(index, seed.data_key, 0, num_steps) for index, seed in enumerate(seeds)]
     probe = to_arrays("Task(eval_batches=...)", _first_batch(task))
     spec = make_spec(task, model.make_optimizer, model.trainable, (num_steps,))
+
     def look(params: Params, model_state: Any, probe: Any) -> Sizes:
         if model.activations is None:
             return {name_of_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
@@ -187,7 +191,11 @@ def _sizes(model: _Model, base: Params, lr: float, num_steps: int) -> dict[str, 
     stacked = [seed._replace(batches=batch, data_key=None) for seed, batch in zip(seeds, batches, strict=True)]
     together = jax.tree.map(lambda *each: jnp.stack(each), *stacked)
     sizes = jax.jit(jax.vmap(one, (0, None, None)))(together, jnp.float32(lr), probe)
-    return sizes if model.activations else _relative(sizes, read_leaves("coordinate_check", base, model.params, None, None))
+    return (
+        sizes
+        if model.activations
+        else _relative(sizes, read_leaves("coordinate_check", base, model.params, None, None))
+    )
 
 
 def _first_batch(task: Task) -> Any:

@@ -21,7 +21,7 @@ Layout = Literal["in_out", "out_in"]
 KINDS, LAYOUTS = get_args(Kind), get_args(Layout)
 
 ROUNDED = 0.1
-"""How far a growth, as a power of that of the widest axis, may be from 1 or 2: layers are rounded to multiples of 64."""
+"""How far a growth, as a power of the widest axis's, may be from 1 or 2: layers are rounded to multiples of 64."""
 
 Path = tuple[Any, ...]
 Shape = tuple[int, ...]
@@ -249,6 +249,8 @@ def _equinox_kind(where: str, leaf: _Grown, name: str, layout: Layout | None) ->
         if layout is None:
             raise ValueError(_unclear(where, leaf, f"it lies in {name} itself, which may call it as x @ w or as w @ x"))
         return _by_layout(leaf.ratios[-1] > 1, layout)
+    if leaf.path[-1].name == "bias":  # that of a convolution has axes of length 1
+        return "vector"
     if name == "Embedding":
         return "input"
     out_axis = len(leaf.shape) - 2 - getattr(leaf.owner, "num_spatial_dims", 0)
@@ -258,4 +260,3 @@ def _equinox_kind(where: str, leaf: _Grown, name: str, layout: Layout | None) ->
 def initial_ratio(leaf: Leaf) -> float:
     """The initial standard deviation of muP, relative to that at the base's width."""
     return {"hidden": leaf.growth**-0.5, "output": 1 / leaf.growth}.get(leaf.kind, 1.0)
-

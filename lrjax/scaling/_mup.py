@@ -125,15 +125,15 @@ def mup(
     The best learning rate at the base's width is then about the best one at that of `params`. What each parameter is
     shows in how its shape changes; with $r$ the growth of the width, its learning rate is multiplied by
 
-    | kind   | what grows                           | SGD   | Adam, Lion | Muon       | initial std  |
-    |--------|--------------------------------------|-------|------------|------------|--------------|
-    | input  | the fan-out (first layer, embedding) | $r$   | 1          | $\sqrt r$ / s   | 1            |
-    | vector | the only axis (bias, gain)           | $r$   | 1          | as Adam    | 1            |
-    | hidden | both                                 | 1     | $1/r$      | 1 / s          | $1/\sqrt r$  |
-    | output | the fan-in (readout)                 | $1/r$ | $1/r$      | $1/\sqrt r$ / s | $1/r$        |
-    | fixed  | nothing                              | 1     | 1          | 1          | 1            |
+    | kind   | what grows                           | SGD   | Adam, Lion | Muon         | initial std  |
+    |--------|--------------------------------------|-------|------------|--------------|--------------|
+    | input  | the fan-out (first layer, embedding) | $r$   | 1          | $r^{1/2}/s$  | 1            |
+    | vector | the only axis (bias, gain)           | $r$   | 1          | as Adam      | 1            |
+    | hidden | both                                 | 1     | $1/r$      | $1/s$        | $r^{-1/2}$   |
+    | output | the fan-in (readout)                 | $1/r$ | $1/r$      | $r^{-1/2}/s$ | $1/r$        |
+    | fixed  | nothing                              | 1     | 1          | 1            | 1            |
 
-    Muon's matrices have singular values of $\max(1, f_{out}/f_{in})^{1/2}$ by Optax's default; s is how much these grew.
+    Muon's matrices have singular values of $\max(1, f_{out}/f_{in})^{1/2}$ by Optax's default, which grew by $s$.
 
     Print `summary()` and read it. The learning rate that schedules, searches, sweeps and `current_hyperparams` know is
     the base's; the state is that of the plain optimizer, and at the base's own width all updates are equal. Initialise
@@ -189,7 +189,9 @@ def mup(
     independent = check_flag("mup(independent_weight_decay=...)", independent_weight_decay)
     leaves = read_leaves("mup", base, params, kinds, layout)
     trained = [leaf for leaf in leaves if leaf.trains]
-    rules = find_rules("mup", make_optimizer, base) if rule is None else {leaf.path: _ruled(rule, leaf) for leaf in trained}
+    rules = (
+        find_rules("mup", make_optimizer, base) if rule is None else {leaf.path: _ruled(rule, leaf) for leaf in trained}
+    )
     factors = {leaf.path: 1.0 for leaf in leaves}
     factors |= {leaf.path: _factor(leaf, rules[leaf.path]) for leaf in trained if leaf.path in rules}
     return WidthScaling(

@@ -1,4 +1,4 @@
-"""By which rule an optimizer moves each parameter, found by what it does with gradients; an error if that is unclear."""
+"""By which rule an optimizer moves each parameter: found by trying it, and an error if that is unclear."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
@@ -115,7 +115,7 @@ def _run(optimizer: Any, gradient: PyTree, params: Params) -> Any:
 
 
 def _memory(state: PyTree, path: tuple) -> list[Array]:
-    """What a state remembers of the parameter at a path, or of all: no counters and hyperparameters, which are scalars."""
+    """What a state remembers of the parameter at a path, or of all; counters and hyperparameters are scalars."""
     leaves = jax.tree_util.tree_leaves_with_path(state)
     ours = [leaf for at, leaf in leaves if np.ndim(leaf) and at[len(at) - len(path) :] == path]
     return [leaf for leaf in ours if jnp.issubdtype(leaf.dtype, jnp.floating)]
@@ -131,7 +131,9 @@ def _judge(trial: _Trial) -> tuple[Rule | None, str]:
     if not _is_decay(trial.decayed - trial.update, trial.value, trial.update):
         return None, "uses for more than weight decay"
     if _close(trial.rescaled, trial.update * trial.factor):
-        linear = all(_close(after, now * trial.factor) for now, after in zip(trial.memory, trial.rescaled_memory, strict=True))
+        linear = all(
+            _close(after, now * trial.factor) for now, after in zip(trial.memory, trial.rescaled_memory, strict=True)
+        )
         return ("sgd", "") if linear else (None, "begins as SGD, but remembers more than it,")
     if _close(trial.rescaled, trial.update):
         return "adam", ""
