@@ -22,7 +22,7 @@ from .._engine import (
 )
 from .._engine import train_step as one_update
 from .._types import Array, Key, OptimizerFactory, Params
-from ._coordinate_result import CoordinateCheck, fit_slope
+from ._coordinate_result import CoordinateCheck, When, fit_slope
 from ._leaves import Leaf, initial_ratio, name_of_path, read_leaves
 
 Sizes = dict[str, Array]
@@ -117,7 +117,7 @@ def coordinate_check(
             f"{other} differ from those at {widths[0]}."
         )
     sizes = {name: np.stack([np.asarray(one[name], np.float32) for one in measured]) for name in names}
-    when = {"at the start": 0, "in the first update": 1, "in all updates": num_steps}
+    when: dict[When, int] = {"at the start": 0, "in the first update": 1, "in all updates": num_steps}
     slopes = [fit_slope(name, then, widths, sizes[name][:, :, step]) for then, step in when.items() for name in names]
     return CoordinateCheck(widths=widths, sizes=sizes, slopes=tuple(filter(None, slopes)), lr=lr)
 

@@ -48,8 +48,21 @@ class WidthScaling:
             made = made.gradient_transformation()
         inner = optax.with_extra_args_support(made)
 
+        shapes = {leaf.path: leaf.shape for leaf in self.leaves}
+
+        def scaled(path: tuple, leaf: Any, power: int) -> Any:
+            name = name_of_path(path)
+            if shapes.get(name) != jnp.shape(leaf):
+                was = f"one of shape {shapes[name]}" if name in shapes else "no such parameter"
+                raise ValueError(
+                    f"`mup(params=...)` must be the parameters that the optimizer gets: of {name}, {describe(leaf)} "
+                    f"here, it knows {was}."
+                )
+            factor = self.factors[name]
+            return leaf if factor == 1 else leaf * factor**power
+
         def scale(tree: PyTree, power: int) -> PyTree:
-            return jax.tree_util.tree_map_with_path(lambda path, leaf: self._scaled(path, leaf, power), tree)
+            return jax.tree_util.tree_map_with_path(lambda path, leaf: scaled(path, leaf, power), tree)
 
         def update(updates: PyTree, state: PyTree, params: PyTree = None, **extra: Any) -> tuple[PyTree, PyTree]:
             # decay is a multiple of the parameters: what divides them here cancels the factor of the update
@@ -58,18 +71,6 @@ class WidthScaling:
             return scale(updates, 1), state
 
         return optax.GradientTransformationExtraArgs(inner.init, update)
-
-    def _scaled(self, path: tuple, leaf: Any, power: int) -> Any:
-        name = name_of_path(path)
-        known = next((one for one in self.leaves if one.path == name), None)
-        if known is None or known.shape != jnp.shape(leaf):
-            was = "no such parameter" if known is None else f"one of shape {known.shape}"
-            raise ValueError(
-                f"`mup(params=...)` must be the parameters that the optimizer gets: of {name}, {describe(leaf)} here, "
-                f"it knows {was}."
-            )
-        factor = self.factors[name]
-        return leaf if factor == 1 else leaf * factor**power
 
     def summary(self) -> str:
         """A table of the parameters, and what muP asks for that an optimizer cannot do."""
@@ -185,13 +186,13 @@ def mup(
     """
     if hasattr(make_optimizer, "update") or not callable(make_optimizer):
         check_factory("mup(make_optimizer)", make_optimizer)
-    check_choice("mup(rule=...)", rule, (*RULES, None))
+    told: Rule | None = check_choice("mup(rule=...)", rule, (*RULES, None))
     independent = check_flag("mup(independent_weight_decay=...)", independent_weight_decay)
     leaves = read_leaves("mup", base, params, kinds, layout)
     trained = [leaf for leaf in leaves if leaf.trains]
-    rules = (
-        find_rules("mup", make_optimizer, base) if rule is None else {leaf.path: _ruled(rule, leaf) for leaf in trained}
-    )
+    found: dict[str, Rule]
+    found = {leaf.path: _ruled(told, leaf) for leaf in trained} if told else find_rules("mup", make_optimizer, base)
+    rules: dict[str, Rule] = {leaf.path: found[leaf.path] for leaf in trained if leaf.path in found}
     factors = {leaf.path: 1.0 for leaf in leaves}
     factors |= {leaf.path: _factor(leaf, rules[leaf.path]) for leaf in trained if leaf.path in rules}
     return WidthScaling(

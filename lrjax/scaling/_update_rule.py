@@ -66,11 +66,11 @@ def find_rules(where: str, make_optimizer: OptimizerFactory, base: Params) -> di
     same_memory = _close(_memory(state, ()), _memory(doubled_state, ()))
     if not same_memory or not _close(jax.tree.map(lambda leaf: 2 * leaf, plain), doubled):
         raise unclear("does more with its learning rate than to multiply the update by it")
-    rules = {}
+    rules: dict[str, Rule] = {}
     trees = map(jax.tree.leaves, (rescaled, decayed, gradient, factor, value))
     for (path, update), *others in zip(jax.tree_util.tree_leaves_with_path(plain), *trees, strict=True):
         if jnp.issubdtype(update.dtype, jnp.floating) and np.any(update):
-            trial = _Trial(update, *others, _memory(state, path), _memory(other_state, path))
+            trial = _Trial(update, *others, memory=_memory(state, path), rescaled_memory=_memory(other_state, path))
             rule, why = _judge(trial)
             if rule is None:
                 raise unclear(f"{why} {name_of_path(path)}")
