@@ -1,16 +1,15 @@
-"""The learning rate of a wide net with large batches, from narrow nets with small ones."""
+"""The learning rate of a long training with large batches, from short ones and from small batches."""
 
 import jax
 import lrjax
 import optax
 from lrjax.demos import digits
 
-
-def make_task(width, batch_size):
-    return digits(hidden=width, batch_size=batch_size)
-
-
-axes = {"width": [8, 16, 32], "batch_size": [8, 16, 32], "train_steps": [40, 80, 160]}
-law = lrjax.scaling.measure(make_task, optax.adam, axes, key=jax.random.key(0), executor="loop")
+key = jax.random.key(0)
+axes = {"batch_size": [8, 16, 32, 64], "train_steps": [50, 100, 200, 400]}
+law = lrjax.scaling.measure(digits, optax.adam, axes, key=key, num_seeds=3, executor="loop")
 print(law.summary())
-print(law.lr(width=64, batch_size=16, train_steps=80))
+print(law.lr(batch_size=64, train_steps=400))  # together they were never trained
+
+result = lrjax.find_lr(digits(batch_size=64), optax.adam, key=key, train_steps=400)  # what a search there says
+print(result.lr)

@@ -96,9 +96,14 @@ from lrjax.range_rules._smoothing import running_median as running_median
 from lrjax.schedules import _phases as schedules_phases
 
 # The design of a measured law, without trainings.
-from lrjax.scaling._design import first_rungs as first_rungs
+from lrjax.scaling._design import first_quarters as first_quarters
 from lrjax.scaling._design import make_design as make_design
-from lrjax.scaling._design import next_rungs as next_rungs
+from lrjax.scaling._design import next_quarters as next_quarters
+
+# The noise scale's parts, from gradients without a task: that they are unbiased, and how often the interval holds.
+from lrjax.scaling._noise_scale import _ratio as noise_ratio
+from lrjax.scaling._noise_scale import _statistics as noise_statistics
+from lrjax.scaling._noise_scale import _without as noise_without_one
 
 HOOKS = {
     "find": "import lrjax._search._live as place; name, when = 'curve_of', 2",

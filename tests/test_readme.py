@@ -9,7 +9,16 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 DOCS = README.parent / "docs"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
-LONG = {"choosing.md", "coming_from.md", "contributing.md", "integrations.md", "recipes.md", "start.md", "sweeps.md"}
+LONG = {
+    "choosing.md",
+    "coming_from.md",
+    "contributing.md",
+    "integrations.md",
+    "recipes.md",
+    "scaling.md",
+    "start.md",
+    "sweeps.md",
+}
 RUNNING = [
     pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=str(page.relative_to(DOCS)))
     for page in PAGES[1:]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from inside import first_rungs, make_design, next_rungs
+from inside import first_quarters, make_design, next_quarters
 from tiny import KEY, check_message
 
 import lrjax
@@ -161,14 +161,14 @@ def test_the_base_is_in_the_middle_and_corners_come_as_the_budget_allows():
     ],
 )
 def test_learning_rates_are_added_where_the_minimum_is(losses, wanted):
-    assert next_rungs({rung: (loss,) for rung, loss in losses.items()}, 20) == wanted
-    assert len(next_rungs({rung: (loss,) for rung, loss in losses.items()}, len(losses) + 1)) <= 1
+    assert next_quarters({quarter: (loss,) for quarter, loss in losses.items()}, 20) == wanted
+    assert len(next_quarters({quarter: (loss,) for quarter, loss in losses.items()}, len(losses) + 1)) <= 1
 
 
 def test_a_new_size_starts_where_the_axes_lead():
     best = {(2, 2): -8, (4, 2): -9, (2, 4): -6}
-    assert first_rungs((8, 2), best, (2, 2)) == [-11, -9, -7]
-    assert first_rungs((4, 4), best, (2, 2)) == [-9, -7, -5]
+    assert first_quarters((8, 2), best, (2, 2)) == [-11, -9, -7]
+    assert first_quarters((4, 4), best, (2, 2)) == [-9, -7, -5]
 
 
 # bad input

@@ -1,36 +1,134 @@
 """Is the best learning rate of the largest size that of the law measured on sizes up to half?
 
-    python -m experiments.scaling.largest --data DIR     # 20 minutes of one core; goes on where it stopped
+    python -m experiments.scaling.largest --data DIR     # ten minutes of one core; goes on where it stopped
 
-A transformer that reads source code, and an MLP and a CNN on Fashion-MNIST, which DIR holds.
-
-Writes experiments/results/scaling/<name>.json, the table of every training, as each is measured.
+A transformer that reads source code, and an MLP and a CNN on Fashion-MNIST, which DIR holds. Writes the law of each
+with the table of its trainings, experiments/results/scaling/<name>.json, the judgement of all that are there,
+experiments/results/scaling/largest.json, docs/images/scaling_law.png, and the numbers of docs/scaling.md.
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 
 import lrjax
+from experiments.blocks import fill, markdown_table
 
+from .judging import RULES, judge
 from .tasks import subjects
 
-RESULTS = Path(__file__).parents[1] / "results" / "scaling"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "experiments/results/scaling"
+PAGE = ROOT / "docs/scaling.md"
+PICTURE = ROOT / "docs/images/scaling_law.png"
+
+NEAR = 0.15
+"""Decades from the best learning rate within which a prediction is good."""
+
+
+def judge_all(out: Path) -> dict[str, Any]:
+    """Name -> the law in words, the cost, and every size that was predicted."""
+    judged = {}
+    for name, subject in subjects(None).items():
+        if (out / f"{name}.json").exists():
+            law = lrjax.scaling.ScalingLaw.from_json(out / f"{name}.json")
+            base = {axis: float(sizes[2]) for axis, sizes in subject.axes.items()}
+            longest = {key: max(steps) for key, steps in _lengths(law).items()}
+            judged[name] = {
+                "exponents": {axis: power._asdict() for axis, power in law.exponents.items()},
+                "trainings": len(longest),
+                "updates": sum(longest.values()),
+                "predicted": [one._asdict() for one in judge(law, base, subject.guessing)],
+            }
+    return judged
+
+
+def _lengths(law: lrjax.scaling.ScalingLaw) -> dict[tuple[float, ...], list[float]]:
+    """What tells a training apart -> the lengths at which it was read."""
+    lengths: dict[tuple[float, ...], list[float]] = {}
+    columns = [law.table[name].tolist() for name in (*law.exponents, "lr", "seed")]
+    place = list(law.exponents).index("train_steps")
+    for row in zip(*columns, strict=True):
+        lengths.setdefault((*row[:place], *row[place + 1 :]), []).append(row[place])
+    return lengths
+
+
+def table_of_sizes(judged: dict[str, Any]) -> str:
+    """One row for every size that was predicted."""
+    heads = ["", "left out", "predicted", "best lr", "the law", "decades off", "lost, %", "as it is, lost, %"]
+    rows = []
+    for name, subject in judged.items():
+        for one in subject["predicted"]:
+            largest = max(row["sizes"][one["axis"]] for row in subject["predicted"] if row["axis"] == one["axis"])
+            off, lost = one["off"]["the law"], one["lost"]
+            rows.append([
+                name.replace("_", ", "),
+                f"{one['axis']} {largest:g}",
+                ", ".join(f"{axis} {size:g}" for axis, size in one["sizes"].items()),
+                f"{one['lr']:.2g} (x/÷ {10 ** one['error']:.2f})",
+                "refused" if one["refused"] else f"{one['predicted']:.2g}",
+                f"({off:+.2f})" if one["refused"] else f"{off:+.2f}",
+                _percent([lost["the law"]]),
+                _percent([lost["as it is"]]),
+            ])  # fmt: skip
+    return markdown_table(heads, rows)
+
+
+def table_of_rules(judged: dict[str, Any]) -> str:
+    """The law, where it answers, and the rules on the same sizes and on all."""
+    every = [one for subject in judged.values() for one in subject["predicted"]]
+    answered = [one for one in every if not one["refused"]]
+    heads = ["", "sizes", f"within {NEAR} decades", "decades off, median", "lost, %, median", "lost, %, worst"]
+    rows = []
+    for name, ones in [
+        ("the law", answered),
+        *((rule, answered) for rule in RULES),
+        *((rule, every) for rule in RULES),
+    ]:
+        off = np.abs([one["off"][name] for one in ones])
+        rows.append([
+            name + (", all sizes" if ones is every and len(every) > len(answered) else ""),
+            str(len(ones)),
+            str(int((off <= NEAR).sum())),
+            f"{np.median(off):.2f}" if ones else "",
+            _percent([one["lost"][name] for one in ones], np.median),
+            _percent([one["lost"][name] for one in ones], np.max),
+        ])  # fmt: skip
+    return markdown_table(heads, rows[: 1 + len(RULES) * (1 + (len(every) > len(answered)))])
+
+
+def _percent(lost: list[float], of: Any = np.max) -> str:
+    """Where the lr lies beyond what was trained, more than the loss at the end of it: not known."""
+    value = of([np.inf if np.isnan(one) else one for one in lost]) if lost else np.nan
+    return "" if np.isnan(value) else "off the grid" if np.isinf(value) else f"{value:.2f}"
+
+
+def write_page(judged: dict[str, Any], out: Path) -> None:
+    """Fill in the tables, and draw the transformer's law."""
+    blocks = {"largest_sizes": lambda: table_of_sizes(judged), "largest_rules": lambda: table_of_rules(judged)}
+    PAGE.write_text(fill(PAGE.read_text(), blocks))
+    law = lrjax.scaling.ScalingLaw.from_json(out / "transformer_adam.json")
+    figure: Any = law.plot().figure
+    figure.savefig(PICTURE, dpi=160, metadata={"Software": None})
 
 
 def main() -> None:
-    """Measure what is missing."""
+    """Measure what is missing, and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="default: all")
+    parser.add_argument("names", nargs="*", help="what to measure; default: all")
     parser.add_argument("--data", help="folder around fashion-mnist")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "lrjax-largest", help="checkpoints")
+    parser.add_argument("--judge", action="store_true", help="measure nothing")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for name, subject in subjects(options.data).items():
-        if options.names and name not in options.names:
+        if options.judge or (options.names and name not in options.names):
             continue
         law = lrjax.scaling.measure(
             subject.make_task,
@@ -45,6 +143,9 @@ def main() -> None:
         )
         law.to_json(options.out / f"{name}.json")
         print(law.summary())
+    judged = judge_all(options.out)
+    (options.out / "largest.json").write_text(json.dumps(judged, indent=1) + "\n")
+    write_page(judged, options.out)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
 
 Reads LRJAX_DATA/recorded/llama_schedules (12-layer Llamas of 124 M parameters, 15,000 to 50,000 updates, 3 to 6
 peaks); writes experiments/results/scaling_llamas.json. A kind is a form of the schedule: the part of the training in
-which the lr falls, or a cosine. What a peak loses at 50,000 updates is the loss there above the lowest, between trained
-peaks interpolated in log10(peak), in nats and in percent of the range from the lowest to the worst finite loss.
+which the lr falls, or a cosine. What a peak loses at 50,000 updates is its loss there above the lowest, by the
+parabola in log10(peak) through the best peak and its neighbours, beyond them by lines; in nats, and in percent of the
+range from the lowest to the worst loss.
 """
 
 import json
@@ -24,6 +25,9 @@ RESULT = Path(__file__).parents[1] / "results/scaling_llamas.json"
 
 BEFORE, TARGET = 35_000, 50_000
 """Updates of the longest training that the law may see, and of those that it predicts."""
+
+DIVERGED = 5.0
+"""Nats: one training ended at 7.6, which was untrained; all others ended below 3.3."""
 
 LAWS: dict[str, float] = {
     "the lr of 35,000 as it is": 0.0,
@@ -65,11 +69,28 @@ def curve_at(table: dict[str, np.ndarray], steps: int) -> tuple[np.ndarray, np.n
     return np.log10(lrs), np.asarray([table["loss"][here & (table["lr"] == lr)].mean() for lr in lrs])
 
 
+def parabola(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Coefficients of the parabola through the lowest point and its neighbours; None where it has one only."""
+    best = int(np.argmin(y))
+    return np.polyfit(x[best - 1 : best + 2], y[best - 1 : best + 2], 2) if 0 < best < len(y) - 1 else None
+
+
+def optimum_at(table: dict[str, np.ndarray], steps: int) -> float:
+    """log10 of the best peak of a length: the vertex of the parabola; where the best peak is the last, it itself."""
+    x, y = curve_at(table, steps)
+    curve = parabola(x, y)
+    return float(x[np.argmin(y)] if curve is None else -curve[1] / (2 * curve[0]))
+
+
 def lost(table: dict[str, np.ndarray], lr: float) -> dict[str, float]:
     """What a peak loses at 50,000 updates."""
     x, y = curve_at(table, TARGET)
-    y = y[y < 5]  # one that came out at 7.6 has diverged
-    nats = float(np.interp(np.log10(lr), x[: len(y)], y) - y.min())
+    x, y = x[y < DIVERGED], y[y < DIVERGED]
+    best, curve, place = int(np.argmin(y)), parabola(x, y), np.log10(lr)
+    if curve is not None and x[best - 1] <= place <= x[best + 1]:
+        nats = float(np.polyval(curve, place) - np.polyval(curve, optimum_at(table, TARGET)))
+    else:
+        nats = float(np.interp(place, x, y) - y.min())
     return {"lr": float(lr), "nats": nats, "percent": 100 * nats / float(np.ptp(y))}
 
 
@@ -92,16 +113,6 @@ def prediction(law: ScalingLaw | None, why: str, table: dict[str, np.ndarray], *
     return {**lost(table, found.lr), "low": found.low, "high": found.high, "refused": refused}
 
 
-def optimum_at(table: dict[str, np.ndarray], steps: int) -> float:
-    """The best lr of a length: the vertex of the parabola around the best peak; where that is the last, it itself."""
-    x, y = curve_at(table, steps)
-    best = int(np.argmin(y))
-    if not 0 < best < len(y) - 1:
-        return float(10 ** x[best])
-    a, b, _ = np.polyfit(x[best - 1 : best + 2], y[best - 1 : best + 2], 2)
-    return float(10 ** (-b / (2 * a)))
-
-
 def judge(kinds: Kinds) -> dict[str, Any]:
     """Every kind at 50,000 updates: its own law, the law of all, and the peak of 35,000 carried on."""
     joint, why = attempt(lambda: fit(up_to(together(kinds), BEFORE)))
@@ -110,9 +121,9 @@ def judge(kinds: Kinds) -> dict[str, Any]:
         if not {BEFORE, TARGET} <= {*table["train_steps"].astype(int).tolist()} or len(curve_at(table, BEFORE)[0]) < 2:
             continue
         own, own_why = attempt(lambda table=table: fit(up_to(table, BEFORE)))
-        start = optimum_at(table, BEFORE)
+        start = 10 ** optimum_at(table, BEFORE)
         told[kind] = {
-            "best lr": optimum_at(table, TARGET),
+            "best lr": 10 ** optimum_at(table, TARGET),
             "its own law": prediction(own, own_why, table, train_steps=TARGET),
             **{name: lost(table, start * (TARGET / BEFORE) ** power) for name, power in LAWS.items()},
         }

@@ -50,7 +50,7 @@ def make_task(module: nn.Module, examples: tuple[np.ndarray, np.ndarray], batch_
     x, y = examples
 
     def loss_fn(params: Any, batch: Any, key: jax.Array) -> jax.Array:
-        logits = module.apply({"params": params}, batch[0])
+        logits: Any = module.apply({"params": params}, batch[0])
         return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
 
     return lrjax.Task.from_arrays(
@@ -70,6 +70,7 @@ class Subject(NamedTuple):
       make_task: `make_task(width, batch_size)`.
       make_optimizer: of a learning rate that stays as it is.
       axes: sizes; the largest of each, twice the one before, is predicted from the others.
+      guessing: the loss of a model that knows nothing, in nats.
       seeds: of every learning rate.
       trainings: budget, in trainings of the base.
     """
@@ -77,6 +78,7 @@ class Subject(NamedTuple):
     make_task: Callable[[int, int], lrjax.Task]
     make_optimizer: Callable[[Any], optax.GradientTransformation]
     axes: dict[str, list[int]]
+    guessing: float
     seeds: int
     trainings: float
 
@@ -94,14 +96,12 @@ def subjects(data: str | None) -> dict[str, Subject]:
         return make_task(CNN(CLASSES, (width, 2 * width)), clothes(data), batch_size)
 
     def sizes(width: int, batch_size: int, train_steps: int) -> dict[str, list[int]]:
-        return {
-            "width": [width << k for k in range(4)],
-            "batch_size": [batch_size << k for k in range(4)],
-            "train_steps": [train_steps << k for k in range(4)],
-        }
+        steps = (1, 1.5, 2, 3, 4, 8)
+        smallest = {"width": width, "batch_size": batch_size, "train_steps": train_steps}
+        return {axis: [int(step * size) for step in steps] for axis, size in smallest.items()}
 
     return {
-        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), 1, 280.0),
-        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), 2, 400.0),
-        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), 2, 400.0),
+        "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), np.log(ALPHABET), 2, 800.0),
+        "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 64), np.log(CLASSES), 2, 600.0),
+        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), np.log(CLASSES), 2, 600.0),
     }

@@ -67,6 +67,7 @@ from ._runner import LaneRunner as LaneRunner
 from ._runner import Round as Round
 from ._seeds import draw_seeds as draw_seeds
 from ._seeds import settle_model_state as settle_model_state
+from ._seeds import trainable_leaves as trainable_leaves
 from ._sharding import place as place
 from ._source import BatchSource as BatchSource
 from ._source import ReadAhead as ReadAhead

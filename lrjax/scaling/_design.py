@@ -11,9 +11,9 @@ LENGTH = "train_steps"
 """The axis that `make_task` and `make_optimizer` need not know."""
 
 PER_DECADE = 4
-"""Learning rates are 10 ** (k / 4): `k` below is such a whole number, a rung."""
+"""Learning rates are 10 ** (k / 4), with whole numbers k that are called quarters below."""
 
-FIRST_RUNGS = tuple(range(-5 * PER_DECADE, 1, PER_DECADE))
+FIRST_QUARTERS = tuple(range(-5 * PER_DECADE, 1, PER_DECADE))
 """At the base, whose optimum nobody knows: whole decades from 1e-5 to 1."""
 
 MOST_AT_BASE, MOST = 15, 9
@@ -43,8 +43,7 @@ def check_axes(axes: object) -> dict[str, tuple[float, ...]]:
     """Axis -> its values, increasing."""
     if not isinstance(axes, Mapping) or not axes:
         raise TypeError(
-            '`measure(axes)` must map names of sizes to their values, {"width": [64, 128, 256]}, got '
-            + f"{show(axes)}."
+            '`measure(axes)` must map names of sizes to their values, {"width": [64, 128, 256]}, got ' + show(axes)
         )
     return {_check_name(name): _check_values(name, values) for name, values in axes.items()}
 
@@ -168,49 +167,51 @@ def describe(names: Mapping[str, Any] | Sequence[str], sizes: Sizes) -> str:
     return ", ".join(f"{name}={size:.12g}" for name, size in zip(names, sizes, strict=True))
 
 
-def lr_of(rung: int) -> float:
-    """The learning rate of a rung."""
-    return 10.0 ** (rung / PER_DECADE)
+def lr_of(quarter: int) -> float:
+    """The learning rate of a quarter."""
+    return 10.0 ** (quarter / PER_DECADE)
 
 
-def next_rungs(losses: Mapping[int, Sequence[float]], most: int) -> list[int]:
-    """The rungs to try next: two beyond an end that is lowest, else those within half a decade of the minimum.
+def next_quarters(losses: Mapping[int, Sequence[float]], most: int) -> list[int]:
+    """The quarters to try next: two beyond an end that is lowest, else those within half a decade of the minimum.
 
     Args:
-      losses: rung -> the mean loss at each of the lengths; inf where a seed diverged.
-      most: rungs in all.
+      losses: quarter -> the mean loss at each of the lengths; inf where a seed diverged.
+      most: quarters in all.
 
     Returns:
-      New rungs, increasing; none once every length has its minimum and two rungs on both sides of it.
+      New quarters, increasing, the nearest to the minima if there is no room for all; none once every length has its
+      minimum and two quarters on both sides of it.
     """
-    wanted: set[int] = set()
+    away: dict[int, int] = {}
     low, high = min(losses), max(losses)
     for length in range(len(losses[low])):
-        best = lowest_rung(losses, length)
+        best = lowest_quarter(losses, length)
         if best is None or best == low:
-            wanted |= {low - 4, low - 2}
-        elif best == high:
-            wanted |= {high + 2, high + 4}
+            best, offsets = low, (-2, -4)
         else:
-            wanted |= {best - 2, best - 1, best + 1, best + 2}
-    return sorted(wanted - set(losses))[: max(most - len(losses), 0)]
+            offsets = (2, 4) if best == high else (-2, -1, 1, 2)
+        for offset in offsets:
+            away[best + offset] = min(abs(offset), away.get(best + offset, abs(offset)))
+    nearest = sorted(away.keys() - losses.keys(), key=lambda quarter: (away[quarter], quarter))
+    return sorted(nearest[: max(most - len(losses), 0)])
 
 
-def lowest_rung(losses: Mapping[int, Sequence[float]], length: int) -> int | None:
-    """The rung with the lowest finite loss at a length, the lower one of two; None where all diverged."""
-    finite = {rung: at[length] for rung, at in losses.items() if math.isfinite(at[length])}
-    return min(finite, key=lambda rung: (finite[rung], rung)) if finite else None
+def lowest_quarter(losses: Mapping[int, Sequence[float]], length: int) -> int | None:
+    """The quarter with the lowest finite loss at a length, the lower one of two; None where all diverged."""
+    finite = {quarter: at[length] for quarter, at in losses.items() if math.isfinite(at[length])}
+    return min(finite, key=lambda quarter: (finite[quarter], quarter)) if finite else None
 
 
-def first_rungs(sizes: Sizes, best: Mapping[Sizes, int], base: Sizes) -> list[int]:
+def first_quarters(sizes: Sizes, best: Mapping[Sizes, int], base: Sizes) -> list[int]:
     """Half decades around where the axes, each by itself, would put the optimum; at the base whole decades."""
     if base not in best:
-        return list(FIRST_RUNGS)
+        return list(FIRST_QUARTERS)
     centre = best[base]
     for place, size in enumerate(sizes):
         line = {
-            known[place]: rung
-            for known, rung in best.items()
+            known[place]: quarter
+            for known, quarter in best.items()
             if known == (*base[:place], known[place], *base[place + 1 :])
         }
         nearest = min(line, key=lambda value: abs(math.log(value / size)))

@@ -15,7 +15,7 @@ from .._progress import Progress, ProgressLike, Reporter
 from .._settings import on_host
 from .._sweeps import sweep
 from .._types import Key, OptimizerFactory
-from ._design import LENGTH, Run, Sizes, base_of, describe, first_rungs, lowest_rung, lr_of, next_rungs
+from ._design import LENGTH, Run, Sizes, base_of, describe, first_quarters, lowest_quarter, lr_of, next_quarters
 from ._fit import fit
 from ._law import ScalingLaw
 from ._measure_plan import MeasurePlan, make_plan
@@ -46,7 +46,7 @@ def preview_measure(
         sweep,
         plan.task_of(largest.sizes),
         plan.optimizer_of(largest.sizes),
-        {"lr": [lr_of(rung) for rung in range(-12, -12 + largest.most)]},
+        {"lr": [lr_of(quarter) for quarter in range(-12, -12 + largest.most)]},
         key=key,
         train_steps=largest.lengths[-1],
         num_seeds=num_seeds,
@@ -132,7 +132,8 @@ def measure(
       >>> import jax, optax, lrjax
       >>> from lrjax.demos import digits
       >>> law = lrjax.scaling.measure(
-      ...     digits, optax.adam, {"batch_size": [16, 32, 64], "train_steps": [20, 40, 80]}, key=jax.random.key(0)
+      ...     digits, optax.adam, {"batch_size": [16, 32, 64], "train_steps": [20, 40, 80]}, key=jax.random.key(0),
+      ...     executor="loop",
       ... )
       >>> sorted(law.exponents)
       ['batch_size', 'train_steps']
@@ -164,14 +165,14 @@ class _Measurement:
     def __init__(self, plan: MeasurePlan, options: dict[str, Any], folder: Path | None):
         self._plan, self._options, self._folder = plan, options, folder
         self._base = base_of(plan.axes)
-        self._losses: dict[tuple[Sizes, int], np.ndarray] = {}  # of a point and a rung, shape (seeds,)
+        self._losses: dict[tuple[Sizes, int], np.ndarray] = {}  # of a point and a quarter, shape (seeds,)
         self._best: dict[Sizes, int] = {}
 
     def table(self) -> dict[str, np.ndarray]:
         """One row for every size, learning rate and seed."""
         rows = [
-            (*sizes, lr_of(rung), seed, loss)
-            for (sizes, rung), losses in self._losses.items()
+            (*sizes, lr_of(quarter), seed, loss)
+            for (sizes, quarter), losses in self._losses.items()
             for seed, loss in enumerate(losses)
         ]
         names = [*self._plan.axes, "lr", "seed", "loss"]
@@ -186,13 +187,13 @@ class _Measurement:
         """Train at one size until every length has its minimum, or `run.most` learning rates were tried."""
         task, make = self._plan.task_of(run.sizes), self._plan.optimizer_of(run.sizes)
         name = describe(self._plan.axes, run.sizes)
-        rungs, tried, rounds = first_rungs(run.sizes, self._best, self._base), {}, 0
-        while rungs:
-            reporter.stage(f"{name}: {len(rungs)} learning rate{'s' * (len(rungs) > 1)}")
+        quarters, tried, rounds = first_quarters(run.sizes, self._best, self._base), {}, 0
+        while quarters:
+            reporter.stage(f"{name}: {len(quarters)} learning rate{'s' * (len(quarters) > 1)}")
             result = sweep(
                 task,
                 make,
-                {"lr": [lr_of(rung) for rung in rungs]},
+                {"lr": [lr_of(quarter) for quarter in quarters]},
                 train_steps=run.lengths[-1],
                 eval_every=run.lengths,
                 directory=None if self._folder is None else self._folder / name / f"round-{rounds}",
@@ -200,13 +201,13 @@ class _Measurement:
                 **self._options,
             )
             losses = np.where(np.isfinite(result.metrics["loss"]), result.metrics["loss"], np.inf)
-            for rung, of_rung in zip(rungs, losses, strict=True):
-                tried[rung] = of_rung.mean(axis=0)
+            for quarter, of_quarter in zip(quarters, losses, strict=True):
+                tried[quarter] = of_quarter.mean(axis=0)
                 for place, length in enumerate(run.lengths):
-                    self._losses[self._sizes_at(run, length), rung] = of_rung[:, place]
-            rungs, rounds = next_rungs(tried, run.most), rounds + 1
+                    self._losses[self._sizes_at(run, length), quarter] = of_quarter[:, place]
+            quarters, rounds = next_quarters(tried, run.most), rounds + 1
         for place, length in enumerate(run.lengths):
-            best = lowest_rung(tried, place)
+            best = lowest_quarter(tried, place)
             if best is not None:
                 self._best[self._sizes_at(run, length)] = best
         self._check(run)
@@ -216,17 +217,17 @@ class _Measurement:
 
     def _check(self, run: Run) -> None:
         """A base that lives, and no size that trains exactly as the base does."""
-        axes, lowest = self._plan.axes, min(rung for _, rung in self._losses)
+        axes, lowest = self._plan.axes, min(quarter for _, quarter in self._losses)
         if self._base not in self._best:
             raise LRNotFound(
                 f"At the base, {describe(axes, self._base)}, every learning rate from {lr_of(lowest):.1e} on diverged. "
                 "Look at the losses and the units of the task: lrjax.find_lr says more.",
                 self.table(),
             )
-        own = {rung: losses for (sizes, rung), losses in self._losses.items() if sizes == run.sizes}
-        of_base = {rung: losses for (sizes, rung), losses in self._losses.items() if sizes == self._base}
-        both = [rung for rung in own if rung in of_base and np.isfinite(own[rung]).all()]
-        if run.sizes != self._base and both and all(np.array_equal(own[rung], of_base[rung]) for rung in both):
+        own = {quarter: losses for (sizes, quarter), losses in self._losses.items() if sizes == run.sizes}
+        of_base = {quarter: losses for (sizes, quarter), losses in self._losses.items() if sizes == self._base}
+        both = [quarter for quarter in own if quarter in of_base and np.isfinite(own[quarter]).all()]
+        if run.sizes != self._base and both and all(np.array_equal(own[quarter], of_base[quarter]) for quarter in both):
             raise ValueError(
                 f"`measure(axes)` must change the training, but {describe(axes, run.sizes)} and "
                 f"{describe(axes, self._base)} give the same losses to the last bit. Does make_task use all of its "

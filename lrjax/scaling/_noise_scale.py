@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._checks import check_count, check_key, check_type, describe, describe_tree
-from .._engine import Task, check_scalar, to_arrays
+from .._checks import check_count, check_key, check_type, describe
+from .._engine import Task, check_scalar, to_arrays, trainable_leaves
 from .._settings import on_host
 from .._types import Batch, Key, Params, PyTree
 from ._least_squares import LEVEL, quantile
@@ -104,6 +104,7 @@ def noise_scale(
     check_type("noise_scale(task, ...)", task, Task, "a `lrjax.Task`")
     key = check_key("noise_scale(key=...)", key)
     count = check_count("noise_scale(num_batches=...)", num_batches, minimum=LEAST_BATCHES, unit="batches")
+    params = to_arrays("noise_scale(params)", params)
     batch_key, dropout_key = jax.random.split(key)
     batches = task.sample_batches(batch_key, count)
     size = _batch_size(batches, count)
@@ -156,16 +157,7 @@ def _batch_size(batches: Batch, count: int) -> int:
 
 def _gradient_of(task: Task, params: Params, model_state: PyTree, key: Key) -> Callable[..., list[jax.Array]]:
     """A function of the parameters' leaves, a batch and its index: the gradient of every leaf that trains."""
-    leaves, treedef = jax.tree.flatten(params)
-    mask = task.trainable(params) if callable(task.trainable) else task.trainable
-    chosen = [True] * len(leaves) if mask is None else [bool(one) for one in jax.tree.leaves(mask)]
-    floating = [jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves]
-    trains = [one and other for one, other in zip(chosen, floating, strict=True)]
-    if not any(trains):
-        raise ValueError(
-            f"`noise_scale(params)` must have floating parameters that train, got {describe_tree(params)}. Look at "
-            "`trainable` of the task."
-        )
+    treedef, trains = jax.tree.structure(params), trainable_leaves(task, params)
 
     def loss_of(training: list[jax.Array], leaves: list[Any], batch: Batch, index: Any) -> jax.Array:
         left = iter(training)

@@ -14,11 +14,15 @@ import numpy as np
 SURE = 2.0
 """Standard errors by which a curve must be convex and its residuals may be too large: one in twenty by chance."""
 
-ENOUGH = 10
-"""Degrees of freedom behind an estimate of the noise, as long as there are so many: it is within a quarter then."""
-
 CELLS = np.linspace(-1, 1, 201)
 """Where a window, scaled to [-1, 1], is looked at for a minimum."""
+
+ROUNDING = 1e-12
+"""Of the losses: differences up to it are none."""
+
+CLIFF = 10.0
+"""Times as far above the lowest loss as those at lower lrs, up to twice as far from the best (in log lr): of a parabola
+that is at most 1, so a higher lr with such a loss has left the bowl, finite or not."""
 
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of what may lie anywhere in an interval, over its width."""
@@ -32,7 +36,7 @@ class Levels(NamedTuple):
       losses: means over the seeds, with differences between the seeds taken out where the seeds are known.
       counts: trainings of each.
       squares, free: sum of squares of what is left of the losses, and its degrees of freedom.
-      diverged: log10 of those that diverged in any seed.
+      diverged: log10 of those that diverged in any seed, or are beyond such a one.
     """
 
     log_lrs: np.ndarray
@@ -51,6 +55,7 @@ class Vertex(NamedTuple):
       lever: its standard error in decades, for losses with a standard deviation of 1.
       steepness: the curvature over its own standard error, likewise.
       squares, free: of the residuals.
+      count: of the levels.
     """
 
     place: float
@@ -59,6 +64,7 @@ class Vertex(NamedTuple):
     steepness: float
     squares: float
     free: int
+    count: int
 
 
 class Found(NamedTuple):
@@ -73,8 +79,7 @@ class Found(NamedTuple):
 def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -> Levels:
     """The trainings of one size by their learning rates."""
     levels, index = np.unique(np.log10(lrs), return_inverse=True)
-    lost = np.zeros(len(levels), bool)
-    lost[index[~np.isfinite(losses)]] = True
+    lost = _lost(levels, np.bincount(index, weights=np.where(np.isfinite(losses), losses, np.nan)) / np.bincount(index))
     rows = ~lost[index]
     y, index = losses[rows], (np.cumsum(~lost) - 1)[index[rows]]
     groups = np.unique(seeds[rows], return_inverse=True)[1] if seeds is not None else np.zeros(len(y), int)
@@ -94,12 +99,28 @@ def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -
     )
 
 
+def _lost(log_lrs: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Which learning rates diverged in any seed, fell off a cliff, or are beyond the first of these above the best."""
+    lost = np.isnan(means)
+    if lost.all():
+        return lost
+    place = int(np.nanargmin(means))
+    far, above, edge = log_lrs[place] - log_lrs, means - means[place], lost.copy()
+    for index in range(place + 1, len(means)):
+        near = (far > 0) & ((far <= 2 * -far[index]) | (np.arange(len(means)) >= place - 2))
+        height = np.nanmax(above[near], initial=0.0)
+        edge[index] |= 0 < CLIFF * height < above[index]
+    beyond = np.flatnonzero(edge[place:])
+    return lost | (np.arange(len(means)) >= place + beyond[0]) if len(beyond) else lost
+
+
 def find_optima(points: Sequence[Levels]) -> list[Found]:
     """The optimum of every size; the noise is that of all of them."""
     ladders = [_ladder(levels, int(np.argmin(levels.losses))) if not _at_end(levels) else [] for levels in points]
-    noise = _noise(points, ladders)
+    pooled = _noise(points, ladders)
     found = []
     for levels, ladder in zip(points, ladders, strict=True):
+        noise = float(np.fmax(pooled, _noise([levels], [ladder])))  # where it is larger than usual, that counts
         one = _best(levels, ladder, noise)
         if not one.note and ladder:  # the lowest level may be so by chance: once more, around the minimum of the curve
             middle = int(np.clip(np.argmin(np.abs(levels.log_lrs - one.place)), 1, len(levels.log_lrs) - 2))
@@ -119,7 +140,7 @@ def _ladder(levels: Levels, middle: int) -> list[Vertex]:
     first, last, count = middle - 1, middle + 1, len(levels.losses)
     found = []
     while True:
-        vertex = _vertex(levels, slice(first, last + 1), degree=min(2 + (last - first - 2) // 2, 4))
+        vertex = _vertex(levels, slice(first, last + 1), degree=min(max(last - first - 1, 2), 4))
         found += [vertex] if vertex is not None else []
         centre = found[-1].place if found else levels.log_lrs[middle]
         if first == 0 and last == count - 1:
@@ -160,6 +181,7 @@ def _vertex(levels: Levels, window: slice, degree: int) -> Vertex | None:
         steepness=float(curvature / np.linalg.norm(inverse.T @ second)),
         squares=float(residuals @ residuals),
         free=len(x) - degree - 1,
+        count=len(x),
     )
 
 
@@ -168,14 +190,11 @@ def _noise(points: Sequence[Levels], ladders: Sequence[list[Vertex]]) -> float:
     free = sum(levels.free for levels in points)
     if free >= 3:
         return math.sqrt(sum(levels.squares for levels in points) / free)
-    left: dict[int, list[float]] = {}  # by the number of levels: misfit is not noise, so the smallest counts
+    left: dict[tuple[int, int], list[float]] = {}  # for each width: misfit is not noise, so the smallest counts
     for vertex in (vertex for ladder in ladders for vertex in ladder if vertex.free > 0):
-        ratio = (
-            1 - 2 / (9 * vertex.free)
-        ) ** 3  # median of chi-square, over its degrees of freedom (Wilson & Hilferty)
-        left.setdefault(vertex.free, []).append(vertex.squares / vertex.free / ratio)
-    sure = [ratios for free, ratios in left.items() if free * len(ratios) >= ENOUGH] or left.values()
-    return math.sqrt(min(map(np.median, sure))) if left else math.nan
+        ratio = (1 - 2 / (9 * vertex.free)) ** 3  # the median of chi-square over its mean (Wilson & Hilferty)
+        left.setdefault((vertex.free, vertex.count), []).append(vertex.squares / vertex.free / ratio)
+    return math.sqrt(min(map(np.median, left.values()))) if left else math.nan
 
 
 def _best(levels: Levels, ladder: list[Vertex], noise: float) -> Found:
@@ -204,10 +223,10 @@ def _why_not(levels: Levels) -> str:
     lrs, count = 10.0**levels.log_lrs, len(levels.log_lrs)
     if not count:
         return "every training diverged: add lower learning rates"
-    if count + len(levels.diverged) < 3:
-        return f"{count + len(levels.diverged)} learning rates are too few: three at least, the best one in the middle"
+    if (tried := count + len(levels.diverged)) < 3:
+        return f"too few learning rates, {tried}: give three at least, the best one inside"
     place = int(np.argmin(levels.losses))
-    if np.ptp(levels.losses) == 0 and count > 1:
+    if count > 1 and np.ptp(levels.losses) <= ROUNDING * np.abs(levels.losses).max():
         return f"all {count} learning rates have the same loss"
     cliff = (levels.diverged > levels.log_lrs[-1]).any() and count > 1
     if place == count - 1 and not cliff:

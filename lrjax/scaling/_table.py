@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import attribute, check_mode, check_type, kind_of, show, show_with_type, to_numpy
+from .._checks import Mode, attribute, check_mode, check_type, kind_of, show, show_with_type, to_numpy
 from .._lrs import is_lr
 from .._sweeps import SweepResult
 
@@ -28,7 +28,7 @@ class Table(NamedTuple):
     losses: np.ndarray
     sizes: dict[str, np.ndarray]
     seeds: np.ndarray | None
-    mode: str
+    mode: Mode
 
     def where(self, rows: np.ndarray) -> "Table":
         """Some of the rows."""
@@ -46,7 +46,7 @@ def read_table(table: Any, axes: Sequence[str] | None, lr: str, loss: str, mode:
         _check_listed(f"fit({name}=...)", column, columns, f"Say which it is, for example {name}={_likely(columns)!r}.")
     axes = _axes(axes, columns, lr, loss)
     wanted = [lr, loss, *axes, *([SEED] if SEED in columns else [])]
-    numbers = {name: _numbers(name, columns[name]) for name in wanted}
+    numbers = {name: _numbers(name, columns[name], name in axes) for name in wanted}
     rows = {name: len(values) for name, values in numbers.items()}
     if len(set(rows.values())) > 1 or not rows[lr]:
         raise ValueError(f"`fit(table)` must have as many rows in every column, at least one, got {rows}.")
@@ -122,13 +122,13 @@ def _axes(axes: Any, columns: Mapping[str, Any], lr: str, loss: str) -> list[str
     return list(axes)
 
 
-def _numbers(name: str, column: Any) -> np.ndarray:
+def _numbers(name: str, column: Any, is_axis: bool) -> np.ndarray:
     values = to_numpy(column)
     if values is None or (values.size and kind_of(values) not in ("f", "i", "u")):
         got = show(values[:3].tolist() if values is not None and values.ndim == 1 else column)
+        advice = "If it is no size, name the columns that are: axes=[...]."
         raise TypeError(
-            f"`fit(table[{name!r}])` must be a column of numbers, got {got}. If it is no size, name those that are: "
-            "axes=[...]."
+            f"`fit(table[{name!r}])` must be a column of numbers, got {got}. {advice if is_axis else 'Convert it.'}"
         )
     if values.ndim != 1:
         raise ValueError(f"`fit(table[{name!r}])` must have shape (rows,), got shape {values.shape}.")
