@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from .._axes import CHOSEN, GREY, INK, axes_for, draw_legend, draw_title, gaps, plain, tidy
+from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain, tidy
 from .._html import WARNING, Shown
 from .._repr import line_repr
 from .._types import Float
@@ -110,8 +110,8 @@ class CoordinateCheck(Shown):
     def _unclear(self) -> list[Slope]:
         """What moves by an unclear power of the width in the first update and in all."""
         moves = [one for one in self.slopes if one.when != "at the start"]
-        stays = {one.name for one in moves if one.trend == "stays"}
-        return [one for one in moves if one.name not in stays and one.when == "in all updates"]
+        clear = {one.name for one in moves if one.trend != "unclear"}
+        return [one for one in moves if one.name not in clear and one.when == "in all updates"]
 
     def summary(self) -> str:
         """The verdict, and a sentence for each thing that does not stay."""
@@ -141,26 +141,34 @@ class CoordinateCheck(Shown):
         Returns:
           The axes.
         """
+        from matplotlib.ticker import LogLocator
+
         ax = axes_for("CoordinateCheck.plot", ax)
         moves = [one for one in self.slopes if one.when == "in all updates"]
         marks = {"stays": ("o", INK), "unclear": ("s", GREY), "blows up": ("^", CHOSEN), "vanishes": ("v", CHOSEN)}
         for one in sorted(moves, key=lambda one: -abs(one.slope)):
             (marker, colour), sizes = marks[one.trend], self.sizes[one.name][:, :, -1].astype(np.float64)
             style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
-            label = f"{plain(one.name)}: {_number(one)}"
-            ax.plot(self.widths, np.exp(np.log(np.maximum(gaps(sizes), 1e-30)).mean(axis=1)), label=label, **style)
+            heights = np.exp(np.log(np.maximum(gaps(sizes), SMALLEST)).mean(axis=1))
+            ax.plot(self.widths, heights, **style)
+            if len(moves) <= MOST_NAMED:
+                name = f" {plain(one.name)}: {one.slope:.2f}"
+                ax.annotate(name, (self.widths[-1], heights[-1]), color=colour, fontsize=SMALL, va="center")
         ax.set(xscale="log", yscale="log", xlabel="width", ylabel=f"how far it moved in {self.steps} updates (RMS)")
         ax.set_xticks(self.widths, [str(width) for width in self.widths])
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
         tidy(ax)
         draw_title(ax, f"Coordinate check: {self.verdict}", f"lr {self.lr:g}; the exponent of each is beside its name")
-        if len(moves) <= MOST_NAMED:
-            draw_legend(ax, loc="best")
         return ax
 
 
 MOST_NAMED = 12
-"""Lines that a legend names."""
+"""Lines with a name."""
+
+SMALLEST = 1e-30
+"""What is drawn for 0, which no logarithm has."""
 
 
 def _number(one: Slope) -> str:
