@@ -57,11 +57,11 @@ class _Grown(NamedTuple):
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        return tuple(new / old for old, new in zip(self.base, self.shape, strict=True))
+        return tuple(new / old if old else 1.0 for old, new in zip(self.base, self.shape, strict=True))
 
     @property
     def growth(self) -> float:
-        return math.prod(self.shape) / math.prod(self.base)
+        return math.prod(self.ratios)
 
 
 def name_of_path(path: Path) -> str:
