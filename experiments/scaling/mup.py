@@ -3,7 +3,7 @@
     python -m experiments.scaling.mup --data DIR     # 8 minutes of one core; goes on where it stopped
     python -m experiments.scaling.mup --report       # the table and the pictures from the results; a minute
 
-A transformer of two blocks that reads source code, and an MLP on Fashion-MNIST, which DIR holds; Adam and SGD. Every
+A transformer of one block that reads source code, and an MLP on Fashion-MNIST, which DIR holds; Adam and SGD. Every
 width is trained at the same learning rates, from the same batches; at the base's width both are the same training. The
 optimum is the vertex of the parabola through the lowest mean loss and its two neighbours on each side.
 
@@ -58,7 +58,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "MLP": Subject((32, 64, 256), 64, 150, 2, {"adam": (-4.0, -1.0), "sgd": (-2.0, 1.0)}),
-    "transformer": Subject((16, 32, 128), 8, 150, 1, {"adam": (-3.667, -1.0), "sgd": (-1.333, 1.333)}),
+    "transformer": Subject((16, 128), 8, 120, 1, {"adam": (-3.667, -1.333), "sgd": (-1.333, 1.333)}),
 }
 OPTIMIZERS: dict[str, Any] = {"adam": optax.adam, "sgd": optax.sgd}
 
@@ -68,7 +68,7 @@ def task_at(name: str, width: int, data: str | None) -> lrjax.Task:
     if name == "MLP":
         module, examples = MLP(CLASSES, (width, width)), clothes(data)
     else:
-        module, examples = GPT(ALPHABET, width=width, heads=width // HEAD), source_pieces()
+        module, examples = GPT(ALPHABET, width=width, depth=1, heads=width // HEAD), source_pieces()
     assert isinstance(module, nn.Module)
     return make_task(module, examples, SUBJECTS[name].batch_size)
 
@@ -206,9 +206,9 @@ def main() -> None:
     trainings = [
         (name, optimizer, arm, width)
         for optimizer in OPTIMIZERS
-        for name, subject in SUBJECTS.items()
+        for name, subject in reversed(SUBJECTS.items())
         for width in reversed(subject.widths)
-        for arm in (("both",) if width == subject.widths[0] else ("muP", "standard"))
+        for arm in (("both",) if width == subject.widths[0] else ARMS)
     ]
     for name, optimizer, arm, width in [] if options.report else trainings:
         if (name, optimizer, arm, width) not in done:
