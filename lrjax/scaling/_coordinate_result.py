@@ -75,7 +75,7 @@ class CoordinateCheck(Shown):
     Attributes:
       widths: the widths, increasing.
       sizes: name -> root mean square; at step 0 of what it is, then of how far it has moved from there. Of parameters
-        these are multiplied by what muP has them shrink by. Shape (widths, seeds, steps + 1).
+        these are divided by what muP has them shrink by. Shape (widths, seeds, steps + 1).
       slopes: for each name how its size at the start goes with the width, and how far it moves. What begins at 0 has
         none of the first kind.
       lr: the learning rate.

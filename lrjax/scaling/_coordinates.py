@@ -23,7 +23,7 @@ from .._engine import (
 from .._engine import train_step as one_update
 from .._types import Array, Key, OptimizerFactory, Params
 from ._coordinate_result import CoordinateCheck, When, fit_slope
-from ._leaves import Leaf, initial_ratio, name_of_path, read_leaves
+from ._leaves import initial_ratio, name_of_path, read_leaves
 
 Sizes = dict[str, Array]
 
@@ -73,7 +73,8 @@ def coordinate_check(
 
     Raises:
       TypeError: `make_model` returns something else, or activations that are no mapping from names to arrays.
-      ValueError: fewer than three widths, equal ones, or a model whose parameters do not grow with the width.
+      ValueError: fewer than three widths, equal ones, or a model whose parameters do not grow with the width or do not
+        move.
 
     Source: Yang et al. 2022, Tensor Programs V, appendix D.1.
 
@@ -119,6 +120,8 @@ def coordinate_check(
     sizes = {name: np.stack([np.asarray(one[name], np.float32) for one in measured]) for name in names}
     when: dict[When, int] = {"at the start": 0, "in the first update": 1, "in all updates": num_steps}
     slopes = [fit_slope(name, then, widths, sizes[name][:, :, step]) for then, step in when.items() for name in names]
+    if not any(each[:, :, 1:].any() for each in sizes.values()):
+        raise ValueError(f"`coordinate_check(make_model)` must make models that train, but nothing moves at lr={lr:g}.")
     return CoordinateCheck(widths=widths, sizes=sizes, slopes=tuple(filter(None, slopes)), lr=lr)
 
 
@@ -144,6 +147,10 @@ def _make(make_model: Callable[[int], Any], width: int, key: Key, num_seeds: int
     task, make_optimizer, *rest = made
     activations = rest[0] if rest else None
     check_task("coordinate_check(make_model(width)[0])", task)
+    if task._step_fn is not None:
+        raise TypeError(
+            "`coordinate_check(make_model(width)[0])` must be a task with a loss_fn, not a `step_task`."
+        )
     check_factory("coordinate_check(make_model(width)[1])", make_optimizer)
     if activations is not None:
         signature = "activations(params, batch) -> {name: array}"
@@ -172,7 +179,8 @@ def _sizes(model: _Model, base: Params, lr: float, num_steps: int) -> dict[str, 
 
     def look(params: Params, model_state: Any, probe: Any) -> Sizes:
         if model.activations is None:
-            return {name_of_path(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+            leaves = jax.tree_util.tree_leaves_with_path(params)
+            return {name_of_path(path): leaf for path, leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)}
         before = (params, model_state) if task.has_state else (params,)
         return _check_activations(model.activations(*before, probe))
 
@@ -191,11 +199,7 @@ def _sizes(model: _Model, base: Params, lr: float, num_steps: int) -> dict[str, 
     stacked = [seed._replace(batches=batch, data_key=None) for seed, batch in zip(seeds, batches, strict=True)]
     together = jax.tree.map(lambda *each: jnp.stack(each), *stacked)
     sizes = jax.jit(jax.vmap(one, (0, None, None)))(together, jnp.float32(lr), probe)
-    return (
-        sizes
-        if model.activations
-        else _relative(sizes, read_leaves("coordinate_check", base, model.params, None, None))
-    )
+    return sizes if model.activations else _relative(sizes, base, model.params)
 
 
 def _first_batch(task: Task) -> Any:
@@ -204,13 +208,15 @@ def _first_batch(task: Task) -> Any:
     return batches[0] if isinstance(batches, Sequence) else jax.tree.map(lambda leaf: leaf[0], batches)
 
 
-def _relative(sizes: Sizes, leaves: tuple[Leaf, ...]) -> Sizes:
+def _relative(sizes: Sizes, base: Params, params: Params) -> Sizes:
     """Sizes of parameters, and of how far they moved, divided by what muP has both shrink by."""
-    for leaf in leaves:
-        moves = 1 / leaf.growth if leaf.kind in ("hidden", "output") else 1.0
-        steps = sizes[leaf.path].shape[1] - 1
-        sizes[leaf.path] = sizes[leaf.path] / jnp.array([initial_ratio(leaf), *[moves] * steps])
-    return sizes
+    relative = {}
+    for leaf in read_leaves("coordinate_check", base, params, None, None):
+        if leaf.trains:
+            moves = 1 / leaf.growth if leaf.kind in ("hidden", "output") else 1.0
+            start, rest = sizes[leaf.path][:, :1], sizes[leaf.path][:, 1:]
+            relative[leaf.path] = np.concatenate([start / initial_ratio(leaf), rest / moves], axis=1)
+    return relative
 
 
 def _check_activations(made: Any) -> Sizes:
