@@ -1,6 +1,8 @@
 """muP from shapes: what each parameter is, its factor under each rule, and the plain optimizer at the base."""
 
 import functools
+import json
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -12,6 +14,7 @@ from flax import nnx
 from marks import slow_but_for
 
 import lrjax
+from experiments.scaling import mup as experiment
 from lrjax.scaling import mup, rescale_init
 
 F32 = jnp.float32
@@ -305,3 +308,8 @@ def test_initial_values_of_shapes_alone_are_taken_for_fan_in():
     scaled = rescale_init(params, net(16))
     assert {name for name in params if not np.array_equal(params[name], scaled[name])} == {"last"}
     np.testing.assert_allclose(scaled["last"], params["last"] / 2, rtol=1e-6)
+
+
+def test_the_page_has_the_table_of_the_results():
+    page = (Path(lrjax.__file__).parents[1] / "docs/scaling.md").read_text()
+    assert experiment.report(json.loads(experiment.RESULT.read_text())) in page
