@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.blocks import fill
 from experiments.scaling.judging import judge
-from experiments.scaling.largest import PAGE, RESULTS, table_of_rules, table_of_sizes
+from experiments.scaling.largest import PAGE, RESULTS, blocks
 from lrjax.scaling import fit
 
 SIZES = [(2, 4), (1, 4), (4, 4), (8, 4), (2, 2), (2, 8), (2, 16)]
@@ -29,6 +29,5 @@ def test_a_known_law_loses_nothing_and_a_constant_lr_what_the_parabola_says():
 
 
 def test_the_page_shows_the_results():
-    judged, page = json.loads((RESULTS / "largest.json").read_text()), PAGE.read_text()
-    blocks = {"largest_sizes": lambda: table_of_sizes(judged), "largest_rules": lambda: table_of_rules(judged)}
-    assert page == fill(page, blocks)
+    page = PAGE.read_text()
+    assert page == fill(page, blocks(json.loads((RESULTS / "largest.json").read_text())))

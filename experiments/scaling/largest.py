@@ -8,8 +8,10 @@ experiments/results/scaling/largest.json, docs/images/scaling_law.png, and the n
 """
 
 import argparse
+import functools
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,21 @@ def _lengths(law: lrjax.scaling.ScalingLaw) -> dict[tuple[float, ...], list[floa
     for row in zip(*columns, strict=True):
         lengths.setdefault((*row[:place], *row[place + 1 :]), []).append(row[place])
     return lengths
+
+
+def table_of_laws(judged: dict[str, Any]) -> str:
+    """The powers that all sizes gave, with their intervals, and the cost."""
+    axes = ["width", "batch_size", "train_steps"]
+    rows = [
+        [
+            name.replace("_", ", "),
+            *("{value:.2f} ({low:.2f} to {high:.2f})".format(**subject["exponents"][axis]) for axis in axes),
+            str(subject["trainings"]),
+            f"{subject['updates']:,.0f}",
+        ]
+        for name, subject in judged.items()
+    ]
+    return markdown_table(["", *axes, "trainings", "updates"], rows)
 
 
 def table_of_sizes(judged: dict[str, Any]) -> str:
@@ -108,10 +125,15 @@ def _percent(lost: list[float], of: Any = np.max) -> str:
     return "" if np.isnan(value) else "off the grid" if np.isinf(value) else f"{value:.2f}"
 
 
+def blocks(judged: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """The tables of docs/scaling.md."""
+    tables = {"laws": table_of_laws, "rules": table_of_rules, "sizes": table_of_sizes}
+    return {f"largest_{name}": functools.partial(table, judged) for name, table in tables.items()}
+
+
 def write_page(judged: dict[str, Any], out: Path) -> None:
     """Fill in the tables, and draw the transformer's law."""
-    blocks = {"largest_sizes": lambda: table_of_sizes(judged), "largest_rules": lambda: table_of_rules(judged)}
-    PAGE.write_text(fill(PAGE.read_text(), blocks))
+    PAGE.write_text(fill(PAGE.read_text(), blocks(judged)))
     law = lrjax.scaling.ScalingLaw.from_json(out / "transformer_adam.json")
     figure: Any = law.plot().figure
     figure.savefig(PICTURE, dpi=160, metadata={"Software": None})
