@@ -108,6 +108,15 @@ def test_a_cliff_of_finite_losses_is_a_divergence(blown):
     assert point.error == pytest.approx(1 / np.sqrt(12))
 
 
+def test_a_coarse_grid_beside_a_cliff_has_no_optimum_below_every_loss():
+    step, width = np.tile(10.0 ** np.arange(-2, 0.5, 0.25), 4), np.repeat([32, 64, 128, 256], 10)
+    losses = [2.3, 2.2, 2.0, 1.6, 1.1, 0.7, 0.41, 0.31, 0.297, 2.33]
+    law = fit({"lr": step * by_width(width) / 0.01, "loss": np.tile(losses, 4), "width": width})
+    for point in law.points:
+        assert point.lr == pytest.approx(by_width(point.sizes["width"]) / 0.01)
+        assert point.error == pytest.approx(0.5 / np.sqrt(12))
+
+
 def test_a_size_whose_grid_misses_the_optimum_is_said_and_not_used():
     cut = PLAIN["lr"] > np.where(PLAIN["width"] == 256, 2e-3, 1)
     law = fit({name: column[~cut] for name, column in PLAIN.items()})

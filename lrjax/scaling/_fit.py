@@ -166,8 +166,8 @@ def _reach(
 ) -> Reach:
     """How far the law has been shown to hold: leave out the largest sizes, one more at a time, and predict them.
 
-    What it misses, with the standard error of that, grows with the square of the distance (in log size) where the law
-    bends, so MISSED is reached at `sqrt(MISSED / missed)` times the distance that was tried.
+    Where the law bends, what it misses grows with the square of the distance in log size, so MISSED is reached at
+    `sqrt(MISSED / missed)` times the distance that was tried.
     """
     steps, errors = np.unique(along)[::-1], np.hypot(errors, line.scatter)
     best = Reach(float(steps[-1]), float(steps[0]), float(steps[0]), float("nan"), float("nan"))
@@ -177,17 +177,11 @@ def _reach(
             break
         tried = fit_line(design[inside], values[inside], errors[inside])
         held_out = [along == size for size in steps if size > kept]
-        missed = max(_missed(tried, design[size], values[size], errors[size]) for size in held_out)
+        off = values - design @ tried.coefficients
+        missed = max(abs(off[size].mean()) for size in held_out)
         if missed > MISSED:
             break
-        furthest = float(steps[0] * (steps[0] / kept) ** min(FURTHEST, np.sqrt(MISSED / missed)))
+        furthest = float(steps[0] * (steps[0] / kept) ** min(FURTHEST, np.sqrt(MISSED / (missed + 1e-9))))
         if furthest > best.furthest:
-            best = best._replace(furthest=furthest, kept=float(kept), missed=missed)
+            best = best._replace(furthest=furthest, kept=float(kept), missed=float(missed))
     return best
-
-
-def _missed(line: Line, design: np.ndarray, values: np.ndarray, errors: np.ndarray) -> float:
-    """Decades by which a law misses the optima of a size on average, and the standard error of that."""
-    row, count = design.mean(axis=0), len(values)
-    variance = row @ line.covariance @ row + (errors @ errors / count + line.scatter**2) / count
-    return float(abs(values.mean() - row @ line.coefficients) + np.sqrt(variance))

@@ -61,7 +61,7 @@ class Reach(NamedTuple):
       smallest, largest: sizes among the optima used.
       furthest: the largest size that may be asked for; `largest` where nothing shows that the law holds beyond.
       kept: the size up to which the law was fitted to predict those beyond; nan where that was not possible.
-      missed: decades by which it missed them at most, with the standard error of that; nan likewise.
+      missed: decades by which it missed the optima of a size at most, on average; nan likewise.
     """
 
     smallest: float

@@ -11,8 +11,8 @@ from ._least_squares import design_of, quantile
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST_NAMES = 12
-"""Curves with their sizes beside them; of more, those of the smallest and the largest lr."""
+ROOM = (0.09, 0.045)
+"""Parts of the width and the height of the axes that the sizes of one optimum take."""
 
 STEEP = 3.0
 """Of the height of a typical curve, from its optimum to the median of its losses, how much is shown of every one."""
@@ -40,9 +40,10 @@ def plot_law(law: Law, ax: "Axes | None") -> "Axes":
     _draw_optima(ax, law, used)
     _draw_law(ax, law, used)
     _limit(ax, law, used, list(curves.values()))
+    _draw_names(ax, used)
     powers = " * ".join(f"{axis}^{power.value:.2f}" for axis, power in law.exponents.items())
     axes = ", ".join(law.exponents)
-    draw_title(ax, plain(f"best lr goes like {powers}", 70), plain(f"beside the optima: {axes}", 70))
+    draw_title(ax, plain(f"best lr goes like {powers}", 70), plain(f"below the optima: {axes}", 70))
     tidy(ax)
     draw_legend(ax, loc="best")
     return ax
@@ -72,10 +73,18 @@ def _draw_optima(ax: "Axes", law: Law, used: list[Any]) -> None:
         for group in groups.values():
             line = sorted(group, key=lambda point: point.sizes[axis])
             ax.plot([one.lr for one in line], [one.loss for one in line], color=INK, linewidth=1.0, zorder=4)
-    for point in used if len(used) <= MOST_NAMES else (used[0], used[-1]):
-        place = {"textcoords": "offset points", "xytext": (6, -9), "fontsize": SMALL - 1}
-        name = ", ".join(f"{size:g}" for size in point.sizes.values())
-        ax.annotate(name, (point.lr, point.loss), color=INK, zorder=6, clip_on=True, **place)
+
+
+def _draw_names(ax: "Axes", used: list[Any]) -> None:
+    """The sizes below the optima, as far as there is room: of the lowest and the highest lr first."""
+    style: dict[str, Any] = {"textcoords": "offset points", "xytext": (5, -9), "fontsize": SMALL - 1, "color": INK}
+    taken: list[np.ndarray] = []
+    for point in [used[0], used[-1], *used[1:-1]]:
+        place = ax.transAxes.inverted().transform(ax.transData.transform((point.lr, point.loss)))
+        if all((abs(place - other) > ROOM).any() for other in taken):
+            name = ", ".join(f"{size:g}" for size in point.sizes.values())
+            ax.annotate(name, (point.lr, point.loss), zorder=6, clip_on=True, **style)
+            taken.append(place)
 
 
 def _draw_law(ax: "Axes", law: Law, used: list[Any]) -> None:
@@ -98,5 +107,5 @@ def _limit(ax: "Axes", law: Law, used: list[Any], curves: list[tuple[np.ndarray,
     ends = [sign * losses for _, losses in curves if np.isfinite(losses).any()]
     height = float(np.median([np.nanmedian(losses) - np.nanmin(losses) for losses in ends]))
     room = max(float(np.ptp(best)), STEEP * height) or 1.0
-    low, high = (sign * best).min() - 0.12 * room, (sign * best).max() + STEEP * height + 0.1 * room
+    low, high = (sign * best).min() - 0.15 * room, (sign * best).max() + STEEP * height + 0.1 * room
     ax.set_ylim(*((low, high) if law.mode == "min" else (-high, -low)))

@@ -21,7 +21,8 @@ ROUNDING = 1e-12
 """Of the losses: differences up to it are none."""
 
 CLIFF = 10.0
-"""Times as far above the lowest loss as that of any lower lr: a finite loss of a higher lr that has left the bowl."""
+"""Times as far above the lowest loss as those at lower lrs, up to twice as far from the best (in log lr): of a parabola
+that is at most 1, so a higher lr with such a loss has left the bowl, finite or not."""
 
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of what may lie anywhere in an interval, over its width."""
@@ -78,7 +79,7 @@ class Found(NamedTuple):
 def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -> Levels:
     """The trainings of one size by their learning rates."""
     levels, index = np.unique(np.log10(lrs), return_inverse=True)
-    lost = _lost(losses, index)
+    lost = _lost(levels, np.bincount(index, weights=np.where(np.isfinite(losses), losses, np.nan)) / np.bincount(index))
     rows = ~lost[index]
     y, index = losses[rows], (np.cumsum(~lost) - 1)[index[rows]]
     groups = np.unique(seeds[rows], return_inverse=True)[1] if seeds is not None else np.zeros(len(y), int)
@@ -98,18 +99,19 @@ def read_levels(lrs: np.ndarray, losses: np.ndarray, seeds: np.ndarray | None) -
     )
 
 
-def _lost(losses: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Which learning rates diverged in any seed, fell off a cliff, or are above the first of these above the best."""
-    means = np.bincount(index, weights=np.where(np.isfinite(losses), losses, np.nan)) / np.bincount(index)
+def _lost(log_lrs: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Which learning rates diverged in any seed, fell off a cliff, or are beyond the first of these above the best."""
     lost = np.isnan(means)
     if lost.all():
         return lost
     place = int(np.nanargmin(means))
-    height = np.nanmax(means[: place + 1]) - means[place]
-    edge = lost.copy()
-    edge[place + 1 :] |= (means[place + 1 :] - means[place] > CLIFF * height) & (height > 0)
-    above = np.flatnonzero(edge[place:])
-    return lost | (np.arange(len(means)) >= place + above[0]) if len(above) else lost
+    far, above, edge = log_lrs[place] - log_lrs, means - means[place], lost.copy()
+    for index in range(place + 1, len(means)):
+        near = (far > 0) & ((far <= 2 * -far[index]) | (np.arange(len(means)) >= place - 2))
+        height = np.nanmax(above[near], initial=0.0)
+        edge[index] |= 0 < CLIFF * height < above[index]
+    beyond = np.flatnonzero(edge[place:])
+    return lost | (np.arange(len(means)) >= place + beyond[0]) if len(beyond) else lost
 
 
 def find_optima(points: Sequence[Levels]) -> list[Found]:
@@ -190,9 +192,7 @@ def _noise(points: Sequence[Levels], ladders: Sequence[list[Vertex]]) -> float:
         return math.sqrt(sum(levels.squares for levels in points) / free)
     left: dict[tuple[int, int], list[float]] = {}  # for each width: misfit is not noise, so the smallest counts
     for vertex in (vertex for ladder in ladders for vertex in ladder if vertex.free > 0):
-        ratio = (
-            1 - 2 / (9 * vertex.free)
-        ) ** 3  # median of chi-square, over its degrees of freedom (Wilson & Hilferty)
+        ratio = (1 - 2 / (9 * vertex.free)) ** 3  # the median of chi-square over its mean (Wilson & Hilferty)
         left.setdefault((vertex.free, vertex.count), []).append(vertex.squares / vertex.free / ratio)
     return math.sqrt(min(map(np.median, left.values()))) if left else math.nan
 
