@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= lrjax-out
 
-.PHONY: demo test test-slow test-explorer test-integrations test-versions lint format bench docs docs-serve reproduce \
+.PHONY: demo test test-slow test-explorer test-integrations test-versions test-wheel lint format bench docs docs-serve reproduce \
   figures clean help
 
 help:  ## This list.
@@ -52,6 +52,9 @@ test-versions:  ## The suite on every other supported Python at hand, each with 
 
 test-integrations:  ## Every integration against its library, each in an environment of its own.
 	@PYTHON=$(PYTHON) sh tests/integrations.sh
+
+test-wheel:  ## The sdist and the wheel, installed in an empty environment: the command and the README's example.
+	@PYTHON=$(PYTHON) sh tests/wheel.sh
 
 lint: $(VENV)/.lint  ## Style and types.
 	$(BIN)/ruff check .

@@ -51,7 +51,7 @@ def figure(number: int, results: Results) -> str:
     model = f" {PLANS[SHOWN]}." if number < 9 else ""
     links = f"[PDF]({picture}.pdf), [numbers]({picture}.json)"
     caption = f"Figure {number}. {CAPTIONS[number]}{model}"
-    return f"![{caption}]({picture}.png)\n\n*{caption}* ({links})"
+    return f"![Figure {number}]({picture}.png)\n\n*{caption}* ({links})"
 
 
 def table(make: Callable[[list[PlanResults]], str], results: Results) -> str:

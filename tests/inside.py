@@ -7,9 +7,11 @@ A name goes in only where the public ones cannot ask the question, and goes out 
 # isort: off
 
 # The command: its parser, whose pages are compared with the library's signatures; how its words become objects; what
-# is made to fail, or must not begin.
+# is made to fail, or must not begin; what the doctor looks for, which pyproject.toml must name.
 from lrjax.cli import _find_command as find_command
 from lrjax.cli import _load as load
+from lrjax.cli._doctor_command import EXTRAS as EXTRAS
+from lrjax.cli._doctor_command import NEEDED as NEEDED
 from lrjax.cli._errors import LINES as LINES
 from lrjax.cli._errors import user_place as user_place
 from lrjax.cli._main import app as app

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from inside import find_command, load, search_live
+from inside import EXTRAS, NEEDED, find_command, load, search_live
 from processes import start_lrjax
 
 import lrjax
@@ -485,6 +485,40 @@ def test_range_test_without_an_answer_is_status_1(run):
 
 def test_version(run):
     assert run("--version") == (0, f"lrjax {lrjax.__version__}\n", "")
+
+
+def test_the_doctor_says_what_a_bug_report_needs(run, monkeypatch):
+    monkeypatch.setenv("LRJAX_DATA", "somewhere")
+    status, out, _ = run("doctor", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["lrjax"] == lrjax.__version__
+    assert found["packages"]["jax"] == jax.__version__
+    assert len(found["devices"]) == jax.device_count()
+    assert found["settings"]["LRJAX_DATA"] == "somewhere"
+    status, out, _ = run("doctor")
+    assert status == 0
+    assert all(name in out for name in ("devices", "compiled programs", "extras", found["packages"]["optax"]))
+
+
+def test_the_doctor_tells_of_a_device_that_does_not_start(run, monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: (_ for _ in ()).throw(RuntimeError("no GPU was found")))
+    status, out, _ = run("doctor")
+    assert (status, "none: no GPU was found" in out) == (0, True)
+
+
+def test_the_doctor_knows_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    def packages(requirements):
+        return tuple(re.split("[<>=]", one)[0] for one in requirements)
+
+    assert {extra: packages(project["optional-dependencies"][extra]) for extra in EXTRAS} == EXTRAS
+    assert sorted(NEEDED) == sorted(packages(project["dependencies"]))
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {lrjax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 @pytest.mark.parametrize("words", [(), ("find",), ("range-test",)])

@@ -20,7 +20,7 @@ from processes import start_lrjax
 import lrjax
 from lrjax.cli import main
 
-COMMANDS = [("find",), ("sweep",), ("range-test",), ("schedules",), ("schedules", "plot"), ("explore",)]
+COMMANDS = [("find",), ("sweep",), ("range-test",), ("schedules",), ("schedules", "plot"), ("explore",), ("doctor",)]
 
 TASKS = """
     import jax, jax.numpy as jnp, optax, lrjax

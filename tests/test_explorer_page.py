@@ -411,6 +411,8 @@ def test_one_click_makes_a_schedule_of_the_window(with_result, button, name):
     assert page.locator("#cards article").count() == 4
     assert code(page, 3).startswith(f"lrjax.schedules.{name}(")
     assert page.locator("#lr-chart path.series").count() == 4
+    assert page.locator("#lr-chart rect.span").count() == 1
+    assert page.locator("#lr-chart").get_by_text("window of the curve below").is_visible()
 
 
 EVIL = "<img src=x onerror=alert(1)>"

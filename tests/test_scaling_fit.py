@@ -59,7 +59,7 @@ def test_a_law_without_noise_is_found():
 
 
 def test_intervals_hold_the_truth_nine_times_in_ten():
-    held, predicted, tables = 0, 0, 60
+    held, predicted, tables = 0, 0, 40
     for key in range(tables):
         law = fit(table(by_width, widths(32, 64, 128, 256, 512), noise=0.002, scatter=0.05, key=key))
         exponent = law.exponents["width"]

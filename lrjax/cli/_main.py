@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from .._engine import keep_programs
 from .._version import __version__
 from ..explorer import explore
+from ._doctor_command import DoctorCommand
 from ._errors import FOUND, INTERRUPTED, WRONG_USE, UsageError, complain, in_words
 from ._find_command import FindCommand
 from ._options import Command, Count, Flag, Many, Place
@@ -79,6 +80,7 @@ app.command(SweepCommand, name="sweep", sort_key=2)
 app.command(schedules := App(name="schedules", default_command=ListCommand, sort_key=4))
 schedules.command(PlotCommand, name="plot")
 app.command(ExploreCommand, name="explore", sort_key=5)
+app.command(DoctorCommand, name="doctor", sort_key=6)
 app.command(CompletionCommand, name="--print-completion")
 
 

@@ -32,8 +32,8 @@ def fit(
     sizes $s_a$ and their logarithmic means $c_a$,
     $$\log_{10} \eta = \beta_0 + \sum_a \beta_a \log_{10} (s_a / c_a),$$
     by least squares with weights of the optima's own errors and of their scatter about the law. Bends and interactions
-    are tested, and taken into the law if they show. The intervals are Student's: with as few points as there usually
-    are, those of a percentile bootstrap hold the truth three times in four instead of nine in ten.
+    are tested, and taken into the law if they show. The intervals are Student's, with that scatter in them:
+    a percentile bootstrap of so few is too narrow (docs/scaling.md).
 
     Args:
       table: columns by name: a mapping of arrays of shape (rows,), a data frame, or a `lrjax.SweepResult`. A row is a

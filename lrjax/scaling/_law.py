@@ -114,7 +114,7 @@ class ScalingLaw(JsonResult, Shown):
     tested: Terms
 
     def lr(self, **sizes: float) -> LRPrediction:
-        """The best learning rate at a size, with the interval that holds it nine times in ten.
+        """The best learning rate at a size, with its interval: nine times in ten, if the law stays straight.
 
         Args:
           **sizes: every axis, > 0: `law.lr(width=1024, batch_size=256)`.

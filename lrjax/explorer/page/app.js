@@ -3,7 +3,7 @@
 import { ask, latest } from "./ask.js";
 import { clamp, drawChart, extent, format, lineStyle, svg } from "./chart.js";
 import { $, choice, controlsOf, example, make, slider, stretch } from "./controls.js";
-import { startFinder } from "./finder.js";
+import { startFinder, windowHere } from "./finder.js";
 import { drawHeights, drawPaths } from "./surface.js";
 
 const INTRODUCTION = "Move anything: the schedules, the surface, the noise. Or take one of the examples.";
@@ -51,7 +51,7 @@ function draw() {
   const good = schedules.map((one, index) => ({ ...one, index })).filter((one) => !one.error);
   const common = { x: { low: 0, high: asked.steps, label: "step (optimizer updates)" }, cursor: slot === null ? null : steps[at] };
   const lines = (shown, name) => shown.map((one) => ({ xs: steps, ys: one[name], index: one.index }));
-  drawChart($("lr-chart"), { ...common, ...rates(good, limit), lines: lines(good, "lr") });
+  drawChart($("lr-chart"), { ...common, ...rates(good, limit), belts: windowHere(), lines: lines(good, "lr") });
   const paired = good.filter((one) => one.momentum);
   $("momentum-figure").hidden = paired.length === 0;
   if (paired.length) drawChart($("momentum-chart"), { ...common, ...momenta(paired), lines: lines(paired, "momentum") });
@@ -340,7 +340,7 @@ async function start() {
   $("presets").replaceChildren(...examples.map(exampleButton));
   $("lesson").textContent = INTRODUCTION;
   load(form.first);
-  startFinder(form, { addSchedule, trainingSteps: () => state.steps, trouble });
+  startFinder(form, { addSchedule, redraw: draw, trainingSteps: () => state.steps, trouble });
 }
 
 start();

@@ -92,7 +92,8 @@ function bandThrough({ xs, low, high }, x, y) {
  * Draw a chart into an <svg>.
  *
  * spec.x, spec.y: {low, high, log, label}; spec.lines: [{xs, ys, index}]; spec.bands: [{xs, low, high, index}];
- * spec.levels: [{at, text}] across; spec.uprights: [{at, text, class}] upright; spec.spans: [{low, high}];
+ * spec.levels: [{at, text}] across; spec.uprights: [{at, text, class}] upright; spec.spans: [{low, high}] from left to
+ * right; spec.belts: [{low, high, text}] from below to above;
  * spec.points: [{x, y, class}]; spec.cursor: an x.
  */
 export function drawChart(element, spec) {
@@ -110,12 +111,16 @@ export function drawChart(element, spec) {
     svg("path", { class: "frame", d: `M${left} ${top}V${bottom}H${right}` }),
     svg("text", { class: "label", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, spec.x.label),
   );
-  const { spans = [], bands = [], levels = [], uprights = [], lines = [], points = [], cursor = null } = spec;
+  const { spans = [], belts = [], bands = [], levels = [], uprights = [], lines = [], points = [], cursor = null } = spec;
   const clip = `${element.id}-clip`;
   const inside = svg(
     "g",
     { "clip-path": `url(#${clip})` },
     ...spans.map(({ low, high }) => svg("rect", { class: "span", x: x(low), width: Math.max(1, x(high) - x(low)), y: top, height: bottom - top })),
+    ...belts.flatMap(({ low, high, text: words }) => [
+      svg("rect", { class: "span", x: left, width: right - left, y: pixels(y, high), height: Math.max(1, pixels(y, low) - pixels(y, high)) }),
+      svg("text", { class: "remark", x: left + 6, y: clamp(y(high) + 13, top + 13, bottom - 5) }, words),
+    ]),
     ...bands.map((band) => svg("path", { class: `band s${band.index}`, d: bandThrough(band, x, y) })),
     ...levels.flatMap(({ at, text: words }) => [
       across(at, "level"),

@@ -110,6 +110,7 @@ function show() {
   rebuild($("picks"), found.picks.map(pickRow));
   if (found.test) rebuild($("peers"), [...found.test.picks.map(peerRow), ...Object.entries(found.test.refusals).map((refusal) => row("", ...refusal))]);
   describePlan();
+  page.redraw();
   draw();
 }
 
@@ -194,5 +195,7 @@ function drawTest({ lrs, losses, smoothed }) {
   });
 }
 
+/** The window of the curve that is open, for the picture of the schedules. */
+export const windowHere = () => (found?.picks.length ? [{ low: found.window[0], high: found.window[1], text: "window of the curve below" }] : []);
 const drawnPeers = () => (found.test?.picks ?? []).filter(({ rule }) => peers.has(rule)).map(({ lr }) => ({ at: lr, class: "pick peer" }));
 const padded = ([low, high]) => [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)];
