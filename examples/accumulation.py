@@ -1,8 +1,8 @@
-"""Gradient accumulation by optax.MultiSteps: num_steps counts training batches, and 4 of them make one update."""
+"""Gradient accumulation by optax.MultiSteps: four batches make one update, and train_steps counts updates."""
 
 import jax
 import jax.numpy as jnp
-import lrjax
+import lrjax  # lrjax
 import optax
 from lrjax.demos import load_digits
 
@@ -24,6 +24,7 @@ def make_optimizer(lr):
     return optax.MultiSteps(optax.adam(lr), every_k_schedule=4)
 
 
-task = lrjax.Task.from_arrays(init, loss_fn, **data)
-result = lrjax.find_lr(task, make_optimizer, lrjax.StepSampling(num_steps=4 * 10, num_seeds=1), key=jax.random.key(0))
+STEPS = 200
+task = lrjax.Task.from_arrays(init, loss_fn, **data)  # lrjax
+result = lrjax.find_lr(task, make_optimizer, key=jax.random.key(0), train_steps=STEPS)  # lrjax
 print(result.summary())

@@ -6,7 +6,8 @@ import lrjax  # lrjax
 from lrjax.demos import load_digits
 from lrjax.integrations import keras as lrjax_keras  # lrjax
 
-images, labels = load_digits()[0].reshape(-1, 8, 8, 1), load_digits()[1]
+EPOCHS, (images, labels) = 6, load_digits()
+images = images.reshape(-1, 8, 8, 1)
 model = keras.Sequential(
     [
         keras.Input((8, 8, 1)),
@@ -19,6 +20,7 @@ model = keras.Sequential(
 )
 model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 task, adam = lrjax_keras.task(model, images, labels), lrjax_keras.optimizer_factory(model.optimizer)  # lrjax
-result = lrjax.find_lr(task, adam, lrjax.StepSampling(num_seeds=1), key=jax.random.key(0))  # lrjax
-lrjax_keras.set_lr(model, result.lr)  # lrjax
-model.fit(images, labels, epochs=1, validation_split=0.2, verbose=0)
+steps = EPOCHS * (len(images) * 4 // 5 // 32)  # lrjax
+result = lrjax.find_lr(task, adam, key=jax.random.key(0), train_steps=steps)  # lrjax
+lrjax_keras.set_lr(model, lrjax.recommend(result, train_steps=steps).schedule)  # lrjax
+model.fit(images, labels, epochs=EPOCHS, validation_split=0.2, verbose=0)

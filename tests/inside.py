@@ -65,6 +65,7 @@ from lrjax._engine import show_bytes as show_bytes
 # Sweeps and searches that are killed or interrupted: a checkpoint after every block, blocks of one step, where to
 # stop.
 from lrjax._engine import _source as engine_source
+from lrjax._engine._trial_data import Block as Block
 from lrjax._engine import _store as engine_store
 from lrjax._search import _live as search_live
 from lrjax._search import _ramp as search_ramp

@@ -69,7 +69,7 @@ def test_everything_public_is_in_the_reference():
     modules |= {f"lrjax.{room}" for room in lrjax._ROOMS}
     for room, names in INTEGRATIONS.items():
         public |= {f"lrjax.integrations.{room}.{name}" for name in names}
-    public |= {"lrjax.integrations.step_task", "lrjax.integrations.StepTask"}
+    public |= {f"lrjax.integrations.{name}" for name in ("StepTask", "function_task", "step_task")}
     assert set(entries) == public - modules
 
 

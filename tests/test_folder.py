@@ -99,7 +99,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step, and calls of the same length whatever else the machine does."""
     save = engine_store.Store.save
     monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(engine_source, "LONGEST_CALL", 0.0)
     monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 
@@ -161,7 +161,7 @@ def test_a_run_that_was_ended_goes_on_to_the_same_bits(kind, tmp_path):
 
 def train(kind: str, directory: str) -> dict[str, str]:
     """In a process of its own, which may be killed at any time; a line for every call of `progress`."""
-    engine_source.CALL_SECONDS = 0.0
+    engine_source.LONGEST_CALL = 0.0
     sweeps_run.SweepRun._is_due = lambda self: True
     many = {"sweep": {"train_steps": 400, "eval_every": 4}, "search": {"train_steps": 4000, "trainings": 8.0}}[kind]
     result = RUNS[kind](directory or None, progress=lambda event: print("step", flush=True), **many)

@@ -92,6 +92,14 @@ def test_find_lr_leaves_the_model_as_it_was_and_set_lr_changes_the_optimizer_alo
     np.testing.assert_allclose(float(model.optimizer.learning_rate), result.lr, rtol=1e-6)
 
 
+def test_the_task_is_of_the_model_as_it_was_also_after_fit():
+    model = net()
+    task = lrjax_keras.task(model, X, Y)
+    before = curve(task, optax.sgd).final
+    model.fit(X, Y, verbose=0)
+    np.testing.assert_array_equal(curve(task, optax.sgd).final, before)
+
+
 def test_a_schedule_is_followed_saved_and_replaced(tmp_path):
     model = net("sgd")
     rates = []

@@ -184,6 +184,27 @@ def test_what_moves_without_the_lr_does_not_count():
     np.testing.assert_allclose(curve.metrics["drift"][:, 0, 0], [1.0, 3.0])
 
 
+def test_a_step_that_makes_its_own_data_needs_no_batches():
+    def alone(state):
+        key, now = jax.random.split(state["key"])
+        return state | {"w": state["w"] - state["lr"] * (state["w"] + 0.1 * jax.random.normal(now)), "key": key}
+
+    def begin(key):
+        return {"w": jnp.float32(1.0), "key": key, "lr": jnp.float32(0.0)}
+
+    how = (lambda s: s["w"] ** 2, lambda s, lr: s | {"lr": lr})
+    own = step_task(alone, begin, None, *how)
+    dummy = step_task(lambda state, batch: alone(state), begin, [jnp.zeros(1)] * 6, *how)
+    found = [
+        lrjax.sample_losses(task, task.set_lr, [0.1, 0.5], key=KEY, num_steps=3, num_seeds=2, executor="map").losses
+        for task in (own, dummy)
+    ]
+    np.testing.assert_array_equal(*found)
+    assert lrjax.sweep(own, own.set_lr, [0.1, 0.5], key=KEY, train_steps=5, executor="map").num_trials == 2
+    bad = lambda: step_task(lambda state, batch: state, begin, None, *how)  # noqa: E731
+    check_message(bad, TypeError, ["step(state) -> state", "<lambda>(state, batch)`"])
+
+
 def test_random_keys_in_the_state_are_carried():
     def noisy(state, batch):
         key, now = jax.random.split(state["key"])
@@ -280,6 +301,11 @@ CASES = {
     "an evaluate with a batch": (call(evaluate=lambda s, b: 0.0), TypeError, ["evaluate(state) -> loss"]),
     "no arrays": (call(state={}), ValueError, ["(state=...)", "got {}", "holds none"]),
     "one array as batches": (call(batches=np.zeros((6, 1))), TypeError, ["(batches=...)", "list(array)"]),
+    "an array for every epoch": (
+        call(batches=lambda epoch: np.zeros((6, 1))),
+        TypeError,
+        ["(batches=...)", "(ndarray) for epoch 0", "list(array)"],
+    ),
     "batches a number": (call(batches=3), TypeError, ["(batches=...)", "got 3 (int)"]),
     "too few batches": (
         call(batches=[np.zeros(1)]),

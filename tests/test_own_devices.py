@@ -3,12 +3,14 @@
 import contextlib
 import functools
 import io
+import os
 import runpy
 import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -415,9 +417,9 @@ def own_step(mesh: Mesh | None, *, by_pmap: bool = False) -> dict[str, Any]:
 
 def run_example() -> dict[str, Any]:
     """`examples/fsdp.py`, and what a device holds of its parameters."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), mock.patch.dict(os.environ):  # the example sets XLA_FLAGS
         scope = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "fsdp.py"))
-    w = scope["init"](jax.random.key(0))["w"]
+    w = scope["init"](jax.random.key(0))["qkv"]
     parts = [shard.data.nbytes for shard in w.addressable_shards]
     return told(scope["result"]) | {"lr": scope["result"].lr, "parts": parts}
 
@@ -522,7 +524,7 @@ def test_the_example_gives_the_answer_of_one_device(slow):
     here, there = run_example(), slow["example"]
     assert there["lr"] == pytest.approx(here["lr"], rel=1e-3)
     assert (there["used"], there["reason"]) == ("loop", f"{WORDS['sharded parameters']}, {KEPT}")
-    assert there["parts"] == [64 * 32 * 4 // 4] * 4
+    assert there["parts"] == [64 * 2 * 192 * 4 // 4] * 4
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ def test_the_integrations_room_imports_no_ecosystem():
     code = "import sys, lrjax.integrations as i; print([m for m in ('flax', 'equinox', 'keras') if m in sys.modules], "
     code += "[n for n in vars(i) if n[0] != '_'])"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
-    assert output.stdout.strip() == "[] ['StepTask', 'step_task']"
+    assert output.stdout.strip() == "[] ['function_task', 'StepTask', 'step_task']"
 
 
 INTEGRATIONS = {

@@ -18,6 +18,7 @@ LONG = {
     "scaling.md",
     "start.md",
     "sweeps.md",
+    "troubleshooting.md",
 }
 RUNNING = [
     pytest.param(page, marks=[pytest.mark.slow] if page.name in LONG else [], id=str(page.relative_to(DOCS)))

@@ -63,7 +63,7 @@ def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every step."""
     save = engine_store.Store.save
     monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(engine_source, "LONGEST_CALL", 0.0)
     monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from inside import Engine, engine_source, sweeps_run
+from inside import Block, Engine, engine_source, sweeps_run
 from marks import slow
 from sweep_oracle import KEY, REGRESSION, THREE, compiled, momentum, regress, same_numbers
 
@@ -44,16 +44,119 @@ def test_how_long_a_call_lasts_changes_no_bit(first, seconds, monkeypatch):
     expected = regressed("map")
     monkeypatch.setattr(engine_source, "FIRST_STEPS", first)
     monkeypatch.setattr(engine_source, "CALL_SECONDS", seconds)
+    monkeypatch.setattr(engine_source, "LONGEST_CALL", seconds)
     same_numbers(regress("map"), expected)
 
 
 @one_by_one
 def test_how_long_a_block_of_batches_is_changes_no_bit(executor, monkeypatch):
     expected = regressed(executor)
-    monkeypatch.setattr(engine_source, "LONGEST_BLOCK", 4)
+    monkeypatch.setattr(engine_source, "LONGEST_LIST", 4)
     result = regress(executor)
     assert result.execution.steps_per_call <= 4
     same_numbers(result, expected)
+
+
+@pytest.mark.parametrize("executor", ["map", slow("loop"), "vmap"])
+def test_of_arrays_only_rows_are_sent_and_the_numbers_are_those_of_their_batches(executor, monkeypatch):
+    sent: list[Any] = []
+    place = Engine.place_batches
+    monkeypatch.setattr(Engine, "place_batches", lambda self, batches: sent.append(batches) or place(self, batches))
+    monkeypatch.setattr(engine_source, "check_batches_finite", lambda batches, first_step: 1 / 0)
+    result = regress(executor)
+    size, seeds, longest = 16, 2, max(rows.shape[1] for rows in sent)
+    assert {(rows.dtype.name, rows.shape) for rows in sent} == {("int32", (seeds, longest, size))}
+    monkeypatch.undo()
+    monkeypatch.setattr(engine_source.BatchSource, "arrays_within", lambda self, budget: None)
+    same_numbers(regress(executor), result)
+
+
+def test_arrays_that_do_not_fit_or_of_which_little_is_read_stay_on_the_host(monkeypatch):
+    source = lambda steps: engine_source.BatchSource(REGRESSION, [KEY], steps)  # noqa: E731
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(REGRESSION._arrays))
+    assert source(1).arrays_within(2.0 * size) is REGRESSION._arrays
+    assert source(1).arrays_within(2.0 * size - 1) is None
+    monkeypatch.setattr(engine_source, "BLOCK_BYTES", size - 1)
+    assert source(5).arrays_within(2.0 * size) is None  # an epoch is 6 steps
+    assert source(6).arrays_within(2.0 * size) is REGRESSION._arrays
+
+
+@pytest.mark.parametrize("executor", ["map", "loop"])
+def test_arrays_of_jax_with_a_weak_type_are_trained_on_as_those_of_numpy(executor):
+    def train(x: Any) -> lrjax.SweepResult:
+        task = lrjax.Task.from_arrays(
+            jnp.full(3, 0.7, jnp.bfloat16),
+            lambda w, x, key: jnp.mean((x * w - 1) ** 2),
+            train=x,
+            validation=np.ones((4, 3), np.float32),
+            batch_size=4,
+        )
+        return lrjax.sweep(task, optax.sgd, [0.1], key=KEY, train_steps=4, executor=executor)
+
+    weak = jnp.full((20, 3), 0.3)
+    assert weak.weak_type
+    same_numbers(train(weak), train(np.asarray(weak)))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_example_that_is_not_finite_is_an_error_in_the_step_that_reads_it(kept, monkeypatch):
+    x = np.ones((21, 3), np.float32)
+    x[20] = np.nan
+    task = lrjax.Task.from_arrays(
+        jnp.zeros(3), lambda w, x, key: jnp.mean((x @ w - 1) ** 2), train=x, validation=x[:4], batch_size=4
+    )
+    if not kept:
+        monkeypatch.setattr(engine_source.BatchSource, "arrays_within", lambda self, budget: None)
+    seed_key = jax.random.split(jax.random.fold_in(KEY, 0), 3)[1]
+    step = int(np.argmax(np.isnan(task.sample_batches(seed_key, 40)).any(axis=(1, 2))))
+    options = {"key": KEY, "executor": "map", "eval_every": 40}
+    if step:
+        lrjax.sweep(task, optax.sgd, [0.1], train_steps=step, **(options | {"eval_every": step}))
+    with pytest.raises(ValueError, match=rf"must be finite, got nan or inf in step {step} "):
+        lrjax.sweep(task, optax.sgd, [0.1], train_steps=40, **options)
+
+
+def test_batches_are_copied_once_from_a_loader_to_a_cpu(monkeypatch):
+    placed = []
+
+    def place(self: Engine, batches: np.ndarray) -> Any:
+        made = jax.device_put(batches)
+        placed.append(made.unsafe_buffer_pointer() == batches.ctypes.data)
+        return made
+
+    monkeypatch.setattr(Engine, "place_batches", place)
+    task = lrjax.Task.from_batches(
+        jnp.zeros(3),
+        lambda w, x, key: jnp.mean((x @ w - 1) ** 2),
+        train_batches=[np.ones((5, 3), np.float32)] * 9,
+        eval_batches=[np.ones((5, 3), np.float32)],
+    )
+    lrjax.sweep(task, optax.sgd, [0.1], key=KEY, train_steps=9, executor="map")
+    assert placed[-2:] == [True, True]  # before them come those that programs are made for
+
+
+@pytest.mark.parametrize(("fixed", "step"), [(0.0, 0.01), (0.1, 0.01), (2.0, 0.01), (0.001, 30.0)])
+def test_a_call_is_so_long_that_what_it_costs_by_itself_is_a_twentieth_of_it(fixed, step):
+    class Source:
+        def read(self, count: int, length: int) -> Any:
+            return Block(0, count, np.zeros(count), None)
+
+    counts = []
+
+    def train(block: Any) -> float:
+        counts.append(block.count)
+        return fixed + step * block.count
+
+    with engine_source.ReadAhead(Source(), lambda batches: batches, 0, [10_000], 10_000) as reader:  # pyright: ignore
+        reader.pace(reader(), train)
+        reader.pace(reader(), train)
+        assert counts == [8, 0, 8]
+        seconds = fixed + step * reader.steps_at_once
+        if 19 * fixed < engine_source.LONGEST_CALL and step < engine_source.LONGEST_CALL:
+            assert seconds + step >= engine_source.CALL_SECONDS
+            assert fixed <= 0.0505 * seconds + 0.05 * step
+        else:
+            assert seconds <= engine_source.LONGEST_CALL + fixed + step
 
 
 def test_the_first_call_is_short(monkeypatch):

@@ -115,7 +115,7 @@ def checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step is a call of its own with a checkpoint after it, written before the next one begins."""
     save = engine_store.Store.save
     monkeypatch.setattr(engine_source, "FIRST_STEPS", 1)
-    monkeypatch.setattr(engine_source, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(engine_source, "LONGEST_CALL", 0.0)
     monkeypatch.setattr(sweeps_run.SweepRun, "_is_due", lambda run: True)
     monkeypatch.setattr(engine_store.Store, "save", lambda *args, wait=False: save(*args, wait=True))
 

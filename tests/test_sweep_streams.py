@@ -277,7 +277,7 @@ def memory_of(train_steps: int) -> tuple[int, int]:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps():
     (host, device), (host_long, device_long) = memory_of(200), memory_of(2000)
-    step, block = 12_800, 20 * 12_800
+    step, block = 12_800, engine_source.PADDING_BYTES
     assert host_long - host < 2_000_000 < 1800 * step / 10
     assert max(device, device_long) < 6 * block
 

@@ -91,17 +91,20 @@ def test_every_epoch_of_a_function_is_asked_for():
     assert lrjax.sweep(task(), optax.sgd, {"learning_rate": [1.0]}, train_steps=7, **options).final()[0, 0] == 9
 
 
-@pytest.mark.parametrize("trainable", [None, "w", "all"])
+@pytest.mark.parametrize("trainable", [None, "w", "prefix", "all"])
 def test_which_leaves_train_is_told_by_bools(trainable):
     """Not by numbers that are equal to them, whatever the mask is made of."""
     task = embedding(
-        {None: None, "w": ONLY_W, "all": jax.tree.map(np.bool_, dict.fromkeys(ONLY_W, True) | {"keys": (True,) * 2})}[
-            trainable
-        ]
+        {
+            None: None,
+            "w": ONLY_W,
+            "prefix": ONLY_W | {"keys": False},
+            "all": jax.tree.map(np.bool_, dict.fromkeys(ONLY_W, True) | {"keys": (True,) * 2}),
+        }[trainable]
     )
     chosen = runner_of(task, "loop").experiment.spec.trainable
     assert all(type(one) is bool for one in chosen)
-    assert chosen == (False, False, False, trainable != "w", False, True)
+    assert chosen == (False, False, False, trainable not in ("w", "prefix"), False, True)
 
 
 def embedding(trainable: Any = None) -> lrjax.Task:

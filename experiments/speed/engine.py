@@ -29,6 +29,8 @@ import lrjax
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 HEADLINE_LRS = 32
+ORDER = {4: 1, 64: 2}
+"""Numbers of learning rates that come after the others."""
 
 
 def main() -> None:
@@ -43,16 +45,13 @@ def main() -> None:
         results["peak"] = matmul_peak()
     deadline = time.perf_counter() + 60 * options.budget_minutes
     work = [(model, width) for model in options.models for width in widths_of(model, options)]
-    for model in options.models:
+    work.sort(key=lambda cell: ORDER.get(cell[1], 0))  # what matters most first, so that half a run says something
+    missing = [(model, width) for model, width in work if f"{model}/{width}" not in results["cells"]]
+    for index, (model, width) in enumerate(missing):
         if model not in results["models"]:
             results["models"][model] = measure_facts(MODELS[model], fresh_lrs=1 if options.quick else 3)
             save(path, results)
             clear_caches()
-    if "mlp" in options.models and "headline" not in results:
-        results["headline"] = measure_headline(1 if options.quick else 3, fresh_lrs=3 if options.quick else 11)
-        save(path, results)
-    missing = [(model, width) for model, width in work if f"{model}/{width}" not in results["cells"]]
-    for index, (model, width) in enumerate(missing):
         allowance = max(5.0, (deadline - time.perf_counter()) / (len(missing) - index))
         say(f"{model}, {width} learning rates: {allowance:.0f} s allowed")
         results["cells"][f"{model}/{width}"] = measure_cell(
@@ -65,6 +64,9 @@ def main() -> None:
         )
         save(path, results)
         clear_caches()
+    if "mlp" in options.models and "headline" not in results:
+        results["headline"] = measure_headline(1 if options.quick else 3, fresh_lrs=3 if options.quick else 11)
+        save(path, results)
     tables = markdown(results)
     print(tables)
     if options.markdown:

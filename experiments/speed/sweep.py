@@ -50,23 +50,20 @@ def main() -> None:
         return
     name = f"speed_sweep_{jax.default_backend()}{'_quick' if options.quick else ''}.json"
     path = options.results or RESULTS / name
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {"machine": describe_machine()}
     if path.exists() and not options.fresh:
-        results = json.loads(path.read_text())
-    results |= {"machine": describe_machine(), "date": today(), "lrjax": lrjax.__version__}
+        known = json.loads(path.read_text())
+        results = known if known["machine"] == results["machine"] else results
+    results |= {"date": today(), "lrjax": lrjax.__version__}
     parts: dict[str, Callable[[], Any]] = {"peak": matmul_peak}
-    for model in options.models:
-        parts[f"{model}/others"] = functools.partial(compare_with_others, MODELS[model], options)
-        parts[f"{model}/input"] = functools.partial(
-            measure_input, MODELS[model], min(steps_of(MODELS[model], options), 2000), 2 if options.quick else 5
-        )
-        parts[f"{model}/checkpoints"] = functools.partial(measure_checkpoints, MODELS[model], options)
-        parts[f"{model}/lanes"] = functools.partial(measure_lanes, MODELS[model], options)
+    for name, measure in PARTS.items():  # what matters most first, so that half a run says something
+        parts |= {f"{model}/{name}": functools.partial(measure, MODELS[model], options) for model in options.models}
     parts["pruning"] = functools.partial(measure_pruning, options)
     for part, measure in parts.items():
         if part not in results:
-            print(f"{part} ...", file=sys.stderr, flush=True)
+            started = time.perf_counter()
             results[part] = measure()
+            print(f"{part}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(results, indent=1) + "\n")
             jax.clear_caches()
@@ -181,8 +178,9 @@ def compare_with_others(model: Model, options: argparse.Namespace) -> dict[str, 
 # (c): the input pipeline.
 
 
-def measure_input(model: Model, steps: int, turns: int = 3) -> dict[str, Any]:
+def measure_input(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     """The sweep against the finder's engine with all its batches on the device, in turns; and the waiting."""
+    steps, turns = min(steps_of(model, options), 2000), 2 if options.quick else 5
     chosen = run(model, TRIALS, steps).execution
     executor = _executor(chosen.used)
     factory = model.make_optimizer()
@@ -334,6 +332,15 @@ def measure_lanes(model: Model, options: argparse.Namespace) -> dict[str, Any]:
     return rows
 
 
+PARTS = {
+    "input": measure_input,
+    "lanes": measure_lanes,
+    "checkpoints": measure_checkpoints,
+    "others": compare_with_others,
+}
+"""What is measured of every model."""
+
+
 def operations(model: Model) -> tuple[bool, float]:
     """Whether a step convolves, and the operations of its matrix products."""
     task = make_task(model)
@@ -360,7 +367,7 @@ def markdown(results: dict[str, Any], models: list[str]) -> str:
         "| model | updates a trial | over one jitted loop | over separate processes, two at a time |",
         "|---|---|---|---|",
     ]
-    for model in models:
+    for model in [model for model in models if f"{model}/others" in results]:
         row = results[f"{model}/others"]
         ratios = [row["throughput_over_loop"], row["throughput_over_processes"]]
         lines.append(f"| {model} | {row['steps']} | {ratios[0]:.2f}x | {ratios[1]:.2f}x |")
@@ -369,14 +376,14 @@ def markdown(results: dict[str, Any], models: list[str]) -> str:
         "| model | executor | of the bound (batches on the device) | waiting for batches | waiting for checkpoints |",
         "|---|---|---|---|---|",
     ]
-    for model in models:
+    for model in [model for model in models if f"{model}/checkpoints" in results]:
         row, saved = results[f"{model}/input"], results[f"{model}/checkpoints"]
         lines.append(
             f"| {model} | {row['executor']} | {row['throughput_of_bound']:.2f} | {100 * row['stall_share']:.1f} % | "
             f"{100 * saved['waiting_share']:.1f} % ({saved['checkpoints']:.0f} of them; whole call "
             f"{saved['time_with_over_without']:.2f}x) |"
         )
-    pruning = results["pruning"]
+    pruning = results.get("pruning", {"trials": 0, "steps": 0, "diverge": 0})
     lines += [
         "",
         f"Pruning, {pruning['trials']} trials of {pruning['steps']} updates; {pruning['diverge']} diverge:",
@@ -390,7 +397,7 @@ def markdown(results: dict[str, Any], models: list[str]) -> str:
             widths = " ".join(map(str, row["widths"]))
             saved = f"{100 * row['updates_saved']:.0f} % | {100 * row['time_saved']:.0f} %"
             lines.append(f"| {executor} | {stop} | {saved} | {widths} | {row['best_loss']:.4f} |")
-    for model in models:
+    for model in [model for model in models if f"{model}/lanes" in results]:
         rows = results[f"{model}/lanes"]
         shown = [str(executor) for executor in EXECUTORS]
         lines += [

@@ -34,6 +34,7 @@ from ._lanes import Lanes as Lanes
 from ._lanes import LaneStates as LaneStates
 from ._lanes import ProgramSlot as ProgramSlot
 from ._lanes import make_lanes as make_lanes
+from ._lanes import train_block as train_block
 from ._loop_types import Types as Types
 from ._loop_types import promote_weak as promote_weak
 from ._loop_types import strengthen as strengthen

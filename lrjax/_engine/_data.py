@@ -10,7 +10,8 @@ import numpy as np
 
 from .._checks import attribute, describe, describe_tree, path_of, show, to_numpy
 from .._trees import first_difference
-from .._types import Array, Batch, Float, Key, PyTree
+from .._types import Array, Batch, Bool, Float, Key, PyTree
+from ._block import copied
 
 
 def to_arrays(where: str, tree: PyTree) -> PyTree:
@@ -23,7 +24,7 @@ def on_device(tree: PyTree) -> PyTree:
 
     Of copies, since `device_put` may keep the very memory, which the user may write to again.
     """
-    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf)), tree)
+    return jax.tree.map(lambda leaf: leaf if isinstance(leaf, jax.Array) else jax.device_put(copied(leaf)), tree)
 
 
 def check_arrays(where: str, tree: PyTree) -> PyTree:
@@ -275,8 +276,27 @@ def check_batches_finite(batches: Batch, first_step: int = 0) -> None:
             continue
         finite = np.isfinite(np.asarray(leaf, np.float32)).reshape(leaf.shape[0], -1).all(axis=1)
         if not finite.all():
-            step = first_step + int(np.flatnonzero(~finite)[0])
-            raise ValueError(
-                f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
-                "Clean the data: every learning rate would diverge there."
-            )
+            raise not_finite(path, first_step + int(np.flatnonzero(~finite)[0]))
+
+
+def not_finite(path: tuple, step: int) -> ValueError:
+    """What to raise where the batch of a step holds nan or inf."""
+    return ValueError(
+        f"Training batches must be finite, got nan or inf in step {step} at {path_of(path)}. "
+        "Clean the data: every learning rate would diverge there."
+    )
+
+
+def examples_not_finite(arrays: PyTree) -> list[tuple[tuple, Bool[np.ndarray, " examples"]]]:
+    """The floating leaves that hold nan or inf: path, and in which examples."""
+    found = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            host = np.asarray(leaf)
+            parts = np.array_split(host, max(1, host.nbytes // 2**24))  # what NumPy makes of them stays small
+            bad = [
+                ~np.isfinite(part.astype(np.float32, copy=False)).reshape(len(part), -1).all(axis=1) for part in parts
+            ]
+            if np.any(bad := np.concatenate(bad)):
+                found.append((path, bad))
+    return found

@@ -36,8 +36,17 @@ def _evaluate_one(
     return evaluate_batch(spec, params, model_state, batch, key)
 
 
+def _observe_step(
+    spec: TrialSpec, hyperparameters: PyTree, state: TrialState, data: SeedData, index: ScalarLike
+) -> tuple[TrialState, None]:
+    """`train_step` without the loss, of which XLA then compiles nothing that the state does not need."""
+    after, _ = train_step(spec, hyperparameters, state, data, cast(Any, index))
+    return after._replace(diverged_at=state.diverged_at, loss_sum=state.loss_sum), None
+
+
 begin_on_host = JittedFor(_begin)
 step_on_host = JittedFor(train_step, donate_argnums=1)
+_observe_on_host = JittedFor(_observe_step, donate_argnums=1)
 _set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
 _loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
@@ -59,17 +68,17 @@ def compile_step(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> An
 
 
 def run_on_host(
-    spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData
+    spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData, step: JittedFor = step_on_host
 ) -> tuple[TrialRecord, TrialState]:
     """`train_lane` on the host, and the state after the last step."""
     state, done, metrics = begin_on_host(spec, hyperparameters, data), 0, []
     for horizon in spec.horizons:
         for index in range(done, horizon):
-            state, _ = step_on_host(spec, hyperparameters, state, data, index)
+            state, _ = step(spec, hyperparameters, state, data, index)
         done = horizon
         metrics.append(evaluate_on_host(spec, state, data, evaluation))
     stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
-    return _finish(state, stacked), state
+    return _finish(state._replace(params=None, model_state=None, opt_state=None), stacked), state
 
 
 def follow_on_host(
@@ -92,6 +101,8 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
     """`evaluate` as a loop on the host over the evaluation batches."""
     params = _weights(spec, state, data)
     groups, shares = evaluation.batches
+    # what no batch is evaluated by is the same for all, so that one program serves trials and what they start from
+    spec = dataclasses.replace(spec, make_optimizer=_no_updates, eval_params=None, lr_leaves=(), horizons=())
     values = [
         _evaluate_batch(spec, params, state.model_state, group, index, evaluation.key)
         for group in groups
@@ -102,7 +113,8 @@ def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluat
 
 def observe_on_host(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:
     """The loss after each horizon at learning rate 0, shape (horizons,): only the model state moves, or an own step."""
-    return np.asarray(run_on_host(without_updates(spec, data), np.float32(0), data, evaluation)[0].metrics["loss"])
+    spec = without_updates(spec, data)
+    return np.asarray(run_on_host(spec, np.float32(0), data, evaluation, _observe_on_host)[0].metrics["loss"])
 
 
 def untouched_loss(spec: TrialSpec, data: SeedData, evaluation: EvalData) -> np.ndarray:

@@ -14,6 +14,7 @@ from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_
 from ._execution import Execution, compiling, leave_mesh
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
+from ._loop_types import strengthen
 from ._memory import admit, memory_budget
 from ._programs import Program, compile_program
 from ._sharding import Shardings, lead, sharding_of, shardings_like, shardings_of
@@ -44,9 +45,12 @@ class Engine:
         self.executor: Executor = executor
         self.num_seeds, self.source, self._own_devices = len(experiment.seeds), source, own_devices
         self.shared = source is not None and source.shared
+        self._arrays: PyTree = None
+        if source is not None and not own_devices and not self.several_hosts:
+            self._arrays = source.arrays_within(self.budget())
         self.block = 0 if source is None else source.longest_block(longest)
         self._shardings: Shardings = shardings_of(experiment.seeds[0])
-        self._admitted: set[Any] = set()  # asking for what is free takes time
+        self._executables: dict[Any, Any] = {}  # finding one among all of them takes time, and what is free too
         self._placed: dict[Any, Any] = {}
 
     @property
@@ -102,6 +106,13 @@ class Engine:
             placed = [place_on(leaf, self.mesh, spec) for leaf, spec in zip(leaves, specs, strict=True)]
             self._placed[part] = treedef.unflatten(placed)
         return self._placed[part]
+
+    @property
+    def arrays(self) -> PyTree:
+        """The arrays that the source gives rows of; None where it gives batches."""
+        if "arrays" not in self._placed:
+            self._placed["arrays"] = None if self._arrays is None else place_on(strengthen(self._arrays), self.mesh)
+        return self._placed["arrays"]
 
     def place_settings(self, settings: PyTree) -> PyTree:
         """Arrays with the axes (seeds, lanes, ...) on the devices."""
@@ -160,7 +171,7 @@ class Engine:
         if kind == "evaluate":
             return None, states, seeds._replace(key=None), Shared(rows=bounds, evaluation=self.evaluation)
         assert block is not None
-        own, shared = (None, block.batches) if self.shared else (block.batches, None)
+        own, shared = (None, block.batches) if self.shared else (block.batches, self.arrays)
         return (
             settings,
             states,
@@ -188,16 +199,18 @@ class Engine:
 
     def executable(self, kind: Kind, arguments: tuple, refuse: Callable[[Any], None] | None = None) -> Any:
         """The compiled program for these arguments, which fits into memory; a new one may be refused before."""
-        compiled = self.compile(kind, arguments)
-        if compiled not in self._admitted:
+        leaves, treedef = jax.tree.flatten(arguments)
+        known = (kind, self.executor, treedef, *((leaf.shape, leaf.dtype) for leaf in leaves))
+        if known not in self._executables:
+            compiled = self.compile(kind, arguments)
             if refuse is not None:
                 refuse(compiled)
             what = "Training one copy" if kind == "train" else f"The {kind} program"
             held = self._held_by(kind, arguments)
             needed = admit(compiled, self.budget(), f"{what} with executor {self.executor}", held)
             self.execution.bytes = max(self.execution.bytes, needed)
-            self._admitted.add(compiled)
-        return compiled
+            self._executables[known] = compiled
+        return self._executables[known]
 
     def _held_by(self, kind: Kind, arguments: tuple) -> int:
         """Bytes of arguments that are on the device already."""
@@ -263,9 +276,7 @@ class Engine:
     def example_block(self) -> Block:
         """The batches of step 0 in the place of a whole block's."""
         assert self.source is not None
-        axis = 0 if self.shared else 1
-        repeat = lambda leaf: np.repeat(np.expand_dims(leaf, axis), self.block, axis)  # noqa: E731
-        return Block(0, self.block, self.place_batches(jax.tree.map(repeat, self.source.first)), None)
+        return Block(0, self.block, self.place_batches(self.source.example(self.block)), None)
 
     def metric_names(self, setting: PyTree) -> tuple[str, ...]:
         """What evaluations of such a setting give, before anything is compiled."""

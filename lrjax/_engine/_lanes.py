@@ -21,7 +21,7 @@ from ._programs import key_impl
 from ._sharding import place
 from ._source import BatchSource, ReadAhead
 from ._trial import Kind
-from ._trial_data import Block, SeedData, TrialState
+from ._trial_data import Block, RowsOf, SeedData, TrialState
 
 Reading = tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]
 """Metrics of every lane, and the step at which it diverged; nan and -1 where there is none."""
@@ -124,6 +124,7 @@ class HostLanes(_Lanes):
         spec = self._engine.spec
         for (seed, row), lane in self._states.items():
             own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
+            own = own if self._engine.arrays is None else RowsOf(self._engine.arrays, own)
             setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
             for index in range(block.count if self.rows[seed, row] >= 0 else 0):
                 lane, _ = step_on_host(spec, setting, lane, data, index)
@@ -174,6 +175,15 @@ def make_lanes(engine: Engine, settings: PyTree, rows: Rows, state: TrialState |
         state = _typed_keys(engine, settings, rows, state)
     kind = HostLanes if engine.executor == "loop" else ProgramLanes
     return kind(engine, settings, rows, state)
+
+
+def train_block(lanes: Lanes, block: Block, execution: Execution) -> float:
+    """Train on a block; the seconds that it takes, but for what is compiled."""
+    before = execution.run_seconds
+    with running(execution):
+        lanes.advance(block)
+        lanes.wait()
+    return execution.run_seconds - before
 
 
 def _most(rows: Rows) -> int:
@@ -308,11 +318,7 @@ class ProgramSlot:
         with ReadAhead(self.source, self.engine.place_batches, step, [stop], self.engine.block) as reader:
             while step < stop:
                 block = reader()
-                before = self.execution.run_seconds
-                with running(self.execution):
-                    lanes.advance(block)
-                    lanes.wait()
-                reader.pace((self.execution.run_seconds - before) / block.count)
+                reader.pace(block, lambda block: train_block(lanes, block, self.execution))
                 advance(count * int(done[step + block.count] - done[step]))
                 step, position = step + block.count, block.position
         return position

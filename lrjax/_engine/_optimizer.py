@@ -167,7 +167,7 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
     except TRACER_ERRORS as error:
         raise TypeError(
             f"`make_optimizer` must accept {what} (all settings run in one program), but "
-            f"{name_of(make_optimizer)} needs its concrete value{places(error)}. " + (_hint(error) or _BRANCH)
+            f"{name_of(make_optimizer)} needs its concrete value{places(error)}. " + (hint_for(error) or _BRANCH)
         ) from error
     except Exception as error:
         if not _in_optax(error):
@@ -181,7 +181,7 @@ def _explained(make_optimizer: OptimizerFactory, what: str) -> Iterator[None]:
         raise TypeError(
             f"`make_optimizer` must return an optimizer that needs no more than {what} and the gradient "
             f"of the mean loss, but that of {name_of(make_optimizer)} failed{places(error)}: {brief(error)} "
-            f"{_hint(error)}".rstrip()
+            f"{hint_for(error)}".rstrip()
         ) from error
 
 
@@ -208,7 +208,7 @@ def _in_optax(error: BaseException) -> bool:
     return any(frame.filename.startswith(_OPTAX) for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _hint(error: BaseException) -> str:
+def hint_for(error: BaseException) -> str:
     """What to do, where the Optax function that failed is a known one."""
     failed = {frame.f_code.co_qualname.split(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)}
     return next((hint for name, hint in _HINTS.items() if name in failed), "")

@@ -115,12 +115,14 @@ def trainable_leaves(task: Any, params: Params) -> tuple[bool, ...]:
     if task.trainable is None:
         return tuple(floating)
     mask = task.trainable(params) if callable(task.trainable) else task.trainable
-    if jax.tree.structure(mask) != jax.tree.structure(params):
+    try:
+        mask = jax.tree.broadcast(mask, params)
+    except ValueError:
         difference = first_difference(params, mask, compare="structure")
         raise ValueError(
             "`Task(trainable=...)` must be a pytree of bools with the structure of the parameters, but "
-            f"{difference}. Write jax.tree.map(lambda leaf: True, params), and False for what is frozen."
-        )
+            f"{difference}. Write False for what is frozen, True for the rest; one may stand for a whole part."
+        ) from None
     for path, leaf in jax.tree_util.tree_leaves_with_path(mask):
         if not isinstance(leaf, (bool, np.bool_)):
             raise TypeError(

@@ -1,5 +1,6 @@
 """Training batches in blocks of several steps, read ahead of the device by a thread."""
 
+import itertools
 import queue
 import threading
 import time
@@ -16,12 +17,18 @@ from .._settings import current_settings, with_settings
 from .._trees import first_difference
 from .._types import Batch, Key, PyTree
 from ._batch_log import BatchLog, Sums, extend, is_sums
-from ._data import check_batches_finite, check_prefix
+from ._block import fill, take, zeros
+from ._data import check_batches_finite, check_prefix, examples_not_finite, not_finite
 from ._sharding import lead, sharding_of
 from ._trial_data import Block
 
-CALL_SECONDS = 0.5
-"""About how long one call of the training program lasts: between calls come progress, checkpoints and Ctrl-C."""
+CALL_SECONDS, LONGEST_CALL = 0.5, 5.0
+"""About how long one call of the training program lasts, and at most: between calls come progress, checkpoints and
+Ctrl-C."""
+
+OVERHEAD = 0.05
+"""Share of a call's time, at most, in which it does no step but copies the states of lanes, in calls that last no
+longer than `LONGEST_CALL`."""
 
 FIRST_STEPS = 8
 """Steps of the first calls, before it is known how long a step takes."""
@@ -32,8 +39,8 @@ BLOCK_BYTES = 64 * 2**20
 PADDING_BYTES = 2**20
 """Memory of the batches of a block that may be padding: copying it takes less than a tenth of a millisecond."""
 
-LONGEST_BLOCK = 256
-"""Steps in a block, at most."""
+LONGEST_BLOCK, LONGEST_LIST = 256, 4096
+"""Steps in a block, at most: of batches, and of rows of arrays that are on the device."""
 
 
 class BatchSource:
@@ -52,11 +59,14 @@ class BatchSource:
             )
         self._reader, self._next = None if task._stream is None else task._stream.open(), 0
         axis = 0 if self.shared else 1
-        some = self._reader.read(1, num_steps)[0] if self._reader else task._host_batches(0, self._keys[0], 0, 1)
+        some = next(self._reader.read(1, num_steps)) if self._reader else task._host_batches(0, self._keys[0], 0, 1)
         self.shardings = tuple(_sharding_from(leaf, axis) for leaf in jax.tree.leaves(some))
-        self._held = [some]  # of a stream: `read` gives step 0 again
-        first, self._held = self._read_next(1, 1), [some]
+        self._sampler = _sampler_of(task)
+        self._keeps_arrays, self._not_finite = False, []
+        self._held = [some]
+        first = self._read_next(1, 1)
         self.first = jax.tree.map(lambda leaf: leaf[0, 0] if self.shared else leaf[:, 0], first)
+        self._held = [self.first] if self.shared else []  # of a stream: `read` gives step 0 again
         self._sums = self._no_sums()
         if not self.shared and task._arrays is None and num_steps > 1:
             _check_access(task, self._keys[0], min(num_steps, CHECKED_STEPS))
@@ -66,11 +76,32 @@ class BatchSource:
         """Whether the same batches can be read again from any place on, also by another process."""
         return self._task._stream is None or self._task._stream.resumes
 
+    def arrays_within(self, budget: float) -> PyTree | None:
+        """The arrays that batches are rows of, if they may stay on the device: then `read` gives rows alone.
+
+        They are small, or take less than half of what is free and are read once at least.
+        """
+        if self._sampler is None or any(map(sharding_of, jax.tree.leaves(self._sampler.arrays))):
+            return None
+        arrays, read = self._sampler.arrays, self._num_steps * self._sampler.batch_size * len(self._keys)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves(arrays))
+        if size > budget / 2 or (size > BLOCK_BYTES and read < self._sampler.num_examples):
+            return None
+        self._keeps_arrays, self._not_finite = True, examples_not_finite(arrays)
+        return arrays
+
     def longest_block(self, at_most: int) -> int:
         """Steps in a block of at least `at_most` where they fit; trainings of other lengths share its programs."""
-        each = max(1, sum(leaf.nbytes for leaf in jax.tree.leaves(self.first)))
+        each = max(1, sum(leaf.nbytes for leaf in jax.tree.leaves(self.example(1))))
         even = max(1 << (at_most - 1).bit_length(), PADDING_BYTES // each)
-        return max(1, min(LONGEST_BLOCK, even, BLOCK_BYTES // each))
+        return max(1, min(LONGEST_LIST if self._keeps_arrays else LONGEST_BLOCK, even, BLOCK_BYTES // each))
+
+    def example(self, length: int) -> Batch:
+        """What `read` gives, of step 0 again and again."""
+        if self._keeps_arrays:
+            return np.zeros((len(self._keys), length, self._sampler.batch_size), np.int32)
+        axis = 0 if self.shared else 1
+        return jax.tree.map(lambda leaf: np.repeat(np.expand_dims(leaf, axis), length, axis), self.first)
 
     def one_step(self) -> Batch:
         """Shapes of the batches of a step, as a seed reads them, with a leading step axis."""
@@ -99,6 +130,10 @@ class BatchSource:
     def read(self, count: int, length: int) -> Block:
         """The next `count` steps, padded to `length`."""
         start = self._next
+        if self._keeps_arrays:
+            rows = self._read_rows(count, length)
+            self._next = start + count
+            return Block(start, count, rows, {})
         padded = self._read_next(count, length)
         rows = range(jax.tree.leaves(padded)[0].shape[0])
         seeds = [jax.tree.map(lambda leaf, r=row: leaf[r, :count], padded) for row in rows]
@@ -135,18 +170,34 @@ class BatchSource:
             return False
         return stream is None or (position.get("total") == step and stream.accepts(position))
 
+    def _read_rows(self, count: int, length: int) -> np.ndarray:
+        """Of which examples the next batches are, as `example`; raises `ValueError` where one is not finite."""
+        rows = self.example(length)
+        for each, key in zip(rows, self._keys, strict=True):
+            each[:count] = self._sampler.rows(key, self._next, self._next + count)
+            for path, bad in self._not_finite:
+                if (steps := bad[each[:count]].any(axis=1)).any():
+                    raise not_finite(path, self._next + int(np.flatnonzero(steps)[0]))
+        return rows
+
     def _read_next(self, count: int, length: int) -> Batch:
         """The next batches, with the axes (seeds, steps, ...), one seed where all share them; padded to `length`."""
+        if self._sampler is not None:
+            rows = [self._sampler.rows(key, self._next, self._next + count) for key in self._keys]
+            return jax.tree.map(lambda leaf: take(leaf, rows, length), self._sampler.arrays)
         if self._reader is None:
             stop = self._next + count
             seeds = [self._task._host_batches(seed, key, self._next, stop) for seed, key in enumerate(self._keys)]
             if self._next > 0:
                 self._check_shapes(seeds)
-            fill = lambda *leaves: _fill(leaves, (len(seeds), length), leaves[0].shape[1:])  # noqa: E731
-            return jax.tree.map(fill, *seeds)
+            return jax.tree.map(lambda *leaves: fill(leaves, length), *seeds)
         held, self._held = self._held[:count], self._held[count:]
-        steps = [*held, *self._reader.read(count - len(held), self._num_steps)]
-        return jax.tree.map(lambda *leaves: _fill(leaves, (length,), leaves[0].shape)[None], *steps)
+        block = None
+        for step, batch in enumerate(itertools.chain(held, self._reader.read(count - len(held), self._num_steps))):
+            if block is None:
+                block = jax.tree.map(lambda leaf: zeros((1, length, *leaf.shape), leaf.dtype), batch)
+            jax.tree.map(lambda whole, leaf, step=step: whole[0].__setitem__(step, leaf), block, batch)
+        return block
 
     def _no_sums(self) -> Sums:
         """Before anything is read."""
@@ -161,14 +212,6 @@ class BatchSource:
                     "`batches_between(key, start, stop)` must give batches of one shape, but that of step "
                     f"{self._next} differs from that of step 0: {difference}."
                 )
-
-
-def _fill(leaves: Sequence[Any], axes: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
-    """Arrays in the first rows of a new one, the rest of which is 0."""
-    filled = np.zeros((*axes, *shape), leaves[0].dtype)
-    for row, leaf in enumerate(leaves):
-        filled[(row, slice(len(leaf))) if len(axes) > 1 else row] = leaf
-    return filled
 
 
 def _sharding_from(leaf: Any, axis: int) -> NamedSharding | None:
@@ -199,8 +242,14 @@ def _is_in_the_call(task: Any) -> bool:
     """Whether the description of a call has all numbers that the batches are made of."""
     if task._stream is not None:
         return task._arrays is task._stream.source
-    sampler = getattr(task.batches_between, "__self__", None)  # that of `Task.from_arrays`
-    return task._arrays is not None and task._arrays is getattr(sampler, "arrays", None)
+    return _sampler_of(task) is not None
+
+
+def _sampler_of(task: Any) -> Any:
+    """What draws the batches where `Task.from_arrays` made the task, and both its functions are still those."""
+    sampler, other = (getattr(one, "__self__", None) for one in (task.sample_batches, task.batches_between))
+    arrays = getattr(sampler, "arrays", None)
+    return sampler if sampler is other and arrays is not None and arrays is task._arrays else None
 
 
 def _check_access(task: Any, key: Key, steps: int) -> None:
@@ -236,6 +285,7 @@ class ReadAhead:
         even: bool = False,  # every block has as many steps as there are: several hosts must make the same calls
     ):
         self.steps_at_once = length if even else min(FIRST_STEPS, length)
+        self._fixed: float | None = None
         self._even, self._source, self._place, self._length = even, source, place, length
         self._start, self._boundaries = start, boundaries
         self._blocks: queue.Queue[Block | BaseException] = queue.Queue(maxsize=2)
@@ -255,10 +305,18 @@ class ReadAhead:
             except queue.Empty:
                 self._thread.join(timeout=0.01)
 
-    def pace(self, seconds: float) -> None:
-        """Choose the steps of the next blocks, where a step takes so long."""
-        if not self._even:
-            self.steps_at_once = max(1, min(self._length, int(CALL_SECONDS / max(seconds, 1e-9))))
+    def pace(self, block: Block, train: Callable[[Block], float]) -> None:
+        """Train on a block, and choose the steps of the next ones; `train` says how many seconds it took.
+
+        That is a + b k for k steps; a is measured by one call without any.
+        """
+        seconds = train(block)
+        if self._even or block.start + block.count == self._boundaries[-1]:
+            return
+        self._fixed = train(block._replace(count=0)) if self._fixed is None else self._fixed
+        step = max(seconds - self._fixed, 1e-9) / block.count
+        wanted = min(max(CALL_SECONDS, self._fixed * (1 / OVERHEAD - 1)), LONGEST_CALL)
+        self.steps_at_once = max(1, min(self._length, int(wanted / step)))
 
     def __call__(self) -> Block:
         """The next block."""

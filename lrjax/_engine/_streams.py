@@ -29,10 +29,13 @@ class EpochSampler:
 
     def between(self, key: Key, start: int, stop: int) -> Batch:
         """Batches start..stop-1 of the stream of `key`, leading step axis; NumPy's where the arrays are."""
+        rows = self.rows(key, start, stop)
+        return jax.tree.map(lambda leaf: leaf[rows], self.arrays)
+
+    def rows(self, key: Key, start: int, stop: int) -> np.ndarray:
+        """Which examples are in these batches, shape (steps, examples)."""
         words = _key_words(key)
-        rows = np.concatenate([self._rows(words, step) for step in range(start, stop)])
-        shape = (stop - start, self.batch_size)
-        return jax.tree.map(lambda leaf: leaf[rows].reshape(shape + leaf.shape[1:]), self.arrays)
+        return np.stack([self._rows(words, step) for step in range(start, stop)])
 
     def first(self, key: Key, num_steps: int) -> Batch:
         """The first `num_steps` batches of the stream of `key`."""
@@ -174,7 +177,7 @@ class BatchStream:
         if not hasattr(made, "__iter__") or hasattr(made, "shape") or isinstance(made, dict):
             raise TypeError(
                 f"`{self.where}` must be a function of the epoch that returns an iterable of batches, got "
-                f"{show(made)} ({type(made).__name__}) for epoch {epoch}."
+                f"{show(made)} ({type(made).__name__}) for epoch {epoch}. An array of batches is list(array)."
             )
         empty = True
         for batch in made:
@@ -195,11 +198,12 @@ class StreamReader:
         self._epoch = self._index = self._total = 0
         self._batches: Any = stream.epoch_batches(0)
 
-    def read(self, count: int, needed: int) -> list[Batch]:
-        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all."""
-        # copies: the loader may use its arrays again for its next batch
-        own = lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf  # noqa: E731
-        return [jax.tree.map(own, self._next(needed)) for _ in range(count)]
+    def read(self, count: int, needed: int) -> Iterator[Batch]:
+        """The next `count` batches, as arrays of one shape; `needed` is what the caller wants in all.
+
+        Each is to be copied before the next one: the loader may use its arrays again.
+        """
+        return (self._next(needed) for _ in range(count))
 
     def position(self) -> dict[str, Any]:
         """Where it is, as strict JSON."""

@@ -48,8 +48,8 @@ class Task:
       eval_fn: `eval_fn(params, batch) -> {"loss": ..., "accuracy": ...}` or a scalar loss, the mean over the
         batch. None: `loss_fn` with one fixed key. A "weight" in the dict is no metric: it is how much the batch counts
         in the means, for example the sum of its mask.
-      trainable: which parameters train: a pytree of bools like params, or a function of params that returns one.
-        None: every floating one.
+      trainable: which parameters train: a pytree of bools like params, where one bool may stand for a whole part
+        (`{"body": False, "head": True}`), or a function of params that returns one. None: every floating one.
       baseline_loss: the validation loss of the best constant predictor (ln C for C balanced classes), in the units
         of `loss_fn`; lets the finder see that a model has only learned the mean. None: unknown.
       eval_params: `eval_params(opt_state, params) -> params` for optimizers that evaluate other weights than

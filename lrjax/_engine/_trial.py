@@ -13,9 +13,9 @@ from jax import lax
 from .._checks import describe, show
 from .._settings import TRACER_ERRORS
 from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
-from ._optimizer import build_optimizer, carried_difference, extra_arguments, places
+from ._optimizer import build_optimizer, carried_difference, extra_arguments, hint_for, places
 from ._sharding import constrain
-from ._trial_data import EvalData, Reading, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
+from ._trial_data import EvalData, Reading, RowsOf, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
@@ -45,7 +45,10 @@ def batch_and_key(state: TrialState, data: SeedData, index: int | Int[Array, ""]
     The index is the loop's own, not `state.step`: that differs from lane to lane for `vmap`, which would then gather a
     copy of the batch for each.
     """
-    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), data.batches)
+    held = data.batches.rows if isinstance(data.batches, RowsOf) else data.batches
+    batch = jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, index, keepdims=False), held)
+    if isinstance(data.batches, RowsOf):
+        batch = jax.tree.map(lambda leaf, at=batch: leaf.at[at].get(mode="promise_in_bounds"), data.batches.arrays)
     return batch, jax.random.fold_in(data.key, state.step)
 
 
@@ -56,8 +59,14 @@ def train_step(
     batch, key = batch_and_key(state, data, index)
     if spec.step_fn is not None:
         params, loss = call_traced("step", spec.step_fn, state.params, batch)
-        total = state.loss_sum + loss.astype(jnp.float32)
-        return constrain(state._replace(params=params, step=state.step + 1, loss_sum=total), spec.shardings), loss
+        known = cast(Any, spec.step_fn).returns_loss
+        new_state = state._replace(
+            params=params,
+            step=state.step + 1,
+            diverged_at=_diverged_at(state, loss) if known else state.diverged_at,
+            loss_sum=state.loss_sum + loss.astype(jnp.float32),
+        )
+        return constrain(new_state, spec.shardings), loss
 
     def loss_of(train: Params) -> tuple[Array, ModelState]:
         return call_loss(spec, join_params(train, data.frozen), state.model_state, batch, key)
@@ -67,16 +76,20 @@ def train_step(
 
     extra = extra_arguments(loss, grads, lambda train: loss_of(train)[0])
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params, **extra)
-    diverged = (state.diverged_at < 0) & ~jnp.isfinite(loss)
     new_state = TrialState(
         params=optax.apply_updates(state.params, updates),
         model_state=_like(state.model_state, model_state),
         opt_state=_like(state.opt_state, opt_state),
         step=state.step + 1,
-        diverged_at=jnp.where(diverged, state.step, state.diverged_at),
+        diverged_at=_diverged_at(state, loss),
         loss_sum=state.loss_sum + loss.astype(jnp.float32),
     )
     return constrain(new_state, spec.shardings), loss
+
+
+def _diverged_at(state: TrialState, loss: Array) -> Int[Array, ""]:
+    """The first step whose training loss was not finite."""
+    return jnp.where((state.diverged_at < 0) & ~jnp.isfinite(loss), state.step, state.diverged_at)
 
 
 def training_loss(spec: TrialSpec, state: TrialState, data: SeedData, index: int | Int[Array, ""]) -> Float[Array, ""]:
@@ -231,8 +244,10 @@ def begin_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, sh
 
 def advance_lane(spec: TrialSpec, setting: PyTree, state: TrialState, seed: SeedData, shared: Shared) -> TrialState:
     """`shared.count` updates."""
-    data = seed if seed.batches is not None else seed._replace(batches=shared.batches)
-    return train_steps(spec, setting, state, data, 0, shared.count)
+    batches = shared.batches
+    if seed.batches is not None:
+        batches = seed.batches if shared.batches is None else RowsOf(shared.batches, seed.batches)
+    return train_steps(spec, setting, state, seed._replace(batches=batches), 0, shared.count)
 
 
 def evaluate_lane(spec: TrialSpec, setting: None, state: TrialState, seed: SeedData, shared: Shared) -> Reading:
@@ -282,7 +297,8 @@ def call_traced(name: str, function: Callable[..., Any], *arguments: Any) -> Any
     except TRACER_ERRORS as error:
         raise TypeError(
             f"`{name}` must be made of jax.numpy operations, since it is compiled, but it needs a concrete "
-            f"value{places(error)}. Write jnp for np, jnp.where for `if`, and leave out float()."
+            f"value{places(error)}. "
+            + (hint_for(error) or "Write jnp for np, jnp.where for `if`, and leave out float().")
         ) from error
 
 

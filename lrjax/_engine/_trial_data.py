@@ -41,6 +41,13 @@ class SeedData(NamedTuple):
     data_key: PyTree = None  # of the batches; no program reads it
 
 
+class RowsOf(NamedTuple):
+    """Batches that are rows of arrays: each is gathered in its step, and no copy of it is made before."""
+
+    arrays: PyTree  # leading axis = examples
+    rows: Int[Array, "steps examples"]
+
+
 class EvalSet(NamedTuple):
     """The evaluation batches, grouped by shape so that each group is one array with a leading axis."""
 
@@ -87,14 +94,14 @@ class Block(NamedTuple):
 
     start: int  # the first step
     count: int  # steps; the leading axis is as long as the longest block, and what follows is never read
-    batches: Batch  # leaves (steps, ...) where all seeds share them, else (seeds, steps, ...)
+    batches: Batch  # leaves (steps, ...) where all seeds share them, else (seeds, steps, ...); or rows of arrays alone
     position: dict[str, Any] | None  # of the reader after it, as strict JSON; None where no reader can resume from it
 
 
 class Shared(NamedTuple):
     """What the lanes of all seeds read in one call of a program; None where it does not."""
 
-    batches: Batch = None  # of training, leading step axis; None if each seed has its own
+    batches: Batch = None  # of training, leading step axis; or the arrays of which the seeds have rows; or None
     count: Int[Array, ""] | None = None  # updates of every lane
     rows: tuple[Int[Array, ""], Int[Array, ""]] | None = None  # first and stop, on each shard, of what `map` runs
     evaluation: EvalData | None = None

@@ -19,6 +19,7 @@ from .._engine import (
     out_of_memory,
     resolve,
     running,
+    train_block,
     unread_note,
 )
 from .._failure import interruptible
@@ -142,10 +143,9 @@ class SweepRun:
         with ReadAhead(sweep.source, place, first, boundaries, length, even=several) as reader:
             for boundary in boundaries:
                 while sweep.step < boundary:
-                    reader.pace(self._train_block(reader, waves[number], sweep.step == first))
+                    self._train_block(reader, waves[number], sweep.step == first)
                     if not several and sweep.step < boundary:  # other hosts must make the same calls
                         self._save()
-                self.execution.steps_per_call = max(self.execution.steps_per_call, reader.steps_at_once)
                 self._evaluate(waves[number], boundary == boundaries[0])
                 if not (lanes.rows >= 0).any():
                     break
@@ -159,25 +159,23 @@ class SweepRun:
         sweep.lanes = None
         self._save(now=True)
 
-    def _train_block(self, reader: ReadAhead, wave: Wave, first: bool) -> float:
-        """Train on the next block; the seconds that a step takes."""
+    def _train_block(self, reader: ReadAhead, wave: Wave, first: bool) -> None:
+        """Train on the next block."""
         sweep, lanes = self.sweep, self.sweep.lanes
         assert lanes is not None
         started = time.perf_counter()
         block = reader()
-        stalled, before = time.perf_counter() - started, self.execution.run_seconds
-        with self._failing(wave if first else None), running(self.execution):
-            lanes.advance(block)
-            lanes.wait()
-        seconds = self.execution.run_seconds - before
+        stalled = time.perf_counter() - started
+        with self._failing(wave if first else None):
+            reader.pace(block, lambda block: train_block(lanes, block, self.execution))
         self.execution.stall_seconds += stalled
         self.execution.run_seconds += stalled
         sweep.step, sweep.position = block.start + block.count, block.position
         count = int((lanes.rows >= 0).sum())
         self.execution.updates += count * block.count
+        self.execution.steps_per_call = max(self.execution.steps_per_call, block.count)
         self.reporter.set(step=sweep.step, lanes=count, bytes=self.execution.bytes)
         self.reporter.advance(count * block.count)
-        return seconds / block.count
 
     def _evaluate(self, wave: Wave, first: bool) -> None:
         """Measure the lanes that run, take note of it, and stop those that are to be stopped."""

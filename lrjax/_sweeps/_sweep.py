@@ -22,6 +22,7 @@ from .._engine import (
     make_lanes,
     memory_model,
     show_bytes,
+    train_block,
 )
 from .._preview import PlannedRound, Preview, previewed_by
 from .._progress import ProgressLike, Reporter
@@ -129,10 +130,7 @@ def measure_update(sweep: Sweep, held: int, model: MemoryModel) -> float:
     lanes, block = make_lanes(engine, family.settings, rows, None), engine.example_block()
 
     def train(steps: int) -> float:
-        started = time.perf_counter()
-        lanes.advance(block._replace(count=steps))
-        lanes.wait()
-        return time.perf_counter() - started
+        return train_block(lanes, block._replace(count=steps), engine.execution)
 
     steps = min(2, engine.block)
     train(steps)

@@ -58,9 +58,9 @@ def _set_learning_rate(state: PyTree, learning_rate: Array) -> PyTree:
 
 @on_host
 def step_task(
-    step: Callable[[PyTree, Batch], Any],
+    step: Callable[..., Any],
     state: PyTree | Callable[[Key], PyTree],
-    batches: Iterable[Batch] | Callable[[int], Iterable[Batch]],
+    batches: Iterable[Batch] | Callable[[int], Iterable[Batch]] | None,
     evaluate: Callable[[PyTree], Any],
     set_lr: Callable[..., PyTree] = _set_learning_rate,
 ) -> StepTask:
@@ -73,11 +73,12 @@ def step_task(
     Args:
       step: `step(state, batch) -> state`, or `-> (state, aux)`; made of JAX operations, as for `jax.jit`. It keeps the
         structure, shapes and dtypes of the state. An aux that is a scalar, or a dict with "loss", is the training loss
-        that a sweep and a range test show.
+        that a sweep and a range test show, and a copy of which it is not finite has diverged.
       state: any pytree: a TrainState, a tuple (params, opt_state, key), modules with functions among their leaves, nnx
         modules and optimizers, whose shared variables stay shared. It is not modified. Or `state(key) -> state`: then
         the seeds start from different ones, with the functions and other static parts of the first.
-      batches: as `train_batches` of `lrjax.Task.from_batches`: an iterable, or a function of the epoch.
+      batches: as `train_batches` of `lrjax.Task.from_batches`: an iterable, or a function of the epoch. None: the step
+        makes its own data (an environment, a simulation) and is `step(state)`.
       evaluate: `evaluate(state) -> loss`, the validation loss, or a dict with "loss" and other metrics. A range test
         reads it before every step whose training loss is not returned.
       set_lr: `set_lr(state, lr) -> state`: called once, before step 0, with a traced lr; also with 0. For a sweep over
@@ -108,16 +109,18 @@ def step_task(
       >>> 1e-3 < result.lr < 1.0
       True
     """
-    _check_function("step", step, _STEP)
+    _check_function("step", step, _STEP if batches is not None else "step(state) -> state or (state, aux)")
     _check_function("evaluate", evaluate, "evaluate(state) -> loss")
     names = _hyperparameters(set_lr)
     draw = state if callable(state) and any(leaf is state for leaf in jax.tree.leaves(state)) else None
     if draw is not None:
         _check_function("state", draw, "state(key) -> state")
     first = state if draw is None else draw(jax.random.key(0))
-    stream = BatchStream("step_task(batches=...)", batches)
-    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), stream.between(0, 1))
-    template, types, step_fn = _fit_state(step, set_lr, len(names), first, batch)
+    stream = None if batches is None else BatchStream("step_task(batches=...)", batches)
+    read = _no_batches if stream is None else stream.between
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), read(0, 1))
+    run = step if stream is not None else functools.wraps(step)(lambda state, batch: step(state))
+    template, types, step_fn = _fit_state(run, set_lr, len(names), first, batch)
     arrays = strengthen(to_arrays("step_task(state=...)", template.split(first)))
     _check_set_lr(template, set_lr, len(names), arrays)
     _check_evaluate(template, evaluate, arrays)
@@ -148,7 +151,8 @@ def step_task(
     return StepTask(
         init=arrays if draw is None else init,
         loss_fn=loss_fn,
-        sample_batches=lambda key, num_steps: stream.between(0, num_steps),
+        sample_batches=lambda key, num_steps: read(0, num_steps),
+        batches_between=None if stream is not None else lambda key, start, stop: read(start, stop),
         eval_batches=[np.zeros(1, np.float32)],  # evaluate has its own
         eval_fn=lambda arrays, batch: evaluate(template.join(arrays)),
         set_lr=make,
@@ -173,6 +177,10 @@ class _Step:
     def state_of(self, arrays: PyTree) -> PyTree:
         """The user's own state, in which an optimizer's may be found."""
         return self.template.join(arrays)
+
+
+def _no_batches(start: int, stop: int) -> Batch:
+    return np.zeros(stop - start, np.float32)
 
 
 def _check_function(name: str, function: object, wanted: str) -> None:

@@ -83,7 +83,7 @@ def task(
             loss = model.compute_loss(inputs, targets, model(inputs, training=training), training=training)
         return cast(Array, loss), [scope.get_current_value(variable) for variable in others]
 
-    start = tuple([jnp.asarray(one.value) for one in part] for part in (trainable, others))
+    start = tuple([jnp.array(one.value) for one in part] for part in (trainable, others))  # copies: fit donates its own
     data = {"train": train, "validation": validation, "batch_size": batch_size}
     return _build.build_task("keras.task", start, run, {**data, **options})
 
