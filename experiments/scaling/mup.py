@@ -99,12 +99,13 @@ def make_scaled(task: lrjax.Task, base: Any) -> lrjax.Task:
 
 
 def optimum(row: dict[str, Any]) -> float:
-    """log10 of the best learning rate."""
+    """log10 of the best learning rate: between the neighbours of the best one that was tried."""
     x, y = np.log10(row["lr"]), means(row)
-    near = slice(max(int(np.argmin(y)) - 2, 0), int(np.argmin(y)) + 3)
-    x, y = x[near][np.isfinite(y[near])], y[near][np.isfinite(y[near])]
-    curvature, slope, _ = np.polyfit(x, np.log(y), 2)
-    return float(-slope / (2 * curvature))
+    y[y > 2 * y.min()] = np.inf
+    best = int(np.argmin(y))
+    near = np.flatnonzero(np.isfinite(y) & (np.abs(np.arange(len(y)) - best) <= 2))
+    curvature, slope, _ = np.polyfit(x[near], np.log(y[near]), 2)
+    return float(np.clip(-slope / (2 * curvature), x[best] - SPACING, x[best] + SPACING))
 
 
 def means(row: dict[str, Any]) -> np.ndarray:
@@ -131,7 +132,8 @@ def report(rows: list[Any]) -> str:
                 x, y = np.log10(found[-1]["lr"]), means(found[-1])
                 carried = float(np.interp(first, x[np.isfinite(y)], y[np.isfinite(y)]))
                 sizes = f"{subject.widths[0]} to {subject.widths[-1]}"
-                numbers = f"{last - first:+.2f}", f"{y.min():.3f}", f"{carried:.3f}"
+                shown = f"{carried:.3f}" if carried < 10 * y.min() else "diverges"
+                numbers = f"{last - first:+.2f}", f"{y.min():.3f}", shown
                 lines.append([name, sizes, optimizer, arm, *numbers])
     heads = [
         "",
@@ -190,7 +192,7 @@ def draw_coordinates(data: str | None) -> None:
     for ax, arm in zip(figure.subplots(1, 2, sharey=True), ARMS, strict=True):
         found = coordinate_check(lambda width, arm=arm: model(width, arm), widths, lr=3e-3, key=jax.random.key(0))
         found.plot(ax)
-        ax.set_title(f"{arm}: {found.verdict}", loc="left", fontsize=10)
+        ax.set_title(f"{arm}, verdict: {found.verdict}", loc="left", fontsize=10)
         print(found.summary())
     figure.savefig(IMAGES / "coordinate_check.png")
 
