@@ -1,6 +1,6 @@
 """How far from the best learning rate of a size a law and rules of thumb lie, and what that loses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,15 +10,15 @@ from lrjax.scaling import Optimum, ScalingLaw, fit
 
 Sizes = Mapping[str, float]
 
-RULES: dict[str, Callable[[str, float], float]] = {
-    "as it is": lambda axis, factor: 1.0,
-    "square root of the batch": lambda axis, factor: factor**0.5 if axis == "batch_size" else 1.0,
-    "linear in the batch": lambda axis, factor: factor if axis == "batch_size" else 1.0,
-    "1 / width": lambda axis, factor: 1 / factor if axis == "width" else 1.0,
-    "steps^-0.32": lambda axis, factor: factor**-0.32 if axis == "train_steps" else 1.0,
+LAW, SAME = "the law", "the base's lr as it is"
+
+RULES = {
+    "width": {"1 / width": -1.0},
+    "batch_size": {"square root": 0.5, "linear": 1.0},
+    "train_steps": {"steps^-0.32": -0.32},
 }
-"""What carries the base's lr on: linear, Goyal et al. 2017; square root, Krizhevsky 2014; 1 / width, what muP gives the
-hidden layers under Adam, Yang et al. 2022; steps^-0.32, Bjorck et al. 2024."""
+"""Axis -> powers with which the base's lr is carried on. 1 / width is what muP gives the hidden layers under Adam, Yang
+et al. 2022; square root, Krizhevsky 2014; linear, Goyal et al. 2017; steps^-0.32, Bjorck et al. 2024."""
 
 
 class Judged(NamedTuple):
@@ -30,7 +30,7 @@ class Judged(NamedTuple):
       lr, error: the best that was measured, and its standard error in decades.
       predicted: by the law, nan if there was none, also where it is refused.
       refused: why; empty if it is not.
-      off: name -> decades from the best, of "the law" and of the rules.
+      off: name -> decades from the best, of the law and of the rules of this axis.
       lost: name -> percent of the range from the lowest loss to that of guessing.
     """
 
@@ -49,7 +49,7 @@ def judge(law: ScalingLaw, base: Sizes, guessing: float) -> list[Judged]:
 
     Args:
       law: of all that was measured.
-      base: from whose lr the rules start.
+      base: its size of every axis, from whose lr the rules start: that of the same size of the other axes.
       guessing: the loss of a model that knows nothing.
     """
     judged = []
@@ -66,10 +66,10 @@ def _judge_one(law: ScalingLaw, kept: ScalingLaw, axis: str, point: Optimum, bas
         predicted, refused = kept.lr(**point.sizes).lr, ""
     except LRNotFound as error:
         predicted, refused = error.result.lr, str(error)
-    start = next(one.lr for one in law.points if one.sizes == dict(base))
-    lrs = {"the law": predicted}
-    for name, rule in RULES.items():
-        lrs[name] = start * float(np.prod([rule(one, size / base[one]) for one, size in point.sizes.items()]))
+    start = next(one.lr for one in law.points if one.sizes == {**point.sizes, axis: base[axis]})
+    factor = point.sizes[axis] / base[axis]
+    carried = {name: start * factor**power for name, power in ({SAME: 0.0} | RULES[axis]).items()}
+    lrs = {LAW: predicted} | carried
     return Judged(
         axis=axis,
         sizes=point.sizes,

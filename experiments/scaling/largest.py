@@ -8,18 +8,21 @@ experiments/results/scaling/largest.json, docs/images/scaling_law.png, and the n
 """
 
 import argparse
+import functools
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from matplotlib.figure import Figure
 
 import lrjax
 from experiments.blocks import fill, markdown_table
 
-from .judging import RULES, judge
+from .judging import LAW, RULES, SAME, judge
 from .tasks import subjects
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +61,21 @@ def _lengths(law: lrjax.scaling.ScalingLaw) -> dict[tuple[float, ...], list[floa
     return lengths
 
 
+def table_of_laws(judged: dict[str, Any]) -> str:
+    """The powers that all sizes gave, with their intervals, and the cost."""
+    axes = ["width", "batch_size", "train_steps"]
+    rows = [
+        [
+            name.replace("_", ", "),
+            *("{value:.2f} ({low:.2f} to {high:.2f})".format(**subject["exponents"][axis]) for axis in axes),
+            str(subject["trainings"]),
+            f"{subject['updates']:,.0f}",
+        ]
+        for name, subject in judged.items()
+    ]
+    return markdown_table(["", *axes, "trainings", "updates"], rows)
+
+
 def table_of_sizes(judged: dict[str, Any]) -> str:
     """One row for every size that was predicted."""
     heads = ["", "left out", "predicted", "best lr", "the law", "decades off", "lost, %", "as it is, lost, %"]
@@ -65,7 +83,7 @@ def table_of_sizes(judged: dict[str, Any]) -> str:
     for name, subject in judged.items():
         for one in subject["predicted"]:
             largest = max(row["sizes"][one["axis"]] for row in subject["predicted"] if row["axis"] == one["axis"])
-            off, lost = one["off"]["the law"], one["lost"]
+            off, lost = one["off"][LAW], one["lost"]
             rows.append([
                 name.replace("_", ", "),
                 f"{one['axis']} {largest:g}",
@@ -73,33 +91,33 @@ def table_of_sizes(judged: dict[str, Any]) -> str:
                 f"{one['lr']:.2g} (x/÷ {10 ** one['error']:.2f})",
                 "refused" if one["refused"] else f"{one['predicted']:.2g}",
                 f"({off:+.2f})" if one["refused"] else f"{off:+.2f}",
-                _percent([lost["the law"]]),
-                _percent([lost["as it is"]]),
+                _percent([lost[LAW]]),
+                _percent([lost[SAME]]),
             ])  # fmt: skip
     return markdown_table(heads, rows)
 
 
 def table_of_rules(judged: dict[str, Any]) -> str:
-    """The law, where it answers, and the rules on the same sizes and on all."""
+    """The law, where it answers, and the rules on the same sizes, for every axis."""
     every = [one for subject in judged.values() for one in subject["predicted"]]
-    answered = [one for one in every if not one["refused"]]
-    heads = ["", "sizes", f"within {NEAR} decades", "decades off, median", "lost, %, median", "lost, %, worst"]
+    heads = ["left out", "by", "sizes", f"within {NEAR} decades", "decades off, median", "lost, %, median", "worst"]
     rows = []
-    for name, ones in [
-        ("the law", answered),
-        *((rule, answered) for rule in RULES),
-        *((rule, every) for rule in RULES),
-    ]:
-        off = np.abs([one["off"][name] for one in ones])
-        rows.append([
-            name + (", all sizes" if ones is every and len(every) > len(answered) else ""),
-            str(len(ones)),
-            str(int((off <= NEAR).sum())),
-            f"{np.median(off):.2f}" if ones else "",
-            _percent([one["lost"][name] for one in ones], np.median),
-            _percent([one["lost"][name] for one in ones], np.max),
-        ])  # fmt: skip
-    return markdown_table(heads, rows[: 1 + len(RULES) * (1 + (len(every) > len(answered)))])
+    for axis, rules in RULES.items():
+        asked = [one for one in every if one["axis"] == axis]
+        ones = [one for one in asked if not one["refused"]]
+        for name in (LAW, SAME, *rules):
+            off = [abs(one["off"][name]) for one in ones]
+            lost = [one["lost"][name] for one in ones]
+            rows.append([
+                axis,
+                name,
+                f"{len(ones)} of {len(asked)}",
+                str(sum(decades <= NEAR for decades in off)),
+                f"{np.median(off):.2f}",
+                _percent(lost, np.median),
+                _percent(lost),
+            ])  # fmt: skip
+    return markdown_table(heads, rows)
 
 
 def _percent(lost: list[float], of: Any = np.max) -> str:
@@ -108,13 +126,22 @@ def _percent(lost: list[float], of: Any = np.max) -> str:
     return "" if np.isnan(value) else "off the grid" if np.isinf(value) else f"{value:.2f}"
 
 
+def blocks(judged: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """The tables of docs/scaling.md."""
+    tables = {"laws": table_of_laws, "rules": table_of_rules, "sizes": table_of_sizes}
+    return {f"largest_{name}": functools.partial(table, judged) for name, table in tables.items()}
+
+
 def write_page(judged: dict[str, Any], out: Path) -> None:
-    """Fill in the tables, and draw the transformer's law."""
-    blocks = {"largest_sizes": lambda: table_of_sizes(judged), "largest_rules": lambda: table_of_rules(judged)}
-    PAGE.write_text(fill(PAGE.read_text(), blocks))
-    law = lrjax.scaling.ScalingLaw.from_json(out / "transformer_adam.json")
-    figure: Any = law.plot().figure
-    figure.savefig(PICTURE, dpi=160, metadata={"Software": None})
+    """Fill in the tables, and draw the transformer's law of the width."""
+    PAGE.write_text(fill(PAGE.read_text(), blocks(judged)))
+    table = lrjax.scaling.ScalingLaw.from_json(out / "transformer_adam.json").table
+    axes = subjects(None)["transformer_adam"].axes
+    at_base = (table["batch_size"] == axes["batch_size"][2]) & (table["train_steps"] == axes["train_steps"][2])
+    law = lrjax.scaling.fit({name: column[at_base] for name, column in table.items()}, axes=["width"])
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    law.plot(figure.subplots())
+    figure.savefig(PICTURE, dpi=130, metadata={"Software": None})
 
 
 def main() -> None:
