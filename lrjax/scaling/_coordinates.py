@@ -148,9 +148,7 @@ def _make(make_model: Callable[[int], Any], width: int, key: Key, num_seeds: int
     activations = rest[0] if rest else None
     check_task("coordinate_check(make_model(width)[0])", task)
     if task._step_fn is not None:
-        raise TypeError(
-            "`coordinate_check(make_model(width)[0])` must be a task with a loss_fn, not a `step_task`."
-        )
+        raise TypeError("`coordinate_check(make_model(width)[0])` must be a task with a loss_fn, not a `step_task`.")
     check_factory("coordinate_check(make_model(width)[1])", make_optimizer)
     if activations is not None:
         signature = "activations(params, batch) -> {name: array}"
