@@ -130,7 +130,9 @@ class Budget:
             correction=0.0 if math.isnan(log10_lr) else stage.best - log10_lr,
         )
         ends = self.min_lr, self.max_lr
-        warnings = budget_warnings(stages, choice, self._updates(steps) / steps, ends, _longest(steps), context)
+        warnings = budget_warnings(
+            stages, choice, self._updates(steps) / steps, ends, _longest(steps) / LEAST_GROWTH, context
+        )
         return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps, self.num_seeds))
 
     def _updates(self, steps: int) -> float:

@@ -33,7 +33,7 @@ def function_task(train: Callable[..., Any]) -> StepTask:
 
     Returns:
       A `Task` with an attribute `set_lr`, which takes the place of `make_optimizer`. `find_lr` takes it too, with
-      `lrjax.StepSampling(num_steps=1)`, and trains to the end at every learning rate of its grid.
+      `lrjax.StepSampling(num_steps=1, rule=lrjax.lowest_loss)`: the best of its grid, trained to the end.
 
     Raises:
       TypeError, ValueError: a function of other arguments, or one that returns no loss; and, when it is run, more
@@ -110,6 +110,7 @@ def _once(start: int, stop: int) -> Batch:
     if stop > 1:
         raise ValueError(
             f"A `function_task` trains to the end in one step, and {stop} were asked for. Write train_steps=1 for a "
-            "sweep, lrjax.StepSampling(num_steps=1) for find_lr. A training in steps is a `step_task`."
+            "sweep, lrjax.StepSampling(num_steps=1, rule=lrjax.lowest_loss) for find_lr. A training in steps is a "
+            "`step_task`."
         )
     return np.zeros(stop - start, np.float32)
