@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
-from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar, cast, get_args, get_origin
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from ._checks import check_choice, check_count, check_flag, check_number, show, 
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
+Made = TypeVar("Made", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # hashable, as what stands in an annotation must be
@@ -142,6 +143,35 @@ def _misfit(function: Any, arguments: dict[str, Argument], args: tuple, kwargs: 
     words = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has no argument {', '.join(unknown)}"] * bool(unknown)
     called = _called(function)
     return f"`{called}` {' and '.join(words)}. It is {called}{signature_text(function)}." if words else ""
+
+
+def fitting(hints: Mapping[str, str]) -> Callable[[Made], Made]:
+    """Mark a function or a class whose caller is told which arguments are missing or unknown, and what to write."""
+
+    def mark(made: Made) -> Made:
+        signature, arguments, called = inspect.signature(made), arguments_of(made), made.__name__
+        init: Any = made.__init__ if isinstance(made, type) else None
+
+        def check(args: tuple, kwargs: dict[str, Any]) -> None:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError:
+                told = _misfit(made, arguments, args, kwargs)
+                told = told or f"`{called}` takes further arguments by name. It is {called}{signature_text(made)}."
+                asked = [hint for name, hint in hints.items() if (name in kwargs) != (name in arguments)]
+                raise TypeError(" ".join([told, *asked])) from None
+
+        @functools.wraps(init or made)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            check(args if init is None else args[1:], kwargs)
+            return (init or made)(*args, **kwargs)
+
+        if init is None:
+            return cast(Any, call)
+        setattr(made, "__init__", call)  # noqa: B010  (a type checker would have it a method)
+        return cast(Any, made)
+
+    return mark
 
 
 def signature_text(function: Callable[..., Any]) -> str:

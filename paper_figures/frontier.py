@@ -27,6 +27,7 @@ LINES = {
     "TPE, full trainings": (INK, (0, (1, 2)), "D", "full trainings, TPE"),
 }
 POINTS = {
+    "by default": ("p", "find_lr with train_steps"),
     "StepSampling": ("*", "find_lr without train_steps, 1 seed"),
     "method 1, 1 seed": ("P", "the paper's method 1, 1 seed"),
     "method 1, 3 seeds": ("X", "the paper's method 1, 3 seeds"),

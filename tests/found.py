@@ -44,6 +44,8 @@ def result_of(*stages, lr=0.01, warnings=(), **changes):
         "correction": 0.0,
         "reason": (f"Learning rate {lr:.2e} (midpoint).",),
         "warnings": named,
+        "metric": "loss",
+        "mode": "min",
         "train_steps": None,
         "start": None,
         "cost": Cost(stages[-1].spent, None, 0.0),

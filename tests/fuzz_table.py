@@ -117,7 +117,16 @@ def axes(result: Any, arguments: Mapping[str, Any]) -> bool:
 OPTIMIZER = {"make_optimizer": optax.sgd, "key": KEY}
 RANGE = {"min_lr": 1e-3, "max_lr": 1.0}
 QUICK = {"executor": "loop", "mesh": None}
-SEARCH = {"task": TASK, **OPTIMIZER, "train_steps": None, "start": None, **QUICK, "directory": None}
+SEARCH = {
+    "task": TASK,
+    **OPTIMIZER,
+    "train_steps": None,
+    "start": None,
+    "metric": "loss",
+    "mode": "min",
+    **QUICK,
+    "directory": None,
+}
 SEARCH |= {"strategy": lrjax.StepSampling(num_steps=2, num_seeds=1, refine=None, **RANGE)}
 PREVIEWED = {name: value for name, value in SEARCH.items() if name != "directory"}
 SWEEP = {"task": MANY, **OPTIMIZER, "grid": {"learning_rate": [0.1, 0.2]}, "train_steps": 2, "num_seeds": 1}

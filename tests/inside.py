@@ -73,6 +73,7 @@ from lrjax._sweeps import _run as sweeps_run
 
 # A search with a budget on made-up losses, and the loss of the best constant predictor.
 from lrjax._curve import drift as drift
+from lrjax._curve import seen_drift as seen_drift
 from lrjax._engine import EvalData as EvalData
 from lrjax._engine import trivial_loss as trivial_loss
 from lrjax._engine._trial_data import EvalSet as EvalSet

@@ -279,3 +279,32 @@ def test_good_inputs_of_odd_types_pass():
     np.testing.assert_allclose(curve.lrs, [0.1, 0.2])
     assert sample(np.array([1, 2])).num_trials == 2
     assert find(TASK, min_lr=np.float32(1e-3), max_lr=jnp.float32(1), refine=None, horizons=np.array([1, 2])).lr > 0
+
+
+WRONG_CALLS = {
+    "no key": (lambda: lrjax.find_lr(TASK, optax.sgd), ["`find_lr` lacks key", "key=jax.random.key(0)"]),
+    "the key without a name": (lambda: lrjax.find_lr(TASK, optax.sgd, KEY), ["lacks key", "strategy=None, *, key"]),
+    "too many without a name": (lambda: lrjax.find_lr(TASK, optax.sgd, None, 100, key=KEY), ["arguments by name"]),
+    "a setting of step sampling": (
+        lambda: lrjax.find_lr(TASK, optax.sgd, key=KEY, num_steps=5),
+        ["`find_lr` has no argument num_steps", "lrjax.StepSampling(num_steps=...)"],
+    ),
+    "a setting of the budget": (
+        lambda: lrjax.find_lr(TASK, optax.sgd, key=KEY, trainings=2.0),
+        ["no argument trainings", "lrjax.Budget(trainings=...)"],
+    ),
+    "the budget by another name": (
+        lambda: lrjax.find_lr(TASK, optax.sgd, key=KEY, budget=2.0),
+        ["no argument budget", "lrjax.Budget(trainings=...)"],
+    ),
+    "steps": (lambda: lrjax.find_lr(TASK, optax.sgd, key=KEY, steps=9), ["no argument steps", "train_steps=None"]),
+    "a budget without its name": (lambda: lrjax.Budget(2.0), ["`Budget` takes", "by name", "trainings=0.5"]),
+    "a budget by another name": (lambda: lrjax.Budget(budget=2.0), ["no argument budget", "Budget(trainings=...)"]),
+    "the length in the budget": (lambda: lrjax.Budget(train_steps=9), ["no argument train_steps", "lrjax.find_lr"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_a_call_that_does_not_fit_is_told_what_to_write(name):
+    call, parts = WRONG_CALLS[name]
+    check_message(call, TypeError, parts)

@@ -235,6 +235,6 @@ def test_a_committed_page_is_up_to_date(name):
 
 
 def test_a_page_with_a_mistyped_block_is_refused():
-    text = (page.DOCS / "benchmark.md").read_text().replace("begin warnings", "begin warning")
-    with pytest.raises(ValueError, match=r"must have each of the blocks .*'warnings'.* once, got .*'warning'"):
+    text = (page.DOCS / "benchmark.md").read_text().replace("begin warned", "begin warning")
+    with pytest.raises(ValueError, match=r"must have each of the blocks .*'warned'.* once, got .*'warning'"):
         page.render(text, page.Benchmark(replay.RESULTS), page.PAGES["benchmark.md"])

@@ -426,7 +426,8 @@ def test_the_picture_shows_every_rung_and_the_choice(seeds, tmp_path):
 
 
 def test_the_plan_is_the_course_of_a_search_that_stays_in_the_middle():
-    plan = lrjax.preview(lrjax.find_lr, TASK, optax.adam, key=KEY, train_steps=STEPS, executor="map")
+    half = lrjax.Budget(trainings=0.5)
+    plan = lrjax.preview(lrjax.find_lr, TASK, optax.adam, half, key=KEY, train_steps=STEPS, executor="map")
     first, *rungs = [tuple(one) for one in plan.rounds]
     assert first == (8, 17, 1, 136)
     assert rungs == [(16, 3, 1, 24), (32, 3, 1, 48), (64, 3, 1, 96), (128, 3, 1, 192)]

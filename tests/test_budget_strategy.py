@@ -2,13 +2,14 @@
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from inside import Choice, Context, curve_of_losses, drift, run_stages
+from inside import Choice, Context, curve_of_losses, drift, run_stages, seen_drift
 
 from lrjax import Budget, LossCurve, Request, Stage
 
@@ -66,7 +67,7 @@ class Recorded:
 def search(
     surface: Surface,
     steps: int = 1000,
-    budget: float = 2.0,
+    budget: float | None = 2.0,
     *,
     baseline_loss: float | None = None,
     memory: float | None = None,
@@ -299,6 +300,33 @@ def test_the_best_learning_rate_falls_by_four_tenths_of_a_decade_for_each_decade
     assert drift(n, steps) == pytest.approx(decades, abs=5e-4)
 
 
+STEEPER = 0.6 * 0.1812 / (0.2 + 0.1812)
+"""Slope 1 against the law's 0.4, shrunk: half of five doubled numbers of updates holds 0.1812 squared decades."""
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "more"), [(1, 1, STEEPER), (3, 3, 0.6), (0, 0, 0), (0.4, 0.4, 0), (1, 0.4, 0), (0, 1, 0)]
+)
+def test_a_fall_that_was_steeper_than_the_law_all_along_goes_on_for_as_long_as_it_was_seen(early, late, more):
+    falls = np.cumsum([0, early, early, late, late]) * math.log10(2)
+    minima = {10 * 2**i: -2.0 - fall for i, fall in enumerate(falls)}
+    for decades in (0.5, math.log10(16), 2.0):
+        end = 160 * 10**decades
+        told = drift(160, end) + more * min(decades, math.log10(16))
+        assert seen_drift(minima, end) == pytest.approx(told, rel=1e-3)
+    assert seen_drift(dict(list(minima.items())[-2:]), 1600) == pytest.approx(0.4)  # two have no halves
+
+
+@pytest.mark.parametrize("steps", [40, 300, 1000, 4000])
+def test_without_a_budget_it_costs_half_a_training_and_700_updates_at_least(steps):
+    told = search(Surface(), steps, None)[0][-1].spent
+    assert told <= max(0.5 * steps, 700)
+    if steps >= 300:
+        assert told > 0.8 * max(0.5 * steps, 700)
+    else:
+        assert told > 2 * 17 * 5  # more than the shortest sweep
+
+
 @pytest.mark.parametrize("optimum", [-4.2, -2.0])
 def test_the_lowest_risk_lies_where_the_optimum_will_have_fallen_to(optimum):
     """A parabola that does not move with the number of updates: what is taken lies lower by the law."""
@@ -325,13 +353,31 @@ def test_the_choice_stays_in_a_range_whose_ends_lie_on_no_grid(low, high):
         assert low * (1 - 1e-9) <= choice.lr <= high * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("budget", [0.02, 0.05])
-def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning(budget):
-    rungs, choice = search(Surface(), budget=budget)
+@pytest.mark.parametrize(("knee", "steps", "doubted"), [(-4.0, 1000, False), (-0.5, 10_000, True)])
+def test_without_a_rung_it_is_read_off_the_sweep_with_a_warning_where_that_is_far(knee, steps, doubted):
+    rungs, choice = search(Surface(knee=knee), steps, budget=85 / steps)
     assert len(rungs) == 1
-    assert "no_rung" in names(choice)
-    assert "short_horizon" in names(choice)
     assert choice.interval is None
+    assert {"no_rung", "extrapolated"} & {*names(choice)} == ({"no_rung", "extrapolated"} if doubted else set())
+
+
+def test_what_the_first_trials_lack_is_told_in_numbers():
+    _, choice = search(Surface(edge=-0.7), 10_000, budget=0.0085)
+    (told,) = [one.message for one in choice.warnings if one.name == "extrapolated"]
+    assert re.match(r"After 5 updates \S+e-\d+ is \d+% of the best trial's reduction of the loss behind \S+: ", told)
+
+
+def test_rungs_that_ask_for_learning_rates_far_apart_are_a_warning():
+    class Moving(Surface):
+        def loss(self, x, seed, n):
+            return 1.0 - math.exp(-((x + 1.0 + 1.2 * math.log10(n / 20)) ** 2))
+
+    settled, unsettled = search(Surface(), budget=2.0)[1], search(Moving(), budget=2.0)[1]
+    assert "unsettled" not in names(settled)
+    assert "unsettled" in names(unsettled)
+    low, high = unsettled.interval
+    (told,) = [one.message for one in unsettled.warnings if one.name == "unsettled"]
+    assert told == f"Rungs and seeds ask for {low:.1e} to {high:.1e}, {math.log10(high / low):.1f} decades apart."
 
 
 def test_trials_shorter_than_twice_the_memory_are_a_warning():

@@ -14,6 +14,7 @@ from problems import CURVATURES, START, quadratic, quadratic_loss, regression
 
 import lrjax
 from lrjax import LRNotFound, Outcome, find_lr, find_window, midpoint, sample_losses
+from lrjax.integrations import step_task
 
 KEY = jax.random.key(0)
 TASK, NOISY = quadratic(), regression()
@@ -129,7 +130,7 @@ def test_a_minimum_that_is_noise_is_not_found(tmp_path):
     short = budgeted(noise(), optax.sgd, key=jax.random.key(7), throw=False, **limits)
     assert short.rule == "lowest_risk"
     assert (short.outcome, np.isnan(short.lr)) == (Outcome.lost_in_noise, True)
-    assert repr(short) == f"LRResult(outcome=lost_in_noise, num_trials={short.num_trials})"
+    assert repr(short).startswith(f"LRResult(outcome=lost_in_noise, num_trials={short.num_trials}, cost=")
 
 
 @pytest.mark.parametrize(
@@ -281,6 +282,8 @@ FACTORIES = {
     "scheduled": lambda lr: lrjax.schedules.scheduled(optax.sgd, learning_rate=lr),
     "chained": lambda lr: optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(lambda step: -lr(step))),
     "schedule-free": optax.contrib.schedule_free_sgd,
+    "sophia": optax.contrib.sophia,
+    "lbfgs": lambda lr: optax.lbfgs(lr, memory_size=2, linesearch=None),
 }
 
 
@@ -296,7 +299,7 @@ def test_it_is_refused_wherever_it_stands_in_the_optimizer(name):
         lrjax.find_lr(TASK, lambda lr: FACTORIES[name](SCHEDULES["cosine"](lr)), key=KEY, train_steps=1000)
 
 
-def hand_written(size):
+def hand_written(size, start=0):
     """An optimizer whose learning rate is multiplied by a function of the step, as Kingma and Ba write theirs."""
 
     def make(lr):
@@ -304,7 +307,7 @@ def hand_written(size):
             step, mean, square = state[0] + 1, 0.9 * state[1] + 0.1 * grads, 0.999 * state[2] + 0.001 * grads**2
             return -lr * size(step) * mean / (jnp.sqrt(square) + 1e-8), (step, mean, square)
 
-        return optax.GradientTransformation(lambda w: (jnp.zeros((), jnp.int32), 0 * w, 0 * w), update)
+        return optax.GradientTransformation(lambda w: (jnp.asarray(start), 0 * w, 0 * w), update)
 
     return make
 
@@ -314,6 +317,74 @@ def test_a_change_by_hand_is_refused_whenever_it_comes(at):
     optimizer = hand_written(lambda t: jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t) * jnp.where(t > at, 0.5, 1.0))
     with pytest.raises(ValueError, match="changes it with the step"):
         lrjax.find_lr(TASK, optimizer, key=KEY)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "your own", "warmup of 20"])
+def test_a_counter_need_not_be_a_whole_number(shape):
+    with pytest.raises(ValueError, match="changes it with the step"):
+        lrjax.find_lr(TASK, hand_written(SCHEDULES[shape](1.0), start=0.0), key=KEY)
+
+
+def by_hand(size):
+    """A step of one's own, of Adam in which the learning rate is multiplied by a function of the step."""
+
+    def step(state, batch):
+        grad, count = state["w"] - batch, state["count"] + 1
+        mean, square = 0.9 * state["mean"] + 0.1 * grad, 0.999 * state["square"] + 0.001 * grad**2
+        w = state["w"] - state["lr"] * size(count) * mean / (jnp.sqrt(square) + 1e-8)
+        return {"w": w, "count": count, "mean": mean, "square": square, "lr": state["lr"]}
+
+    state = dict.fromkeys(("w", "mean", "square"), jnp.zeros(2)) | {"count": 0, "lr": 0.0}
+    return step_task(jax.jit(step), state, list(np.ones((40, 2), np.float32)), _distance, lambda s, lr: s | {"lr": lr})
+
+
+def by_optax(*before):
+    """A step of one's own with an optimizer of Optax."""
+    optimizer = optax.chain(*before, optax.inject_hyperparams(optax.adam)(learning_rate=0.1))
+
+    def step(state, batch):
+        updates, opt_state = optimizer.update(state["w"] - batch, state["opt_state"], state["w"])
+        return {"w": state["w"] + updates, "opt_state": opt_state}
+
+    state = {"w": jnp.zeros(2), "opt_state": optimizer.init(jnp.zeros(2))}
+    return step_task(step, state, list(np.ones((40, 2), np.float32)), _distance)
+
+
+def _distance(state):
+    return jnp.sum((state["w"] - 1.0) ** 2)
+
+
+@pytest.mark.parametrize("shape", SCHEDULES)
+def test_a_schedule_in_a_step_of_one_s_own_is_refused(shape):
+    task = by_hand(SCHEDULES[shape](1.0))
+    with pytest.raises(ValueError, match=r"`step_task\(step=...\)` must keep .* step changes it with the step"):
+        lrjax.find_lr(task, task.set_lr, key=KEY)
+
+
+def test_a_schedule_of_optax_in_such_a_step_is_refused():
+    task = by_optax(optax.scale_by_schedule(optax.linear_schedule(0.1, 1.0, 9)))
+    with pytest.raises(ValueError, match="changes it with the step"):
+        lrjax.find_lr(task, task.set_lr, key=KEY, train_steps=100)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        by_hand(lambda t: jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)),
+        by_optax(),
+        by_optax(optax.scale_by_schedule(optax.constant_schedule(0.5))),
+        step_task(  # a weight that falls by the same with every step is no counter
+            lambda state, batch: state | {"w": state["w"] - state["lr"]},
+            {"w": jnp.ones(()), "lr": 0.0},
+            list(np.ones((40, 2), np.float32)),
+            lambda state: state["w"] ** 2,
+            lambda state, lr: state | {"lr": lr},
+        ),
+    ],
+    ids=["bias corrected by lr", "adam", "constant", "a slope"],
+)
+def test_a_bias_correction_in_such_a_step_is_not_refused(task):
+    assert lrjax.preview(lrjax.find_lr, task, task.set_lr, key=KEY).updates > 0
 
 
 @pytest.mark.parametrize(
@@ -327,6 +398,8 @@ def test_a_change_by_hand_is_refused_whenever_it_comes(at):
         lambda lr: lrjax.schedules.scheduled(optax.sgd, learning_rate=lr, momentum=optax.linear_schedule(0.9, 0.5, 9)),
         lambda lr: optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(lr)),
         optax.contrib.schedule_free_sgd,
+        optax.contrib.madgrad,
+        optax.contrib.sophia,
     ],
     ids=[
         "adam",
@@ -337,6 +410,8 @@ def test_a_change_by_hand_is_refused_whenever_it_comes(at):
         "scheduled momentum",
         "annealed noise",
         "schedule-free",
+        "madgrad",
+        "sophia",
     ],
 )
 def test_what_changes_something_else_with_the_step_is_not_refused(optimizer):

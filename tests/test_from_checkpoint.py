@@ -235,7 +235,8 @@ def test_at_the_optimum_there_is_nothing_to_choose_and_that_is_no_error(tmp_path
         "Nothing to choose: no learning rate lowers the checkpoint's validation loss, 1, by"
     )
     assert "normal late in a training" in result.summary()
-    assert repr(result) == "LRResult(outcome=nothing_to_gain, num_trials=17)"
+    cost = f"{result.cost.trainings:.2f} trainings"
+    assert repr(result) == f"LRResult(outcome=nothing_to_gain, num_trials=17, cost={cost})"
 
 
 def test_a_gain_below_a_fiftieth_is_nothing_to_choose():

@@ -170,16 +170,23 @@ def _check_docstring(value):
 
 
 SCALING = [
+    "CoordinateCheck",
     "Exponent",
     "LRPrediction",
+    "Leaf",
     "NoiseScale",
     "NoiseScales",
     "Optimum",
     "Reach",
     "ScalingLaw",
+    "Slope",
+    "WidthScaling",
+    "coordinate_check",
     "fit",
     "measure",
+    "mup",
     "noise_scale",
+    "rescale_init",
 ]
 
 

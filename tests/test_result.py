@@ -333,11 +333,13 @@ def test_the_summary_says_what_and_why_and_at_what_cost(found):
 def test_the_summary_and_the_repr_of_nothing(lost):
     assert lost.summary().startswith(Outcome.all_diverged.value)
     assert "Warning, all_diverged" in lost.summary()
-    assert repr(lost) == f"LRResult(outcome=all_diverged, num_trials={lost.num_trials})"
+    cost = f"{lost.cost.updates} updates"
+    assert repr(lost) == f"LRResult(outcome=all_diverged, num_trials={lost.num_trials}, cost={cost})"
 
 
 def test_the_repr_fits_in_a_line(found):
-    assert re.fullmatch(r"LRResult\(lr=\S+, min_lr=\S+, max_lr=\S+, rule=midpoint, warnings=\[.*\]\)", repr(found))
+    numbers = r"lr=\S+, min_lr=\S+, max_lr=\S+, rule=midpoint, cost=\d+ updates"
+    assert re.fullmatch(rf"LRResult\({numbers}, warnings=\[.*\]\)", repr(found))
 
 
 def test_not_found_carries_the_result():

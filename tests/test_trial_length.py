@@ -44,6 +44,7 @@ def test_trials_take_twice_the_optimizer_s_memory_and_20_updates_at_least(optimi
     result = find(regression(), optimizer, key=KEY, num_seeds=1, refine=None)
     assert result.stages[0].num_steps == steps
     assert WarningName.short_horizon not in names_of(result)
+    assert ("find_lr with train_steps costs half of one" in result.summary()) == (steps > 20)
 
 
 def test_trials_that_are_shorter_than_the_memory_are_warned_of():

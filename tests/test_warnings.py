@@ -92,7 +92,15 @@ def test_given_and_just_not_given(name, given, not_given):
 
 def test_every_warning_of_a_curve_has_a_case():
     others = {"nothing_moved", "no_learning", "all_diverged", "stochastic_eval", "stale_statistics"}
-    others |= {"no_rung", "lost", "not_started", "unknown_start", "open_end", "short_horizon"}  # Budget's
+    others |= {
+        "no_rung",
+        "lost",
+        "not_started",
+        "unknown_start",
+        "unsettled",
+        "extrapolated",
+        "short_horizon",
+    }  # Budget's
     assert {case[0] for case in CASES} == {name.value for name in WarningName} - others
 
 

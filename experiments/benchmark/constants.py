@@ -33,6 +33,8 @@ VARIANTS: dict[str, tuple[str, str, Any]] = {
     "as they are": ("_budget", "FEWEST", 3),
     "drift 0.3": ("_drift", "DRIFT", 0.3),
     "drift 0.5": ("_drift", "DRIFT", 0.5),
+    "nothing seen of the fall": ("_drift", "PRIOR", 1e9),
+    "what is seen counts twice": ("_drift", "PRIOR", 0.1),
     "up to T / 4": ("_budget", "LONGEST", 0.25),
     "up to T / 2": ("_budget", "LONGEST", 0.5),
     "three quarters of the lanes stay": ("_budget", "DWINDLE", 0.75),

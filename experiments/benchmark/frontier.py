@@ -85,8 +85,8 @@ def context_of(recording: Recording) -> Context:
     return Context(train_steps=recording.steps, baseline_loss=baseline, memory=MEMORY[recording.optimizer])
 
 
-def budgeted(recording: Recording, run: int, budget: float) -> Choice:
-    """`lrjax.find_lr` with a `lrjax.Budget`."""
+def budgeted(recording: Recording, run: int, budget: float | None) -> Choice:
+    """`lrjax.find_lr` with a `lrjax.Budget`; None: by default."""
     strategy = lrjax.Budget(trainings=budget)
     replay = Replay(Table(recording, seeds_of(recording, run, CURVE_SEEDS)), context_of(recording))
     *_, stages = run_stages(strategy, replay)
@@ -197,6 +197,7 @@ def frontier(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
         tasks = measure(recordings, lambda r, run, s=seeds: fixed(r, run, s), CURVE_SEEDS)
         add(f"method 1, {seeds} seed{'s' * (seeds > 1)}", None, tasks)
     add("StepSampling", None, measure(recordings, sampled, CURVE_SEEDS))
+    add("by default", None, measure(recordings, lambda r, run: budgeted(r, run, None), CURVE_SEEDS))
     for name, (way, least, runs) in WAYS.items():
         for budget in BUDGETS:
             if budget >= least:

@@ -9,11 +9,13 @@ arguments and a key that no recorded training had; where nothing is found, all i
 chosen by these tasks.
 - Regret: percent of the logarithm of the way from the untrained to the lowest test loss, at most 20 in a mean; as a
   peak, of what `lrjax.peak_for` makes of the result, against the best peak of that schedule.
+- Steady: the same against the mean score of the last third of a training, where one loss may jump by a decade.
 - Excess: of the final test loss over the best, in percent, for the language models.
 - Cost: updates over those of one training.
 """
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,12 +40,16 @@ from .replay import RESULTS
 
 CALLS: dict[str, Callable[[Problem], dict[str, Any]]] = {
     "no train_steps": lambda problem: {},
+    "by default": lambda problem: {"train_steps": problem.steps},
     "0.5 trainings": lambda problem: {"strategy": lrjax.Budget(trainings=0.5), "train_steps": problem.steps},
     "2 trainings": lambda problem: {"strategy": lrjax.Budget(trainings=2.0), "train_steps": problem.steps},
 }
 """Name -> further arguments of `lrjax.find_lr`."""
 
 USUAL = "the optimizer's usual lr"
+
+STEADY = 2 / 3
+"""Share of the training from which on the mean of the scores is a truth that no jump of the last loss makes."""
 
 LOST = 10.0
 """Of the logarithm: what diverged, or was not trained, is so far above the best."""
@@ -85,10 +91,21 @@ def judge(recording: Recording, answer: dict[str, Any]) -> dict[str, Any]:
         told[schedule] = {
             "lr": lr,
             "regret": truth.regret(lr),
+            "steady": truth_of(steady(recording), schedule, SEEDS).regret(lr),
             "decades": truth.distance(lr),
             "excess": 100.0 * float(np.expm1(there - losses.min())),
         }
     return told
+
+
+def steady(recording: Recording) -> Recording:
+    """With the mean of the last third as the last score; what diverged stays so."""
+    late = np.asarray(recording.horizons) >= STEADY * recording.steps
+    scores = {}
+    for schedule, score in recording.score.items():
+        scores[schedule] = score.copy()
+        scores[schedule][..., -1] = np.where(np.isfinite(score[..., -1]), score[..., late].mean(axis=-1), np.nan)
+    return dataclasses.replace(recording, score=scores)
 
 
 def best_table(recordings: Sequence[Recording]) -> str:
@@ -114,11 +131,13 @@ def summary_table(judged: dict[str, dict[str, dict[str, Any]]]) -> str:
             lost = np.minimum([one[schedule]["regret"] for one in told.values()], CAP)
             mean, error = mean_and_error(lost)
             cells.append(f"{mean:.2f} ± {error:.2f} [{np.median(lost):.2f}]")
+        lost = np.minimum([one["constant"]["steady"] for one in told.values()], CAP)
+        cells.append(f"{lost.mean():.2f} [{np.median(lost):.2f}]")
         for schedule in ("constant", "cosine"):
             worst = [float(told[task][schedule]["excess"]) for task in LANGUAGE_MODELS if task in told]
             cells.append(f"{max(worst):.1f}" if worst else "")
         rows.append(cells)
-    heads = ["", "cost, trainings", "constant: regret, mean [median]", "cosine", "wsd"]
+    heads = ["", "cost, trainings", "constant: regret, mean [median]", "cosine", "wsd", "constant, steady"]
     return markdown_table([*heads, "language models: highest excess, constant", "cosine"], rows)
 
 

@@ -34,6 +34,9 @@ OFFSETS = (0.0, 0.1, 0.2, 0.3, 0.4)
 SPACING = 0.2
 """Decades between recorded learning rates, 1e-5 to 1e2."""
 
+ENDS = ("edge_low", "edge_high")
+"""Warnings that are not counted: where a recorded range ends says nothing of the pick, which is judged within it."""
+
 USUAL = {"AdamOptimizer": 1e-3, "GradientDescentOptimizer": 0.1, "MomentumOptimizer": 0.01}
 
 
@@ -151,12 +154,12 @@ def searched(strategy: Any, table: Shifted, *, known: bool = True) -> Told:
     replay = Replay(table, context)
     *_, stages = run_stages(strategy, replay)
     choice = strategy.choose(stages, context)
-    names = tuple(one.name.value for one in choice.warnings)
+    names = tuple(one.name.value for one in choice.warnings if one.name.value not in ENDS)
     return Told(choice.lr, stages[-1].spent / table.training.steps, names)
 
 
-def budgeted(budget: float) -> Callable[[Shifted], Told]:
-    """The search with a budget."""
+def budgeted(budget: float | None = None) -> Callable[[Shifted], Told]:
+    """The search with a budget; None: by default."""
     return functools.partial(searched, lrjax.Budget(trainings=budget, min_lr=1e-5, max_lr=100.0))
 
 
@@ -192,6 +195,7 @@ def usual(table: Shifted) -> Told:
 
 
 WAYS: dict[str, Callable[[Shifted], Told]] = {
+    "by default": budgeted(),
     **{f"Budget({budget:g})": budgeted(budget) for budget in BUDGETS},
     "StepSampling": functools.partial(
         searched, lrjax.StepSampling(num_seeds=1, min_lr=1e-5, max_lr=100.0), known=False

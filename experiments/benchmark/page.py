@@ -2,13 +2,11 @@
 
     python -m experiments.benchmark.page
 
-Reads experiments/results/benchmark.json, benchmark_ablations.json, benchmark_defaults.json, frontier.json,
-outside.json, drift.json, constants.json, lossjudged.json, peaks.json, long_peaks.json and
-live.json (with the trainings in families/).
+Reads experiments/results/benchmark.json, benchmark_ablations.json, frontier.json,
+outside.json, drift.json, constants.json and lossjudged.json.
 """
 
 import argparse
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,24 +16,30 @@ import numpy as np
 
 from experiments.blocks import fill, markdown_table
 
-from . import tasks  # noqa: F401  registers them
 from .ablations import markdown as ablation_table
 from .drift import DRIFT
 from .judging import mean_and_error
-from .live import tables as live_tables
-from .long_peaks import markdown as long_peak_tables
 from .lossjudged import summary_table
-from .peaks import markdown as peak_tables
-from .problem import TASKS
 from .replay import AGAINST, RESULTS
 
 DOCS = RESULTS.parent.parent / "docs"
 PARTS = ("worst", "best")
-OUTSIDE = {"StepSampling": "StepSampling", "Budget": "Budget({:g})", "random, full trainings": "{:g} random trainings"}
+OUTSIDE = {
+    "StepSampling": "StepSampling",
+    "by default": "by default",
+    "Budget": "Budget({:g})",
+    "random, full trainings": "{:g} random trainings",
+}
 """Line of frontier.json -> that of outside.json."""
 
-SHOWN = (None, 0.5, 2.0, 8.0)
+SHOWN = (None, 8.0)
 """Budgets at which the page has what is not ours; frontier.json has the others."""
+
+LEFT_OUT = ("random in 1e-5 to 1, full trainings", "dog", "dowg", "dadapt_adamw", "schedule_free_adamw")
+"""Lines of frontier.json that the page leaves to it: none of them is the best of its kind."""
+
+TOLD = ("StepSampling", "by default", "Budget(0.1)", "Budget(2)")
+"""Searches of which the page says what their warnings are worth outside."""
 
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
 Row = dict[str, Any]
@@ -49,13 +53,11 @@ class Benchmark:
     """
 
     def __init__(self, folder: Path):
-        self.replayed, self.ablated, self.defaults = (
-            json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations", "_defaults")
+        self.replayed, self.ablated = (
+            json.loads((folder / f"benchmark{part}.json").read_text()) for part in ("", "_ablations")
         )
         self.budgets = json.loads((folder / "frontier.json").read_text())["lines"]
         self.outside = json.loads((folder / "outside.json").read_text())
-        self.peaks = peak_tables(json.loads((folder / "peaks.json").read_text()))
-        self.long_peaks = long_peak_tables(json.loads((folder / "long_peaks.json").read_text()))
         self._folder = folder
 
     def row(self, name: str, *, schedule: str = "constant", seeds: int | None = None, group: str = "") -> Row:
@@ -65,17 +67,6 @@ class Benchmark:
             for row in self.replayed[schedule]
             if row["name"] == name and seeds in (None, row["seeds"]) and row["group"].endswith(group)
         )
-
-    def tasks(self) -> str:
-        """What was trained, and what the best learning rate gave."""
-        rows = []
-        for name, facts in self.replayed["facts"].items():
-            about = (TASKS[name].__doc__ or "").removesuffix(".")
-            best = [f"{facts[schedule]['best']:.1f}" for schedule in ("constant", "cosine")]
-            ranges = f"{facts['constant']['low']:.0e} to {facts['constant']['high']:.0e}"
-            rows.append([f"`{name}`", about, facts["optimizer"], str(facts["steps"]), *best, ranges])
-        heads = ["task", "", "optimizer", "updates", "best score, constant lr", "cosine", "best range, constant lr"]
-        return markdown_table(heads, rows)
 
     def order(self) -> str:
         """Paired differences of the three methods, and how often each order came out."""
@@ -143,7 +134,7 @@ class Benchmark:
         rows = []
         for line in self.budgets:
             name, budget = line["name"], line["budget"]
-            if name != "Budget" and budget not in SHOWN:
+            if name in LEFT_OUT or (name != "Budget" and budget not in SHOWN):
                 continue
             other = outside.get(OUTSIDE.get(name, "").format(0 if budget is None else budget), {})
             rows.append([name if budget is None else f"{name}, {budget:g}", f"{line['cost']:.2f}"])
@@ -186,7 +177,7 @@ class Benchmark:
         """Of the ten worst and the ten best picks, how many had a warning."""
         rows, told = [], dict(self.outside["warned"])
         for one in self.outside["deepobs"]:
-            if one["name"].startswith(("Budget", "StepSampling")):
+            if one["name"] in TOLD:
                 cells = [
                     f"{one['warned'][part]['warned']} ({max(one['warned'][part]['regret']):.1f})" for part in PARTS
                 ]
@@ -195,55 +186,11 @@ class Benchmark:
             rows.append([name, *(f"{told[part]['warned']} ({max(told[part]['regret']):.1f})" for part in PARTS)])
         return markdown_table(["", "warned of the ten worst (highest regret)", "of the ten best"], rows)
 
-    def fine_tunings(self) -> str:
-        """What share of DeBERTa's fine-tunings fails, by learning rate."""
-        rows = []
-        for one in self.outside["deberta"]["bins"]:
-            median = "" if one["median"] is None else f"{100 * one['median']:.1f}"
-            rows.append([f"{one['lr']:.1e}", str(one["runs"]), f"{one['failed']:.0%}", median])
-        return markdown_table(["lr", "fine-tunings", "failed", "median accuracy of the others"], rows)
-
-    def peak_ways(self) -> str:
-        """From a learning rate to the peak of a schedule."""
-        return self.peaks["ways"]
-
-    def peak_schedules(self) -> str:
-        """The same, by schedule."""
-        return self.peaks["schedules"]
-
-    def peak_lengths(self) -> str:
-        """The peak in short and long trainings."""
-        return self.long_peaks["rules"]
-
-    def schedule_gains(self) -> str:
-        """What schedules gain over a constant learning rate."""
-        return self.long_peaks["gains"]
-
-    def peak_together(self) -> str:
-        """Every schedule with every peak, against the best of all."""
-        return self.peaks["together"]
-
-    def tuned_peaks(self) -> str:
-        """`tune_peak`."""
-        return self._live["tune_peak"]
-
-    def refound(self) -> str:
-        """Searches from a checkpoint."""
-        return self._live["refind"]
-
-    def piecewise(self) -> str:
-        """Piecewise step sampling."""
-        return self._live["piecewise"]
-
-    @functools.cached_property
-    def _live(self) -> dict[str, str]:
-        return live_tables(self._folder)
-
     def calls(self) -> str:
         """What each way to search loses and costs."""
         calls = {
             ("StepSampling", None): "`find_lr(...)`, one seed",
-            ("Budget", 0.5): "`find_lr(..., train_steps=...)`",
+            ("by default", None): "`find_lr(..., train_steps=...)`",
             ("Budget", 2.0): "the same with `lrjax.Budget(trainings=2.0)`",
             ("method 1, 1 seed", None): "the paper's: 20 updates, the middle of the window; one seed",
             ("method 1, 3 seeds", None): "the same with three seeds",
@@ -273,17 +220,6 @@ class Benchmark:
         plans = json.loads((self._folder / "lossjudged.json").read_text())["plans"]
         return summary_table({task: plan["summary"] for task, plan in plans.items()})
 
-    def warnings(self) -> str:
-        """What each warning says about method 1."""
-        heads = ["warning", "given in", "method 1's regret with it", "without it"]
-        rows = [
-            [f"`{name}`", f"{row['share']:.0%}", f"{row['regret_with']:.2f}", f"{row['regret_without']:.2f}"]
-            for name, row in self.defaults["warnings"].items()
-            if row["share"] > 0
-        ]
-        never = [f"`{name}`" for name, row in self.defaults["warnings"].items() if not row["share"]]
-        return f"{markdown_table(heads, rows)}\n\nNever given: {', '.join(never)}."
-
 
 def _paired(differences: np.ndarray) -> str:
     mean, error = mean_and_error(differences)
@@ -301,11 +237,7 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 
 
 PAGES = {
-    "benchmark.md": (
-        *("tasks", "regret_and_cost", "law", "crossed", "warned", "fine_tunings", "peak_ways", "peak_schedules"),
-        *("peak_together", "peak_lengths", "schedule_gains", "tuned_peaks", "refound", "piecewise"),
-        *("lossjudged", "warnings"),
-    ),
+    "benchmark.md": ("regret_and_cost", "lossjudged", "law", "crossed", "warned"),
     "choosing.md": ("calls", "rules"),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }

@@ -2,6 +2,7 @@
 
 from ._drift import DRIFT as DRIFT
 from ._drift import drift as drift
+from ._drift import seen_drift as seen_drift
 from ._loss_curve import LossCurve as LossCurve
 from ._lr_warning import LRWarning as LRWarning
 from ._lr_warning import WarningName as WarningName

@@ -80,12 +80,16 @@ from ._streams import BatchStream as BatchStream
 from ._task import Task as Task
 from ._task import check_task as check_task
 from ._time_constant import optimizer_timing as optimizer_timing
+from ._trial import WEIGHT as WEIGHT
 from ._trial import call_traced as call_traced
 from ._trial import check_scalar as check_scalar
+from ._trial import init_trial as init_trial
 from ._trial import train_lane as train_lane
+from ._trial import train_step as train_step
 from ._trial_data import EvalData as EvalData
 from ._trial_data import Shared as Shared
 from ._trial_data import TrialState as TrialState
+from ._trial_data import join_params as join_params
 from ._trivial_loss import trivial_loss as trivial_loss
 from ._unmoved import NO_GRADIENT as NO_GRADIENT
 from ._unmoved import all_the_same as all_the_same

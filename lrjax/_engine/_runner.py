@@ -249,9 +249,9 @@ def _check_batches(where: str, task: Task) -> None:
         )
     if task._stream is not None and not task._stream.resumes:
         raise ValueError(
-            f"`{where}(task=...)` must be able to read the same batches again for every rung, and `Task.from_batches` "
-            "was given an iterator, or a loader that may give others the next time. Give a list, a Grain iterator or a "
-            "function of the epoch: train_batches=lambda epoch: loader; lrjax.StepSampling does without."
+            f"`{where}(train_steps=...)` must read the same batches again for every rung, and "
+            f"`{task._stream.where}` is an iterator, or a loader that may give others the next time. "
+            f"{task._stream.endless}. A list or a Grain iterator does too, and lrjax.StepSampling takes any loader."
         )
 
 

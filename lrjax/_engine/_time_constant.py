@@ -14,9 +14,10 @@ from jax.extend.core import Literal
 
 from .._settings import current_settings
 from .._types import Array, OptimizerFactory, Params, PyTree
+from ._course import clocks, step_is_scheduled
 from ._experiment import EXAMPLE_LR
 from ._jaxprs import inner_jaxprs
-from ._optimizer import build_optimizer, find_accumulation
+from ._optimizer import build_optimizer, extra_arguments, find_accumulation
 from ._programs import compile_once
 from ._seeds import trainable_leaves
 from ._task import Task
@@ -39,11 +40,12 @@ class Timing(NamedTuple):
     """How an optimizer behaves over the steps.
 
     Attributes:
-      memory: updates for which it remembers a gradient: 1 for SGD, 10 for Adam, 100 with momentum 0.99.
+      memory: updates for which it remembers a gradient: 1 for SGD, 10 for Adam, 100 with momentum 0.99; None of a step
+        of one's own.
       scheduled: whether it computes its learning rate from the step.
     """
 
-    memory: float
+    memory: float | None
     scheduled: bool
 
 
@@ -54,9 +56,9 @@ def optimizer_timing(task: Task, make_optimizer: OptimizerFactory) -> Timing | N
     0, and the difference between the two states dies away as momentum does; second moments cancel. Nothing is trained,
     and the parameters are cut to a few numbers each.
     """
-    if task._step_fn is not None:
-        return None
     try:
+        if task._step_fn is not None:
+            return Timing(None, step_is_scheduled(task, make_optimizer))
         leaves, treedef = jax.tree.flatten(jax.eval_shape(lambda: _trained(task)))
         shapes = tuple(tuple(min(2, size) for size in leaf.shape) for leaf in leaves)
         make = lambda: _look(make_optimizer, treedef.unflatten([np.ones(shape, np.float32) for shape in shapes]))  # noqa: E731
@@ -76,7 +78,7 @@ def _trained(task: Task) -> Params:
 
 def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
     def update(lr: Array, state: PyTree, grads: Params) -> tuple[Params, PyTree]:
-        extra = {"value": jnp.ones(()), "grad": grads}  # what searches along a line fails, and is not looked at
+        extra = extra_arguments(jnp.ones(()), grads, lambda params: optax.tree.norm(params, squared=True) / 2)
         return build_optimizer(make_optimizer, lr).update(grads, state, params, **extra)
 
     init, update = jax.jit(lambda lr: build_optimizer(make_optimizer, lr).init(params)), jax.jit(update)  # traced once
@@ -112,36 +114,45 @@ def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
     """Whether the updates depend on a schedule's counter, or on the learning rate times something of the step."""
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     state = jax.eval_shape(init, lr)
+    closed, leaves = update.trace(lr, state, params).jaxpr, jax.tree.leaves(state)
+    grads = [_OTHER] * len(jax.tree.leaves(params))
+    ticking = clocks(closed, [0], range(1, len(leaves) + 1), len(grads) - 1)
     is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
     kinds = []
     for node in jax.tree.leaves(state, is_leaf=is_schedule):
         count = _SCHEDULE if is_schedule(node) else _COUNTER
-        kinds += [count if jnp.issubdtype(leaf.dtype, jnp.integer) else _OTHER for leaf in jax.tree.leaves(node)]
-    grads = [_OTHER] * len(jax.tree.leaves(params))
-    outputs, within = _sources(update.trace(lr, state, params).jaxpr.jaxpr, [_LR, *kinds, *grads])
+        whole = [jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(node)]
+        kinds += [count if one or len(kinds) + place in ticking else _OTHER for place, one in enumerate(whole, 1)]
+    outputs, within = _sources(closed.jaxpr, [_LR, *kinds, *grads])
     if any(source & _SCHEDULE for source in outputs[: len(grads)]):
         return True
-    return _LR | _COUNTER in within and _changes(init, update, params)
+    return _LR | _COUNTER in within and _changes(init, update, params, [kind != _OTHER for kind in kinds])
 
 
-def _changes(init: Callable, update: Callable, params: Params) -> bool:
-    """Whether the updates of a constant gradient change over the steps; those of a bias correction do not."""
+def _changes(init: Callable, update: Callable, params: Params, counts: list[bool]) -> bool:
+    """Whether the updates of a constant gradient are as large as the learning rate, and change over the steps.
 
-    def step(state: PyTree, _: Any) -> tuple[PyTree, Array]:
-        updates, state = update(np.float32(EXAMPLE_LR), state, params)
+    Those of a bias correction do not change, and those of dual averaging (MADGRAD) are a power of the learning rate.
+    """
+
+    def step(state: PyTree, lr: Any) -> tuple[PyTree, Array]:
+        updates, state = update(lr, state, params)
         return state, optax.tree.norm(updates)
 
-    def later(state: PyTree, times: Array) -> Array:
-        is_count = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.integer)  # noqa: E731
-        return step(jax.tree.map(lambda leaf: leaf * times if is_count(leaf) else leaf, state), None)[1]
+    def later(state: PyTree, lr: Any, times: Array) -> Array:
+        leaves, treedef = jax.tree.flatten(state)
+        leaves = [leaf * times if count else leaf for leaf, count in zip(leaves, counts, strict=True)]
+        return step(treedef.unflatten(leaves), lr)[1]
 
     @jax.jit
-    def sizes() -> Array:
-        state, soon = lax.scan(step, init(np.float32(EXAMPLE_LR)), length=SETTLED)
-        return jnp.concatenate([soon, jax.vmap(later, (None, 0))(state, 10 ** jnp.arange(1, 5))])
+    def sizes(lr: Array) -> Array:
+        state, soon = lax.scan(lambda state, _: step(state, lr), init(lr), length=SETTLED)
+        return jnp.concatenate([soon, jax.vmap(later, (None, None, 0))(state, lr, 10.0 ** jnp.arange(1, 5))])
 
-    found = np.asarray(compile_once(sizes.lower(), current_settings())())
-    return bool(found.max() > CHANGED * found[found > 0].min(initial=np.inf))
+    run = compile_once(sizes.lower(np.float32(EXAMPLE_LR)), current_settings())
+    found, twice = (np.asarray(run(np.float32(lr))) for lr in (EXAMPLE_LR, 2 * EXAMPLE_LR))
+    follows = np.abs(twice - 2 * found).max() < (CHANGED - 1) * twice.max()
+    return bool(follows and found.max() > CHANGED * found[found > 0].min(initial=np.inf))
 
 
 def _sources(jaxpr: Any, inputs: Sequence[int]) -> tuple[list[int], set[int]]:

@@ -5,16 +5,21 @@ import math
 
 import numpy as np
 
+from .._annotated import fitting
 from .._checks import MAX_SEEDS, check_count, check_number
 from .._curve import Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
-from ._lane_curve import MEMORIES, SAME, LaneCurve, State, means, read_lanes
+from ._lane_curve import MEMORIES, SAME, LaneCurve, State, fall, means, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context, Request
 
 SHORTEST = 20
 """Updates of the shortest training that a learning rate is searched for."""
+
+SHARE, LEAST_UPDATES = 0.5, 700
+"""Cost of a search that is told none: trainings, and updates at least. A sweep of 17 learning rates for 20 updates is
+half of these; half of a training of 300 updates would show five updates of each (docs/benchmark.md)."""
 
 SWEEP_SHARE, SWEEP_LEAST, SWEEP_MOST = 0.3, 5, 20
 """Share of the budget that the sweep may take; its updates, at least and, but for the optimizer's memory, at most."""
@@ -44,6 +49,7 @@ rungs then lie as far above as the choice lies below."""
 SWEEP, RUNG = "sweep", "rung"
 
 
+@fitting({"budget": "Write Budget(trainings=...).", "train_steps": "Give train_steps to lrjax.find_lr."})
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
     """Spend the cost of so many trainings on a learning rate for a training of known length.
@@ -56,14 +62,15 @@ class Budget:
 
     Attributes:
       trainings: updates of the search, over all learning rates and seeds, as a multiple of `train_steps`, > 0. Never
-        exceeded, except by the shortest sweep (5 updates of every learning rate).
+        exceeded, except by the shortest sweep (5 updates of every learning rate). None: half a training, but 700
+        updates at least, which for a training below 1,400 is more.
       num_seeds: of the rungs from a tenth of the training on, as far as the budget has them; before, one.
       min_lr, max_lr: the range, > 0, which is not left.
 
     Source: ours; docs/benchmark.md has its evidence.
     """
 
-    trainings: float = 0.5
+    trainings: float | None = None
     num_seeds: int = 1
     min_lr: float = 1e-7
     max_lr: float = 10.0
@@ -71,7 +78,8 @@ class Budget:
     def __post_init__(self) -> None:
         check_lr_range("Budget", self.min_lr, self.max_lr)
         trainings = "the cost of the search as a multiple of the training's, > 0 and finite (without: StepSampling)"
-        check_number("Budget(trainings=...)", self.trainings, rule=trainings, accept=lambda x: 0 < x < math.inf)
+        if self.trainings is not None:
+            check_number("Budget(trainings=...)", self.trainings, rule=trainings, accept=lambda x: 0 < x < math.inf)
         check_count("Budget(num_seeds=...)", self.num_seeds, maximum=MAX_SEEDS, unit="seeds")
 
     def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
@@ -92,7 +100,7 @@ class Budget:
         kept, (num_steps, seeds) = self._kept(last, lanes, ahead, steps), ahead[0]
         if self._affordable(last, len(kept), seeds, steps) < num_steps:
             seeds = min(seeds, last.num_seeds)
-        num_steps = min(num_steps, self._affordable(last, len(kept), seeds, steps))
+        num_steps = min(num_steps, self._affordable(last, len(kept), seeds, steps), self._bound(context))
         if num_steps < LEAST_GROWTH * last.num_steps:
             return None
         return self._request(kept, num_steps, seeds, RUNG, context)
@@ -122,15 +130,24 @@ class Budget:
             correction=0.0 if math.isnan(log10_lr) else stage.best - log10_lr,
         )
         ends = self.min_lr, self.max_lr
-        warnings = budget_warnings(stages, choice, self.trainings, ends, _longest(steps), context)
+        warnings = budget_warnings(stages, choice, self._updates(steps) / steps, ends, _longest(steps), context)
         return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps, self.num_seeds))
+
+    def _updates(self, steps: int) -> float:
+        """What the search may cost."""
+        return max(SHARE * steps, LEAST_UPDATES) if self.trainings is None else self.trainings * steps
 
     def _first(self, context: Context) -> int:
         """Updates of the sweep."""
         steps = _train_steps(context)
         most = min(max(SWEEP_MOST, round(MEMORIES * (context.memory or 1.0))), _longest(steps))
-        share = SWEEP_SHARE * self.trainings * steps / len(first_grid(self.min_lr, self.max_lr))
+        share = SWEEP_SHARE * self._updates(steps) / len(first_grid(self.min_lr, self.max_lr))
         return max(SWEEP_LEAST, min(most, int(share)))
+
+    def _bound(self, context: Context) -> int:
+        """Updates of a trial, at most: the lanes of a rung share the budget."""
+        steps, lanes = _train_steps(context), min(FEWEST, len(first_grid(self.min_lr, self.max_lr)))
+        return min(_longest(steps), max(self._first(context), int(self._updates(steps) / lanes)))
 
     def _ahead(self, num_steps: int, steps: int) -> list[tuple[int, int]]:
         """Updates and seeds of all rungs that are still to come."""
@@ -143,7 +160,7 @@ class Budget:
 
     def _kept(self, last: Stage, lanes: LaneCurve, ahead: list[tuple[int, int]], steps: int) -> list[float]:
         """The learning rates of the next rung."""
-        left, alive = self.trainings * steps - last.spent, lanes.x.tolist()
+        left, alive = self._updates(steps) - last.spent, lanes.x.tolist()
         if lanes.state is not State.learning and len(alive) * (ahead[0][0] - last.num_steps) <= WAIT * left:
             return alive
 
@@ -176,13 +193,13 @@ class Budget:
             further = [x for x in grid if x < best - SAME][-1:]
         elif best == last.log10_lrs[-1] and last.num_steps >= LATE * steps:
             further = [x for x in grid if x > best + SAME][:1]
-        affordable = last.num_seeds * last.num_steps <= self.trainings * steps - last.spent
+        affordable = last.num_seeds * last.num_steps <= self._updates(steps) - last.spent
         return further[0] if further and affordable else None
 
     def _affordable(self, last: Stage, count: int, seeds: int, steps: int) -> int:
         """Updates up to which so many lanes of the last stage can be trained."""
         known = min(seeds, last.num_seeds) * count * last.num_steps
-        return int((self.trainings * steps - last.spent + known) // (count * seeds))
+        return int((self._updates(steps) - last.spent + known) // (count * seeds))
 
     def _request(
         self, lanes: list[float], num_steps: int, seeds: int, name: str, context: Context, *, joins: bool = False
@@ -195,7 +212,7 @@ class Budget:
             carry=True,
             name=name,
             joins=joins,
-            longest=_longest(_train_steps(context)),
+            longest=self._bound(context),
             programs=((self.num_seeds, min(2 * FEWEST, width)), (self.num_seeds, width)),
         )
 
@@ -241,7 +258,7 @@ def _pick(stages: tuple[Stage, ...], context: Context) -> float:
     """The exponent that the stages ask for."""
     lanes = read_lanes(stages, None)
     if lanes.state is State.learning:
-        return lanes.lowest(drift(stages[-1].num_steps, _train_steps(context)))
+        return lanes.lowest(fall(stages, _train_steps(context)))
     down = BELOW_PLATEAU if lanes.state is State.plateau else BESIDE_HARM
     return max(float(lanes.harmless()[-1]) - down, float(lanes.known[0]))
 
@@ -251,7 +268,7 @@ def _reason(choice: Choice, stages: tuple[Stage, ...], steps: int, num_seeds: in
     assert choice.outcome is not None
     lines, stage = [choice.outcome.value], stages[choice.stage]
     if math.isfinite(choice.lr):
-        share, down = f"{stage.num_steps / steps:.0%}", drift(stage.num_steps, steps)
+        share, down = f"{stage.num_steps / steps:.0%}", fall(stages[: choice.stage + 1], steps)
         lines = [
             f"Learning rate {choice.lr:.2e} for {steps} updates. Of those trained for {stage.num_steps} ({share} of "
             f"that), {10.0**stage.best:.2e} was the best: it took the loss from {stage.initial:.4g} to "

@@ -1,12 +1,17 @@
 """Doubts about what a search with a budget chose, each with a sentence and a remedy."""
 
-from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, drift, find_warnings
-from ._lane_curve import MEMORIES, SAME, State, read_lanes
+import math
+
+import numpy as np
+
+from .._curve import LITTLE_PROGRESS, LRWarning, WarningName, find_warnings
+from ._lane_curve import MEMORIES, SAME, State, fall, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context
 
-SHORT = 0.01
-"""Share of the training below which trials are short: the correction for the rest is an extrapolation."""
+FAR, APART = 0.3, 0.5
+"""Share of the best trial's reduction of the loss that the choice lacks, and decades between what rungs and seeds ask
+for, from which on picks were bad ones on the benchmark's own tasks (docs/benchmark.md)."""
 
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
@@ -18,7 +23,8 @@ _REMEDIES = {
     WarningName.unknown_start: "Give a loss that is positive, and Task(baseline_loss=...); or look at the picture.",
     WarningName.edge_low: "Lower min_lr: the best lr lies at the lowest one allowed.",
     WarningName.edge_high: "Raise max_lr: the best lr lies at the highest one allowed.",
-    WarningName.open_end: "Raise the budget: the optimum may lie further on that side.",
+    WarningName.unsettled: "Raise the budget, or try both ends: early and later updates want different lrs.",
+    WarningName.extrapolated: "Raise the budget, so that trials become longer and less has to be extrapolated.",
     WarningName.short_horizon: "Raise the budget to 2 or more, so that trials become longer and less has to be "
     "extrapolated.",
     WarningName.small_progress: "With so little progress the model may have learned the mean only. Raise the "
@@ -49,11 +55,7 @@ def budget_warnings(
     if not stage.found:
         found = {WarningName[stage.window.outcome.name]: stage.window.outcome.value}
     else:
-        found = (
-            _of_search(stages, choice, budget, context)
-            | _ends(stage, choice.lr, lr_range)
-            | _curves(stages, stage, context)
-        )
+        found = _of_search(stages, choice, budget, context) | _ends(stage, lr_range) | _curves(stages, stage, context)
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
@@ -69,7 +71,17 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
     """How the search went."""
     stage, found, steps = stages[choice.stage], {}, context.train_steps
     assert steps is not None
-    if len(stages) == 1:
+    lanes = read_lanes(stages[: choice.stage + 1], context.baseline_loss)
+    lacks = float(np.interp(math.log10(choice.lr), lanes.known, lanes.badness))
+    if lacks > FAR:
+        found[WarningName.extrapolated] = (
+            f"After {stage.num_steps} updates {choice.lr:.1e} is {lacks:.0%} of the best trial's reduction of the loss "
+            f"behind {10.0**stage.best:.1e}: that it is better in the end is extrapolated."
+        )
+    if choice.interval is not None and (apart := math.log10(choice.interval[1] / choice.interval[0])) > APART:
+        low, high = choice.interval
+        found[WarningName.unsettled] = f"Rungs and seeds ask for {low:.1e} to {high:.1e}, {apart:.1f} decades apart."
+    if len(stages) == 1 and lacks > FAR:
         found[WarningName.no_rung] = (
             f"A budget of {budget:g} trainings of {steps} updates is used up by the first sweep, which took "
             f"{stage.spent / steps:.2g}: this is read off its curve after {stage.num_steps} updates."
@@ -79,7 +91,6 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
             f"After {stages[-1].num_steps} updates no learning rate of the last rung was better than none "
             f"({stages[-1].window.outcome.name}): this is what the stage of {stage.num_steps} updates says."
         )
-    lanes = read_lanes(stages[: choice.stage + 1], context.baseline_loss)
     if lanes.reference <= 0:
         found[WarningName.unknown_start] = "The loss is not positive, so whether learning has started cannot be told."
     elif lanes.state is not State.learning:
@@ -88,31 +99,24 @@ def _of_search(stages: tuple[Stage, ...], choice: Choice, budget: float, context
             f"After {stage.num_steps} updates no learning rate has taken the loss 5 % below {what}, "
             f"{lanes.reference:.4g}."
         )
-    memory = MEMORIES * (context.memory or 0.0)
-    if stage.num_steps < SHORT * steps or stage.num_steps < memory:
+    if stage.num_steps < MEMORIES * (context.memory or 0.0):
         found[WarningName.short_horizon] = (
             f"The longest trials took {stage.num_steps / steps:.1%} of the training; the learning rate is lowered by "
-            f"{drift(stage.num_steps, steps):.2f} decades for the rest."
-        )
-    if stage.num_steps < memory:
-        found[WarningName.short_horizon] += (
-            f" The optimizer remembers a gradient for {context.memory:.0f} updates, and trials of {stage.num_steps} "
-            "say little of how it trains."
+            f"{fall(stages[: choice.stage + 1], steps):.2f} decades for the rest. The optimizer remembers a gradient "
+            f"for {context.memory:.0f} updates, and trials of {stage.num_steps} say little of how it trains."
         )
     return found
 
 
-def _ends(stage: Stage, lr: float, lr_range: tuple[float, float]) -> dict[WarningName, str]:
-    """Whether the optimum lies at an end of the range, or the choice beyond what the last rung trained."""
+def _ends(stage: Stage, lr_range: tuple[float, float]) -> dict[WarningName, str]:
+    """Whether the optimum lies at an end of the range."""
     low, high = 10.0 ** stage.log10_lrs[[0, -1]]
     lowest, highest = stage.lowest == 0, stage.lowest == len(stage.log10_lrs) - 1
     if lowest and low <= lr_range[0] * (1 + SAME):
         return {WarningName.edge_low: f"The lowest lr, {low:.1e}, is the best."}
     if highest and high >= lr_range[1] * (1 - SAME):
         return {WarningName.edge_high: f"The highest lr, {high:.1e}, is the best."}
-    if stage.name == "sweep" or low * (1 - SAME) <= lr <= high * (1 + SAME):
-        return {}
-    return {WarningName.open_end: f"The choice, {lr:.1e}, lies beyond the last rung, {low:.1e} to {high:.1e}."}
+    return {}
 
 
 def _curves(stages: tuple[Stage, ...], stage: Stage, context: Context) -> dict[WarningName, str]:

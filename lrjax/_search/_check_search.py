@@ -36,14 +36,15 @@ def check_search(
         )
     timing = optimizer_timing(task, make_optimizer)
     if timing is not None and timing.scheduled and start is None:
-        raise ValueError(_SCHEDULED.format(name_of(make_optimizer)))
+        subject = "find_lr(make_optimizer=...)", f"that of {name_of(make_optimizer)}"
+        raise ValueError(_SCHEDULED.format(*(subject if task._step_fn is None else ("step_task(step=...)", "step"))))
     memory = None if timing is None else timing.memory
     known = {"max_seeds": task.max_seeds, "baseline_loss": task.baseline_loss, "memory": memory}
     return strategy, Context(train_steps=train_steps, start=step, **known)
 
 
 _SCHEDULED = (
-    "`find_lr(make_optimizer=...)` must keep the learning rate constant, but that of {} changes it with the step: the "
+    "`{}` must keep the learning rate constant, but {} changes it with the step: the "
     "lr that is found would be that of a schedule's first steps. Find a constant one, lambda lr: optax.adamw(lr, "
     "weight_decay=0.1), and let lrjax.peak_for(result, schedule, steps) say how high a schedule's peak is. "
     "lrjax.sweep trains schedules to their end."

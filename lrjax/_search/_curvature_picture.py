@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title
+from .._axes import CHOSEN, GREY, INK, WASH, axes_for, draw_legend, draw_title, plain
 from .._curve import Outcome, crossing
 from .._types import Float
 from ._picture import Pictured, check_result, subtitle_of, title_of
@@ -45,14 +45,16 @@ def plot_curvature(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     twin = ax.twinx()
     ax.set_zorder(twin.get_zorder() + 1)
     ax.patch.set_visible(False)
-    (left,) = ax.plot(lrs, loss[inside], color=INK, linewidth=1.8, label="loss (left axis)", zorder=3)
+    (left,) = ax.plot(
+        lrs, loss[inside], color=INK, linewidth=1.8, label=plain(result.in_terms("loss (left axis)")), zorder=3
+    )
     (right,) = twin.plot(
         lrs, bend[inside], color=CHOSEN, linewidth=1.4, linestyle=(0, (4, 1.5)), label="curvature (right axis)"
     )
     ax.set(
         xscale="log",
         xlabel="learning rate",
-        ylabel="normalised loss",
+        ylabel=plain(result.in_terms("normalised loss")),
         ylim=(-0.08, min(max(1.5, loss[inside].max()), 3.0) + 0.08),
     )
     ax.set_xlim(float(curve.lrs[0]) / 1.5, float(curve.lrs[-1]) * 1.5)
@@ -62,7 +64,7 @@ def plot_curvature(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     title = title_of(result)
     if result.outcome is Outcome.found:
         handles += _draw_knee(ax, twin, result, lrs, loss[inside], bend[inside])
-        title = f"min_lr {float(window.min_lr):.2e}, the knee of the loss"
+        title = plain(result.in_terms(f"min_lr {float(window.min_lr):.2e}, the knee of the loss"), 80)
     draw_title(ax, title, subtitle_of(result))
     for axes, hidden in ((ax, ["top", "right"]), (twin, ["top", "left"])):
         axes.spines[hidden].set_visible(False)

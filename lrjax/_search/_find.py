@@ -9,24 +9,39 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import check_flag, check_key, show
+from .._annotated import fitting
+from .._checks import Mode, check_flag, check_key, show
 from .._curve import METHODS, Outcome, WarningName
 from .._engine import Executor, Task
 from .._failure import LRNotFound, interruptible
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory
+from ._budget import Budget
 from ._check_search import check_search
 from ._live import LiveTrainer
 from ._lr_result import Cost, LRResult
+from ._ranking import in_terms_of
 from ._stage import Stage
 from ._start import Checkpoint
+from ._step_sampling import StepSampling
 from ._strategy import Choice, Context, Strategy, run_stages
 
 _NO_LR_IS_AN_ANSWER = (Outcome.found, Outcome.nothing_to_gain, Outcome.lost_in_noise)
 """Outcomes that answer the question of a checkpoint: whether there is anything to choose."""
 
 
+_SETTINGS = {field.name: kind for kind in (Budget, StepSampling) for field in dataclasses.fields(kind)}
+_HINTS = {
+    name: f"{name} is a setting of the strategy: lrjax.{kind.__name__}({name}=...)." for name, kind in _SETTINGS.items()
+} | {
+    "budget": "The cost of the search is a setting of the strategy: lrjax.Budget(trainings=...).",
+    "key": "Give key=jax.random.key(0).",
+}
+"""What to write where an argument of this name is left out, or was given and is none."""
+
+
+@fitting(_HINTS)
 @on_host
 def find_lr(
     task: Task,
@@ -36,6 +51,8 @@ def find_lr(
     key: Key,
     train_steps: int | None = None,
     start: Checkpoint | None = None,
+    metric: str = "loss",
+    mode: Mode | None = None,
     executor: Executor = "auto",
     mesh: Mesh | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -54,8 +71,8 @@ def find_lr(
         `lambda lr: optax.adamw(lr, weight_decay=0.1)`. One that changes lr with the step is refused, except from a
         checkpoint: `lrjax.peak_for` makes the peak of a schedule from the lr that is found.
       strategy: how to search: `lrjax.StepSampling`, `lrjax.Budget` or an object of your own with `propose` and
-        `choose` (`lrjax.Strategy`). None: with `train_steps` a search that costs half a training; without or from a
-        checkpoint step sampling, the paper's search.
+        `choose` (`lrjax.Strategy`). None: with `train_steps` a search that costs half a training, or 700 updates if
+        that is more; without or from a checkpoint step sampling, the paper's search.
       key: PRNG key; the same key gives the same answer. From a checkpoint another one than the training's.
       train_steps: optimizer updates of the whole training that the learning rate is for. Give it if you can: what
         is best in the first updates is rarely best in the end.
@@ -63,6 +80,10 @@ def find_lr(
         counters included. Then `train_steps` is needed, and no copy trains beyond it. Late in a training there is
         often nothing to choose: if no learning rate lowers the checkpoint's loss by 2 %, `lr` is nan, `outcome` is
         `nothing_to_gain`, and nothing is raised.
+      metric: what learning rates are ranked by: "loss", or another name that the task's `eval_fn` returns. Where the
+        loss over-fits, that of the best accuracy lies higher. `curve.losses` are then its values.
+      mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one. Of "max"
+        `curve.losses` are the negative values, of which the lowest is the best.
       executor: how the copies run; see `lrjax.sample_losses`. "auto" decides from the model and the machine.
       mesh: devices over whose first axis the copies are spread; None: all local devices.
       directory: in its folder lrjax-search a search with a budget keeps every finished stage, with its lanes. Run the
@@ -104,7 +125,8 @@ def find_lr(
     strategy, context = check_search(task, make_optimizer, strategy, train_steps, start)
     with Reporter(progress) as reporter:
         run: dict[str, Any] = {"executor": executor, "mesh": mesh, "directory": directory, "reporter": reporter}
-        trainer = LiveTrainer(task, make_optimizer, strategy, context, key=key, start=start, **run)
+        run |= {"start": start, "metric": metric, "mode": mode}
+        trainer = LiveTrainer(task, make_optimizer, strategy, context, key=key, **run)
         stages: tuple[Stage, ...] = ()
         with contextlib.closing(trainer), interruptible("search", lambda: _so_far(strategy, trainer, stages, began)):
             for stages in run_stages(strategy, trainer):  # noqa: B007  (read where the loop is interrupted)
@@ -121,6 +143,7 @@ def _result(strategy: Strategy, trainer: LiveTrainer, stages: tuple[Stage, ...],
     """What the stages so far give."""
     context = trainer.context
     choice = _as_choice(strategy, strategy.choose(stages, context), stages, context)
+    choice = in_terms_of(choice, trainer.metric, trainer.mode)
     index = range(len(stages))[choice.stage]
     stage, outcome, steps = stages[index], choice.outcome, context.train_steps
     assert outcome is not None
@@ -137,6 +160,8 @@ def _result(strategy: Strategy, trainer: LiveTrainer, stages: tuple[Stage, ...],
         correction=choice.correction,
         reason=choice.reason,
         warnings=choice.warnings,
+        metric=trainer.metric,
+        mode=trainer.mode,
         train_steps=steps,
         start=context.start,
         cost=Cost(stages[-1].spent, None if steps is None else stages[-1].spent / steps, time.perf_counter() - began),
@@ -183,4 +208,4 @@ def _message(result: LRResult) -> str:
     """Why nothing was found, and what to do about it."""
     noisy = result.outcome is Outcome.lost_in_noise
     doubts = [one for one in result.warnings if one.name is WarningName.noisy or not noisy]
-    return f"{result.outcome.value} {doubts[0].remedy if doubts else ''}".strip()
+    return f"{result.in_terms(result.outcome.value)} {doubts[0].remedy if doubts else ''}".strip()

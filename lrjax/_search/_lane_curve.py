@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._curve import CELL
+from .._curve import CELL, drift, seen_drift
 from .._types import Float
 from ._stage import Stage
 
@@ -121,6 +121,15 @@ def read_lanes(stages: tuple[Stage, ...], baseline_loss: float | None) -> LaneCu
         known=np.asarray(order),
         badness=np.asarray([known[x] for x in order]),
     )
+
+
+def fall(stages: tuple[Stage, ...], train_steps: int) -> float:
+    """Decades by which the best learning rate will fall until the end, by the law and by what the stages saw."""
+    minima, last = {}, stages[-1].num_steps
+    for index, stage in enumerate(stages):
+        if np.isfinite(means(stage)).any() and (lanes := read_lanes(stages[: index + 1], None)).state is State.learning:
+            minima[stage.num_steps] = lanes.lowest(0.0)
+    return seen_drift(minima, train_steps) if last in minima else drift(last, train_steps)
 
 
 def _badness(stage: Stage) -> Float[np.ndarray, " trials"]:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from .._checks import describe
+from .._checks import Mode, describe
 from .._curve import LossCurve, LRWarning, WarningName
 from .._engine import (
     NO_GRADIENT,
@@ -26,6 +26,7 @@ from .._engine import (
 )
 from .._progress import Reporter
 from .._types import Float, Key, OptimizerFactory
+from ._ranking import rank_by
 from ._search_store import RememberedRounds, describe_search
 from ._stage import Stage
 from ._start import Checkpoint
@@ -44,12 +45,18 @@ class LiveTrainer:
         *,
         key: Key,
         start: Checkpoint | None,
+        metric: str,
+        mode: Mode | None,
         executor: Executor,
         mesh: Mesh | None,
         directory: str | os.PathLike[str] | None,
         reporter: Reporter,
     ):
-        self.task, self.strategy, self.context, self.directory = task, strategy, context, directory
+        ranked = rank_by(task, metric, mode)
+        self.task, self.metric = ranked.task, metric
+        self.mode: Mode = ranked.mode
+        self.strategy, self.directory = strategy, directory
+        self.context = context if metric == "loss" else dataclasses.replace(context, baseline_loss=None)
         self.key, self.reporter, self._start, self._make_optimizer = key, reporter, start, make_optimizer
         self._run: dict[str, Any] = {"executor": executor, "mesh": mesh}
         self._runner: LaneRunner | None = None
@@ -134,12 +141,23 @@ class LiveTrainer:
                 reporter=self.reporter,
                 **self._run,
             )
-            if request.carry:  # what every lane starts from is looked at before anything is trained
+            if request.carry:
+                self._check_length(self._runner)
+                # what every lane starts from is looked at before anything is trained
                 self._know(self._runner.carried.evaluation, self._runner.reference)
             if self.directory is not None:
                 call = describe_search(self._runner, self.strategy, self.context)
                 self._store = RememberedRounds(self._runner, "find_lr", self.directory, call)
         return self._runner
+
+    def _check_length(self, runner: LaneRunner) -> None:
+        """Raise where there are fewer batches than the longest lane may need."""
+        stream, needed = self.task._stream, runner.carried.accumulation.batches(runner.longest)
+        if stream is not None and stream.length is not None and stream.length < needed:
+            raise ValueError(
+                f"`{stream.where}` must give a batch for each of the {needed} steps of the longest trial, got "
+                f"{stream.length}. {stream.endless}, or search for a shorter training."
+            )
 
     def _sample(self, runner: LaneRunner, request: Request) -> LossCurve:
         """One fused program, from step 0 or from the checkpoint."""
@@ -162,7 +180,7 @@ class LiveTrainer:
     def _know(self, evaluation: EvalData, reference: Reference) -> None:
         """Take into the context what the untouched parameters show; those of a checkpoint are not untrained."""
         baseline = self.context.baseline_loss
-        if baseline is None and self._start is None:
+        if baseline is None and self._start is None and self.metric == "loss":
             baseline = trivial_loss(evaluation, reference.untouched_loss)
         stochastic = reference.stochastic
         self.context = dataclasses.replace(self.context, stochastic=stochastic, baseline_loss=baseline)

@@ -5,12 +5,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .._checks import Mode
 from .._curve import LossCurve, LRWarning, Outcome, Window
 from .._decode import require, require_counts
 from .._engine import Execution, show_bytes
 from .._html import Shown
 from .._json import JsonResult
 from ._picture import plot_lr
+from ._ranking import named
 from ._stage import Stage
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class LRResult(JsonResult, Shown):
       correction: decades by which `lr` lies below the best trained one, because the training is longer than a trial.
       reason: how the learning rate came about, in sentences.
       warnings: what makes the learning rate doubtful, the most serious first.
+      metric: what was ranked; "loss", or a metric of the task's `eval_fn`, of which `curve.losses` are then the values.
+      mode: which of its values are good; of "max" `curve.losses` are the negative values.
       train_steps: updates of the training that `lr` is for, if known.
       start: updates behind the checkpoint that the search started from; None without one.
       cost: what the search took.
@@ -71,6 +75,8 @@ class LRResult(JsonResult, Shown):
     correction: float
     reason: tuple[str, ...]
     warnings: tuple[LRWarning, ...]
+    metric: str
+    mode: Mode
     train_steps: int | None
     start: int | None
     cost: Cost
@@ -97,6 +103,10 @@ class LRResult(JsonResult, Shown):
         """The best trial's drop of the initial loss, relative to that, < 0 if none lowers it; nan if not positive."""
         stage = self.stages[self.stage]
         return float(stage.window.effect) / stage.initial + 0.0 if stage.initial > 0 else float("nan")  # no -0.0
+
+    def in_terms(self, text: str) -> str:
+        """Words about the loss as words about what was ranked: "-accuracy" where a high accuracy is good."""
+        return named(text, self.metric, self.mode)
 
     def summary(self) -> str:
         """The result, how it came about, its doubts and its cost, in sentences."""
@@ -130,17 +140,19 @@ class LRResult(JsonResult, Shown):
         agrees = self.outcome is named or (self.outcome, named) in _SEARCH_KNOWS_MORE
         require("outcome", agrees, f"{named.name}, as the window has it", self.outcome.name)
         require("lr", found == (0 < self.lr < math.inf), "a learning rate" if found else "nan", self.lr)
+        require("mode", (self.metric, self.mode) != ("loss", "max"), 'for "loss" "min"', self.mode)
         require("cost", self.cost.updates >= 0, "at least 0 updates", self.cost.updates)
         if self.train_steps is not None:
             require_counts(self, "train_steps", minimum=1)
 
     def __repr__(self) -> str:
+        cost = f"{self.cost.updates} updates" if self.cost.trainings is None else f"{self.cost.trainings:.2f} trainings"
         if self.outcome is not Outcome.found:
-            return f"LRResult(outcome={self.outcome.name}, num_trials={self.num_trials})"
+            return f"LRResult(outcome={self.outcome.name}, num_trials={self.num_trials}, cost={cost})"
         names = ", ".join(warning.name for warning in self.warnings)
         return (
             f"LRResult(lr={self.lr:.3g}, min_lr={float(self.window.min_lr):.3g}, "
-            f"max_lr={float(self.window.max_lr):.3g}, rule={self.rule}, warnings=[{names}])"
+            f"max_lr={float(self.window.max_lr):.3g}, rule={self.rule}, cost={cost}, warnings=[{names}])"
         )
 
 

@@ -71,16 +71,15 @@ def plot_lr(result: Pictured, ax: "Axes | None" = None) -> "Axes":
     ax.set(
         xscale="log",
         xlabel="learning rate",
-        ylabel=f"validation loss after {stage.num_steps} updates",
+        ylabel=f"{plain(result.in_terms('validation loss'))} after {stage.num_steps} updates",
         ylim=(low, high),
     )
     if not one_kind and low > 0:
         _make_logarithmic(ax)
     lrs = np.concatenate([_lrs(one) for one in result.stages] + [[result.lr] if found else []])
     ax.set_xlim(lrs.min() / 1.5, lrs.max() * 1.5)
-    ax.axhline(
-        stage.initial, color=GREY, linewidth=0.9, linestyle=":", label=f"initial loss {stage.initial:.4g}", zorder=1
-    )
+    label = f"{plain(result.in_terms('initial loss'))} {stage.initial:.4g}"
+    ax.axhline(stage.initial, color=GREY, linewidth=0.9, linestyle=":", label=label, zorder=1)
     _draw_earlier(ax, stage.curve, others)
     _draw_trials(ax, stage)
     _draw_off_scale(ax, result.stages, high)
@@ -105,7 +104,7 @@ def title_of(result: Pictured) -> str:
 def subtitle_of(result: Pictured) -> str:
     """The warnings' names, or why there is no learning rate."""
     if result.outcome is not Outcome.found:
-        return textwrap.fill(result.outcome.value, 44)
+        return textwrap.fill(plain(result.in_terms(result.outcome.value), 200), 44)
     names = ", ".join(warning.name.value for warning in result.warnings)
     return textwrap.fill(f"warnings: {names}", 44) if names else ""
 

@@ -38,6 +38,8 @@ def preview_search(
     key: Key,
     train_steps: int | None = None,
     start: Any = None,
+    metric: str = "loss",
+    mode: Any = None,
     executor: Executor = "auto",
     mesh: Any = None,
     directory: Any = None,
@@ -53,9 +55,8 @@ def preview_search(
     key = check_key("find_lr(key=...)", key)
     strategy, context = check_search(task, make_optimizer, strategy, train_steps, start)
     run: dict[str, Any] = {"executor": executor, "mesh": mesh, "directory": None, "reporter": Reporter(None)}
-    with contextlib.closing(
-        LiveTrainer(task, make_optimizer, strategy, context, key=key, start=start, **run)
-    ) as trainer:
+    run |= {"start": start, "metric": metric, "mode": mode}
+    with contextlib.closing(LiveTrainer(task, make_optimizer, strategy, context, key=key, **run)) as trainer:
         rehearsal = _Rehearsal(context, trainer)
         for _ in run_stages(strategy, rehearsal):
             pass

@@ -3,8 +3,12 @@
 import math
 
 from .._curve import REASONS, Outcome, WarningName
+from ._lane_curve import MEMORIES
 from ._stage import Stage
 from ._strategy import Choice, Context
+
+DEFAULT_STEPS = 20
+"""Updates of every learning rate in step sampling, at least: the paper's."""
 
 
 def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, *, started: bool) -> tuple[str, ...]:
@@ -23,6 +27,12 @@ def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, *, s
             f"Not known: how long the training is. {stage.num_steps} updates see its beginning; find_lr with "
             "train_steps searches for all of it."
         )
+        memory = context.memory or 0.0
+        if choice.lr > 0 and stage.num_steps >= round(MEMORIES * memory) > DEFAULT_STEPS:
+            lines.append(
+                f"Trials are long, as the optimizer remembers a gradient for {memory:.0f} updates, and the search took "
+                f"{stage.spent} updates in all. That may be many trainings: find_lr with train_steps costs half of one."
+            )
     if skipped := unjudged(stage, context.baseline_loss):
         lines.append(f"Not judged, as the loss is not positive: {', '.join(skipped)}.")
     return tuple(lines)

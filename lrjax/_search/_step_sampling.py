@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._annotated import fitting
 from .._checks import MAX_SEEDS, check_choice, check_count, check_flag, check_number, check_signature, name_of, show
 from .._curve import (
     BELOW_MAX,
@@ -31,12 +32,9 @@ from .._curve import (
 from .._lrs import check_lr_range
 from .._types import Float
 from ._lane_curve import MEMORIES, STARTED
-from ._reasons import reason_for
+from ._reasons import DEFAULT_STEPS, reason_for
 from ._stage import Stage
 from ._strategy import Choice, Context, Request, check_horizons
-
-DEFAULT_STEPS = 20
-"""Updates of every learning rate, at least: the paper's."""
 
 DOUBLINGS = 3
 """How often trials are made twice as long while learning has not started, at most."""
@@ -53,6 +51,7 @@ _EXPECTED = frozenset((WarningName.small_progress, WarningName.no_plateau))
 """Warnings that say nothing in mid-training: little is left to learn, and the rule does not read the low end."""
 
 
+@fitting({"trainings": "A search of so much cost is lrjax.Budget(trainings=...)."})
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepSampling:
     """Train a few steps at every learning rate of a grid, and read the losses as a curve over log10(lr).
@@ -251,6 +250,8 @@ class StepSampling:
         if context.start is not None:
             known = outcome in (Outcome.found, Outcome.nothing_moved)
             return tuple(one for one in warnings if one.name not in _EXPECTED) if known else ()
+        if self._rule_for(stage, context) is capped_midpoint:  # which does not read the low end
+            warnings = tuple(one for one in warnings if one.name is not WarningName.no_plateau)
         wanted = round(MEMORIES * (context.memory or 0))
         if wanted <= MEMORIES or stage.num_steps >= wanted or outcome is not Outcome.found:  # 1: it remembers nothing
             return warnings

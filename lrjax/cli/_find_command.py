@@ -79,6 +79,10 @@ class FindCommand(Range, Lanes):
     """Whether the search may leave the range; by default it may beyond the ends that are not given."""
     horizons: Annotated[Any, SAMPLED, HORIZONS, of(StepSampling, "horizons", show_default=False)] = None
     literal: Annotated[Flag | None, SAMPLED, of(StepSampling, "literal")] = None
+    metric: Annotated[str, RUN, Parameter(metavar="NAME")] = "loss"
+    """What learning rates are ranked by: the loss, or another metric of the task's evaluation."""
+    mode: Annotated[Literal["min", "max"] | None, RUN] = None
+    """Which values of the metric are good: min, as of a loss, or max, as of accuracy."""
     num_seeds: Annotated[Count | None, RUN, Parameter(name="--seeds")] = None
     """Draws of initial parameters and batches; by default 3, or as many as the data allow, and with a budget 1."""
     dry_run: Annotated[Flag, RUN] = False
@@ -92,7 +96,7 @@ class FindCommand(Range, Lanes):
     def __call__(self) -> int:
         make_optimizer, call = load_optimizer(self.optimizer, self.optimizer_arg)
         run = {"strategy": self._strategy(), "key": load_key(self.seed), "executor": self.executor}
-        run |= self.given("train_steps", "directory")
+        run |= {"metric": self.metric, **self.given("train_steps", "directory", "mode")}
         if not self.dry_run:
             make_folder(self.out)
         with only_the_answer(self) as bar:
@@ -142,6 +146,8 @@ class FindCommand(Range, Lanes):
             "outcome": result.outcome.name,
             "strategy": result.strategy,
             "rule": result.rule,
+            "metric": result.metric,
+            "mode": result.mode,
             "optimizer": precise or None,
             "window": {"min_lr": float(result.window.min_lr), "max_lr": float(result.window.max_lr)},
             "selections": dict(result.selections),

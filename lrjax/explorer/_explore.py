@@ -88,7 +88,7 @@ def search_digits(optimizer: str, *, num_steps: int = HORIZONS[-1], num_seeds: i
     strategy = StepSampling(num_steps=num_steps, num_seeds=num_seeds, horizons=horizons)
     result = find_lr(task, make_optimizer, strategy, key=key, throw=False)
     test = range_test(task, make_optimizer, key=key)
-    return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, test=test)
+    return Evidence(title=f"handwritten digits, {optimizer}", curve=result.curve, result=result, test=test)
 
 
 _digits = functools.cache(search_digits)

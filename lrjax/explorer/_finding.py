@@ -28,15 +28,19 @@ WARMUP, CYCLES = 10, 4
 
 
 class Evidence(NamedTuple):
-    """The curve of a problem or a file of this title, and the classic range test of the same problem, if any."""
+    """The curve of a problem or a file of this title, and the classic range test of the same problem, if any.
+
+    The result is the one that the curve is of.
+    """
 
     title: str
     curve: LossCurve
+    result: LRResult
     test: RangeTest | None = None
 
 
 def read_result(document: dict[str, Any], title: str) -> Evidence:
-    """The curve of a saved `LRResult`. Everything is checked; nothing else of the file is used."""
+    """The curve of a saved `LRResult`. Everything is checked; of the rest of the file its cost and metric are shown."""
     try:
         result = LRResult._from_document("This file", document)
         curve = _checked(result.curve)
@@ -44,7 +48,7 @@ def read_result(document: dict[str, Any], title: str) -> Evidence:
     except (TypeError, ValueError, OverflowError) as error:
         message = str(error)  # a file can make it long
         raise Refused(message if len(message) <= 600 else message[:600] + "...") from None
-    return Evidence(title=title, curve=curve)
+    return Evidence(title=title, curve=curve, result=result)
 
 
 def _checked(curve: LossCurve) -> LossCurve:
@@ -68,20 +72,22 @@ def reading(evidence: Evidence, body: dict[str, Any]) -> dict[str, Any]:
     share, steps = fields.number("share", 0.01, 0.99), fields.whole("steps", 1, MAX_STEPS)
     window = find_window(curve)
     found = window.outcome is Outcome.found
-    losses = np.asarray(curve.final, np.float64)
+    losses, in_terms = np.asarray(curve.final, np.float64), evidence.result.in_terms
     return {
         "title": evidence.title,
+        "ranked": in_terms("validation loss"),
+        "updates": evidence.result.cost.updates,
         "horizons": horizons.tolist(),
         "lrs": rounded(np.asarray(curve.lrs)),
         "loss": rounded(losses.mean(axis=0)),
         "low": rounded(losses.min(axis=0)),
         "high": rounded(losses.max(axis=0)),
         "initial": float(np.mean(np.asarray(curve.initial_loss))),
-        "outcome": window.outcome.value,
+        "outcome": in_terms(window.outcome.value),
         "window": rounded(np.asarray([window.min_lr, window.max_lr])) if found else None,
         "effect": rounded(np.asarray(window.effect)),
         "picks": _picks(curve, window, share, steps) if found else [],
-        "warnings": [f"{one.name}: {one.message} {one.remedy}" for one in find_warnings(curve, window)],
+        "warnings": [in_terms(str(one)) for one in find_warnings(curve, window)],
         "test": None if evidence.test is None else _classic(evidence.test),
     }
 

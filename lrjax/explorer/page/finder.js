@@ -102,9 +102,9 @@ function show() {
   $("picks-region").hidden = $("plan-card").hidden = found.picks.length === 0;
   $("finder-empty").hidden = true;
   $("test-figure").hidden = !found.test;
-  $("curve-title").textContent = `${found.title}: validation loss after ${found.horizons[asked.horizon]} updates`;
+  $("curve-title").textContent = `${found.title}: ${found.ranked} after ${found.horizons[asked.horizon]} updates`;
   const marks = found.picks.length ? ` The shaded window goes from ${format(found.window[0])} to ${format(found.window[1])}.` : "";
-  $("curve-note").textContent = `${found.outcome} Mean and range of the seeds; the dotted line is the untrained model.${marks}${found.picks.length ? " Thick: the pick in use; dashed: other rules" : ""}${found.test ? "; dotted: the peers' picks, below." : "."}`;
+  $("curve-note").textContent = `${found.outcome} Mean and range of the seeds; the dotted line is the untrained model. The search took ${found.updates} updates, ${format(found.updates / page.trainingSteps())} of a training of ${page.trainingSteps()}.${marks}${found.picks.length ? " Thick: the pick in use; dashed: other rules" : ""}${found.test ? "; dotted: the peers' picks, below." : "."}`;
   $("warnings").replaceChildren(...found.warnings.map((textContent) => make("li", { textContent })));
   if (!found.picks.some(({ rule }) => rule === used)) used = "midpoint";
   rebuild($("picks"), found.picks.map(pickRow));
