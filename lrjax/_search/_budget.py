@@ -239,7 +239,8 @@ def _train_steps(context: Context) -> int:
         raise ValueError(
             f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
             f"{context.train_steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give "
-            "epochs * steps_per_epoch."
+            "epochs * steps_per_epoch. So short a training is run whole: lrjax.sweep, or lrjax.StepSampling(num_steps="
+            f"{context.train_steps}, rule=lrjax.lowest_loss)."
         )
     return context.train_steps
 
