@@ -297,9 +297,8 @@ def _optimizer_step(spec: Any, params: Params) -> tuple[Callable, Callable]:
 
 def _own_step(spec: Any) -> tuple[Callable, Callable]:
     """The arrays with a learning rate in them, and a step."""
-    return lambda lr, arrays: build_put(spec.make_optimizer, lr)(arrays), lambda lr, arrays, batch: spec.step_fn(
-        arrays, batch
-    )[0]
+    begin = lambda lr, arrays: build_put(spec.make_optimizer, lr)(arrays)  # noqa: E731
+    return begin, lambda lr, arrays, batch: spec.step_fn(arrays, batch)[0]
 
 
 def _accumulators(state: PyTree) -> list[Any]:
