@@ -95,8 +95,16 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.peaks
 	$(BIN)/python -m experiments.benchmark.long_peaks
 	$(BIN)/python -m experiments.schedules.forecast
+	$(BIN)/python -m experiments.schedules.short
+	$(BIN)/python -m experiments.schedules.warmup
 	$(BIN)/python -m experiments.benchmark.live
 	$(BIN)/python -m experiments.paper.budgets
+	$(BIN)/python -m experiments.scaling.largest
+	$(BIN)/python -m experiments.scaling.noise
+	$(BIN)/python -m experiments.scaling.llamas
+	$(BIN)/python -m experiments.scaling.mup
+	$(BIN)/python -m experiments.examples.grid gan diffusion pinn actor_critic fsdp accumulation padded_text
+	$(BIN)/python -m experiments.examples.page
 	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
 	$(BIN)/python -m paper_figures

@@ -117,7 +117,7 @@ def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:
       ...     lrjax.find_lr, digits(), optax.adam, key=jax.random.key(0), train_steps=1000, executor="map"
       ... )
       >>> [(one.num_steps, one.lanes) for one in plan.rounds]
-      [(8, 17), (16, 3), (32, 3), (64, 3), (128, 3)]
+      [(12, 17), (24, 3), (48, 3), (96, 3), (177, 3)]
       >>> plan.updates <= 2 * 1000
       True
       >>> plan = lrjax.preview(

@@ -19,7 +19,7 @@ import shapes
 from jaxtyping import install_import_hook
 
 with install_import_hook(shapes.MODULES, "shapes.checked"):
-    for room in ("demos", "explorer", "integrations", "_plan", "plots", "_search", "_sweeps"):
+    for room in ("demos", "explorer", "integrations", "_plan", "plots", "scaling", "_search", "_sweeps"):
         importlib.import_module(f"lrjax.{room}")
 
 MOST_BYTES = 500_000_000

@@ -226,6 +226,12 @@ CALLS: dict[str, Call] = {
         {**SWEEP, "eval_every": 1, "executor": "map", "devices": 1, "device_bytes": 1e9, "update_seconds": 1e-3},
         slow=True,
     ),
+    "integrations.function_task": Call(
+        lrjax.integrations.function_task,
+        {"train": lambda lr, key: (lr - 0.1) ** 2},
+        a_task,
+        slow=True,
+    ),
     "integrations.step_task": Call(
         lrjax.integrations.step_task,
         {"step": step, "state": {"w": ZEROS, "lr": 0.0}, "batches": BATCHES}
@@ -364,6 +370,7 @@ CALLS: dict[str, Call] = {
 RESULTS = (
     "Execution",
     "LRResult",
+    "LRResult.in_terms",
     "LRWarning",
     "LossCurve",
     "Preview",

@@ -16,7 +16,7 @@ from jaxtyping import AbstractArray
 ROOT = Path(__file__).parents[1] / "lrjax"
 SHAPED = re.compile(r"\b(?:Float|Int|Bool|Shaped|Num)\[(?:Array|np\.ndarray),")
 PUBLIC = re.compile(r"^\s*from \S+ import \w+ as (\w+)$", re.MULTILINE)
-PUBLIC_ROOMS = ("schedules", "range_rules", "demos", "integrations")
+PUBLIC_ROOMS = ("schedules", "range_rules", "demos", "integrations", "scaling")
 INDEXES = ("__init__.py", "plots.py", *(f"{room}/__init__.py" for room in PUBLIC_ROOMS))
 
 MODULES = tuple(

@@ -66,7 +66,7 @@ def test_the_curve_is_that_of_larger_batches_and_counts_updates():
 
 
 def test_a_search_with_a_budget_is_that_of_larger_batches():
-    how = {"key": KEY, "train_steps": 40, "min_lr": 1e-3, "executor": "map"}
+    how = {"key": KEY, "train_steps": 40, "trainings": 2.0, "min_lr": 1e-3, "executor": "map"}
     got = doors.budgeted(SMALL, accumulated, **how)
     wanted = doors.budgeted(LARGE, optax.adam, **how)
     assert got.cost.updates == wanted.cost.updates <= 2 * 40

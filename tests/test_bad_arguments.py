@@ -298,7 +298,7 @@ WRONG_CALLS = {
         ["no argument budget", "lrjax.Budget(trainings=...)"],
     ),
     "steps": (lambda: lrjax.find_lr(TASK, optax.sgd, key=KEY, steps=9), ["no argument steps", "train_steps=None"]),
-    "a budget without its name": (lambda: lrjax.Budget(2.0), ["`Budget` takes", "by name", "trainings=0.5"]),
+    "a budget without its name": (lambda: lrjax.Budget(2.0), ["`Budget` takes", "by name", "trainings=None"]),
     "a budget by another name": (lambda: lrjax.Budget(budget=2.0), ["no argument budget", "Budget(trainings=...)"]),
     "the length in the budget": (lambda: lrjax.Budget(train_steps=9), ["no argument train_steps", "lrjax.find_lr"]),
 }

@@ -10,7 +10,6 @@ decade. Regret is in points of test accuracy, or percent of the reachable reduct
 import functools
 import gzip
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 
 import lrjax
 from experiments.blocks import markdown_table
+from experiments.data.places import data_folder
 
 from .frontier import Context, Replay, Table, context_of, run_stages
 from .judging import CAP, mean_and_error, truth_of
@@ -333,7 +333,7 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     """Replay, write, print."""
     options = make_parser(__doc__).parse_args()
-    started, data = time.perf_counter(), Path(os.environ["LRJAX_DATA"]) / "recorded"
+    started, data = time.perf_counter(), data_folder(None) / "recorded"
     trainings = [read_training(path) for path in sorted((data / "deepobs").glob("*.npz"))]
     report = {
         "deepobs": deepobs(trainings),

@@ -141,6 +141,8 @@ def _of_today(document: Mapping[str, Any]) -> dict[str, Any]:
         "reason": [],
         "train_steps": None,
         "start": None,
+        "metric": "loss",
+        "mode": "min",
         "cost": {"updates": document["num_updates"], "trainings": None, "seconds": document["seconds"]},
         "execution": how | {name: before[name] for name in how if name in before},
     }

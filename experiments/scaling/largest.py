@@ -1,6 +1,6 @@
 """Is the best learning rate of the largest size that of the law measured on sizes up to half?
 
-    python -m experiments.scaling.largest --data DIR     # ten minutes of one core; goes on where it stopped
+    python -m experiments.scaling.largest --data DIR     # six minutes of one core; goes on where it stopped
 
 A transformer that reads source code, and an MLP and a CNN on Fashion-MNIST, which DIR holds. Writes the law of each
 with the table of its trainings, experiments/results/scaling/<name>.json, the judgement of all that are there,

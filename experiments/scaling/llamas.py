@@ -10,7 +10,6 @@ range from the lowest to the worst loss.
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 import lrjax
 from experiments.benchmark.long_peaks import cooldown_of, ours_to_compare, read_runs
+from experiments.data.places import data_folder
 from lrjax.scaling import ScalingLaw, fit
 
 RESULT = Path(__file__).parents[1] / "results/scaling_llamas.json"
@@ -151,7 +151,7 @@ def show(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    data = Path(os.environ["LRJAX_DATA"]) / "recorded/llama_schedules/runs_124m.jsonl.gz"
+    data = data_folder(None) / "recorded/llama_schedules/runs_124m.jsonl.gz"
     results = judge(read_kinds(data))
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
     show(results)

@@ -103,5 +103,5 @@ def subjects(data: str | None) -> dict[str, Subject]:
     return {
         "transformer_adam": Subject(transformer, optax.adam, sizes(16, 4, 64), np.log(ALPHABET), 2, 800.0),
         "mlp_sgd": Subject(mlp, optax.sgd, sizes(32, 8, 128), np.log(CLASSES), 3, 800.0),
-        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 128), np.log(CLASSES), 1, 300.0),
+        "cnn_adam": Subject(cnn, optax.adam, sizes(4, 8, 64), np.log(CLASSES), 3, 800.0),
     }
