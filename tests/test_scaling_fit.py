@@ -121,7 +121,7 @@ def test_a_size_whose_grid_misses_the_optimum_is_said_and_not_used():
     cut = PLAIN["lr"] > np.where(PLAIN["width"] == 256, 2e-3, 1)
     law = fit({name: column[~cut] for name, column in PLAIN.items()})
     assert [bool(point.note) for point in law.points] == [False, False, False, True]
-    assert "width=256: the lowest loss is at the highest learning rate, 0.001: add higher ones" in law.summary()
+    assert "width=256: the best learning rate is the highest tried, 0.001: add higher ones" in law.summary()
     dead = PLAIN["loss"].copy()
     dead[PLAIN["width"] == 32] = np.nan
     assert "every training diverged: add lower learning rates" in fit(PLAIN | {"loss": dead}).summary()
@@ -308,7 +308,7 @@ WRONG = {
         (table(by_width, widths(32, 64, 128), lrs=LRS[:3]),),
         {},
         ValueError,
-        "got 0 of 3. width=32: the lowest loss is at the highest learning rate, 0.001: add higher ones",
+        "got 0 of 3. width=32: the best learning rate is the highest tried, 0.001: add higher ones",
     ),
     "all equal": ((changed(loss=np.ones(ROWS)),), {}, ValueError, "all 7 learning rates have the same loss"),
     "all diverged": ((changed(loss=np.full(ROWS, np.nan)),), {}, ValueError, "every training diverged"),

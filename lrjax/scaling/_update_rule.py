@@ -43,6 +43,7 @@ class _Trial(NamedTuple):
     rescaled_memory: list[Array]
 
 
+@jax.ensure_compile_time_eval()
 def find_rules(where: str, make_optimizer: OptimizerFactory, base: Params) -> dict[str, Rule]:
     """The rule of every parameter that moves."""
 
