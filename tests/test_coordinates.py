@@ -105,3 +105,8 @@ def test_bad_input_is_explained(make_model, widths, error, message):
     with pytest.raises(error) as caught:
         coordinate_check(make_model, widths, lr=0.1, key=jax.random.key(0), num_seeds=1, num_steps=1)
     assert message in str(caught.value)
+
+
+def test_a_learning_rate_that_diverges_at_the_smallest_width_is_no_verdict():
+    with pytest.raises(ValueError, match=r"trains at the smallest width, 32, where lr=1e\+30 diverges"):
+        coordinate_check(GOOD, WIDTHS, lr=1e30, key=jax.random.key(0), num_seeds=1, num_steps=2)

@@ -255,6 +255,16 @@ def test_it_composes_with_schedules_masks_and_reads_back_the_global_lr():
     np.testing.assert_allclose(jnp.abs(updates["hidden"]), 0.5 / 4, rtol=1e-3)
 
 
+def test_it_may_be_made_inside_a_factory_whose_learning_rate_is_traced():
+    @jax.jit
+    def update(lr, grads):
+        optimizer = mup(optax.sgd, base=net(16), params=net(64))(lr)
+        return optimizer.update(grads, optimizer.init(grads))[0]
+
+    updates = update(0.5, jax.tree.map(lambda leaf: jnp.ones(leaf.shape), net(64)))
+    assert {name: float(-leaf.ravel()[0]) / 0.5 for name, leaf in updates.items()} == FACTORS["sgd"]
+
+
 def test_other_parameters_at_the_update_are_refused():
     optimizer, params = ADAM(**GROWN)(0.1), values(net(32))
     with pytest.raises(ValueError, match=r"of bias, float32\[32\] here, it knows one of shape \(64,\)"):

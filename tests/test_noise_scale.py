@@ -117,6 +117,12 @@ WRONG = {
         ValueError,
         "the gradient is the same on all of them",
     ),
+    "one batch but for rounding": (
+        (quadratic(sample_batches=lambda key, n: 1 + 1e-6 * jax.random.normal(key, (n, 4, 30))), jnp.zeros(30)),
+        {},
+        ValueError,
+        "Draw them at random, and smaller than the data",
+    ),
     "a gradient that is not finite": (
         (quadratic(), jnp.full(30, jnp.inf)),
         {},

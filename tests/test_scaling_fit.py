@@ -121,7 +121,7 @@ def test_a_size_whose_grid_misses_the_optimum_is_said_and_not_used():
     cut = PLAIN["lr"] > np.where(PLAIN["width"] == 256, 2e-3, 1)
     law = fit({name: column[~cut] for name, column in PLAIN.items()})
     assert [bool(point.note) for point in law.points] == [False, False, False, True]
-    assert "width=256: the lowest loss is at the highest learning rate, 0.001: add higher ones" in law.summary()
+    assert "width=256: the best learning rate is the highest tried, 0.001: add higher ones" in law.summary()
     dead = PLAIN["loss"].copy()
     dead[PLAIN["width"] == 32] = np.nan
     assert "every training diverged: add lower learning rates" in fit(PLAIN | {"loss": dead}).summary()
@@ -276,6 +276,14 @@ WRONG = {
     ),
     "strings": ((changed(width=["a"] * ROWS),), {}, TypeError, r"a column of numbers, got \['a', 'a', 'a'\]"),
     "words for seeds": ((changed(seed=["a"] * ROWS),), {}, TypeError, r"got \['a', 'a', 'a'\]. Convert it"),
+    "a missing seed": (
+        (changed(seed=np.full(ROWS, np.nan)),),
+        {},
+        ValueError,
+        "of which none is missing, got nan in row 0",
+    ),
+    "numbers as objects": ((changed(width=PLAIN["width"].astype(object)),), {}, TypeError, r"got \[.*\] as objects"),
+    "sizes in the index": (({"lr": LRS, "loss": LRS, "seed": LRS},), {}, ValueError, r"frame.reset_index\(\)"),
     "bools": ((changed(width=np.ones(ROWS, bool)),), {}, TypeError, "a column of numbers"),
     "a masked column": ((changed(width=np.ma.masked_equal(PLAIN["width"], 32)),), {}, TypeError, "a column of numbers"),
     "a negative size": ((changed(width=-PLAIN["width"]),), {}, ValueError, "sizes > 0, .* got -32 in row 0"),
@@ -285,7 +293,7 @@ WRONG = {
         ({name: np.tile(column, 2) for name, column in PLAIN.items()},),
         {},
         ValueError,
-        "one row for each lr, size and seed, got 2",
+        "one row for each lr, size and seed, got 2 with lr=0.0001, width=32, seed=0",
     ),
     "a metric without a mode": ((changed(accuracy=PLAIN["loss"]),), {"loss": "accuracy"}, ValueError, "which end"),
     "a loss that is large": ((PLAIN,), {"mode": "max"}, ValueError, "`fit"),
@@ -300,7 +308,7 @@ WRONG = {
         (table(by_width, widths(32, 64, 128), lrs=LRS[:3]),),
         {},
         ValueError,
-        "got 0 of 3. width=32: the lowest loss is at the highest learning rate, 0.001: add higher ones",
+        "got 0 of 3. width=32: the best learning rate is the highest tried, 0.001: add higher ones",
     ),
     "all equal": ((changed(loss=np.ones(ROWS)),), {}, ValueError, "all 7 learning rates have the same loss"),
     "all diverged": ((changed(loss=np.full(ROWS, np.nan)),), {}, ValueError, "every training diverged"),

@@ -196,6 +196,7 @@ def test_a_new_size_starts_where_the_axes_lead():
             TypeError,
             ["train_steps", "16.5"],
         ),
+        ({"axes": {"width": [4, 8]}}, ValueError, ["3 sizes at least for 1 exponents", "got 2", "Add values"]),
         ({"train_steps": None}, ValueError, ["measure(train_steps=...)", "neither", "train_steps=1000"]),
         ({"axes": AXES}, ValueError, ["measure(train_steps=...)", "both"]),
         ({"train_steps": 0}, ValueError, ["measure(train_steps=...)", ">= 1", "got 0"]),
@@ -203,11 +204,11 @@ def test_a_new_size_starts_where_the_axes_lead():
         (
             {"budget": 5},
             ValueError,
-            ["at least 60 trainings of the base, width=4", "got 5", "Leave out values or seeds"],
+            ["at least 74 trainings of the base, width=8", "got 5", "Leave out values or seeds"],
         ),
         ({"num_seeds": 0}, ValueError, ["measure(num_seeds=...)", "got 0"]),
         ({"make_task": 3}, TypeError, ["measure(make_task)", "make_task(**sizes)"]),
-        ({"make_task": lambda width: None}, TypeError, ["make_task(width=4)", "None"]),
+        ({"make_task": lambda width: None}, TypeError, ["make_task(width=8)", "None"]),
         ({"make_optimizer": optax.sgd(0.1)}, TypeError, ["make_optimizer"]),
         ({"executor": "fast"}, ValueError, ["measure(executor=...)"]),
         ({"key": 0}, TypeError, ["measure(key=...)", "jax.random.key(0)"]),
@@ -216,23 +217,28 @@ def test_a_new_size_starts_where_the_axes_lead():
     ],
 )
 def test_bad_arguments_are_named(change, error, parts):
-    given = {"make_task": make_task, "make_optimizer": optax.sgd, "axes": {"width": [4, 8]}, "train_steps": 8} | change
+    given = {
+        "make_task": make_task,
+        "make_optimizer": optax.sgd,
+        "axes": {"width": [4, 8, 16]},
+        "train_steps": 8,
+    } | change
     arguments = [given.pop(name) for name in ("make_task", "make_optimizer", "axes")]
     check_message(lambda: measure(*arguments, **given), error, parts)
 
 
 def test_an_axis_that_changes_nothing_is_noticed():
-    call = lambda: measure(lambda width: make_task(4), optax.sgd, {"width": [4, 8]}, train_steps=8)  # noqa: E731
-    check_message(call, ValueError, ["width=8 and width=4", "to the last bit", "all of its arguments"])
+    call = lambda: measure(lambda width: make_task(4), optax.sgd, {"width": [4, 8, 16]}, train_steps=8)  # noqa: E731
+    check_message(call, ValueError, ["width=16 and width=8", "to the last bit", "all of its arguments"])
 
 
 def test_a_base_that_diverges_everywhere_is_an_answer_with_the_table():
-    with pytest.raises(lrjax.LRNotFound, match=r"At the base, width=4, every learning rate") as caught:
-        measure(functools.partial(make_task, limit=1), optax.sgd, {"width": [4, 8]}, train_steps=8)
+    with pytest.raises(lrjax.LRNotFound, match=r"At the base, width=8, every learning rate") as caught:
+        measure(functools.partial(make_task, limit=1), optax.sgd, {"width": [4, 8, 16]}, train_steps=8)
     assert np.isinf(caught.value.result["loss"]).all()
 
 
 def test_what_fit_refuses_keeps_the_table():
     with pytest.raises(lrjax.LRNotFound, match=r"`\.result`") as caught:
-        measure(make_task, optax.sgd, {"width": [4, 8]}, train_steps=8)
+        measure(functools.partial(make_task, limit=8), optax.sgd, {"width": [4, 8, 16]}, train_steps=8)
     assert len(caught.value.result["lr"]) > 20

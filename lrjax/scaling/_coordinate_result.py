@@ -10,6 +10,7 @@ from .._axes import CHOSEN, GREY, INK, SMALL, axes_for, draw_title, gaps, plain,
 from .._html import WARNING, Shown
 from .._repr import line_repr
 from .._types import Float
+from ._least_squares import fit_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,11 +54,9 @@ def fit_slope(name: str, when: When, widths: tuple[int, ...], sizes: Float[np.nd
         return Slope(name, when, -math.inf, 0.0, "vanishes")
     x = np.log(np.repeat(widths, sizes.shape[1]))
     y = np.log(sizes.astype(np.float64).ravel())
-    x -= x.mean()
-    slope = x @ y / (x @ x)
-    rest = y - y.mean() - slope * x
-    error = math.sqrt(rest @ rest / (len(x) - 2) / (x @ x))
-    return Slope(name, when, float(slope), error, _trend(slope, ERRORS * error))
+    line = fit_line(np.column_stack([np.ones_like(x), x]), y, np.zeros_like(y))
+    slope, error = float(line.coefficients[1]), math.sqrt(line.covariance[1, 1])
+    return Slope(name, when, slope, error, _trend(slope, ERRORS * error))
 
 
 def _trend(slope: float, margin: float) -> Trend:

@@ -73,8 +73,8 @@ def coordinate_check(
 
     Raises:
       TypeError: `make_model` returns something else, or activations that are no mapping from names to arrays.
-      ValueError: fewer than three widths, equal ones, or a model whose parameters do not grow with the width or do not
-        move.
+      ValueError: fewer than three widths, equal ones, a model whose parameters do not grow with the width or do not
+        move, or a learning rate at which the smallest diverges.
 
     Source: Yang et al. 2022, Tensor Programs V, appendix D.1.
 
@@ -118,6 +118,11 @@ def coordinate_check(
             f"{other} differ from those at {widths[0]}."
         )
     sizes = {name: np.stack([np.asarray(one[name], np.float32) for one in measured]) for name in names}
+    if not all(np.isfinite(each[0]).all() for each in sizes.values()):
+        raise ValueError(
+            f"`coordinate_check(lr=...)` must be one that trains at the smallest width, {widths[0]}, where lr={lr:g} "
+            "diverges. Give a smaller one."
+        )
     when: dict[When, int] = {"at the start": 0, "in the first update": 1, "in all updates": num_steps}
     slopes = [fit_slope(name, then, widths, sizes[name][:, :, step]) for then, step in when.items() for name in names]
     if not any(each[:, :, 1:].any() for each in sizes.values()):

@@ -1,6 +1,6 @@
 """From a table of trainings to a law: the optimum of each size, then a power law through them, tested."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,13 +106,18 @@ def _points(table: Table) -> list[Optimum]:
     ]
 
 
+def least_sizes(axes: Collection[str]) -> int:
+    """Sizes that a law takes at least: for the level, the exponents, and one more for their errors."""
+    return len(axes) + 2
+
+
 def _check_enough(points: list[Optimum], sizes: dict[str, np.ndarray]) -> None:
     """Raise unless the optima determine the exponents, and one more besides."""
     notes = "".join(
         f" {', '.join(f'{axis}={size:g}' for axis, size in point.sizes.items())}: {point.note}."
         for point in [point for point in points if point.note][:4]
     )
-    used, needed = sum(not point.note for point in points), len(sizes) + 2
+    used, needed = sum(not point.note for point in points), least_sizes(sizes)
     if used < needed:
         raise ValueError(
             f"`fit(table)` must show the best lr of {needed} sizes at least for {len(sizes)} exponents and an error, "

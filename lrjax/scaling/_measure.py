@@ -100,10 +100,10 @@ def measure(
       make_task: `make_task(**sizes) -> lrjax.Task`, for example `make_task(width, batch_size)`. Every axis is given to
         whichever of `make_task` and `make_optimizer` has an argument of that name.
       make_optimizer: `make_optimizer(lr) -> optax optimizer`, or with axes, `make_optimizer(lr, train_steps)`.
-      axes: name -> at least two sizes, numbers > 0. The name "train_steps" is the length, in optimizer updates, which
-        nobody need take: where neither function takes it, a short training is the beginning of a long one, and all
-        lengths are read from one training. A schedule knows its length: let `make_optimizer` take it, and every
-        length is trained by itself.
+      axes: name -> at least two sizes, numbers > 0; better three or more: a law of n axes takes n + 2 sizes. The name
+        "train_steps" is the length, in optimizer updates, which nobody need take: where neither function takes it, a
+        short training is the beginning of a long one, and all lengths are read from one training. A schedule knows its
+        length: let `make_optimizer` take it, and every length is trained by itself.
       key: PRNG key; all sizes share it, so all seeds of data.
       train_steps: optimizer updates of every training, where it is no axis.
       budget: trainings of the base, of all learning rates and seeds, which is not exceeded; None for one axis at a
@@ -123,8 +123,8 @@ def measure(
       LRNotFound: the base diverged at every learning rate, or `lrjax.scaling.fit` refuses the table; `.result` is the
         table.
       SearchInterrupted: Ctrl-C; `.result` is the table so far.
-      TypeError, ValueError: a bad argument, a budget too small for one axis at a time, or an axis that changes nothing
-        (the losses of two sizes are equal to the last bit).
+      TypeError, ValueError: a bad argument, fewer sizes than a law takes, a budget too small for one axis at a time, or
+        an axis that changes nothing (the losses of two sizes are equal to the last bit).
 
     Source: ours; docs/scaling.md has its evidence.
 

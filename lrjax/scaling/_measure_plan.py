@@ -12,6 +12,7 @@ from .._checks import MAX_SEEDS, check_callable, check_count, check_number, name
 from .._engine import Task, check_task
 from .._types import OptimizerFactory
 from ._design import LENGTH, Run, Sizes, check_axes, describe, make_design
+from ._fit import least_sizes
 
 
 class MeasurePlan(NamedTuple):
@@ -89,6 +90,11 @@ def make_plan(
         num_seeds=check_count("measure(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds"),
         budget=budget,
     )
+    if (points := sum(len(run.lengths) for run in runs)) < least_sizes(checked):
+        raise ValueError(
+            f"`measure(axes)` must give {least_sizes(checked)} sizes at least for {len(checked)} exponents and an "
+            f"error, got {points}. Add values to an axis, or a budget for corners, where two axes change together."
+        )
     return MeasurePlan(checked, runs, task_of, optimizer_of)
 
 

@@ -124,14 +124,17 @@ def noise_scale(
         raise ValueError(
             "`noise_scale(params)` must have a finite gradient on every batch, and there is one that is not."
         )
-    if not whole[0, 0] > 0:
+    if not whole[0, 0] / size > SAME * whole[0, 1]:
         raise ValueError(
             "`noise_scale(task, ...)` must have batches that differ, and the gradient is the same on all of them. Draw "
-            "them at random."
+            "them at random, and smaller than the data."
         )
     sgd, sign = (_ratio(whole[kind], parts[:, kind]) for kind in range(2))
     return NoiseScales(sgd=sgd, sign=sign, batch_size=size, num_batches=count)
 
+
+SAME = 1e-9
+"""Variance of a batch's gradient, over its square, that is rounding: float32 carries 1e-7 of a number."""
 
 LEAST_BATCHES = 8
 """Of which each is left out in turn."""

@@ -230,7 +230,7 @@ def _why_not(levels: Levels) -> str:
         return f"all {count} learning rates have the same loss"
     cliff = (levels.diverged > levels.log_lrs[-1]).any() and count > 1
     if place == count - 1 and not cliff:
-        return f"the lowest loss is at the highest learning rate, {lrs[-1]:.3g}: add higher ones"
+        return f"the best learning rate is the highest tried, {lrs[-1]:.3g}: add higher ones"
     if place == 0:
-        return f"the lowest loss is at the lowest learning rate, {lrs[0]:.3g}: add lower ones"
+        return f"the best learning rate is the lowest tried, {lrs[0]:.3g}: add lower ones"
     return ""

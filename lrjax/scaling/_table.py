@@ -64,7 +64,8 @@ def read_table(table: Any, axes: Sequence[str] | None, lr: str, loss: str, mode:
     sign = 1.0 if mode == "min" else -1.0
     seeds = numbers.get(SEED)
     if seeds is not None:
-        _check_once(np.column_stack([numbers[name] for name in [lr, *axes, SEED]]))
+        _check_each(f"fit(table[{SEED!r}])", seeds, np.isfinite, "numbers, of which none is missing")
+        _check_once({name: numbers[name] for name in [lr, *axes, SEED]})
     return Table(numbers[lr], sign * numbers[loss], {axis: numbers[axis] for axis in axes}, seeds, mode)
 
 
@@ -117,7 +118,7 @@ def _axes(axes: Any, columns: Mapping[str, Any], lr: str, loss: str) -> list[str
     if not axes:
         raise ValueError(
             f"`fit(table)` must have a column for at least one axis, such as width, beside {lr} and {loss}, got "
-            f"{', '.join(columns)}."
+            f"{', '.join(columns)}. What is in the index of a data frame becomes a column by frame.reset_index()."
         )
     return list(axes)
 
@@ -126,6 +127,7 @@ def _numbers(name: str, column: Any, is_axis: bool) -> np.ndarray:
     values = to_numpy(column)
     if values is None or (values.size and kind_of(values) not in ("f", "i", "u")):
         got = show(values[:3].tolist() if values is not None and values.ndim == 1 else column)
+        got += " as objects" * (values is not None and values.dtype == object)
         advice = "If it is no size, name the columns that are: axes=[...]."
         raise TypeError(
             f"`fit(table[{name!r}])` must be a column of numbers, got {got}. {advice if is_axis else 'Convert it.'}"
@@ -141,11 +143,11 @@ def _check_each(where: str, values: np.ndarray, accept: Any, rule: str) -> None:
             raise ValueError(f"`{where}` must be {rule}, got {value:g} in row {row}. Correct or remove the row.")
 
 
-def _check_once(rows: np.ndarray) -> None:
-    unique, counts = np.unique(rows, axis=0, return_counts=True)
+def _check_once(columns: Mapping[str, np.ndarray]) -> None:
+    unique, counts = np.unique(np.column_stack([*columns.values()]), axis=0, return_counts=True)
     if (counts > 1).any():
-        lr, *sizes, seed = unique[np.argmax(counts)]
+        row = ", ".join(f"{name}={value:g}" for name, value in zip(columns, unique[np.argmax(counts)], strict=True))
         raise ValueError(
-            f"`fit(table)` must have one row for each lr, size and seed, got {counts.max()} with lr={lr:g}, sizes "
-            f"{sizes} and seed={seed:g}. Remove what was copied, or give repeated trainings seeds of their own."
+            f"`fit(table)` must have one row for each lr, size and seed, got {counts.max()} with {row}. Remove what "
+            "was copied, or give repeated trainings seeds of their own."
         )

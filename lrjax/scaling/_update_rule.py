@@ -43,6 +43,7 @@ class _Trial(NamedTuple):
     rescaled_memory: list[Array]
 
 
+@jax.ensure_compile_time_eval()
 def find_rules(where: str, make_optimizer: OptimizerFactory, base: Params) -> dict[str, Rule]:
     """The rule of every parameter that moves."""
 
@@ -73,7 +74,7 @@ def find_rules(where: str, make_optimizer: OptimizerFactory, base: Params) -> di
             trial = _Trial(update, *others, memory=_memory(state, path), rescaled_memory=_memory(other_state, path))
             rule, why = _judge(trial)
             if rule is None:
-                raise unclear(f"{why} {name_of_path(path)}")
+                raise unclear(why.format(name_of_path(path)))
             rules[name_of_path(path)] = rule
     if not rules:
         raise unclear(f"moves nothing in its first {STEPS} updates")
@@ -132,22 +133,22 @@ def _close(one: PyTree, other: PyTree) -> bool:
 
 
 def _judge(trial: _Trial) -> tuple[Rule | None, str]:
-    """The rule, or None and what the optimizer does with the parameter."""
+    """The rule, or None and what the optimizer does with the parameter, whose name goes into it."""
     if not _is_decay(trial.decayed - trial.update, trial.value, trial.update):
-        return None, "uses for more than weight decay"
+        return None, "uses the values of {} for more than weight decay"
     if _close(trial.rescaled, trial.update * trial.factor):
         linear = all(
             _close(after, now * trial.factor) for now, after in zip(trial.memory, trial.rescaled_memory, strict=True)
         )
-        return ("sgd", "") if linear else (None, "begins as SGD, but remembers more than it,")
+        return ("sgd", "") if linear else (None, "moves {} as SGD does at first, but remembers more")
     if _close(trial.rescaled, trial.update):
         return "adam", ""
     matrix = trial.update.ndim == 2 and min(trial.update.shape) > 1
     if not matrix or _unevenness(trial.rescaled) > 0.5 * _unevenness(trial.gradient * trial.factor):
-        return None, "moves by none of the known rules"
+        return None, "moves {} by none of the known rules, as where an epsilon is not small beside the gradient"
     size = np.linalg.svd(np.asarray(trial.update, np.float32), compute_uv=False).mean() / (_LR * STEPS)
     if not ORTHOGONAL[0] < size / muon_scale(trial.update.shape) < ORTHOGONAL[1]:
-        return None, "moves by orthogonal matrices, but not of the size max(1, fan_out / fan_in)^0.5 of Muon,"
+        return None, "moves {} by orthogonal matrices, but not of the size max(1, fan_out / fan_in)^0.5 of Muon"
     return "muon", ""
 
 
