@@ -73,6 +73,6 @@ def start(key):
 
 
 task = lrjax.integrations.step_task(update, start, None, lambda state: -state["score"])  # lrjax
-look = lrjax.Budget(trainings=2.0, num_seeds=3)  # lrjax: a long look, since rewards are noisy
+look = lrjax.Budget(num_seeds=3)  # lrjax: the last rungs with three seeds, since rewards are noisy
 result = lrjax.find_lr(task, task.set_lr, look, key=jax.random.key(0), train_steps=UPDATES)  # lrjax
 print(result.summary())

@@ -66,6 +66,5 @@ def make_optimizer(lr):
 
 
 task = lrjax.Task.from_arrays(init, loss_fn, train=text[128:], validation=text[:128], batch_size=16)  # lrjax
-look = lrjax.Budget(trainings=2.0)  # lrjax: with half a training it warned that nothing had been learned yet
-result = lrjax.find_lr(task, make_optimizer, look, key=jax.random.key(0), train_steps=STEPS)  # lrjax
+result = lrjax.find_lr(task, make_optimizer, key=jax.random.key(0), train_steps=STEPS)  # lrjax
 print(result.summary(), result.execution.reason, sep="\n")

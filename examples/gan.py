@@ -70,6 +70,5 @@ def energy_distance(state):  # of samples: neither loss of a GAN says how good t
 
 batches = list(real_samples(jax.random.key(0), STEPS * BATCH).reshape(STEPS, BATCH, 2))
 task = lrjax.integrations.step_task(step, start, batches, energy_distance)  # lrjax
-look = lrjax.Budget(trainings=2.0)  # lrjax: with half a training it warned that the choice lies beyond what it tried
-result = lrjax.find_lr(task, task.set_lr, look, key=jax.random.key(0), train_steps=STEPS)  # lrjax
+result = lrjax.find_lr(task, task.set_lr, key=jax.random.key(0), train_steps=STEPS)  # lrjax
 print(result.summary())

@@ -395,6 +395,13 @@ def test_trials_that_cannot_be_longer_are_told_another_remedy(budget, word):
     assert word in remedy
 
 
+def test_nor_are_those_of_which_the_next_ones_would_hardly_be_longer():
+    """19 of at most 21 updates: a rung of 21 is not run."""
+    rungs, choice = search(Surface(), steps=60, budget=700 / 60, memory=10.0, min_lr=1e-4)
+    assert [rung.num_steps for rung in rungs] == [19]
+    assert ["no longer" in one.remedy for one in choice.warnings if one.name == "short_horizon"] == [True]
+
+
 @pytest.mark.parametrize(
     ("options", "word"), [({"knee": 20.0, "edge": -12.0}, "no_learning"), ({"cliff": -9}, "all_diverged")]
 )

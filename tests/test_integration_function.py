@@ -88,7 +88,7 @@ CASES = {
     "no length": (
         lambda: lrjax.find_lr(PLAIN, PLAIN.set_lr, key=KEY),
         ValueError,
-        ["in one step, and 20 were", "StepSampling(num_steps=1)"],
+        ["in one step, and 20 were", "StepSampling(num_steps=1, rule=lrjax.lowest_loss)"],
     ),
 }
 

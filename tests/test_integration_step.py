@@ -322,6 +322,12 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("verb", [lrjax.find_lr, lrjax.range_test])
+def test_an_optimizer_in_the_place_of_set_lr_is_answered_with_it(verb):
+    with pytest.raises(TypeError, match=r"the task's own `set_lr`, .*, got adam\. Write find_lr\(task, task.set_lr"):
+        verb(step_task(step, begin, [TASK.eval_batches[0]] * 200, evaluate), optax.adam, key=KEY)
+
+
 @pytest.mark.parametrize(("bad", "error", "parts"), CASES.values(), ids=CASES.keys())
 def test_bad_steps_are_explained(bad, error, parts):
     check_message(bad, error, parts)

@@ -120,3 +120,15 @@ def test_a_second_search_compiles_nothing():
 )
 def test_a_wrong_metric_is_told(error, parts, options):
     check_message(lambda: find(**options), error, parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("After 5 updates the losses scatter", "After 5 updates the values of -aux-loss scatter"),
+        ("The validation loss is lost", "-aux-loss is lost"),
+        ("look at loss_fn", "look at loss_fn"),
+    ],
+)
+def test_a_metric_with_a_loss_in_its_name_is_named_once(text, said):
+    assert dataclasses.replace(find(), metric="aux-loss", mode="max").in_terms(text) == said

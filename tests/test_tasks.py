@@ -74,6 +74,16 @@ def test_every_epoch_of_arrays_has_an_order_of_its_own():
     np.testing.assert_array_equal(np.ravel(task.training_batches(0, KEY, 3, 30)), epochs[1:].ravel())
 
 
+@pytest.mark.parametrize("dtype", [">i4", ">f4", ">f8"])
+def test_arrays_may_have_the_other_order_of_bytes(dtype):
+    """As those of files often have."""
+    rows = np.arange(12, dtype=dtype)
+    task = lrjax.Task.from_arrays(
+        jnp.zeros(2), lambda w, batch, key: jnp.sum(w), train=rows, validation=rows, batch_size=4
+    )
+    np.testing.assert_array_equal(np.sort(np.ravel(task.sample_batches(KEY, 3))), np.arange(12))
+
+
 def test_every_epoch_of_a_function_is_asked_for():
     """In a search and in a sweep: w ends at the sum of the batches, 0 0 1 1 2 2 3."""
 

@@ -44,6 +44,7 @@ def _check_array(where: str, path: tuple, leaf: object) -> Array | np.ndarray:
             f"`{where}` must hold arrays of numbers, got {show(leaf)} ({type(leaf).__name__}) at "
             f"{path_of(path)}. Encode it as numbers, or leave it out."
         )
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # JAX knows no other order of bytes
     if array.dtype in (np.int64, np.uint64) and array.size and not jax.config.jax_enable_x64:  # pyright: ignore[reportAttributeAccessIssue]
         wide = np.iinfo(np.int32 if array.dtype == np.int64 else np.uint32)
         low, high = array.min(), array.max()

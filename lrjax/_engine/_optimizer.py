@@ -68,6 +68,17 @@ def build_optimizer(make_optimizer: OptimizerFactory, hyperparameters: Any) -> o
     return _explaining(make_optimizer, what, optax.with_extra_args_support(optimizer))
 
 
+def build_put(set_lr: Callable[..., Any], hyperparameters: Any) -> Callable[[PyTree], PyTree]:
+    """What puts traced numbers into the state of a step of one's own."""
+    put = set_lr(hyperparameters)
+    if not callable(put):
+        raise TypeError(
+            "`make_optimizer` must be the task's own `set_lr`, since its step has the optimizer, got "
+            f"{name_of(set_lr)}. Write find_lr(task, task.set_lr, ...)."
+        )
+    return put
+
+
 def _explaining(
     make_optimizer: OptimizerFactory, what: str, optimizer: optax.GradientTransformationExtraArgs
 ) -> optax.GradientTransformationExtraArgs:
@@ -286,7 +297,8 @@ def _optimizer_step(spec: Any, params: Params) -> tuple[Callable, Callable]:
 
 def _own_step(spec: Any) -> tuple[Callable, Callable]:
     """The arrays with a learning rate in them, and a step."""
-    return lambda lr, arrays: spec.make_optimizer(lr)(arrays), lambda lr, arrays, batch: spec.step_fn(arrays, batch)[0]
+    begin = lambda lr, arrays: build_put(spec.make_optimizer, lr)(arrays)  # noqa: E731
+    return begin, lambda lr, arrays, batch: spec.step_fn(arrays, batch)[0]
 
 
 def _accumulators(state: PyTree) -> list[Any]:

@@ -157,8 +157,8 @@ def measure_reference(experiment: Experiment) -> Reference:
         seed = int(np.flatnonzero(~np.isfinite(untouched))[0])
         raise ValueError(
             f"The validation loss of the untouched parameters must be finite, got {untouched[seed]} for seed {seed}. "
-            "Look for nan in the data (Task(eval_batches=...)), the initial parameters or loss_fn: "
-            "no learning rate can be measured against it."
+            "Look for nan in the data (Task(eval_batches=...)), the initial parameters, loss_fn or eval_fn (of "
+            "find_lr(metric=...) it is the metric): no learning rate can be measured against it."
         )
     initial = np.tile(untouched, (len(spec.horizons), 1))
     if spec.has_state or spec.step_fn is not None:

@@ -13,7 +13,7 @@ from jax import lax
 from .._checks import describe, show
 from .._settings import TRACER_ERRORS
 from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
-from ._optimizer import build_optimizer, carried_difference, extra_arguments, hint_for, places
+from ._optimizer import build_optimizer, build_put, carried_difference, extra_arguments, hint_for, places
 from ._sharding import constrain
 from ._trial_data import EvalData, Reading, RowsOf, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
 
@@ -35,7 +35,7 @@ def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Tria
 
 def set_hyperparameters(spec: TrialSpec, hyperparameters: PyTree, state: TrialState) -> TrialState:
     """The state of a step of the user's, with hyperparameters in it."""
-    put: Callable[[PyTree], PyTree] = cast(Any, spec.make_optimizer(hyperparameters))
+    put = build_put(spec.make_optimizer, hyperparameters)
     return constrain(state._replace(params=put(state.params)), spec.shardings)
 
 

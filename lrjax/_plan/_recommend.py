@@ -94,6 +94,8 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
         make: functools.partial[Schedule] = functools.partial(warmup_stable_decay, **options)
         factor, by = total / (total - (last - 1) / 2), "so that the learning rates add up to the same"
         why = f"Constant, then to 0 over the last tenth: short trainings end {SHORT_GAIN} below a constant lr's loss."
+        if last == 1:
+            why = "Constant: a last tenth of fewer than two updates has none in which to fall."
     else:
         make = functools.partial(warmup_cosine, warmup_steps=min(total // 10, WARMUP), total_steps=total)
         factor = peak_factor(multipliers("recommend(train_steps)", make(1.0), total), total)

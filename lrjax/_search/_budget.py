@@ -130,7 +130,9 @@ class Budget:
             correction=0.0 if math.isnan(log10_lr) else stage.best - log10_lr,
         )
         ends = self.min_lr, self.max_lr
-        warnings = budget_warnings(stages, choice, self._updates(steps) / steps, ends, _longest(steps), context)
+        warnings = budget_warnings(
+            stages, choice, self._updates(steps) / steps, ends, _longest(steps) / LEAST_GROWTH, context
+        )
         return dataclasses.replace(choice, warnings=warnings, reason=_reason(choice, stages, steps, self.num_seeds))
 
     def _updates(self, steps: int) -> float:
@@ -237,7 +239,8 @@ def _train_steps(context: Context) -> int:
         raise ValueError(
             f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
             f"{context.train_steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give "
-            "epochs * steps_per_epoch."
+            "epochs * steps_per_epoch. So short a training is run whole: lrjax.sweep, or lrjax.StepSampling(num_steps="
+            f"{context.train_steps}, rule=lrjax.lowest_loss)."
         )
     return context.train_steps
 

@@ -13,6 +13,8 @@ FAR, APART = 0.3, 0.5
 """Share of the best trial's reduction of the loss that the choice lacks, and decades between what rungs and seeds ask
 for, from which on picks were bad ones on the benchmark's own tasks (docs/benchmark.md)."""
 
+_LONGER = "Raise the budget, so that trials become longer and less has to be extrapolated."
+
 _REMEDIES = {
     WarningName.no_learning: "Check that the loss can fall: a larger budget, labels that match the inputs, a "
     "wider range (min_lr, max_lr); or the model is trained already.",
@@ -24,9 +26,8 @@ _REMEDIES = {
     WarningName.edge_low: "Lower min_lr: the best lr lies at the lowest one allowed.",
     WarningName.edge_high: "Raise max_lr: the best lr lies at the highest one allowed.",
     WarningName.unsettled: "Raise the budget, or try both ends: early and later updates want different lrs.",
-    WarningName.extrapolated: "Raise the budget, so that trials become longer and less has to be extrapolated.",
-    WarningName.short_horizon: "Raise the budget to 2 or more, so that trials become longer and less has to be "
-    "extrapolated.",
+    WarningName.extrapolated: _LONGER,
+    WarningName.short_horizon: _LONGER,
     WarningName.small_progress: "With so little progress the model may have learned the mean only. Raise the "
     "budget, or look at the picture.",
     WarningName.noisy: "Use more validation examples (256), or num_seeds=2.",
@@ -35,8 +36,8 @@ _REMEDIES = {
 
 
 _AS_LONG_AS_THEY_GET = (
-    "More budget makes trials no longer: the training is short beside the optimizer's memory. Train a few learning "
-    "rates around this one to its end, with lrjax.sweep."
+    "More budget makes trials no longer. Train a few learning rates around this one to the end of the training, with "
+    "lrjax.sweep."
 )
 
 
@@ -45,10 +46,10 @@ def budget_warnings(
     choice: Choice,
     budget: float,
     lr_range: tuple[float, float],
-    longest: int,
+    longest: float,
     context: Context,
 ) -> tuple[LRWarning, ...]:
-    """Every doubt about a choice, the most serious first; `longest` are the updates of a trial, at most."""
+    """Every doubt about a choice, the most serious first; a trial of over `longest` updates is made no longer."""
     stage = stages[choice.stage]
     if stage.nothing_moved is not None:
         return (stage.nothing_moved,)
@@ -59,10 +60,11 @@ def budget_warnings(
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
-    short = {WarningName.short_horizon: _AS_LONG_AS_THEY_GET} if stage.num_steps >= longest else {}
+    doubtful = (WarningName.extrapolated, WarningName.short_horizon)
+    long = dict.fromkeys(doubtful, _AS_LONG_AS_THEY_GET) if stage.num_steps > longest else {}
     return tuple(
         LRWarning(name=name, message=found[name], remedy=remedy)
-        for name, remedy in (_REMEDIES | short).items()
+        for name, remedy in (_REMEDIES | long).items()
         if name in found
     )
 

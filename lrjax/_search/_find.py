@@ -81,7 +81,8 @@ def find_lr(
         often nothing to choose: if no learning rate lowers the checkpoint's loss by 2 %, `lr` is nan, `outcome` is
         `nothing_to_gain`, and nothing is raised.
       metric: what learning rates are ranked by: "loss", or another name that the task's `eval_fn` returns. Where the
-        loss over-fits, that of the best accuracy lies higher. `curve.losses` are then its values.
+        loss over-fits, that of the best accuracy lies higher. `curve.losses` are then its values; a copy of which it or
+        the loss is not finite has diverged.
       mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one. Of "max"
         `curve.losses` are the negative values, of which the lowest is the best.
       executor: how the copies run; see `lrjax.sample_losses`. "auto" decides from the model and the machine.

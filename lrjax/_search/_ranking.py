@@ -71,8 +71,8 @@ def named(text: str, metric: str, mode: Mode) -> str:
     if metric == "loss":
         return text
     name = f"-{metric}" if mode == "max" else metric
-    text = re.sub(r"\b(?:the )?losses\b", lambda _: f"the values of {name}", text)
-    return re.sub(r"\b(?:[Tt]he |a )?(?:validation |evaluation )?loss\b", lambda _: name, text)
+    words = r"\b(?:[Tt]he |a )?(?:validation |evaluation )?(?:loss|(losses))\b"
+    return re.sub(words, lambda found: f"the values of {name}" if found[1] else name, text)
 
 
 def in_terms_of(choice: Choice, metric: str, mode: Mode) -> Choice:

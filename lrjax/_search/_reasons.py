@@ -31,7 +31,8 @@ def reason_for(choice: Choice, stages: tuple[Stage, ...], context: Context, *, s
         if choice.lr > 0 and stage.num_steps >= round(MEMORIES * memory) > DEFAULT_STEPS:
             lines.append(
                 f"Trials are long, as the optimizer remembers a gradient for {memory:.0f} updates, and the search took "
-                f"{stage.spent} updates in all. That may be many trainings: find_lr with train_steps costs half of one."
+                f"{stage.spent} updates in all. That may be many trainings: find_lr with train_steps costs half of one "
+                "(or 700 updates)."
             )
     if skipped := unjudged(stage, context.baseline_loss):
         lines.append(f"Not judged, as the loss is not positive: {', '.join(skipped)}.")

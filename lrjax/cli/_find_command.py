@@ -33,7 +33,10 @@ SCHEDULES: dict[str, Callable[[int], functools.partial[Any]]] = {
 Peak = Literal["constant", "recommended", "one-cycle", "warmup-cosine", "warmup-stable-decay", "cosine", "linear"]
 REFINE = "What follows the first grid: quarter decades around the window, the paper's midpoints, or nothing."
 STEPS = "20, or twice the optimizer's memory"
-BUDGET = "Cost of the search as a multiple of that training's; 0 is step sampling."
+BUDGET = (
+    "Cost of the search as a multiple of that training's, by default 0.5, or 700 updates if that is more; 0 is step "
+    "sampling."
+)
 
 
 def _read_horizons(_: object, tokens: Sequence[Token]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ def function_task(train: Callable[..., Any]) -> StepTask:
 
     Returns:
       A `Task` with an attribute `set_lr`, which takes the place of `make_optimizer`. `find_lr` takes it too, with
-      `lrjax.StepSampling(num_steps=1)`, and trains to the end at every learning rate of its grid.
+      `lrjax.StepSampling(num_steps=1, rule=lrjax.lowest_loss)` and `train_steps=1`: it runs a grid of whole trainings.
 
     Raises:
       TypeError, ValueError: a function of other arguments, or one that returns no loss; and, when it is run, more
@@ -109,7 +109,7 @@ def _end(train: Callable[..., Any], *arguments: Any) -> Any:
 def _once(start: int, stop: int) -> Batch:
     if stop > 1:
         raise ValueError(
-            f"A `function_task` trains to the end in one step, and {stop} were asked for. Write train_steps=1 for a "
-            "sweep, lrjax.StepSampling(num_steps=1) for find_lr. A training in steps is a `step_task`."
+            f"A `function_task` trains to the end in one step, and {stop} were asked for. Write train_steps=1, and for "
+            "find_lr lrjax.StepSampling(num_steps=1, rule=lrjax.lowest_loss). A training in steps is a `step_task`."
         )
     return np.zeros(stop - start, np.float32)
