@@ -84,6 +84,7 @@ def test_a_call_says_its_cost_and_a_peak_for_every_schedule(problem, recording):
     assert "2 trainings" in lossjudged.task_table(judged)
 
 
+@pytest.mark.slow
 def test_a_language_model_knows_the_next_byte_only_from_those_before():
     data = source_code()
     (x, y), module = data.train, GPT(ALPHABET, width=8)

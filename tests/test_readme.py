@@ -13,6 +13,7 @@ LONG = {
     "choosing.md",
     "coming_from.md",
     "contributing.md",
+    "how.md",
     "integrations.md",
     "recipes.md",
     "scaling.md",

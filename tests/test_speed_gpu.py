@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("flax")
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "experiments" / "speed" / "gpu.py"
