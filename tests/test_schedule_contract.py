@@ -197,6 +197,13 @@ def test_x64_counts_in_64_bits():
         assert float(restarts(2**40 - 1)) == 1.0
 
 
+@pytest.mark.parametrize("mult", [2**31 - 1, 2**31, 2**63, 3e38])
+def test_cycles_that_grow_beyond_any_training_restart_once(mult):
+    restarts = schedules.cosine_restarts(1.0, 10, cycle_mult=mult)
+    assert float(restarts(9)) == pytest.approx(0.024471742)
+    assert [float(restarts(step)) for step in (0, 10, 25, 10**6)] == [1.0, 1.0, 1.0, 1.0]
+
+
 def test_double_numbers_keep_their_precision():
     with jax.enable_x64():
         schedule = schedules.linear_decay(jnp.float64(1.0), jnp.float64(0.0), 3)

@@ -16,11 +16,12 @@ from ._shapes import Progress, along, blend, cosine, finite, power_of_time, prog
 
 
 def _factor(where: str, given: Any) -> Any:
-    """A number >= 1: as an int if it is a whole one, whose cycles are counted exactly."""
+    """A number >= 1: as an int if it is a whole one that int32 holds, whose cycles are counted exactly."""
     if isinstance(given, Tracer) and jnp.issubdtype(given.dtype, np.integer):
         return given
     value = number("a finite number >= 1", lambda x: x >= 1).check(where, given)
-    return int(value) if not isinstance(value, Tracer) and float(value).is_integer() else value
+    whole = not isinstance(value, Tracer) and float(value).is_integer() and value <= np.iinfo(np.int32).max
+    return int(value) if whole else value
 
 
 def _real_cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array, Array]:
@@ -29,6 +30,7 @@ def _real_cycle_of(step: Array, first: Array, mult: Array) -> tuple[Array, Array
     A start that lies within rounding of a step is at it: the sum 1 + mult + mult**2 + ... may come out a little high.
     """
     mult = jnp.where(mult > 1, mult, 2.0)  # equal cycles need none of this
+    mult = jnp.minimum(mult, 2.0**31)  # the second cycle is longer than any training then, and nothing overflows
 
     def start_of(cycle: Array) -> Array:
         return first * (jnp.power(mult, cycle) - 1.0) / (mult - 1.0)
