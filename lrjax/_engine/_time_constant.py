@@ -116,7 +116,9 @@ def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
     state = jax.eval_shape(init, lr)
     closed, leaves = update.trace(lr, state, params).jaxpr, jax.tree.leaves(state)
     grads = [_OTHER] * len(jax.tree.leaves(params))
-    ticking = clocks(closed, [0], range(1, len(leaves) + 1), len(grads) - 1)
+    # integers are counters anyway, and most optimizers have no others: looking for them compiles a program
+    has_others = any(leaf.shape == () and jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves)
+    ticking = clocks(closed, [0], range(1, len(leaves) + 1), len(grads) - 1) if has_others else {}
     is_schedule = lambda node: isinstance(node, optax.ScaleByScheduleState)  # noqa: E731
     kinds = []
     for node in jax.tree.leaves(state, is_leaf=is_schedule):
