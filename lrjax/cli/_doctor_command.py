@@ -53,8 +53,7 @@ class DoctorCommand(Command):
             return FOUND
         screen = Screen()
         screen.say(f"lrjax {found['lrjax']}", "bold")
-        missing = {name for names in EXTRAS.values() for name in names if name not in found["extras"]}
-        absent = [extra for extra, names in EXTRAS.items() if missing & set(names)]
+        absent = [extra for extra, names in EXTRAS.items() if not found["extras"].keys() >= {*names}]
         told = {
             "Python": found["python"],
             "packages": _listed(found["packages"]),
