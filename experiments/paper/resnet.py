@@ -80,7 +80,8 @@ def make_task(
       size: side of its input in pixels.
       batch_size: photographs of an update.
       scale: of its input, see `normalise`.
-      weights: variables that training starts from; what they lack, such as the head, is drawn. None: all is drawn.
+      weights: variables that training starts from; what they lack, such as the head, is drawn, and the statistics stay
+        as they are: those of a few small photographs are worse. None: all is drawn, and the statistics are the batch's.
     """
     draw = jax.jit(functools.partial(model.init, train=False))  # compiled once for all seeds and parts
 
@@ -92,7 +93,7 @@ def make_task(
     def loss_fn(params: Any, statistics: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, Any]:
         images, labels = batch
         variables, crops = {"params": params, "batch_stats": statistics}, augment(key, images, size, scale)
-        logits, moved = model.apply(variables, crops, train=True, mutable=["batch_stats"])
+        logits, moved = model.apply(variables, crops, train=weights is None, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), moved["batch_stats"]
 
     def eval_fn(params: Any, statistics: Any, batch: Any) -> dict[str, jax.Array]:
