@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -17,7 +18,7 @@ import lrjax
 from experiments.data.hymenoptera import Photos
 from experiments.data.torch_file import read_torch
 from experiments.paper.efficientnet import FILE, PACKAGE, read_published
-from experiments.paper.models.efficientnet import Depthwise, EfficientNetLite, Stage, efficientnet_from_torch
+from experiments.paper.models.efficientnet import EfficientNetLite, Stage, depthwise, efficientnet_from_torch
 from experiments.paper.resnet import make_task, sgd_with_momentum
 
 FOLDER = Path(__file__).parent / "oracles"
@@ -52,15 +53,18 @@ def test_logits_of_the_published_weights_are_those_of_pytorch():
 
 
 @pytest.mark.parametrize(("shape", "size", "stride"), [((6, 7), 3, 1), ((6, 7), 5, 2), ((2, 3), 5, 2)])
-def test_a_depthwise_convolution_is_one_with_as_many_groups_as_channels(shape, size, stride):
+def test_a_depthwise_convolution_and_its_gradients_are_those_of_as_many_groups_as_channels(shape, size, stride):
     rng = np.random.default_rng(0)
     x, kernel = rng.standard_normal((2, *shape, 3), np.float32), rng.standard_normal((size, size, 1, 3), np.float32)
     layout = ("NHWC", "HWIO", "NHWC")
-    wanted = lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=layout, feature_group_count=3
-    )
-    got = Depthwise(size, stride).apply({"params": {"kernel": kernel}}, x)
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    grouped = functools.partial(lax.conv_general_dilated, dimension_numbers=layout, feature_group_count=3)
+
+    def with_gradients(convolve):
+        return jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(jnp.sin(convolve(x, kernel))), (0, 1)))(x, kernel)
+
+    wanted = with_gradients(lambda x, kernel: grouped(x, kernel, (stride, stride), "SAME"))
+    got = with_gradients(lambda x, kernel: depthwise(x, kernel, stride))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), got, wanted)
 
 
 @pytest.mark.slow

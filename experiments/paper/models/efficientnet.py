@@ -118,10 +118,9 @@ def depthwise(
 ) -> Float[Array, "batch rows columns channels"]:
     """What `lax.conv_general_dilated` with a group for each channel gives, as a sum of shifted products.
 
-    XLA on a CPU runs so many groups by a plain loop: with both gradients, 16 images of 32x32 pixels and 144 channels
-    take it 309 ms and this 59 (3x3), 8x8 pixels and 672 channels 367 and 25 (5x5). The
-    gradients go image by image, which stays in the cache, and sum by a product with ones, which is vectorised where a
-    sum over rows of channels is not.
+    XLA on a CPU runs so many groups by a plain loop: forward and backward over 16 images take 309 ms, and this 59, with
+    32x32 pixels, 144 channels and 3x3 kernels; 367 and 25 with 8x8, 672 and 5x5. The gradients go image by image, which
+    stays in the cache, and sum by a product with ones, which is vectorised where a sum over rows of channels is not.
     """
     places, pads = _layout(x, kernel, stride)
     shifted = _shifts(jnp.pad(x, ((0, 0), *pads, (0, 0))), len(kernel), *places, stride)
