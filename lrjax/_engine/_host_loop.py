@@ -15,6 +15,7 @@ from .._types import Array, PyTree, ScalarLike
 from ._trial import (
     begin_on_host,
     evaluate_batch,
+    evaluates_others,
     finish_record,
     mean_over_batches,
     set_hyperparameters,
@@ -47,7 +48,11 @@ _set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
 _loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
 _evaluate_batch = JittedFor(_evaluate_one)
-_finish = jax.jit(finish_record)
+
+
+@jax.jit
+def _finish(state: TrialState, metrics: list[dict[str, Array]]) -> TrialRecord:
+    return finish_record(state, jax.tree.map(lambda *values: jnp.stack(values), *metrics))
 
 
 @jax.jit
@@ -74,8 +79,7 @@ def run_on_host(
             state, _ = update(hyperparameters, state, data, index)
         done = horizon
         metrics.append(evaluate_on_host(spec, state, data, evaluation))
-    stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
-    return _finish(state._replace(params=None, model_state=None, opt_state=None), stacked), state
+    return _finish(state._replace(params=None, model_state=None, opt_state=None), metrics), state
 
 
 def spread(run: Callable[[int], Any], count: int, devices: int) -> Iterator[tuple[int, Any]]:
@@ -120,7 +124,8 @@ def follow_on_host(
 
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """`evaluate` as a loop on the host over the evaluation batches."""
-    params = _weights(spec, state, data)
+    weights = _weights if evaluates_others(spec, state.opt_state) else weights_to_evaluate
+    params = weights(spec, state, data)
     groups, shares = evaluation.batches
     # what no batch is evaluated by is the same for all, so that one program serves trials and what they start from
     spec = dataclasses.replace(spec, make_optimizer=_no_updates, eval_params=None, lr_leaves=(), horizons=())

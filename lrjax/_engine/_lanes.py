@@ -10,6 +10,7 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._batch_log import BatchLog
 from ._choice import is_padding_cheap, resolve
+from ._data import on_device
 from ._devices import Rows, assign_lanes, is_key, lane_order, narrowest, plain_keys, to_host
 from ._execution import Execution, running
 from ._executor import Executor
@@ -117,7 +118,7 @@ class HostLanes(_Lanes):
             if state is None:
                 lane = begin_on_host(engine.spec, self._setting(at), data.seeds[at[0]])
             else:
-                lane = data.here(jax.tree.map(lambda leaf: jnp.asarray(leaf[at]), state))
+                lane = data.here(on_device(jax.tree.map(lambda leaf: leaf[at], state)))
             return place(lane, engine.spec.shardings)
 
         self._states = self._each(begin, self._places())
@@ -168,7 +169,7 @@ class HostLanes(_Lanes):
         return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*self.rows.shape, *np.shape(leaves[0])), *host)
 
     def _setting(self, at: Place) -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[self.rows[at]]), self._family)
+        return on_device(jax.tree.map(lambda leaf: leaf[self.rows[at]], self._family))
 
     def _places(self) -> list[Place]:
         return [(seed, row) for seed, row in np.argwhere(self.rows >= 0).tolist()]

@@ -74,7 +74,7 @@ class Rounds:
 
         def run(index: int) -> TrialRecord:
             (seed, lr), data = trials[index], held[index % len(held)]
-            return jax.device_get(run_on_host(spec, jnp.asarray(lr), data.seeds[seed], data.evaluation)[0])
+            return jax.device_get(run_on_host(spec, jax.device_put(lr), data.seeds[seed], data.evaluation)[0])
 
         records: dict[int, TrialRecord] = {}
         for index, record in spread(run, len(trials), len(held)):

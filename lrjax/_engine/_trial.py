@@ -207,6 +207,13 @@ def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Param
     return train
 
 
+def evaluates_others(spec: TrialSpec, opt_state: PyTree) -> bool:
+    """Whether other weights are evaluated than those that train."""
+    return spec.eval_params is not None or any(
+        map(_is_schedule_free, jax.tree.leaves(opt_state, is_leaf=_is_schedule_free))
+    )
+
+
 def _is_schedule_free(node: object) -> bool:
     return isinstance(node, optax.contrib.ScheduleFreeState)
 
