@@ -79,7 +79,7 @@ def test_initial_values_are_those_of_deepobs():
 
 @pytest.fixture(scope="module")
 def subject():
-    return live.Subject("none", lambda _: problems.regression(), optax.sgd, (-2.0, -1.2), (1, 20, 30))
+    return live.Subject("none", lambda _: problems.regression(), optax.sgd, (-2.0, -1.2), (1, 20, 30), 1.0)
 
 
 def test_curves_are_means_of_the_last_tenth_of_the_training_losses(subject, tmp_path):
@@ -94,7 +94,7 @@ def test_curves_are_means_of_the_last_tenth_of_the_training_losses(subject, tmp_
 
 
 def test_what_a_search_found_is_told_with_its_stages(subject, tmp_path):
-    told = live.search(subject, 200, 1.0, problems.regression(), tmp_path / "search")
+    told = live.search(subject, 200, problems.regression(), tmp_path / "search")
     assert told["outcome"] == "found"
     assert told["trainings"] <= 1.0
     assert told["stages"][0]["log10_lrs"].tolist() == pytest.approx(np.arange(-5, 2.1, 0.5).tolist())
@@ -116,5 +116,5 @@ def test_a_choice_is_judged_by_the_end_of_the_recorded_training():
 def test_the_numbers_of_the_page_come_from_the_results():
     text, results = page.PAGE.read_text(), page.read_results()
     assert fill(text, page.blocks(results)) == text
-    budgets = [plan["config"]["budget"] for plan in json.loads(live.RESULTS.read_text())["plans"].values()]
-    assert budgets == [live.BUDGET] * len(live.SUBJECTS)
+    for name, plan in json.loads(live.RESULTS.read_text())["plans"].items():
+        assert plan["config"]["budget"] == live.SUBJECTS[name].budget

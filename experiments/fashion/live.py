@@ -34,9 +34,6 @@ from experiments.paper.store import Store
 from experiments.speed.machine import describe_machine, today
 
 RESULTS = ROOT / "experiments" / "results" / "fashion.json"
-BUDGET = 0.02
-"""Cost of a search, in trainings: what one slow core does in minutes."""
-
 MIN_LR, MAX_LR = 1e-5, 100.0
 """The range of the searches: that of the records."""
 
@@ -55,6 +52,7 @@ class Subject(NamedTuple):
       make_optimizer: of a learning rate.
       exponents: lowest and highest log10(lr) of the curve.
       horizons: updates after which it is read, of which the records have the first 2,000.
+      budget: of the search, in trainings: what one slow core does in minutes.
     """
 
     record: str
@@ -62,18 +60,18 @@ class Subject(NamedTuple):
     make_optimizer: Callable[[Any], optax.GradientTransformation]
     exponents: tuple[float, float]
     horizons: tuple[int, ...]
+    budget: float
 
 
-CNN_HORIZONS, VAE_HORIZONS = (1, 20, 50, 100), (1, 20, 50)
 SUBJECTS = {
-    "CNN, SGD": Subject("fmnist_2c2d__GradientDescent", cnn_task, optax.sgd, (-2.4, 0.0), CNN_HORIZONS),
-    "CNN, Adam": Subject("fmnist_2c2d__Adam", cnn_task, optax.adam, (-4.0, -1.2), CNN_HORIZONS),
-    "VAE, SGD": Subject("mnist_vae__GradientDescent", vae_task, optax.sgd, (-4.0, -1.2), VAE_HORIZONS),
-    "VAE, Adam": Subject("mnist_vae__Adam", vae_task, optax.adam, (-4.0, -2.0), VAE_HORIZONS),
+    "CNN, SGD": Subject("fmnist_2c2d__GradientDescent", cnn_task, optax.sgd, (-2.4, 0.0), (1, 20, 50, 100), 0.02),
+    "CNN, Adam": Subject("fmnist_2c2d__Adam", cnn_task, optax.adam, (-4.0, -1.2), (1, 20, 50), 0.02),
+    "VAE, SGD": Subject("mnist_vae__GradientDescent", vae_task, optax.sgd, (-4.0, -1.2), (1, 20, 50), 0.01),
+    "VAE, Adam": Subject("mnist_vae__Adam", vae_task, optax.adam, (-4.0, -2.0), (1, 20, 50), 0.01),
 }
 
 
-def read_records(subject: Subject, budget: float) -> dict[str, Any]:
+def read_records(subject: Subject) -> dict[str, Any]:
     """What the records say of the first updates and of the end, and what a search finds in them."""
     path = data_folder(None) / "recorded" / "deepobs" / f"{subject.record}Optimizer.npz"
     training, horizons = read_training(path), subject.horizons
@@ -89,7 +87,7 @@ def read_records(subject: Subject, budget: float) -> dict[str, Any]:
         "repeated": {"log10_lr": repeated, "losses": {n: last_tenth(rows, n) for n in horizons}},  # losses of its seeds
         "scores": training.scores,
         "last_test_losses": training.test[:, -1],
-        "found": [found_in_records(Shifted(training, offset), offset, budget) for offset in OFFSETS],
+        "found": [found_in_records(Shifted(training, offset), offset, subject.budget) for offset in OFFSETS],
     }
 
 
@@ -130,12 +128,12 @@ def train_curve(subject: Subject, task: lrjax.Task, folder: Path) -> dict[str, A
     }
 
 
-def search(subject: Subject, train_steps: int, budget: float, task: lrjax.Task, folder: Path) -> dict[str, Any]:
+def search(subject: Subject, train_steps: int, task: lrjax.Task, folder: Path) -> dict[str, Any]:
     """What the search finds live."""
     result = lrjax.find_lr(
         task,
         subject.make_optimizer,
-        lrjax.Budget(trainings=budget, min_lr=MIN_LR, max_lr=MAX_LR),
+        lrjax.Budget(trainings=subject.budget, min_lr=MIN_LR, max_lr=MAX_LR),
         key=jax.random.key(SEARCH_KEY),
         train_steps=train_steps,
         directory=folder,
@@ -164,7 +162,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="the results")
     parser.add_argument("--work", type=Path, default=ROOT / "lrjax-out" / "fashion", help="folder of checkpoints")
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), help="the others wait")
-    parser.add_argument("--budget", type=float, default=BUDGET, help="of a search, in trainings")
     parser.add_argument("--steps", type=int, help="so many updates of every curve, and no search, to try the script")
     options = parser.parse_args(arguments)
     clothes = load_fashion_mnist(data_folder(options.data))
@@ -176,12 +173,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_subject(name: str, subject: Subject, store: Store, clothes: Clothes, options: argparse.Namespace) -> None:
     """Every part that the results do not have yet."""
-    task, work, budget = subject.make_task(clothes), options.work / options.out.stem / name, options.budget
-    store.begin(name, {"horizons": subject.horizons, "exponents": subject.exponents, "budget": budget})
-    kept = store.part(name, "records", lambda: read_records(subject, budget))
+    task, work = subject.make_task(clothes), options.work / options.out.stem / name
+    store.begin(name, {"horizons": subject.horizons, "exponents": subject.exponents, "budget": subject.budget})
+    kept = store.part(name, "records", lambda: read_records(subject))
     store.part(name, "curve", lambda: train_curve(subject, task, work))
     if not options.steps:
-        store.part(name, "search", lambda: search(subject, kept["train_steps"], budget, task, work))
+        store.part(name, "search", lambda: search(subject, kept["train_steps"], task, work))
     shutil.rmtree(work, ignore_errors=True)
 
 
