@@ -80,13 +80,14 @@ class Sweep:
     """A sweep, from its first step to its last.
 
     Attributes:
+      train_steps: updates of a trial; all other steps are training batches.
       call: the description of the call, for the folder.
       measured: until now.
       lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until that is decided.
       positions: step -> where the reader of the batches is after it.
       held: lanes that have reached a rung while others run.
       loaded: those that ran when the checkpoint was written that this process resumes from.
-      lanes: of `family`, those that run; they have done `step` updates, and were evaluated at step `since`.
+      lanes: of `family`, those that run; they have done `step` batches, and were evaluated at step `since`.
       position: of the reader of the batches at `step`; None where it cannot go back to a place.
     """
 
@@ -116,9 +117,14 @@ class Sweep:
         return [max(1, int((~self.measured.given[family.trials]).sum())) for family in self.grid.families]
 
     @property
-    def last_steps(self) -> Int[np.ndarray, "trials seeds"]:
-        """The step of each lane's last evaluation, 0 before the first."""
-        return np.asarray((0, *self.timetable.evaluations))[self.measured.count]
+    def last_updates(self) -> Int[np.ndarray, "trials seeds"]:
+        """Updates at each lane's last evaluation, 0 before the first."""
+        return self.updates(np.asarray((0, *self.timetable.evaluations))[self.measured.count])
+
+    def updates(self, batches: Any) -> Any:
+        """Updates that are complete after a number of training batches, or after many numbers; of -1 -1."""
+        accumulation = self.engine.experiment.accumulation
+        return np.append(accumulation.done(self.timetable.evaluations[-1]), -1)[batches] if accumulation else batches
 
     def survivors(self, segment: int) -> Bool[np.ndarray, " trials"]:
         """The trials that begin a segment."""
@@ -258,7 +264,7 @@ class Sweep:
         return (
             meta["values"].keys() == self.call["values"].keys()
             and all(meta["values"].values())
-            and 0 <= meta["since"] <= meta["step"] <= self.train_steps
+            and 0 <= meta["since"] <= meta["step"] <= self.timetable.evaluations[-1]
             and all(len(one) == 2 and type(one[0]) is int and self.source.accepts(one[1], one[0]) for one in places)
             and {step for step, _ in meta["positions"]} <= {*self.timetable.evaluations}
             and bool(decided or not meta["lanes_per_wave"])

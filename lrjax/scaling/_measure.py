@@ -13,7 +13,7 @@ from .._failure import LRNotFound, interruptible
 from .._preview import PlannedRound, Preview, preview, previewed_by
 from .._progress import Progress, ProgressLike, Reporter
 from .._settings import on_host
-from .._sweeps import sweep
+from .._sweeps import run_sweep, sweep
 from .._types import Key, OptimizerFactory
 from ._design import LENGTH, Run, Sizes, base_of, describe, first_quarters, lowest_quarter, lr_of, next_quarters
 from ._fit import fit
@@ -190,14 +190,17 @@ class _Measurement:
         quarters, tried, rounds = first_quarters(run.sizes, self._best, self._base), {}, 0
         while quarters:
             reporter.stage(f"{name}: {len(quarters)} learning rate{'s' * (len(quarters) > 1)}")
-            result = sweep(
+            result = run_sweep(
+                Reporter(_passed_on(reporter)),
                 task,
                 make,
                 {"lr": [lr_of(quarter) for quarter in quarters]},
                 train_steps=run.lengths[-1],
                 eval_every=run.lengths,
                 directory=None if self._folder is None else self._folder / name / f"round-{rounds}",
-                progress=_passed_on(reporter),
+                mesh=None,
+                stop=None,
+                verb="measure",
                 **self._options,
             )
             losses = np.where(np.isfinite(result.metrics["loss"]), result.metrics["loss"], np.inf)
