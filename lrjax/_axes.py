@@ -63,7 +63,8 @@ def draw_title(ax: "Axes", title: str, small: str = "", pad: float = 18.0) -> No
         if width + _wrap(below, room) > room:
             below.set(x=0, ha="left")
             below.xy = (0.0, 1.0)
-            ax.set_title(heading.get_text(), pad=pad + 1.4 * SMALL * (1 + below.get_text().count("\n")), **style)
+            above = pad + 6 + below.get_window_extent().height * 72 / ax.figure.dpi  # 6: a gap, and descending letters
+            ax.set_title(heading.get_text(), pad=above, **style)
 
 
 def _wrap(text: Any, room: float) -> float:

@@ -79,7 +79,7 @@ def test_the_title_and_the_small_print_are_apart_on_any_figure(size):
     warnings = tuple(lrjax.LRWarning(name=name, message="", remedy="") for name in names)
     dataclasses.replace(RESULTS["one seed"], warnings=warnings).plot(ax)
     ax.figure.draw_without_rendering()
-    texts = [text for text in ax.findobj(Text) if text.get_text().startswith(("warnings", "learning rate 3"))]
+    texts = [text for text in ax.findobj(Text) if text.get_text().startswith(("warnings", "learning rate "))]
     heading, small = [text.get_window_extent() for text in texts]
     assert not heading.overlaps(small)
     assert max(heading.x1, small.x1) <= ax.figure.bbox.x1

@@ -105,7 +105,9 @@ def test_a_folder_that_cannot_be_used_is_that_of_measure(measured, tmp_path):
         lambda: call(directory=folder), ValueError, ["`measure(directory='", "num_seeds", "another directory"]
     )
     (tmp_path / "lrjax-measure").write_text("")
-    check_message(lambda: call(directory=tmp_path), OSError, ["`measure(directory='", "folder that can be written"])
+    check_message(
+        lambda: call(directory=tmp_path), NotADirectoryError, ["`measure(directory='", "folder that can be written"]
+    )
 
 
 def test_a_length_read_on_the_way_is_that_of_a_training_by_itself():
