@@ -217,11 +217,7 @@ class Budget:
 
 
 def _train_steps(context: Context) -> int:
-    """Updates of the training that the learning rate is for.
-
-    Raises:
-      ValueError: it is too short, or its length is not known, or it has begun.
-    """
+    """Updates of the training that the learning rate is for; raises where it is too short, unknown or under way."""
     if context.train_steps is None:
         raise ValueError(
             "`find_lr(train_steps=...)` is needed with lrjax.Budget, whose trials are shares of the training, got "

@@ -12,11 +12,7 @@ from ._strategy import Context, Strategy
 def check_search(
     task: Task, make_optimizer: OptimizerFactory, strategy: object, train_steps: int | None, start: object
 ) -> tuple[Strategy, Context]:
-    """The strategy, and what it may know.
-
-    Raises:
-      TypeError, ValueError: a bad argument.
-    """
+    """The strategy, and what it may know. Raises `TypeError` or `ValueError`: a bad argument."""
     check_task("find_lr(task=...)", task)
     check_factory("find_lr(make_optimizer=...)", make_optimizer)
     unit = "optimizer updates of the whole training"

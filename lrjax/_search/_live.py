@@ -72,11 +72,7 @@ class LiveTrainer:
         return self._carry(runner, request) if request.carry else self._sample(runner, request)
 
     def inspect(self, stages: tuple[Stage, ...]) -> LRWarning | None:
-        """Why no loss of the last stage moved, if none did.
-
-        Raises:
-          ValueError: the learning rate does not matter.
-        """
+        """Why no loss of the last stage moved, if none did. Raises `ValueError`: the learning rate does not matter."""
         stage, request = stages[-1], self._request
         losses, initial = np.asarray(stage.curve.final), np.asarray(stage.curve.initial_loss)
         if all_the_same(losses, initial):

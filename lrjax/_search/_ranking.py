@@ -48,11 +48,7 @@ class RankedTask(NamedTuple):
 
 
 def rank_by(task: Task, metric: object, mode: object) -> RankedTask:
-    """The task whose validation loss is the metric, negated where high is good; of "loss" the task as it is.
-
-    Raises:
-      TypeError, ValueError: no name of a metric, none without an eval_fn, or a mode that is missing or wrong.
-    """
+    """The task whose validation loss is the metric, negated where high is good; of "loss" the task as it is."""
     if not isinstance(metric, str):
         raise TypeError(f"`find_lr(metric=...)` must be a metric's name, got {show(metric)}.")
     mode = check_mode("find_lr", metric, mode)

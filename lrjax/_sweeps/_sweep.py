@@ -1,6 +1,5 @@
 """`sweep`: full trainings of many settings at once, and `lrjax.preview` of one."""
 
-import inspect
 import math
 import os
 import time
@@ -24,7 +23,7 @@ from .._engine import (
     show_bytes,
     train_block,
 )
-from .._preview import PlannedRound, Preview, previewed_by
+from .._preview import PlannedRound, Preview, asked_of, previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
@@ -53,11 +52,10 @@ def preview_sweep(
     **options: Any,
 ) -> Preview:
     """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
-    call = inspect.signature(sweep).bind(*arguments, **{"executor": "vmap"} | options)
-    call.apply_defaults()
-    asked: dict[str, Any] = {**call.arguments, "mesh": None, "directory": None}
+    asked = asked_of(sweep, arguments, {"executor": "vmap"} | options)
+    executor, mesh = asked["executor"], asked["mesh"]
+    asked |= {"mesh": None, "directory": None}
     del asked["progress"], asked["checkpoint_seconds"]
-    executor, mesh = asked["executor"], call.arguments["mesh"]
     if isinstance(executor, str) and executor in ("auto", "loop"):
         raise ValueError(
             f'`preview(lrjax.sweep, executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what '
