@@ -190,7 +190,7 @@ def draw_coordinates(data: str | None) -> None:
     for ax, arm in zip(figure.subplots(1, 2, sharey=True), ARMS, strict=True):
         found = coordinate_check(lambda width, arm=arm: model(width, arm), widths, lr=3e-3, key=jax.random.key(0))
         found.plot(ax)
-        ax.set_title(f"{arm}, verdict: {found.verdict}", loc="left", fontsize=10)
+        ax.set_xlabel(f"width, {arm} parametrisation" if arm == "standard" else f"width, {arm}")
         print(found.summary())
     figure.savefig(IMAGES / "coordinate_check.png")
 
