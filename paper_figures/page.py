@@ -9,7 +9,7 @@ measured yet is named there with the command that measures it.
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.blocks import fill
@@ -19,8 +19,7 @@ from paper_figures.tables import adaptive_line, cost_table, picks_table, range_t
 PAGE = ROOT / "docs" / "paper.md"
 
 CAPTIONS = {
-    1: "Losses of the full grid search, mean of the seeds; grey: the rest of the grid. Triangles: above the axis; "
-    "crosses: not finite.",
+    1: "The full grid search, mean of the seeds. Triangles: above the axis; crosses: not finite.",
     2: "One range test for each key, and what the rules of the peers suggest.",
     3: "The step-sampled curve: every point is a training of its own.",
     4: "Its curvature, by the paper's text (finite differences) and by our default (smoothed).",
@@ -30,6 +29,14 @@ CAPTIONS = {
     8: "What each round of the paper's refinement added.",
     9: "Accuracy after the full training; the picks were trained as the grid was.",
 }
+
+FIGURES = {"decides": [1], "range_picture": [2], "curve": [3, 4], "methods": [5, 6, 7], "trained": [9], "rounds": [8]}
+"""Block -> its figures."""
+
+
+def figures(numbers: Sequence[int], results: Results) -> str:
+    """One below the other."""
+    return "\n\n".join(figure(number, results) for number in numbers)
 
 
 def figure(number: int, results: Results) -> str:
@@ -60,7 +67,7 @@ def _missing(results: Results, places: list[tuple[str, str]]) -> str:
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {
-    **{f"figure_{number}": lambda results, number=number: figure(number, results) for number in CAPTIONS},
+    **{name: functools.partial(figures, numbers) for name, numbers in FIGURES.items()},
     "picks": lambda results: table(picks_table, results),
     "cost": lambda results: table(cost_table, results),
     "adaptive": lambda results: table(adaptive_line, results),

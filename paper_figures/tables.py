@@ -22,14 +22,14 @@ def picks_table(plans: list[PlanResults]) -> str:
         for search, title in SHORT.items():
             window, picks = plan.window_of(search), plan.picks_of(search)
             if window is None:
-                rows.append([*best, title, "nothing found", *["-"] * 5])
+                rows.append([*best, title, "nothing found", *["-"] * 4])
             else:
                 place = place_in(window, plan.best_lr)
                 inside.append(-0.01 <= place <= 1.01)
                 near.append("midpoint" in picks and picks["midpoint"].regret.mean() <= NEAR_BEST)
                 orders.append(order_of(picks))
                 cells = [f"{_lr(window[0])} to {_lr(window[1])}", f"{place:.2f}"]
-                rows.append([*best, title, *cells, *(_regret(picks.get(name)) for name in METHODS), orders[-1] or "-"])
+                rows.append([*best, title, *cells, *(_regret(picks.get(name)) for name in METHODS)])
             best = ["", ""]
     heads = ["", "best of the grid", "search", "window", "its place", "1, midpoint", "2, half loss", "3, steepest"]
     known = [order for order in orders if order]
@@ -39,7 +39,7 @@ def picks_table(plans: list[PlanResults]) -> str:
         f"The best of the grid lies within the window in {sum(inside)} of {len(inside)} searches that found one; the "
         f"midpoint comes within {NEAR_BEST:g} point of it in {sum(near)}. Orders: {told or 'none'}."
     )
-    return f"{markdown_table([*heads, 'order'], rows)}\n\n{summary}"
+    return f"{markdown_table(heads, rows)}\n\n{summary}"
 
 
 def order_of(picks: dict[str, Pick]) -> str:
