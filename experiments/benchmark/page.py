@@ -183,7 +183,7 @@ class Benchmark:
         return markdown_table(["", "warned of the ten worst (highest regret)", "of the ten best"], rows)
 
     def calls(self) -> str:
-        """What each way to search loses and costs."""
+        """What each way to search loses and costs; the other rules of the paper's cost as much."""
         calls = {
             ("StepSampling", None): "`find_lr(...)`, one seed",
             ("by default", None): "`find_lr(..., train_steps=...)`",
@@ -196,15 +196,10 @@ class Benchmark:
             line = next(one for one in self.budgets if (one["name"], one["budget"]) == (name, budget))
             lost = [[task[schedule]["regret"] for task in line["tasks"]] for schedule in ("constant", "cosine")]
             rows.append([call, *(f"{np.mean(one):.1f} ({np.median(one):.1f})" for one in lost), f"{line['cost']:.1f}"])
+        for number, rule in (("2", "half_loss"), ("3", "steepest")):
+            rows.append([f"the same with `rule=lrjax.{rule}`", *self._lost(METHODS[number], 3), rows[-1][-1]])
         heads = ["call", "points lost at a constant lr", "as the peak of a cosine to 0", "cost in trainings"]
         return markdown_table(heads, rows)
-
-    def rules(self) -> str:
-        """What each rule loses, with three seeds."""
-        names = {METHODS["1"]: "`midpoint`", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
-        names |= {"max_lr": "the window's `max_lr`", "min_lr": "the window's `min_lr`"}
-        rows = [[rule, *self._lost(name, 3)] for name, rule in names.items()]
-        return markdown_table(["rule", "points lost at a constant lr", "with a cosine to 0"], rows)
 
     def _lost(self, name: str, seeds: int) -> list[str]:
         """Mean and median regret at a constant learning rate and with a cosine."""
@@ -234,7 +229,7 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 
 PAGES = {
     "benchmark.md": ("regret_and_cost", "lossjudged", "law", "crossed", "warned"),
-    "choosing.md": ("calls", "rules"),
+    "choosing.md": ("calls",),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }
 """Page -> its blocks."""
