@@ -86,7 +86,8 @@ def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
     spec = TrialSpec(make_optimizer=make_optimizer, trainable=(), horizons=(), **unused)
     batches = find_accumulation(spec, np.float32(EXAMPLE_LR), params).batches(1)
     lowered = jax.jit(functools.partial(_kept, init, update, batches, params)).lower(np.float32(EXAMPLE_LR))
-    kept = [float(share) for share in compile_once(lowered, current_settings())(np.float32(EXAMPLE_LR))]
+    run = compile_once(lowered, current_settings(), quick=True)
+    kept = [float(share) for share in run(np.float32(EXAMPLE_LR))]
     longest = max((share for share in kept if 0 < share < LONGEST), default=0.0)
     return Timing(1 / (1 - longest), _is_scheduled(init, update, params))
 
@@ -94,19 +95,22 @@ def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
 def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Array) -> list[Array]:
     """How much of an impulse the floating leaves of the state keep from one update to the next."""
 
-    def after(state: PyTree, size: Array) -> PyTree:
+    def after(state: PyTree, size: float) -> PyTree:
         grads = jax.tree.map(lambda leaf: size * leaf, params)
-        return lax.fori_loop(0, batches, lambda _, state: update(lr, state, grads)[1], state)
+        step = lambda _, state: update(lr, state, grads)[1]  # noqa: E731
+        return step(0, state) if batches == 1 else lax.fori_loop(0, batches, step, state)
 
-    impulse = jax.vmap(after, (None, 0))(init(lr), jnp.array([1.0, -1.0]))
-    later = jax.tree.leaves(jax.vmap(after)(impulse, jnp.zeros(2)))
+    states = [after(init(lr), size) for size in (1.0, -1.0)]
+    states += [after(state, 0.0) for state in states]
     found = {}  # of leaves that belong to parameters one for each place and number of axes, and all others
     axes = {path: np.ndim(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    for (path, leaf), then in zip(jax.tree_util.tree_leaves_with_path(impulse), later, strict=True):
+    leaves, *others = jax.tree_util.tree_leaves_with_path(states[0]), *map(jax.tree.leaves, states[1:])
+    for (path, up), down, later_up, later_down in zip(leaves, *others, strict=True):
         ends = [path[start:] for start in range(len(path)) if path[start:] in axes]
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
+        if jnp.issubdtype(up.dtype, jnp.floating):
             place = (path[: len(path) - len(ends[0])], axes[ends[0]]) if ends else path
-            found.setdefault(place, [jnp.sum(one[0] - one[1], dtype=jnp.float32) for one in (leaf, then)])
+            pairs = (up, down), (later_up, later_down)
+            found.setdefault(place, [jnp.sum(one - other, dtype=jnp.float32) for one, other in pairs])
     return [jnp.where(first == 0, 0.0, then / first) for first, then in found.values()]
 
 
