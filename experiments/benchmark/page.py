@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.blocks import fill, markdown_table
 
-from .ablations import markdown as ablation_table
 from .judging import mean_and_error
 from .lossjudged import summary_table
 from .replay import AGAINST, RESULTS
@@ -79,17 +78,13 @@ class Benchmark:
 
     def order(self) -> str:
         """Paired differences of the three methods, and how often each order came out."""
-        heads, rows = ["", "tasks", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
-        for title, seeds, literal in (
-            ("smoothed, one seed", 1, False),
-            ("smoothed, three seeds", 3, False),
-            ("the paper's text, one seed", 1, True),
-        ):
+        heads, rows = ["", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
+        for title, seeds, literal in (("smoothed, three seeds", 3, False), ("the paper's text, one seed", 1, True)):
             regrets = {number: self._regrets(name, seeds, literal=literal) for number, name in METHODS.items()}
             pairs = [(regrets[a] - regrets[b]) for a, b in (("2", "1"), ("3", "1"), ("3", "2"))]
             one, two, three = (np.round(regrets[number], 1) for number in METHODS)
             counts = [(one <= np.minimum(two, three)), (one <= two) & (two <= three), (one <= three) & (three <= two)]
-            rows.append([title, str(len(one)), *map(_paired, pairs), *(str(int(count.sum())) for count in counts)])
+            rows.append([title, *map(_paired, pairs), *(str(int(count.sum())) for count in counts)])
         return markdown_table(heads, rows)
 
     def _regrets(self, name: str, seeds: int, *, literal: bool) -> np.ndarray:
@@ -100,42 +95,43 @@ class Benchmark:
 
     def middle(self) -> str:
         """How far the window's points lie from the middle of the best range."""
-        heads = ["", "schedule", "decades off, signed", "without the sign", "in the best range", "mean regret"]
+        heads = ["", "schedule", "decades off", "in the best range", "mean regret"]
         rows = []
         for schedule in ("constant", "cosine"):
-            for name in ("min_lr", "method 1 (midpoint)", "max_lr"):
+            for name in (AGAINST, "max_lr"):
                 line = self.row(name, schedule=schedule, seeds=3)
                 signed = np.asarray([task["distance"] for task in line["tasks"] if task["distance"] is not None])
-                rows.append(
-                    [name, schedule, _paired(signed), f"{line['mean_away']:.2f}", f"{line['share_in_range']:.0%}"]
-                )
-                rows[-1].append(f"{line['mean_regret']:.2f}")
+                cells = [_paired(signed), f"{line['share_in_range']:.0%}", f"{line['mean_regret']:.2f}"]
+                rows.append([name.split(" (")[0], schedule, *cells])
         return markdown_table(heads, rows)
 
     def cost(self) -> str:
         """Trial-steps of the searches, and the length of training from which they are under 1 % of a grid search."""
-        heads = ["", "seeds", "trial-steps", "of a 33-lr grid search here", "under 1 % of it from T =", "seconds here"]
-        rows = []
-        for name, seeds in ((AGAINST, 1), (AGAINST, 3)):
-            line = self.row(name, seeds=seeds)
-            steps, share = line["updates"], line["of_grid"]
-            length = int(np.ceil(steps / (0.01 * 33)))
-            rows.append([name, str(seeds), f"{steps:,.0f}", f"{share:.1%}", f"{length:,}", f"{line['seconds']:.1f}"])
-        return markdown_table(heads, rows)
+        lines = [self.row(AGAINST, seeds=seeds) for seeds in (1, 3)]
+        steps, shares = ([line[name] for line in lines] for name in ("updates", "of_grid"))
+        lengths = [int(np.ceil(updates / (0.01 * 33))) for updates in steps]
+        return (
+            f"Method 1 takes {steps[0]:,.0f} trial-steps with one seed and {steps[1]:,.0f} with three: {shares[0]:.1%} "
+            f"and {shares[1]:.1%} of these grid searches of 33 learning rates, and under 1 % from {lengths[0]:,} and "
+            f"{lengths[1]:,} updates on."
+        )
 
     def scatter(self) -> str:
         """How far the choice moves with the seed."""
-        names = ["method 1 (midpoint)", "method 2 (half loss)", "method 3 (steepest)", "min_lr", "max_lr"]
-        rows = [["step sampling", name, _spread(self.row(name, seeds=1))] for name in names]
         peers = [row for row in self.replayed["constant"] if row["group"] == "peer"]
-        for row in sorted(peers, key=lambda row: row["seed_std"]):
-            rows.append(["range test" if row["name"] != "Wittmann" else "resets", row["name"], _spread(row)])
-        return markdown_table(["", "rule", "standard deviation over seeds, decades: mean (median) of the tasks"], rows)
+        peers.sort(key=lambda row: row["seed_std"])
+        told = [f"{row['name']} {_spread(row)}" for row in (self.row(AGAINST, seeds=1), *peers)]
+        return f"Standard deviation over seeds in decades, mean (median) of the tasks: {', '.join(told)}."
 
     def refinement(self) -> str:
-        """The paper's refinement and even grids."""
-        parts = {name: self.ablated[name] for name in ("paper's refinement, literal", "grid")}
-        return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
+        """Method 1 with the paper's refinement and with even grids."""
+        lines = {"the paper's refinement, ": "paper's refinement, literal", "": "grid"}
+        shown = [(title + name, line) for title, part in lines.items() for name, line in self.ablated[part].items()]
+        rows = [
+            [name, f"{line['trials']:.0f}", *(f"{line[what][AGAINST]:.2f}" for what in ("regret", "spread"))]
+            for name, line in shown
+        ]
+        return markdown_table(["", "trials", "regret of method 1", "its spread over seeds"], rows)
 
     def regret_and_cost(self) -> str:
         """Every way to spend a budget: at home and on others' trainings."""
