@@ -6,7 +6,6 @@ the tensors by name, the keys of the storages), then the storages. Source: `_leg
 
 import collections
 import io
-import math
 import pickle
 from typing import Any, NamedTuple
 
@@ -95,9 +94,6 @@ def _read(file: io.BytesIO) -> dict[str, np.ndarray]:
 
 
 def _fill(tensor: _Tensor, storage: np.ndarray) -> np.ndarray:
-    if math.prod(tensor.shape) > len(storage):
-        raise ValueError(f"a tensor of shape {tensor.shape} has a storage of {len(storage)} numbers")
-    places = np.full(tensor.shape, tensor.offset)
-    for axis, stride in enumerate(tensor.strides):
-        places += stride * np.arange(tensor.shape[axis]).reshape(-1, *[1] * (places.ndim - axis - 1))
-    return storage[places]
+    """NumPy refuses places that lie outside the storage."""
+    offset, *strides = (storage.itemsize * count for count in (tensor.offset, *tensor.strides))
+    return np.ndarray(tensor.shape, storage.dtype, storage, offset, strides).copy()
