@@ -12,7 +12,7 @@ from ._stage import Stage
 
 MEMORIES = 2.0
 """Times that the optimizer remembers a gradient, which a trial must last to tell how it trains: with momentum 0.99 the
-loss after 20 updates says nothing yet of the learning rate (docs/benchmark.md)."""
+loss after 20 updates says nothing yet of the learning rate (docs/findings.md)."""
 
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
