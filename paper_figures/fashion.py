@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.fashion.live import RESULTS
-from experiments.fashion.page import SHORT, good_range, read_results, shares
+from experiments.fashion.page import SHORT, best_exponents, good_range, read_results, shares
 from paper_figures.script import DPI, OUT
 from paper_figures.style import CHOSEN, GREEN, GREY, INK, PAGE, SETTINGS, draw_legend, lr_axis, new_figure
 
@@ -26,13 +26,12 @@ HIGHEST = 1.3
 
 def draw(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     """A panel for each network and optimizer."""
-    figure, axes = new_figure(PAGE, 4.6, nrows=2, ncols=2, sharey="row")
-    for ax, (name, parts) in zip(axes.flat, results.items(), strict=True):
+    figure, axes = new_figure(PAGE, 2.9, ncols=len(results), sharey=True, squeeze=False)
+    for ax, (name, parts) in zip(axes[0], results.items(), strict=True):
         draw_panel(ax, parts)
         ax.set_title(name)
-    for ax in axes[:, 0]:
-        ax.set_ylabel("training loss, share of the first")
-    draw_legend(figure, *axes[0, 0].get_legend_handles_labels(), ncols=4)
+    axes[0, 0].set_ylabel("training loss, share of the first")
+    draw_legend(figure, *axes[0, 0].get_legend_handles_labels(), ncols=3)
     return figure
 
 
@@ -41,8 +40,9 @@ def draw_panel(ax: Axes, parts: Mapping[str, Any]) -> None:
     records, live, found = parts["records"], parts["curve"], parts["search"]
     low, high = (10.0**end for end in good_range(records))
     ax.axvspan(
-        low, high, color=GREEN, alpha=0.15, linewidth=0, label="within a point of the best, recorded, at the end"
+        low, high, color=GREEN, alpha=0.15, linewidth=0, label="recorded at the end: within a point of the best"
     )
+    ax.axvline(10.0 ** best_exponents(records)[1], color=GREEN, linestyle=":", label="recorded at the end: lowest test loss")
     longest = max(live["losses"], key=int)
     for horizon, style in ((str(SHORT), "--"), (longest, "-")):
         words = "a few" if horizon == str(SHORT) else "more"

@@ -3,7 +3,7 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, frontier.json,
-outside.json, drift.json, constants.json and lossjudged.json.
+outside.json and lossjudged.json.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.blocks import fill, markdown_table
 
-from .drift import DRIFT
 from .judging import mean_and_error
 from .lossjudged import summary_table
 from .replay import AGAINST, RESULTS
@@ -27,17 +26,27 @@ OUTSIDE = {
     "StepSampling": "StepSampling",
     "by default": "by default",
     "Budget": "Budget({:g})",
-    "random, full trainings": "{:g} random trainings",
 }
 """Line of frontier.json -> that of outside.json."""
 
-SHOWN = (None, 8.0)
-"""Budgets at which the page has what is not ours; frontier.json has the others."""
+SHOWN, SHOWN_OF_OURS = (None, 8.0), (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Budgets at which the page has what is not ours, and `Budget`; frontier.json has the others."""
 
-LEFT_OUT = ("random in 1e-5 to 1, full trainings", "dog", "dowg", "dadapt_adamw", "schedule_free_adamw")
+LEFT_OUT = (
+    "method 1, 1 seed",
+    "random, full trainings",
+    "random in 1e-5 to 1, full trainings",
+    "TPE, full trainings",
+    "prodigy",
+    "mechanize_adam",
+    "dog",
+    "dowg",
+    "dadapt_adamw",
+    "schedule_free_adamw",
+)
 """Lines of frontier.json that the page leaves to it: none of them is the best of its kind."""
 
-TOLD = ("StepSampling", "by default", "Budget(0.1)", "Budget(2)")
+TOLD = ("StepSampling", "by default")
 """Searches of which the page says what their warnings are worth outside."""
 
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
@@ -130,56 +139,26 @@ class Benchmark:
         rows = []
         for line in self.budgets:
             name, budget = line["name"], line["budget"]
-            if name in LEFT_OUT or (name != "Budget" and budget not in SHOWN):
+            if name in LEFT_OUT or budget not in (SHOWN_OF_OURS if name == "Budget" else SHOWN):
                 continue
             other = outside.get(OUTSIDE.get(name, "").format(0 if budget is None else budget), {})
             rows.append([name if budget is None else f"{name}, {budget:g}", f"{line['cost']:.2f}"])
             cells = (("mean_regret", "standard_error_of_mean", "median_regret"), ("regret", "standard_error", "median"))
             for one, (mean, error, median) in zip((line, other), cells, strict=True):
                 rows[-1].append(f"{one[mean]:.2f} ± {one[error]:.2f} [{one[median]:.2f}]" if one else "")
-        for name in ("36 lrs, a quarter of the training", "the usual lr"):
-            one = outside[name]
-            told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
-            rows.append([name, f"{one['cost']:.2f}", "", told])
+        one = outside["the usual lr"]
+        told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
+        rows.append([one["name"], f"{one['cost']:.2f}", "", told])
         return markdown_table(["", "cost at home", "home", "outside"], rows)
-
-    def law(self) -> str:
-        """How far the best learning rate falls."""
-        fits = json.loads((self._folder / "drift.json").read_text())
-        slopes, rows = np.asarray(fits.pop("slopes")), []
-        for name, fit in fits.items():
-            regret, (low, high), others = np.asarray(fit["regret"]), fit["interval"], fit["by_the_others"]
-            now = regret[np.argmin(np.abs(slopes - DRIFT))]
-            best = f"{fit['best']:.2f} ({low:.2f} to {high:.2f})"
-            told = f"{others['regret']:.2f} at {others['slope']:.2f}"
-            rows.append([name, str(fit["tasks"]), best, f"{regret.min():.2f}", f"{regret[0]:.2f}", told, f"{now:.2f}"])
-        heads = ["table", "tasks", "best", "regret", "not moved", "at what the others ask for", f"at {DRIFT:g}"]
-        return markdown_table(heads, rows)
-
-    def crossed(self) -> str:
-        """Constants chosen on one table and judged on the other."""
-        report, rows = json.loads((self._folder / "constants.json").read_text()), []
-        for budget, one in report.items():
-            for table, other in (("home", "outside"), ("outside", "home")):
-                chosen, left = one[f"chosen on {table}"], one[f"left out on {table}"]
-                there = "{:+.2f} ± {:.2f}".format(*chosen[f"minus as they are, {other}"])
-                out = "{:+.2f} ± {:.2f}".format(*left["minus as they are"])
-                rows.append([budget, table, chosen["variant"], f"{there} ({other})", out])
-        return markdown_table(
-            ["budget", "chosen on", "best variant", "on the other table", "left out on its own"], rows
-        )
 
     def warned(self) -> str:
         """Of the ten worst and the ten best picks, how many had a warning."""
-        rows, told = [], dict(self.outside["warned"])
-        for one in self.outside["deepobs"]:
-            if one["name"] in TOLD:
-                cells = [
-                    f"{one['warned'][part]['warned']} ({max(one['warned'][part]['regret']):.1f})" for part in PARTS
-                ]
-                rows.append([f"DeepOBS, {one['name']}", *cells])
-        for name, told in self.outside["warned"].items():
-            rows.append([name, *(f"{told[part]['warned']} ({max(told[part]['regret']):.1f})" for part in PARTS)])
+        outside = {one["name"]: one["warned"] for one in self.outside["deepobs"] if one["name"] in TOLD}
+        told = {f"DeepOBS, {name}": warned for name, warned in outside.items()} | self.outside["warned"]
+        rows = [
+            [name, *(f"{warned[part]['warned']} ({max(warned[part]['regret']):.1f})" for part in PARTS)]
+            for name, warned in told.items()
+        ]
         return markdown_table(["", "warned of the ten worst (highest regret)", "of the ten best"], rows)
 
     def calls(self) -> str:
@@ -228,7 +207,7 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 
 
 PAGES = {
-    "benchmark.md": ("regret_and_cost", "lossjudged", "law", "crossed", "warned"),
+    "benchmark.md": ("regret_and_cost", "lossjudged", "warned"),
     "choosing.md": ("calls",),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }

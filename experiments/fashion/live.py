@@ -65,8 +65,7 @@ class Subject(NamedTuple):
 
 SUBJECTS = {
     "CNN, SGD": Subject("fmnist_2c2d__GradientDescent", cnn_task, optax.sgd, (-2.4, 0.0), (1, 20, 50, 100), 0.02),
-    "CNN, Adam": Subject("fmnist_2c2d__Adam", cnn_task, optax.adam, (-4.0, -1.2), (1, 20, 50), 0.02),
-    "VAE, SGD": Subject("mnist_vae__GradientDescent", vae_task, optax.sgd, (-4.0, -1.2), (1, 20, 50), 0.01),
+    "CNN, Adam": Subject("fmnist_2c2d__Adam", cnn_task, optax.adam, (-3.6, -1.2), (1, 20, 50), 0.02),
     "VAE, Adam": Subject("mnist_vae__Adam", vae_task, optax.adam, (-4.0, -2.0), (1, 20, 50), 0.01),
 }
 

@@ -169,27 +169,18 @@ _READ = {literal: functools.partial(read_window, literal=literal) for literal in
 
 
 class Shape(NamedTuple):
-    """What the smoothed curve of a window says: the choices of the rules, and what the warnings measure.
+    """What the smoothed curve of a window says: the choices of the rules, and what the warnings measure."""
 
-    Attributes:
-      midpoint, half_loss, steepest, lowest_loss: the learning rates that the rules of these names choose.
-      crossing: log10 of the largest lr below max_lr where the loss is at the level asked for.
-      first, last: normalised smoothed loss at both ends.
-      at_first_cell: whether the minimum is the first cell.
-      flat_decades: width of the part within 5 % of the minimum.
-      second_basin: lr of another basin, nan for none.
-    """
-
-    midpoint: Scalar
+    midpoint: Scalar  # the learning rate that the rule of this name chooses; of the next three likewise
     half_loss: Scalar
     steepest: Scalar
     lowest_loss: Scalar
-    crossing: Scalar
-    first: Scalar
+    crossing: Scalar  # log10 of the largest lr below max_lr where the loss is at the level asked for
+    first: Scalar  # normalised smoothed loss at the low end; `last` at the high one
     last: Scalar
-    at_first_cell: Scalar
-    flat_decades: Scalar
-    second_basin: Scalar
+    at_first_cell: Scalar  # whether the minimum is the first cell
+    flat_decades: Scalar  # width of the part within 5 % of the minimum
+    second_basin: Scalar  # lr of another basin, nan for none
 
 
 @without_alarms()

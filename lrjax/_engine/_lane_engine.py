@@ -185,7 +185,10 @@ class Engine:
         part: int | None = None,
     ) -> tuple:
         """What a program is called with: (settings, states, seeds, shared)."""
-        seeds, bounds = self.seeds(part), place_on(tuple(map(np.int32, rows)), self.mesh)
+        seeds = self.seeds(part)
+        if rows not in self._placed:
+            self._placed[rows] = place_on(tuple(map(np.int32, rows)), self.mesh)
+        bounds = self._placed[rows]
         if kind == "train":
             return settings, None, seeds, Shared(rows=bounds, evaluation=self.evaluation)
         if kind == "begin":

@@ -31,6 +31,9 @@ SETTLED, CHANGED = 10_000, 1.05
 """Updates after which a bias correction is over (that of 0.999 to e^-10), and the change of an update's size that no
 rounding makes."""
 
+COURSE = np.unique(np.concatenate([np.arange(1_000), np.geomspace(1e3, 1e7, 1_000)]).astype(np.int32))
+"""Steps at which a schedule is looked at."""
+
 _LR, _COUNTER, _SCHEDULE, _OTHER = 1, 2, 4, 8
 """What a number is computed from, as bits: the learning rate, an integer of the optimizer's state, that integer of
 `optax.scale_by_schedule`, anything else."""
@@ -89,7 +92,7 @@ def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
     run = compile_once(lowered, current_settings(), quick=True)
     kept = [float(share) for share in run(np.float32(EXAMPLE_LR))]
     longest = max((share for share in kept if 0 < share < LONGEST), default=0.0)
-    return Timing(1 / (1 - longest), _is_scheduled(init, update, params))
+    return Timing(1 / (1 - longest), _is_scheduled(init, update, batches, params))
 
 
 def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Array) -> list[Array]:
@@ -114,8 +117,8 @@ def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Ar
     return [jnp.where(first == 0, 0.0, then / first) for first, then in found.values()]
 
 
-def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
-    """Whether the updates depend on a schedule's counter, or on the learning rate times something of the step."""
+def _is_scheduled(init: Callable, update: Callable, batches: int, params: Params) -> bool:
+    """Whether the updates change with a schedule's counter, or with the learning rate times something of the step."""
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     state = jax.eval_shape(init, lr)
     closed, leaves = update.trace(lr, state, params).jaxpr, jax.tree.leaves(state)
@@ -130,9 +133,30 @@ def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
         whole = [jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(node)]
         kinds += [count if one or len(kinds) + place in ticking else _OTHER for place, one in enumerate(whole, 1)]
     outputs, within = _sources(closed.jaxpr, [_LR, *kinds, *grads])
-    if any(source & _SCHEDULE for source in outputs[: len(grads)]):
+    if any(source & _SCHEDULE for source in outputs[: len(grads)]) and _follows(
+        init, update, batches, params, [kind == _SCHEDULE for kind in kinds]
+    ):
         return True
     return _LR | _COUNTER in within and _changes(init, update, params, [kind != _OTHER for kind in kinds])
+
+
+def _follows(init: Callable, update: Callable, batches: int, params: Params, counts: list[bool]) -> bool:
+    """Whether the same update is of another size where the counters of schedules are others; as far as there is one."""
+
+    def sizes(lr: Array) -> Array:
+        state = lax.fori_loop(0, batches - 1, lambda _, state: update(lr, state, params)[1], init(lr))
+        leaves, treedef = jax.tree.flatten(state)
+
+        def at(time: Array) -> Array:
+            moved = [time.astype(leaf.dtype) if count else leaf for leaf, count in zip(leaves, counts, strict=True)]
+            updates = update(lr, treedef.unflatten(moved), params)[0]
+            return jnp.stack([jnp.linalg.norm(leaf) for leaf in jax.tree.leaves(updates)])
+
+        return lax.map(at, jnp.asarray(COURSE))
+
+    lr = np.float32(EXAMPLE_LR)
+    found = np.asarray(compile_once(jax.jit(sizes).lower(lr), current_settings())(lr))
+    return bool(not found.any() or (found.max(axis=0) > CHANGED * found.min(axis=0)).any())
 
 
 def _changes(init: Callable, update: Callable, params: Params, counts: list[bool]) -> bool:
