@@ -16,7 +16,7 @@ from paper_figures.style import COLUMN, SKY, draw_legend, new_figure
 
 def compute(results: Results) -> dict[str, Any]:
     """Both searches' curves."""
-    plan = results.shown()
+    plan = results.shown(3)
     curves = {}
     for name in SEARCHES:
         curve = plan.searches[name].curve
@@ -34,7 +34,7 @@ def compute(results: Results) -> dict[str, Any]:
 
 def draw(results: Results) -> Figure:
     """The paper's search, and the band of the default search's seeds."""
-    plan = results.shown()
+    plan = results.shown(3)
     figure, ax = new_figure(COLUMN, 2.6)
     papers, default = plan.searches["finder_paper"], plan.searches["finder_default"].curve
     draw_curve(ax, papers, label="paper's search, 1 seed")

@@ -57,6 +57,7 @@ def test_tokens_are_their_own_labels():
         (((X, np.arange(400, dtype=np.int32).reshape(4, 100)),), math.log(400)),
         (((X, np.zeros((4, 100), np.int32)),), 0.0),
         (((X, (255 * np.abs(X)).astype(np.uint8)),), 2.3),
+        (((X, np.arange(11_200).reshape(4, 100, 28).astype(np.uint8)),), 2.3),
     ],
     ids=[
         "regression",
@@ -71,6 +72,7 @@ def test_tokens_are_their_own_labels():
         "index",
         "one-class",
         "images",
+        "many-images",
     ],
 )
 def test_where_it_is_not_sure_there_is_none(groups, initial):

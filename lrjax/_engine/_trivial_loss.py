@@ -47,6 +47,6 @@ def _entropy(parts: Sequence[Array], initial: float) -> float | None:
     values = np.concatenate([np.ravel(part) for part in parts])
     if values.min() < 0 or not 0 < values.max() < len(values) / PER_CLASS:
         return None
-    low, high = (share * math.log(values.max() + 1) for share in UNTRAINED)
+    low, high = (share * math.log(int(values.max()) + 1) for share in UNTRAINED)
     shares = np.unique(values, return_counts=True)[1] / len(values)
     return float(-np.sum(shares * np.log(shares))) if low <= initial <= high else None
