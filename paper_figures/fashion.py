@@ -39,10 +39,10 @@ def draw_panel(ax: Axes, parts: Mapping[str, Any]) -> None:
     """Both curves after few and after more updates; the good range and the choices."""
     records, live, found = parts["records"], parts["curve"], parts["search"]
     low, high = (10.0**end for end in good_range(records))
-    ax.axvspan(
-        low, high, color=GREEN, alpha=0.15, linewidth=0, label="recorded at the end: within a point of the best"
+    ax.axvspan(low, high, color=GREEN, alpha=0.15, linewidth=0, label="recorded at the end: within a point of the best")
+    ax.axvline(
+        10.0 ** best_exponents(records)[1], color=GREEN, linestyle=":", label="recorded at the end: lowest test loss"
     )
-    ax.axvline(10.0 ** best_exponents(records)[1], color=GREEN, linestyle=":", label="recorded at the end: lowest test loss")
     longest = max(live["losses"], key=int)
     for horizon, style in ((str(SHORT), "--"), (longest, "-")):
         words = "a few" if horizon == str(SHORT) else "more"

@@ -22,10 +22,10 @@ def commands(target):
 def test_a_command_of_the_makefile_has_a_script_that_knows_its_options(command):
     first, *words = shlex.split(command)
     if first == "-m":
-        name = words.pop(0)
-        if importlib.util.find_spec(name).submodule_search_locations is not None:
-            name += ".__main__"
-        source = Path(importlib.import_module(name).__file__)
+        spec = importlib.util.find_spec(words.pop(0))
+        if spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{spec.name}.__main__")
+        source = Path(spec.origin)
     else:
         source = ROOT / first
     text = source.read_text()

@@ -375,7 +375,7 @@ def test_a_budgets_pick_is_trained_on_the_grids_seeds_and_set_beside_its_best(pl
 
     store = Store(tmp_path / "paper_budgets.json", {})
     store.begin("bart_denoising", plan.describe())
-    store.part("bart_titles", "2", lambda: part)
+    store.part("bart_denoising", "2", lambda: part)
     best = {"lr": 0.1, "accuracy": [0.5, 0.7], "mean": 0.6}
     midpoint = {"search": "finder_default", "name": "midpoint", "lr": 0.01, "accuracy": [0.4, 0.6], "mean": 0.5}
     summary = {"best_on_grid": best, "at_picks": [midpoint], "cost": {"finder_default": {"trial_steps": 12}}}

@@ -99,7 +99,10 @@ def make_scaled(task: lrjax.Task, base: Any) -> lrjax.Task:
 
 
 def optimum(row: dict[str, Any]) -> float:
-    """log10 of the best learning rate: between the neighbours of the best one that was tried."""
+    """log10 of the best learning rate: between the neighbours of the best one that was tried.
+
+    `lrjax.scaling.fit` takes three sizes, and the transformer has two.
+    """
     x, y = np.log10(row["lr"]), means(row)
     y[y > 2 * y.min()] = np.inf
     best = int(np.argmin(y))

@@ -78,7 +78,7 @@ def noise_of(curve: LossCurve, window: Window) -> float:
     """
     losses = np.asarray(curve.final)
     x = np.log10(curve.lrs).astype(losses.dtype)
-    with np.errstate(invalid="ignore"):  # diverged neighbours: inf - inf
+    with np.errstate(invalid="ignore", over="ignore"):  # diverged neighbours: inf - inf, or nearly so
         each = 1.0 + (losses - np.asarray(curve.initial_loss, losses.dtype)[:, None]) / window.effect
         share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
         residual = each[:, 1:-1] - (1.0 - share) * each[:, :-2] - share * each[:, 2:]

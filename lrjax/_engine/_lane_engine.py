@@ -135,7 +135,7 @@ class Engine:
             seeds = [seed._replace(batches=None) for seed in seeds]
         held = LoopData(tuple(seeds), self.experiment.evaluation, self.arrays)
         there = [held._replace(device=device) for device in self._loop_devices]
-        return [LoopData(*one.here(held[:-1]), one.device) for one in there]
+        return [LoopData._make([*one.here(held[:-1]), one.device]) for one in there]
 
     def place_settings(self, settings: PyTree) -> PyTree:
         """Arrays with the axes (seeds, lanes, ...) on the devices."""

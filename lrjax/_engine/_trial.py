@@ -195,8 +195,7 @@ def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Param
     """What an optimizer evaluates in the place of the parameters that it trains."""
     if spec.eval_params is not None:
         return spec.eval_params(opt_state, train)
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
-    schedule_free = [node for node in nodes if _is_schedule_free(node)]
+    schedule_free = _schedule_free(opt_state)
     if schedule_free:
         if len(schedule_free) > 1 or jax.tree.structure(schedule_free[0].z) != jax.tree.structure(train):
             raise ValueError(
@@ -209,13 +208,12 @@ def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Param
 
 def evaluates_others(spec: TrialSpec, opt_state: PyTree) -> bool:
     """Whether other weights are evaluated than those that train."""
-    return spec.eval_params is not None or any(
-        map(_is_schedule_free, jax.tree.leaves(opt_state, is_leaf=_is_schedule_free))
-    )
+    return spec.eval_params is not None or bool(_schedule_free(opt_state))
 
 
-def _is_schedule_free(node: object) -> bool:
-    return isinstance(node, optax.contrib.ScheduleFreeState)
+def _schedule_free(opt_state: PyTree) -> list[Any]:
+    is_one = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
+    return [node for node in jax.tree.leaves(opt_state, is_leaf=is_one) if is_one(node)]
 
 
 def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:
