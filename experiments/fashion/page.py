@@ -144,10 +144,12 @@ def cost(results: Mapping[str, Mapping[str, Any]]) -> str:
     """What was trained."""
     updates = {part: sum(parts[part]["updates"] for parts in results.values()) for part in ("curve", "search")}
     minutes = sum(parts[part]["seconds"] for parts in results.values() for part in updates) / 60
+    missing = [name for name in SUBJECTS if name not in results]
     shares = sorted({round(100 * parts["search"]["trainings"]) for parts in results.values()})
     return (
         f"The curves took {updates['curve']:,} updates, the searches {updates['search']:,} "
         f"({' or '.join(map(str, shares))} % of a training each): {minutes:.0f} minutes on a shared core."
+        + (f" Not measured yet: {'; '.join(missing)}." if missing else "")
     )
 
 
