@@ -87,6 +87,7 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.benchmark.lossjudged
 	$(BIN)/python -m experiments.benchmark.frontier
 	$(BIN)/python -m experiments.benchmark.outside
+	$(BIN)/python -m experiments.fashion.live
 	$(BIN)/python -m experiments.benchmark.drift
 	$(BIN)/python -m experiments.benchmark.constants
 	$(BIN)/python -m experiments.benchmark.long
@@ -107,12 +108,16 @@ reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, fr
 	$(BIN)/python -m experiments.examples.page
 	$(BIN)/python -m paper_figures.frontier
 	$(BIN)/python -m experiments.benchmark.page
+	$(BIN)/python -m experiments.fashion.page
 	$(BIN)/python -m paper_figures
+	$(BIN)/python -m paper_figures.fashion
 
 figures: $(VENV)/.experiments  ## The pictures and numbers of the pages: from the committed results, the guide's from short runs.
 	$(BIN)/python -m paper_figures
 	$(BIN)/python -m paper_figures.frontier
+	$(BIN)/python -m paper_figures.fashion
 	$(BIN)/python -m experiments.benchmark.page
+	$(BIN)/python -m experiments.fashion.page
 	$(BIN)/python paper_figures/schedules.py
 	$(BIN)/python -m paper_figures.guide
 	$(BIN)/python -m paper_figures.shapes

@@ -1,11 +1,12 @@
 """What the pictures share: new axes, colours, title, legend."""
 
 import functools
+import textwrap
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ._checks import check_type
+from ._checks import check_type, clip
 from ._html import png_of
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ SMALL = 8.0
 
 def plain(name: str, limit: int = 32) -> str:
     """A name from a result as a picture can show it: short, its dollars no mathematics."""
-    return (name if len(name) <= limit else name[: limit - 3] + "...").replace("$", r"\$")
+    return clip(name, limit).replace("$", r"\$")
 
 
 def axes_for(where: str, ax: object) -> "Axes":
@@ -47,13 +48,34 @@ def new_axes() -> "Axes":
     return figure.add_subplot()
 
 
-def draw_title(ax: "Axes", title: str, small: str = "") -> None:
-    """A title on the left, and small print at the right end, growing upwards."""
-    ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=18)
+def draw_title(ax: "Axes", title: str, small: str = "", pad: float = 18.0) -> None:
+    """A title on the left, and small print at the right end, growing upwards; below the title where it is narrow.
+
+    Both are `pad` points above the axes.
+    """
+    style: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "loc": "left"}
+    heading, room = ax.set_title(title, pad=pad, **style), ax.get_window_extent().width
+    width = _wrap(heading, room)
     if small:
-        place = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "bottom"}
-        style = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
-        ax.annotate(small, (1.0, 1.0), xytext=(0, 19), **place, **style)
+        place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+        small_style = {"fontsize": SMALL, "fontstyle": "italic", "color": GREY}
+        below = ax.annotate(small, (1.0, 1.0), xytext=(0, pad + 1), ha="right", **place, **small_style)
+        if width + _wrap(below, room) > room:
+            below.set(x=0, ha="left")
+            below.xy = (0.0, 1.0)
+            above = pad + 6 + below.get_window_extent().height * 72 / ax.figure.dpi  # 6: a gap, and descending letters
+            ax.set_title(heading.get_text(), pad=above, **style)
+
+
+def _wrap(text: Any, room: float) -> float:
+    """Break the lines of a text that are wider than `room`; its width then, in pixels."""
+    width = text.get_window_extent().width
+    if width > room:
+        longest = max(map(len, text.get_text().splitlines()))
+        words, most = " ".join(text.get_text().split()), max(8, int(longest * room / width))
+        text.set_text(textwrap.fill(words, most, break_on_hyphens=False))
+        width = text.get_window_extent().width
+    return width
 
 
 def tidy(ax: "Axes") -> None:

@@ -53,7 +53,11 @@ _SHORT = _Short()
 
 def show(value: object, limit: int = 80) -> str:
     """A short repr for an error message, on one line."""
-    text = re.sub(r"\w{0,20}Tracer\(([^()]*)\)", r"traced \1", " ".join(_SHORT.repr(value).split()))
+    return clip(re.sub(r"\w{0,20}Tracer\(([^()]*)\)", r"traced \1", " ".join(_SHORT.repr(value).split())), limit)
+
+
+def clip(text: str, limit: int) -> str:
+    """A text of so many characters at most."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
@@ -69,8 +73,7 @@ def show_with_type(value: object) -> str:
 
 def brief(error: BaseException, limit: int = 300) -> str:
     """What an error of another library says, on one line and without what follows its first few hundred letters."""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))
-    return text if len(text) <= limit else text[: limit - 3] + "..."
+    return clip(re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split())), limit)
 
 
 def name_of(function: object) -> str:

@@ -45,12 +45,7 @@ NOT_FINITE = frozenset(("inf", "-inf", "nan"))
 
 
 class FieldError(ValueError):
-    """A field has a value that it must not have.
-
-    Attributes:
-      words: the rule, and what was got.
-      path: the field's name, after those of the objects that it is in.
-    """
+    """A field has a value that it must not have: the rule in words, and its name after those of what it is in."""
 
     def __init__(self, words: str, *path: str):
         place = "".join(part if part.startswith("[") else f".{part}" for part in path).removeprefix(".")

@@ -31,15 +31,7 @@ class SearchInterrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible(what: str, so_far: Callable[[], tuple[Any, str]]) -> Iterator[None]:
-    """Turn Ctrl-C into a `SearchInterrupted`.
-
-    Args:
-      what: is interrupted, for the message: "search".
-      so_far: () -> (the result so far or None, the end of the message).
-
-    Raises:
-      SearchInterrupted: Ctrl-C.
-    """
+    """Turn Ctrl-C into a `SearchInterrupted` with the result `so_far`, or None, and the end of the message."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What a call will train and cost, before it is made: one record, and the function that asks any verb for it."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -90,6 +91,13 @@ def previewed_by(function: Callable[..., Preview]) -> Callable[[Verb], Verb]:
         return verb
 
     return mark
+
+
+def asked_of(verb: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of a call by their names, defaults too."""
+    call = inspect.signature(verb).bind(*arguments, **options)
+    call.apply_defaults()
+    return call.arguments
 
 
 def preview(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Preview:

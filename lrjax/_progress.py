@@ -56,12 +56,7 @@ ProgressLike = Listener | bool | Sequence[Listener | bool] | None
 
 
 class Reporter:
-    """Counts updates and calls the listeners.
-
-    Args:
-      progress: True for a bar on the terminal or in a notebook, a function of a `Progress`, a list of these, or None.
-      where: the argument, for messages.
-    """
+    """Counts updates and calls the listeners; `where` names the argument in messages."""
 
     def __init__(self, progress: ProgressLike, where: str = "progress"):
         self._listeners: list[Listener] = []

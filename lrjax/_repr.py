@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from ._checks import describe, name_of, show
+from ._checks import clip, describe, name_of, show
 
 SHOWN = 3
 """Entries of a collection that are shown."""
@@ -21,7 +21,7 @@ def line_repr(self: Any) -> str:
     """`Name(field=..., ...)` for a dataclass or NamedTuple, without fields that are None: its `__repr__`."""
     names = getattr(self, "_fields", None) or [field.name for field in dataclasses.fields(self) if field.repr]
     fields = {name: getattr(self, name) for name in names}
-    shown = [f"{name}={_clip(_brief(field))}" for name, field in fields.items() if field is not None]
+    shown = [f"{name}={clip(_brief(field), MOST)}" for name, field in fields.items() if field is not None]
     return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -38,12 +38,8 @@ def _brief(value: Any) -> str:
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
     if callable(value):
         return name_of(value)
-    return " ".join(show(value, MOST).split())
+    return show(value, MOST)
 
 
 def _entries(shown: list[str], count: int) -> str:
     return ", ".join([*shown, *([f"... {count} in all"] if count > SHOWN else [])])
-
-
-def _clip(text: str) -> str:
-    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."

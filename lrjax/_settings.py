@@ -31,6 +31,19 @@ TRACER_ERRORS = (
 """What JAX raises where a function needs the value of a traced number."""
 
 
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+"""Options of XLA on CPU, for programs that take milliseconds: with them they compile in a fifth of the time."""
+
+
+def quick_options() -> dict[str, Any] | None:
+    """`QUICK` where programs run on the CPU."""
+    return dict(QUICK) if jax.default_backend() == "cpu" else None
+
+
 @contextlib.contextmanager
 def without_alarms() -> Iterator[None]:
     """Switch off what JAX can be told to raise at, where that happens on purpose.

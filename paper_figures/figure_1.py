@@ -37,7 +37,7 @@ KINDS = {
 
 def compute(results: Results) -> dict[str, Any]:
     """The learning rates in colour, and where every one ended."""
-    plan = results.shown()
+    plan = results.shown(1)
     grid = plan.grid
     return {
         "plan": plan.title,
@@ -68,7 +68,7 @@ def classify(plan: PlanResults) -> dict[str, float]:
 
 def draw(results: Results) -> Figure:
     """Training and validation loss, the mean over the seeds."""
-    plan = results.shown()
+    plan = results.shown(1)
     grid, initial, kinds = plan.grid, initial_loss(plan), classify(plan)
     figure, axes = new_figure(PAGE, 2.5, ncols=2, sharey=True)
     names = {"train_loss": "training loss (nats)", "loss": "validation loss (nats)"}

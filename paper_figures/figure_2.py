@@ -23,7 +23,7 @@ KEYS = (
 
 def compute(results: Results) -> dict[str, Any]:
     """What every rule says of every key, and how far that scatters."""
-    plan = results.shown()
+    plan = results.shown(2)
     return {"plan": plan.title, "best_of_grid_lr": plan.best_lr, **spread(plan)}
 
 
@@ -59,7 +59,7 @@ def _decades(lrs: list[float]) -> float:
 
 def draw(results: Results) -> Figure:
     """Raw, smoothed, suggestions."""
-    plan = results.shown()
+    plan = results.shown(2)
     tests = plan.range_tests[: len(KEYS)]
     figure, axes = new_figure(COLUMN, 4.7, nrows=3, sharex=True, gridspec_kw={"height_ratios": [1, 1, 1.15]})
     raw, smoothed, below = axes

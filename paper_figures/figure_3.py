@@ -16,7 +16,7 @@ from paper_figures.style import COLUMN, SKY, draw_legend, new_figure
 
 def compute(results: Results) -> dict[str, Any]:
     """Both searches' curves."""
-    plan = results.shown()
+    plan = results.shown(3)
     curves = {}
     for name in SEARCHES:
         curve = plan.searches[name].curve
@@ -34,7 +34,7 @@ def compute(results: Results) -> dict[str, Any]:
 
 def draw(results: Results) -> Figure:
     """The paper's search, and the band of the default search's seeds."""
-    plan = results.shown()
+    plan = results.shown(3)
     figure, ax = new_figure(COLUMN, 2.6)
     papers, default = plan.searches["finder_paper"], plan.searches["finder_default"].curve
     draw_curve(ax, papers, label="paper's search, 1 seed")
@@ -42,7 +42,10 @@ def draw(results: Results) -> Figure:
     low, high = (np.where(np.isfinite(part), part, np.nan) for part in (losses.min(axis=0), losses.max(axis=0)))
     seeds = losses.shape[0]
     label = f"our default, {seeds} seed{'s' * (seeds > 1)}"
-    ax.fill_between(default.lrs, low, high, color=SKY, alpha=0.45, linewidth=0.8, label=label, zorder=2)
+    if seeds > 1:
+        ax.fill_between(default.lrs, low, high, color=SKY, alpha=0.45, linewidth=0.8, label=label, zorder=2)
+    else:
+        ax.plot(default.lrs, low, "s", color=SKY, markersize=5.5, fillstyle="none", label=label, zorder=4)
     if np.isfinite(low).any():
         lowest, highest = ax.get_ylim()
         ax.set_ylim(min(lowest, np.nanmin(low) - 0.05 * (highest - lowest)), highest)

@@ -23,7 +23,7 @@ UNITS = {"finder_paper": "curvature of the loss\n(nats per decade²)", "finder_d
 
 def compute(results: Results) -> dict[str, Any]:
     """The window of both searches, and the curvature where min_lr is."""
-    plan = results.shown()
+    plan = results.shown(4)
     found = {}
     for name in SEARCHES:
         window = plan.searches[name].window
@@ -37,7 +37,7 @@ def compute(results: Results) -> dict[str, Any]:
 
 def draw(results: Results) -> Figure:
     """The package's picture of either search, at the size of a column."""
-    plan = results.shown()
+    plan = results.shown(4)
     figure, axes = new_figure(COLUMN, 4.0, nrows=2, sharex=True)
     handles: dict[str, Any] = {}
     for ax, letter, name in zip(axes, "ab", SEARCHES, strict=True):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lrjax
-from paper_figures.methods import compute_method, draw_method, loss_at, value_at
+from paper_figures.methods import FIGURES, compute_method, draw_method, loss_at, value_at
 from paper_figures.results import Results
 from paper_figures.script import run
 from paper_figures.style import CHOSEN
@@ -18,7 +18,7 @@ from paper_figures.style import CHOSEN
 
 def compute(results: Results) -> dict[str, Any]:
     numbers = compute_method(results, "steepest")
-    result = results.shown().searches["finder_paper"]
+    result = results.shown(FIGURES["steepest"]).searches["finder_paper"]
     if numbers["finder_paper"]["lr"] is not None:
         numbers["slope_nats_per_decade"] = slope_at(result, numbers["finder_paper"]["lr"])
     return numbers

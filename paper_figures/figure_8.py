@@ -17,7 +17,7 @@ from paper_figures.style import COLUMN, INK, draw_legend, lr_axis, new_figure, s
 
 def compute(results: Results) -> dict[str, Any]:
     """The rounds, and how many trials a uniform grid of the finest spacing would have."""
-    plan = results.shown()
+    plan = results.shown(8)
     curve = plan.searches["finder_paper"].curve
     return {"plan": plan.title, **adaptive_numbers(plan), "lrs": curve.lrs, "rounds": curve.rounds}
 
@@ -39,7 +39,7 @@ def adaptive_numbers(plan: PlanResults) -> dict[str, Any]:
 
 def draw(results: Results) -> Figure:
     """The curve, and below it round by round."""
-    plan = results.shown()
+    plan = results.shown(8)
     result = plan.searches["finder_paper"]
     curve, window = result.curve, plan.window_of("finder_paper")
     figure, (ax, below) = new_figure(COLUMN, 3.5, nrows=2, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]})

@@ -2,10 +2,11 @@
 
     python -m paper_figures.figure_9                     # seconds; of results only
 
-(a) BERT, pretrained and from scratch; (b) BART; (c) ResNet18. Line and band: mean and range of the seeds on the grid.
-Markers on the line's heights: trainings at the picks, with the range of their seeds. Below: the windows.
+Every experiment that is measured. Line and band: mean and range of the seeds on the grid. Markers: trainings at the
+picks, with the range of their seeds. Below: the windows.
 """
 
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from paper_figures.results import METHODS, PLANS, SEARCHES, PlanResults, Results, accuracy_numbers, search_numbers
+from paper_figures.figure_8 import adaptive_numbers
+from paper_figures.results import (
+    METHODS,
+    PLANS,
+    SEARCHES,
+    PlanResults,
+    Results,
+    accuracy_numbers,
+    search_numbers,
+)
 from paper_figures.script import run
-from paper_figures.style import GREY, METHOD_MARKERS, PAGE, SEARCH_COLOURS, draw_legend, lr_axis, new_figure
+from paper_figures.style import GREY, METHOD_MARKERS, PAGE, SEARCH_COLOURS, lr_axis, new_figure
 
-LETTERS = dict(zip(PLANS, ("a", "a'", "b", "c"), strict=True))
+COLUMNS = 3
 ROWS = {"finder_paper": 1, "finder_default": 0}
 
 
 def compute(results: Results) -> dict[str, Any]:
-    """Of every plan: the grid, the best of it, both windows and the picks with their accuracies."""
+    """Of every plan: the grid, the best of it, both windows, the picks with their accuracies, and the refinement."""
     plans = {}
-    for place in PLANS:
-        plan = results.plan(*place)
+    for place, plan in _measured(results).items():
         plans["/".join(place)] = {
             "title": plan.title,
             "lrs": plan.grid.lrs,
@@ -35,28 +44,39 @@ def compute(results: Results) -> dict[str, Any]:
             "trial_steps_of_grid": plan.grid.trial_steps,
             **accuracy_numbers(plan),
             "searches": {search: search_numbers(plan, search) for search in SEARCHES},
+            "refinement": adaptive_numbers(plan),
         }
     return {"plans": plans}
 
 
+def _measured(results: Results) -> dict[tuple[str, str], PlanResults]:
+    """Every plan that is finished, at least one."""
+    plans = results.measured()
+    if not plans:
+        results.plan(*next(iter(PLANS)))  # which says what is missing
+    return plans
+
+
 def draw(results: Results) -> Figure:
-    """Four panels, each with a strip for the windows."""
-    figure, axes = new_figure(PAGE, 5.6, nrows=4, ncols=2, gridspec_kw={"height_ratios": [4, 1, 4, 1]})
-    for index, place in enumerate(PLANS):
-        row, column = divmod(index, 2)
-        plan = results.plan(*place)
-        upper, strip = axes[2 * row, column], axes[2 * row + 1, column]
+    """A panel for each plan, with a strip for the windows, and the legend in the place that is left."""
+    plans = list(_measured(results).values())
+    rows = len(plans) // COLUMNS + 1
+    heights = {"height_ratios": [3.6, 1] * rows}
+    figure, axes = new_figure(PAGE, 2.5 * rows, nrows=2 * rows, ncols=COLUMNS, squeeze=False, gridspec_kw=heights)
+    places = [axes[2 * row : 2 * row + 2, column] for row in range(rows) for column in range(COLUMNS)]
+    for plan, letter, (upper, strip) in zip(plans, ascii_lowercase, places, strict=False):
         _draw_accuracies(upper, plan)
         _draw_windows(strip, plan)
         low, high = _limits(plan)
         for ax in (upper, strip):
             lr_axis(ax, low, high, label=ax is strip)
         upper.tick_params(labelbottom=False)
-        upper.set_title(f"({LETTERS[place]}) {plan.title}")
-    for column in range(2):
+        upper.set_title(f"({letter}) {plan.title}")
+    for ax in np.ravel(places[len(plans) :]):
+        ax.set_axis_off()
+    for column in range(COLUMNS):
         figure.align_ylabels(axes[:, column])
-    handles = _handles()
-    draw_legend(figure, handles, [handle.get_label() for handle in handles], ncols=4)
+    figure.legend(handles=_handles(), loc="upper left", bbox_to_anchor=(0, 1), bbox_transform=places[-1][0].transAxes)
     return figure
 
 

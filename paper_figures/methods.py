@@ -12,10 +12,13 @@ from paper_figures.curve import draw_curve, draw_window, initial_loss
 from paper_figures.results import METHODS, SEARCHES, Results, search_numbers
 from paper_figures.style import CHOSEN, COLUMN, GREY, draw_legend, new_figure, say_nothing_found, show_lr
 
+FIGURES = {"midpoint": 5, "half_loss": 6, "steepest": 7}
+"""Method -> its figure."""
+
 
 def compute_method(results: Results, method: str) -> dict[str, Any]:
     """What a method picks in both searches, and the accuracy there after the full training."""
-    plan = results.shown()
+    plan = results.shown(FIGURES[method])
     numbers: dict[str, Any] = {"plan": plan.title, "method": method, "best_of_grid_lr": plan.best_lr}
     for search in SEARCHES:
         found = search_numbers(plan, search)
@@ -34,7 +37,7 @@ def draw_method(results: Results, method: str, explain: Callable[[Axes, lrjax.LR
       method: a key of `METHODS`.
       explain: draws the construction; called with the axes, the paper's search and its pick.
     """
-    plan = results.shown()
+    plan = results.shown(FIGURES[method])
     figure, ax = new_figure(COLUMN, 2.7)
     result = plan.searches["finder_paper"]
     draw_curve(ax, result, label="trials")

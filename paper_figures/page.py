@@ -9,76 +9,68 @@ measured yet is named there with the command that measures it.
 import argparse
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from experiments.blocks import fill
-from paper_figures.results import (
-    FOLDER,
-    PLANS,
-    ROOT,
-    SHOWN,
-    NotMeasured,
-    PlanResults,
-    Results,
-    ResultsError,
-    command_of,
-)
-from paper_figures.tables import adaptive_table, cost_table, middle_table, order_table, range_table
+from paper_figures.results import FOLDER, PLANS, ROOT, SHOWN, PlanResults, Results, ResultsError, command_of
+from paper_figures.tables import adaptive_line, cost_table, picks_table, range_table
 
 PAGE = ROOT / "docs" / "paper.md"
 
 CAPTIONS = {
-    1: "Training and validation loss of the full grid search, mean of the seeds; the rest of the grid in grey. "
-    "Triangles: above the axis; crosses: not finite.",
-    2: "One range test for each key: raw, smoothed, and what the rules of the peers suggest.",
+    1: "The full grid search, mean of the seeds. Triangles: above the axis; crosses: not finite.",
+    2: "One range test for each key, and what the rules of the peers suggest.",
     3: "The step-sampled curve: every point is a training of its own.",
-    4: "The curvature of that curve, by the paper's text (finite differences) and by our default (smoothed).",
+    4: "Its curvature, by the paper's text (finite differences) and by our default (smoothed).",
     5: "Method 1: the middle of the window, in decades.",
     6: "Method 2: half of the reduction.",
     7: "Method 3: the steepest descent.",
     8: "What each round of the paper's refinement added.",
-    9: "Accuracy after the full training against learning rate; the picks were trained as the grid was.",
+    9: "Accuracy after the full training; the picks were trained as the grid was.",
 }
+
+FIGURES = {"decides": [1], "range_picture": [2], "curve": [3, 4], "methods": [5, 6, 7], "trained": [9], "rounds": [8]}
+"""Block -> its figures."""
+
+
+def figures(numbers: Sequence[int], results: Results) -> str:
+    """One below the other."""
+    return "\n\n".join(figure(number, results) for number in numbers)
 
 
 def figure(number: int, results: Results) -> str:
-    """The picture, or which runs it waits for."""
-    missing = _missing(results, [SHOWN] if number < 9 else list(PLANS))
-    if missing:
+    """The picture, and which runs it waits for."""
+    missing = _missing(results, [SHOWN[number]] if number in SHOWN else list(PLANS))
+    if missing and (number in SHOWN or not results.measured()):
         return missing
     picture = f"../paper_figures/images/figure_{number}"
-    model = f" {PLANS[SHOWN]}." if number < 9 else ""
+    model = f" {PLANS[SHOWN[number]]}." if number in SHOWN else ""
     links = f"[PDF]({picture}.pdf), [numbers]({picture}.json)"
-    caption = f"Figure {number}. {CAPTIONS[number]}{model}"
-    return f"![Figure {number}]({picture}.png)\n\n*{caption}* ({links})"
+    caption = f"*Figure {number}. {CAPTIONS[number]}{model}* ({links})"
+    return "\n\n".join(filter(None, [f"![Figure {number}]({picture}.png)", caption, missing]))
 
 
 def table(make: Callable[[list[PlanResults]], str], results: Results) -> str:
     """The numbers of every plan that is measured, and which runs the others wait for."""
-    measured = [results.plan(*place) for place in PLANS if not _missing(results, [place])]
-    parts = [make(measured)] if measured else []
-    return "\n\n".join([*parts, *filter(None, [_missing(results, list(PLANS))])])
+    measured = list(results.measured().values())
+    return "\n\n".join(filter(None, [make(measured) if measured else "", _missing(results, list(PLANS))]))
 
 
 def _missing(results: Results, places: list[tuple[str, str]]) -> str:
     """Which plans are not measured, with the commands that measure them; empty if all are."""
     missing: dict[str, list[str]] = {}
-    for experiment, name in places:
-        try:
-            results.plan(experiment, name)
-        except NotMeasured:
-            missing.setdefault(command_of(experiment), []).append(PLANS[experiment, name])
+    for place in [place for place in places if place not in results.measured()]:
+        missing.setdefault(command_of(place[0]), []).append(PLANS[place])
     lines = [f"- {' and '.join(titles)}: `{command}`" for command, titles in missing.items()]
     return "\n".join(["Not measured yet; the runs are to be made with", "", *lines]) if lines else ""
 
 
 BLOCKS: dict[str, Callable[[Results], str]] = {
-    **{f"figure_{number}": lambda results, number=number: figure(number, results) for number in CAPTIONS},
-    "order": lambda results: table(order_table, results),
-    "middle": lambda results: table(middle_table, results),
+    **{name: functools.partial(figures, numbers) for name, numbers in FIGURES.items()},
+    "picks": lambda results: table(picks_table, results),
     "cost": lambda results: table(cost_table, results),
-    "adaptive": lambda results: table(adaptive_table, results),
+    "adaptive": lambda results: table(adaptive_line, results),
     "range_test": lambda results: table(range_table, results),
 }
 

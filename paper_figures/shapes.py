@@ -95,10 +95,8 @@ def _opposite(w: jax.Array, batch: Any) -> jax.Array:
 SHAPES: dict[str, Shape] = {
     "good": Shape(None, lambda: find(digits(), optimizer=optax.adam)),
     "tiny_effect": Shape(lrjax.WarningName.tiny_effect, lambda: find(bowl((1.0, 1e-5), (1.0, 3000.0)))),
-    "small_progress": Shape(lrjax.WarningName.small_progress, lambda: find(bowl((1.0, 1e-4), (1.0, 300.0)))),
     "no_plateau": Shape(lrjax.WarningName.no_plateau, lambda: find(bowl((1.0, 0.1)), min_lr=0.03, extend_range=False)),
     "edge_high": Shape(lrjax.WarningName.edge_high, lambda: find(task_of((1.0, 0.0), _direction))),
-    "flat_basin": Shape(lrjax.WarningName.flat_basin, lambda: find(bowl((1.0, 0.5)), num_steps=200)),
     "narrow_window": Shape(lrjax.WarningName.narrow_window, lambda: find(task_of((0.1, 0.1, 0.1), _saddle))),
     "multi_basin": Shape(lrjax.WarningName.multi_basin, lambda: find(task_of(0.0, _phase), num_steps=1)),
     "noisy": Shape(lrjax.WarningName.noisy, lambda: find(task_of(0.0, _slope, eval_fn=_simulated))),
@@ -119,7 +117,7 @@ def main() -> None:
 
 def block(name: str, result: lrjax.LRResult) -> str:
     """The picture and the warnings of a run, as the page shows them."""
-    picture = f"![The curve of this run](images/shapes/{name}.png)"
+    picture = f"![Curve, {name}](images/shapes/{name}.png)"
     said = [f"> **{warning.name}**: {warning.message} {warning.remedy}" for warning in result.warnings]
     return "\n\n".join([picture, *(said or ["No warning."])])
 

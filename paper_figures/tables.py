@@ -1,5 +1,6 @@
 """The tables of docs/paper.md: the paper's claims, in numbers of what was measured."""
 
+from collections.abc import Iterable
 from itertools import groupby
 
 import numpy as np
@@ -10,65 +11,43 @@ from paper_figures.figure_8 import adaptive_numbers
 from paper_figures.results import METHODS, NEAR_BEST, SEARCHES, Pick, PlanResults
 
 ORDERS = {"midpoint": "1", "half_loss": "2", "steepest": "3"}
+SHORT = {"finder_paper": "paper", "finder_default": "ours"}
 
 
-def order_table(plans: list[PlanResults]) -> str:
-    """Regret of the three methods, and the order that follows."""
-    rows, orders = [], []
+def picks_table(plans: list[PlanResults]) -> str:
+    """Where the best learning rate lies in the window, what the three methods lose, and the order that follows."""
+    rows, orders, inside, near = [], [], [], []
     for plan in plans:
-        for search, title in SEARCHES.items():
-            picks = plan.picks_of(search)
-            cells = [_regret(picks.get(name)) for name in METHODS]
-            order = order_of(picks)
-            orders.append(order)
-            rows.append([plan.title, title, f"{_best(plan):.1f} %", *cells, order or "-"])
-    heads = ["", "search", "best of the grid", "1, midpoint", "2, half loss", "3, steepest", "order"]
+        best = [plan.title, f"{_lr(plan.best_lr)}: {_best(plan):.1f} %"]
+        for search, title in SHORT.items():
+            window, picks = plan.window_of(search), plan.picks_of(search)
+            if window is None:
+                rows.append([*best, title, "nothing found", *["-"] * 4])
+            else:
+                place = place_in(window, plan.best_lr)
+                inside.append(-0.01 <= place <= 1.01)
+                near.append("midpoint" in picks and picks["midpoint"].regret.mean() <= NEAR_BEST)
+                orders.append(order_of(picks))
+                cells = [f"{_lr(window[0])} to {_lr(window[1])}", f"{place:.2f}"]
+                rows.append([*best, title, *cells, *(_regret(picks.get(name)) for name in METHODS)])
+            best = ["", ""]
+    heads = ["", "best of the grid", "search", "window", "its place", "1, midpoint", "2, half loss", "3, steepest"]
     known = [order for order in orders if order]
     counts = {order: known.count(order) for order in sorted(set(known), key=lambda one: (-known.count(one), one))}
     told = ", ".join(f"{order} in {count}" for order, count in counts.items())
-    summary = f"Orders: {told or 'none'} of {len(known)} searches that found a learning rate; the paper's is 1 > 2 > 3."
-    note = (
-        "Points of accuracy below the best of the grid, which is the best of many: mean, ± standard error over the "
-        "seeds where there are several (negative: better than the grid). `=`: equal to a tenth of a point. Orders "
-        "whose differences are within two standard errors are not established."
+    summary = (
+        f"The best of the grid lies within the window in {sum(inside)} of {len(inside)} searches that found one; the "
+        f"midpoint comes within {NEAR_BEST:g} point of it in {sum(near)}. Orders: {told or 'none'}."
     )
-    return f"{markdown_table(heads, rows)}\n\n{summary}\n\n{note}"
+    return f"{markdown_table(heads, rows)}\n\n{summary}"
 
 
 def order_of(picks: dict[str, Pick]) -> str:
-    """Such as "1 > 3 = 2": the methods by their mean regret, to a tenth of a point; empty without picks."""
+    """Such as "1>3=2": the methods by their mean regret, to a tenth of a point; empty without picks."""
     if not set(METHODS) <= set(picks):
         return ""
     regrets = sorted((round(float(picks[name].regret.mean()), 1), ORDERS[name]) for name in METHODS)
-    return " > ".join(" = ".join(name for _, name in same) for _, same in groupby(regrets, key=lambda one: one[0]))
-
-
-def middle_table(plans: list[PlanResults]) -> str:
-    """Where the best learning rates lie in the window, and what its ends and its middle give."""
-    rows, inside, near = [], [], []
-    for plan in plans:
-        for search, title in SEARCHES.items():
-            window, picks = plan.window_of(search), plan.picks_of(search)
-            good = plan.good_lrs()
-            cells = [f"{_lr(good[0])} to {_lr(good[1])}", _lr(plan.best_lr)]
-            if window is None:
-                rows.append([plan.title, title, "nothing found", *cells, "-", "-", "-", "-"])
-                continue
-            place = place_in(window, plan.best_lr)
-            inside.append(-0.01 <= place <= 1.01)
-            near.append("midpoint" in picks and picks["midpoint"].regret.mean() <= NEAR_BEST)
-            regrets = [_regret(picks.get(name)) for name in ("min_lr", "midpoint", "max_lr")]
-            rows.append([plan.title, title, f"{_lr(window[0])} to {_lr(window[1])}", *cells, f"{place:.2f}", *regrets])
-    heads = ["", "search", "window", f"grid within {NEAR_BEST:g} point of its best", "best", "its place"]
-    heads += ["at min_lr", "at the midpoint", "at max_lr"]
-    summary = (
-        f"The best learning rate of the grid, which goes in half decades, lies within the window in {sum(inside)} of "
-        f"{len(inside)} searches; training at the midpoint comes within {NEAR_BEST:g} point of it in {sum(near)}."
-    )
-    note = (
-        "Place: 0 is min_lr, 0.5 the midpoint, 1 max_lr, in decades. The last three columns are points below the best."
-    )
-    return f"{markdown_table(heads, rows)}\n\n{summary}\n\n{note}"
+    return ">".join("=".join(name for _, name in same) for _, same in groupby(regrets, key=lambda one: one[0]))
 
 
 def place_in(window: tuple[float, float], lr: float) -> float:
@@ -83,41 +62,26 @@ def cost_table(plans: list[PlanResults]) -> str:
     """Trial-steps of the searches and of the grid search."""
     rows = []
     for plan in plans:
-        for search, title in SEARCHES.items():
-            cost = plan.costs[search]
-            rows.append(
-                [
-                    plan.title,
-                    title,
-                    f"{cost['trial_steps']:,}",
-                    f"{plan.grid.trial_steps:,}",
-                    f"{100 * cost['share_of_grid_trial_steps']:.1f} %",
-                    f"{cost['num_steps_for_one_percent']:,}",
-                    f"{plan.grid.steps[-1]:,}",
-                ]
-            )
-    heads = ["", "search", "its trial-steps", "of the grid search", "share", "under 1 % from T =", "T here"]
-    note = "A trial-step is one update of one model. T: updates of a full training; grid and seeds as in the runs."
-    return f"{markdown_table(heads, rows)}\n\n{note}"
+        rows.append([plan.title, f"{plan.grid.steps[-1]:,}", f"{plan.grid.trial_steps:,}"])
+        costs = [plan.costs[search] for search in SEARCHES]
+        rows[-1] += [f"{cost['trial_steps']:,} ({100 * cost['share_of_grid_trial_steps']:.1f} %)" for cost in costs]
+        rows[-1] += [" or ".join(f"{cost['num_steps_for_one_percent']:,}" for cost in costs)]
+    heads = ["", "T", "grid search", "the paper's search", "ours", "under 1 % from T ="]
+    return markdown_table(heads, rows)
 
 
-def adaptive_table(plans: list[PlanResults]) -> str:
+def adaptive_line(plans: list[PlanResults]) -> str:
     """Trials of the refinement and of a grid that is everywhere as fine."""
-    rows = []
-    for plan in plans:
-        found = adaptive_numbers(plan)
-        rounds = " + ".join(str(count) for count in found["trials_of_rounds"])
-        uniform = found["trials_of_uniform_grid"]
-        saved = f"{uniform / found['trials']:.1f}x"
-        spacing = f"{found['finest_spacing_decades']:.3g}"
-        rows.append([plan.title, f"{rounds} = {found['trials']}", spacing, f"{uniform}", saved])
-        rows[-1].append(str(found["trials_of_our_default"]))
-    heads = ["", "trials by round", "finest spacing, decades", "uniform grid as fine", "saved", "trials of our default"]
-    note = (
-        "This compares the spacing, not the precision: the refinement never goes back to what the coarse grid got "
-        "wrong, and the curvature wants evenly spaced neighbours."
+    found = [adaptive_numbers(plan) for plan in plans]
+
+    def span(name: str) -> str:
+        return _span(one[name] for one in found)
+
+    return (
+        f"The paper's refinement reached a spacing of {span('finest_spacing_decades')} decades with {span('trials')} "
+        f"trials, where a uniform grid has {span('trials_of_uniform_grid')}. Our default took "
+        f"{span('trials_of_our_default')}."
     )
-    return f"{markdown_table(heads, rows)}\n\n{note}"
 
 
 def range_table(plans: list[PlanResults]) -> str:
@@ -127,7 +91,6 @@ def range_table(plans: list[PlanResults]) -> str:
         found = spread(plan)
         keys = list(found["decades_between_keys"].values())
         between = f"{np.median(keys):.2f} (up to {max(keys):.2f})" if keys else "one key"
-        rules = max(found["decades_between_rules"])
         default = plan.searches["finder_default"]
         seeds = default.curve.final.shape[0]
         sampled = "-"
@@ -135,24 +98,17 @@ def range_table(plans: list[PlanResults]) -> str:
             sampled = f"{np.log10(default.interval[1] / default.interval[0]):.2f} ({seeds} seeds)"
         elif seeds == 1:
             sampled = "one seed"
-        rows.append(
-            [
-                plan.title,
-                str(found["keys"]),
-                f"{found['noise']:.2f}" if np.isfinite(found["noise"]) else "gained nothing",
-                between,
-                f"{rules:.2f}",
-                sampled,
-            ]
-        )
-    heads = ["", "keys", "change from step to step", "between keys, decades", "between rules, decades"]
-    heads += ["step sampling between seeds, decades"]
-    note = (
-        "Change: the median difference of two losses in a row, as a share of what the smoothed loss gained. Between "
-        "keys: highest over lowest suggestion of one rule, the median of the rules. Between rules: on one key, of the "
-        "rules that answered, the worst key. Step sampling: the midpoint of our default search."
-    )
-    return f"{markdown_table(heads, rows)}\n\n{note}"
+        noise = f"{found['noise']:.2f}" if np.isfinite(found["noise"]) else "gained nothing"
+        rows.append([plan.title, noise, between, f"{max(found['decades_between_rules']):.2f}", sampled])
+    heads = ["", "step to step", "between keys", "between rules", "step sampling, between seeds"]
+    return markdown_table(heads, rows)
+
+
+def _span(values: Iterable[float]) -> str:
+    """From the lowest to the highest."""
+    known = sorted(values)
+    low, high = f"{known[0]:.3g}", f"{known[-1]:.3g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _best(plan: PlanResults) -> float:

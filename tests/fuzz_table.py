@@ -285,7 +285,7 @@ CALLS: dict[str, Call] = {
     "find_warnings": Call(
         lrjax.find_warnings,
         {"curve": FOUND.curve, "window": FOUND.window, "baseline_loss": None}
-        | {"untouched_loss": None, "stochastic": False},
+        | {"untouched_loss": None, "stochastic": False, "longest": 100},
     ),
     "crossing": Call(lrjax.crossing, {"window": FOUND.window, "level": 0.5}),
     "lowest_for": Call(lrjax.lowest_for, {"train_steps": 100}),

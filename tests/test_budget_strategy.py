@@ -395,6 +395,15 @@ def test_trials_that_cannot_be_longer_are_told_another_remedy(budget, word):
     assert word in remedy
 
 
+def test_neither_are_those_that_have_learned_nothing():
+    """The best constant predictor is at 0.1, below which no lane gets."""
+    for budget, word in ((0.5, "Raise the budget"), (8.0, "More budget makes trials no longer")):
+        _, choice = search(Surface(knee=-2.0), steps=400, budget=budget, baseline_loss=0.1)
+        remedies = {one.name: one.remedy for one in choice.warnings}
+        assert word in remedies["not_started"]
+        assert word in remedies["small_progress"]
+
+
 def test_nor_are_those_of_which_the_next_ones_would_hardly_be_longer():
     """19 of at most 21 updates: a rung of 21 is not run."""
     rungs, choice = search(Surface(), steps=60, budget=700 / 60, memory=10.0, min_lr=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from marks import slow_but_for
+from matplotlib.figure import Figure
 
 import lrjax
 from lrjax.scaling import coordinate_check, mup, rescale_init
@@ -84,6 +85,14 @@ def test_a_model_whose_output_grows_is_named():
     assert found.verdict == "not muP"
     assert "Warning, output blows up at the start" in found.summary()
     assert found.plot().get_title(loc="left") == "Coordinate check: not muP"
+    axes = Figure(figsize=(8, 3), layout="constrained").subplots(1, 2)
+    for ax in axes:
+        found.plot(ax)
+    axes[0].figure.draw_without_rendering()
+    names = [text.get_window_extent() for text in axes[0].texts if text.get_text().startswith(" ")]
+    assert names
+    assert max(name.x1 for name in names) <= axes[0].get_window_extent().x1 + 2
+    assert np.diff(sorted(name.y0 for name in names)).min() > 8
     assert "output" in found._repr_html_()
 
 

@@ -48,6 +48,13 @@ def on_four_devices() -> dict[str, Any]:
     }
     explicit = jax.make_mesh((4,), ("trial",), axis_types=(AxisType.Explicit,))
     programs: dict[str, Any] = {}
+    steps: list[str] = []
+
+    def count_steps(event: str, duration_secs: float, **options: Any) -> None:
+        if event.endswith("backend_compile_duration") and options["fun_name"] == "jit(train_step)":
+            steps.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(count_steps)
 
     def compile_and_keep(program: Program, arguments: tuple) -> Any:
         programs[str(program.executor)] = compiled = compile_program(program, arguments)
@@ -63,7 +70,8 @@ def on_four_devices() -> dict[str, Any]:
         "few": losses("map", LRS[:2]),
         "meshes": {name: losses("map", mesh=mesh) for name, mesh in meshes.items()},
         "explicit axes": losses("vmap", mesh=explicit),
-        "carried": carried_losses("map"),
+        "carried": {name: carried_losses(name) for name in ("map", "loop")},
+        "steps compiled": len(steps),
     }
 
 
@@ -116,8 +124,13 @@ def test_a_mesh_of_explicit_axes_is_taken_too(measured, expected):
     np.testing.assert_allclose(measured["explicit axes"], expected, rtol=1e-5)
 
 
-def test_lanes_on_many_devices_are_carried_on(measured, expected):
-    np.testing.assert_array_equal(measured["carried"], expected)
+@pytest.mark.parametrize("name", ["map", "loop"])
+def test_lanes_on_many_devices_are_carried_on(name, measured, expected):
+    np.testing.assert_array_equal(measured["carried"][name], expected)
+
+
+def test_the_loop_on_the_host_runs_on_every_device(measured):
+    assert measured["steps compiled"] == 4 + 4  # of `sample_losses`, whose batches are those of all steps, and carried
 
 
 def test_lanes_never_communicate(measured):

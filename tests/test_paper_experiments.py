@@ -374,12 +374,12 @@ def test_a_budgets_pick_is_trained_on_the_grids_seeds_and_set_beside_its_best(pl
     np.testing.assert_allclose(np.mean(losses), part["trained"]["metrics"]["loss"][0][0][-1], rtol=1e-4)
 
     store = Store(tmp_path / "paper_budgets.json", {})
-    store.begin("bart_titles", plan.describe())
-    store.part("bart_titles", "2", lambda: part)
+    store.begin("bart_denoising", plan.describe())
+    store.part("bart_denoising", "2", lambda: part)
     best = {"lr": 0.1, "accuracy": [0.5, 0.7], "mean": 0.6}
     midpoint = {"search": "finder_default", "name": "midpoint", "lr": 0.01, "accuracy": [0.4, 0.6], "mean": 0.5}
     summary = {"best_on_grid": best, "at_picks": [midpoint], "cost": {"finder_default": {"trial_steps": 12}}}
-    (tmp_path / "paper_bart.json").write_text(json.dumps({"plans": {"titles": {"summary": summary}}}))
+    (tmp_path / "paper_bart.json").write_text(json.dumps({"plans": {"denoising": {"summary": summary}}}))
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in budgets.markdown(tmp_path).splitlines()[2:]]
     assert [row[1] for row in rows] == ["grid search", "0", "2"]
     assert rows[1][2:] == ["0.50", "1.0e-02", "50.0%", "10.0 ± 0.0"]

@@ -20,7 +20,7 @@ import lrjax
 from experiments.paper import run
 from experiments.paper.store import Store, encode, to_document
 from paper_figures import figure_1, figure_8, page, schedules, script, tables
-from paper_figures.results import FOLDER, METHODS, PLANS, SEARCHES, NotMeasured, Pick, Results, ResultsError
+from paper_figures.results import FOLDER, METHODS, PLANS, SEARCHES, SHOWN, NotMeasured, Pick, Results, ResultsError
 from paper_figures.style import SETTINGS
 
 NUMBERS = range(1, 10)
@@ -134,13 +134,13 @@ def write_results(folder, parts, kinds):
 
 @pytest.fixture(scope="module")
 def made(parts, tmp_path_factory):
-    kinds = dict(zip(PLANS, ("one", "three", "three", "nothing"), strict=True))
+    kinds = dict(zip(PLANS, ("three", "three", "one", "three", "nothing"), strict=True))
     return write_results(tmp_path_factory.mktemp("results"), parts, kinds)
 
 
 @pytest.fixture(scope="module")
 def made_of_nothing(parts, tmp_path_factory):
-    """The plan of figures 1 to 8 has one seed, one key, and no pick of the paper's search."""
+    """Every plan has one seed, one key, and no pick of the paper's search."""
     lonely = parts["one"] | {"finder_paper": parts["nothing"]["finder_paper"]}
     return write_results(tmp_path_factory.mktemp("nothing"), {"one": lonely}, dict.fromkeys(PLANS, "one"))
 
@@ -151,14 +151,15 @@ def strict(path):
 
 def check_figure(number, figure):
     """Units on the axes, a legend, and nothing beyond the page."""
-    for ax in figure.axes:
+    axes = [ax for ax in figure.axes if ax.axison]
+    for ax in axes:
         label = ax.get_ylabel()
         assert any(unit in label for unit in UNITS) or label in ("round", "window") or number == 2, label
-    labels = [ax.get_xlabel() for ax in figure.axes]
+    labels = [ax.get_xlabel() for ax in axes]
     if number == 1:
         assert labels == ["optimizer updates"] * 2
     else:
-        assert {ax.get_xscale() for ax in figure.axes} == {"log"}
+        assert {ax.get_xscale() for ax in axes} == {"log"}
         assert any(re.fullmatch(r"learning rate.* \(log scale\)", label) for label in labels)
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
@@ -182,7 +183,7 @@ def test_a_script_writes_a_picture_a_pdf_and_the_numbers(number, made, tmp_path)
     assert pdf.startswith(b"%PDF")
     assert b"CreationDate" not in pdf
     numbers = strict(tmp_path / "images" / f"figure_{number}.json")
-    names = ["bert"] if number < 9 else ["bart", "bert", "resnet"]
+    names = {experiment for experiment, _ in ([SHOWN[number]] if number in SHOWN else PLANS)}
     hashes = {f"paper_{name}.json": (made / f"paper_{name}.json").read_bytes() for name in names}
     assert numbers["sources"] == {name: hashlib.sha256(raw).hexdigest() for name, raw in hashes.items()}
     assert len(numbers) > 1
@@ -232,7 +233,7 @@ def test_the_numbers_are_those_of_the_results(made):
 
 
 def test_kinds_of_learning_rates(made):
-    plan = Results(made).shown()
+    plan = Results(made).shown(1)
     kinds = figure_1.classify(plan)
     assert list(kinds) == ["too low", "good", "too high", "diverged"][: len(kinds)]
     assert kinds["good"] == pytest.approx(10**BEST)
@@ -242,7 +243,7 @@ def test_kinds_of_learning_rates(made):
 
 
 def test_trials_of_a_uniform_grid(made):
-    plan = Results(made).shown()
+    plan = Results(made).shown(8)
     found = figure_8.adaptive_numbers(plan)
     result = plan.searches["finder_paper"]
     assert sum(found["trials_of_rounds"]) == found["trials"] == len(result.curve.lrs)
@@ -257,9 +258,11 @@ def test_missing_and_unfinished_results_are_named_with_the_command(made, tmp_pat
         module(3).main(["--results", str(tmp_path), "--out", str(tmp_path / "images")])
     assert not (tmp_path / "images").exists()
     document = strict(made / "paper_bert.json")
-    del document["plans"]["scratch"]["summary"]
+    del document["plans"][SHOWN[3][1]]["summary"]
     (tmp_path / "paper_bert.json").write_text(json.dumps(document))
-    with pytest.raises(SystemExit, match=r"no finished plan 'scratch'. `python -m experiments\.paper\.bert` goes on"):
+    with pytest.raises(
+        SystemExit, match=r"no finished plan 'pretrained'. `python -m experiments\.paper\.bert` goes on"
+    ):
         module(3).main(["--results", str(tmp_path), "--out", str(tmp_path / "images")])
 
 
@@ -289,31 +292,31 @@ DAMAGES = [no_grid, grid_of_another_shape, no_numbers, another_document, a_test_
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_damaged_results_are_refused(damage, made, tmp_path):
     document = strict(made / "paper_bert.json")
-    damage(document["plans"]["scratch"])
+    damage(document["plans"][SHOWN[8][1]])
     (tmp_path / "paper_bert.json").write_text(json.dumps(document))
     with pytest.raises(
         ResultsError, match=r"paper_bert\.json are damaged: .* `python -m experiments\.paper\.bert --fresh`"
     ):
-        Results(tmp_path).shown()
+        Results(tmp_path).shown(8)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"plans": []}'])
 def test_a_file_that_is_no_results_is_refused(text, tmp_path):
     (tmp_path / "paper_bert.json").write_text(text)
     with pytest.raises(SystemExit, match=r"paper_bert\.json are damaged"):
-        module(1).main(["--results", str(tmp_path), "--out", str(tmp_path)])
+        module(3).main(["--results", str(tmp_path), "--out", str(tmp_path)])
 
 
 def test_the_page_has_every_block_and_waits_for_what_is_not_measured(made, tmp_path):
     text = page.PAGE.read_text()
     empty = page.render(text, Results(tmp_path))
-    assert empty.count("Not measured yet") == len(page.BLOCKS)
+    assert empty.count("Not measured yet") == 9 + 4
     assert ".png" not in empty
     for name in ("bert", "resnet"):
         shutil.copy(made / f"paper_{name}.json", tmp_path)
     partly = page.render(empty, Results(tmp_path))
-    assert partly.count(".png") == 8
-    assert partly.count("- BART, titles of news: `python -m experiments.paper.bart`") == 6
+    assert partly.count(".png") == 9
+    assert partly.count("- BART, denoising: `python -m experiments.paper.bart`") == 5
     copy = tmp_path / "paper.md"
     copy.write_text(partly)
     page.main(["--results", str(made), "--page", str(copy)])
@@ -322,8 +325,8 @@ def test_the_page_has_every_block_and_waits_for_what_is_not_measured(made, tmp_p
     assert [int(number) for number in re.findall(r"figure_(\d)\.png", full)] == [1, 2, 3, 4, 5, 6, 7, 9, 8]
     assert page.render(full, Results(made)) == full
     rows = [line for line in full.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in rows} == {7, 8, 10}
-    assert "| ResNet18, ants and bees | the paper's search | nothing found |" in full
+    assert {line.count("|") for line in rows} == {6, 7, 9}
+    assert "| paper | nothing found |" in full
     with pytest.raises(ValueError, match="must have each of the blocks"):
         page.render(text.replace("begin cost", "begin costs"), Results(made))
 
@@ -337,7 +340,7 @@ def picks_with(*regrets):
 
 @pytest.mark.parametrize(
     ("regrets", "order"),
-    [((1, 2, 3), "1 > 2 > 3"), ((1, 3, 2), "1 > 3 > 2"), ((2.02, 2, -1), "3 > 1 = 2"), ((0, 0, 0), "1 = 2 = 3")],
+    [((1, 2, 3), "1>2>3"), ((1, 3, 2), "1>3>2"), ((2.02, 2, -1), "3>1=2"), ((0, 0, 0), "1=2=3")],
 )
 def test_order_of_methods(regrets, order):
     assert tables.order_of(picks_with(*regrets)) == order
@@ -363,7 +366,7 @@ def committed(places=PLANS):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_committed_numbers_come_from_the_committed_results(number):
-    results = committed(PLANS if number == 9 else [("bert", "scratch")])
+    results = committed([SHOWN[number]] if number in SHOWN else [])
     for kind in ("json", "pdf", "png"):
         assert (script.OUT / f"figure_{number}.{kind}").exists(), "run `make figures`"
     wanted = script.numbers_text(module(number).compute, results)
@@ -376,7 +379,7 @@ def test_the_committed_page_is_up_to_date():
 
 
 def test_results_read_back_are_the_searches(made, parts):
-    plan = Results(made).shown()
+    plan = Results(made).shown(3)
     assert isinstance(plan.searches["finder_paper"], lrjax.LRResult)
     assert plan.searches["finder_paper"].lr == parts["three"]["finder_paper"]["result"]["lr"]
     assert len(plan.range_tests) == 2

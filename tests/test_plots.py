@@ -15,6 +15,7 @@ from found import result_of, stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import lrjax
 from lrjax import plots
@@ -69,6 +70,19 @@ RESULTS = {
 FOUND = {name: result for name, result in RESULTS.items() if result.outcome is lrjax.Outcome.found}
 every_result = pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS.keys())
 every_found = pytest.mark.parametrize("result", FOUND.values(), ids=FOUND.keys())
+
+
+@pytest.mark.parametrize("size", [(3.2, 3), (4, 3), (7.6, 4.6)])
+def test_the_title_and_the_small_print_are_apart_on_any_figure(size):
+    ax = Figure(figsize=size, layout="constrained").subplots()
+    names = [lrjax.WarningName.flat_basin, lrjax.WarningName.stochastic_eval, lrjax.WarningName.stale_statistics]
+    warnings = tuple(lrjax.LRWarning(name=name, message="", remedy="") for name in names)
+    dataclasses.replace(RESULTS["one seed"], warnings=warnings).plot(ax)
+    ax.figure.draw_without_rendering()
+    texts = [text for text in ax.findobj(Text) if text.get_text().startswith(("warnings", "learning rate "))]
+    heading, small = [text.get_window_extent() for text in texts]
+    assert not heading.overlaps(small)
+    assert max(heading.x1, small.x1) <= ax.figure.bbox.x1
 
 
 def dots(ax):

@@ -31,6 +31,12 @@ def history():
 # the ramp
 
 
+def test_a_schedule_inside_the_factory_is_refused():
+    told = r"`range_test\(make_optimizer=...\)` must keep the learning rate constant, .* changes it with the step"
+    with pytest.raises(ValueError, match=told):
+        range_test(TASK, lambda lr: optax.sgd(optax.cosine_decay_schedule(lr, 100)), key=KEY)
+
+
 @pytest.mark.parametrize("mode", ["exponential", "linear"])
 @pytest.mark.parametrize("num_steps", [2, 5, 100])
 def test_the_ramp_reaches_both_ends_exactly(mode, num_steps):

@@ -78,6 +78,37 @@ def test_sentences_pictures_and_files_name_the_metric(strategy, tmp_path):
     assert (again.metric, again.mode, again.summary()) == ("score", "max", result.summary())
 
 
+def undefined_below(level):
+    """An evaluation whose score is not a number where the prediction has not gone far enough."""
+
+    def evaluate_some(w, batch):
+        metrics = evaluate(w, batch)
+        return metrics | {"score": jnp.where((w > 0) & (w < level), jnp.nan, metrics["score"])}
+
+    return evaluate_some
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_metric_that_is_not_a_number_is_no_divergence(strategy):
+    whole = find(strategy, metric="score", mode="max")
+    result = find(strategy, task(undefined_below(1e-3), baseline_loss=2.0), metric="score", mode="max")
+    assert result.lr == pytest.approx(whole.lr, rel=0.3)
+    curve, undefined = result.stages[0].curve, result.stages[0].losses == 0.0  # as of the untouched parameters
+    assert undefined.sum() >= 2
+    assert (np.asarray(curve.diverged_at)[undefined] == -1).all()
+    assert np.isinf(curve.final).sum() == np.isinf(whole.stages[0].curve.final).sum()
+    assert "it is not a number though the loss is finite" in result.summary()
+    assert "not a number" not in whole.summary()
+
+
+def test_a_metric_that_is_not_a_number_before_training_is_told():
+    check_message(
+        lambda: find(of=task(lambda w, batch: evaluate(w, batch) | {"score": jnp.nan * w}), metric="score", mode="max"),
+        ValueError,
+        ["find_lr(metric=...)", "must have a value there"],
+    )
+
+
 def test_warnings_name_the_metric():
     strategy = lrjax.StepSampling(num_seeds=1, max_lr=1e-2, num_steps=5)
     found = lrjax.find_lr(TASK, optax.sgd, strategy, key=KEY, executor="map", metric="error", mode="min")

@@ -93,7 +93,8 @@ def test_the_peak_is_that_of_peak_for_or_keeps_the_sum(result, total):
         assert f"For {total} updates the learning rate is " in recommendation.reason
     else:
         assert (f"{wanted / result.lr:.3g} times the learning rate" in recommendation.reason) == (total > 4)
-        assert f"A search with train_steps={total} would tell it better." in recommendation.reason
+        better = f"A search with train_steps={total} would tell it better."
+        assert (better in recommendation.reason) == (total >= 20)  # find_lr refuses shorter ones
 
 
 def test_two_stages():

@@ -98,6 +98,18 @@ def test_the_same_call_trains_nothing_again(measured):
     assert not any(event.rows for event in again)
 
 
+def test_a_folder_that_cannot_be_used_is_that_of_measure(measured, tmp_path):
+    folder = measured[1]
+    call = functools.partial(measure, make_task, optax.sgd, AXES, num_seeds=3)
+    check_message(
+        lambda: call(directory=folder), ValueError, ["`measure(directory='", "num_seeds", "another directory"]
+    )
+    (tmp_path / "lrjax-measure").write_text("")
+    check_message(
+        lambda: call(directory=tmp_path), NotADirectoryError, ["`measure(directory='", "folder that can be written"]
+    )
+
+
 def test_a_length_read_on_the_way_is_that_of_a_training_by_itself():
     alone = lambda lr, train_steps: optax.sgd(lr)  # noqa: E731
     axes = {"width": [4, 8], "train_steps": [8, 16, 32]}

@@ -54,6 +54,8 @@ def test_trials_that_are_shorter_than_the_memory_are_warned_of():
     assert "20 updates, and the optimizer remembers a gradient for 100." in warning.message
     assert "num_steps=200" in warning.remedy
     assert names_of(find(quadratic(), optax.adam, key=KEY, num_seeds=1, num_steps=20)).isdisjoint({warning.name})
+    whole = find(quadratic(), slow, key=KEY, num_seeds=1, num_steps=20, train_steps=20)
+    assert "no longer" in next(one.remedy for one in whole.warnings if one.name is WarningName.short_horizon)
     assert steps_of(find(quadratic(), slow, key=KEY, num_seeds=1, train_steps=50))[0] == 50
 
 
@@ -127,7 +129,8 @@ def test_trials_become_no_longer_than_there_are_batches(batches, steps):
         return
     result = find(task, optax.sgd, key=KEY)
     assert steps_of(result) == steps
-    assert f"num_steps={5 * steps[-1]}" in result.warnings[0].remedy
+    longer = f"num_steps={min(5 * steps[-1], batches)}" if steps[-1] < batches else "Trials can be no longer"
+    assert longer in result.warnings[0].remedy
 
 
 def test_a_loss_that_is_not_positive_is_not_called_little_progress_and_that_is_said():

@@ -104,6 +104,25 @@ def test_every_warning_of_a_curve_has_a_case():
     assert {case[0] for case in CASES} == {name.value for name in WarningName} - others
 
 
+@pytest.mark.parametrize(
+    ("effect", "longest", "told"),
+    [
+        (0.24, np.inf, "num_steps=50 to 100"),
+        (0.24, 60, "num_steps=50 to 60"),
+        (0.24, 30, "num_steps=30)"),
+        (0.24, 20, "Trials can be no longer"),
+        (0.01, 20, "Trials can be no longer"),
+        (0.01, 80, "num_steps=80"),
+        (0.0, 20, "Check that the loss can fall: a larger validation set"),
+    ],
+)
+def test_more_steps_are_advised_as_far_as_there_are_any(effect, longest, told):
+    curve = lifted(effect)
+    assert int(curve.horizons[-1]) == 20
+    (warning,) = warnings_of(curve, longest=longest).values()
+    assert told in warning.remedy
+
+
 def test_a_clean_curve_gives_none():
     assert warnings_of(curve_from(HALVES, V)) == {}
 

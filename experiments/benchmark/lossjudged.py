@@ -127,18 +127,13 @@ def summary_table(judged: dict[str, dict[str, dict[str, Any]]]) -> str:
         if not told:
             continue
         cells = [name, f"{np.mean([one['cost'] for one in told.values()]):.2f}"]
-        for schedule in ("constant", *SHAPES):
+        for schedule in ("constant", "cosine"):
             lost = np.minimum([one[schedule]["regret"] for one in told.values()], CAP)
             mean, error = mean_and_error(lost)
             cells.append(f"{mean:.2f} ± {error:.2f} [{np.median(lost):.2f}]")
-        lost = np.minimum([one["constant"]["steady"] for one in told.values()], CAP)
-        cells.append(f"{lost.mean():.2f} [{np.median(lost):.2f}]")
-        for schedule in ("constant", "cosine"):
-            worst = [float(told[task][schedule]["excess"]) for task in LANGUAGE_MODELS if task in told]
-            cells.append(f"{max(worst):.1f}" if worst else "")
-        rows.append(cells)
-    heads = ["", "cost, trainings", "constant: regret, mean [median]", "cosine", "wsd", "constant, steady"]
-    return markdown_table([*heads, "language models: highest excess, constant", "cosine"], rows)
+        worst = [float(told[task]["constant"]["excess"]) for task in LANGUAGE_MODELS if task in told]
+        rows.append([*cells, f"{max(worst):.1f}" if worst else ""])
+    return markdown_table(["", "cost", "constant", "cosine", "language models, highest excess, %"], rows)
 
 
 def task_table(judged: dict[str, dict[str, dict[str, Any]]]) -> str:

@@ -3,7 +3,7 @@
     python -m experiments.benchmark.page
 
 Reads experiments/results/benchmark.json, benchmark_ablations.json, frontier.json,
-outside.json, drift.json, constants.json and lossjudged.json.
+outside.json and lossjudged.json.
 """
 
 import argparse
@@ -16,8 +16,6 @@ import numpy as np
 
 from experiments.blocks import fill, markdown_table
 
-from .ablations import markdown as ablation_table
-from .drift import DRIFT
 from .judging import mean_and_error
 from .lossjudged import summary_table
 from .replay import AGAINST, RESULTS
@@ -28,17 +26,27 @@ OUTSIDE = {
     "StepSampling": "StepSampling",
     "by default": "by default",
     "Budget": "Budget({:g})",
-    "random, full trainings": "{:g} random trainings",
 }
 """Line of frontier.json -> that of outside.json."""
 
-SHOWN = (None, 8.0)
-"""Budgets at which the page has what is not ours; frontier.json has the others."""
+SHOWN, SHOWN_OF_OURS = (None, 8.0), (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Budgets at which the page has what is not ours, and `Budget`; frontier.json has the others."""
 
-LEFT_OUT = ("random in 1e-5 to 1, full trainings", "dog", "dowg", "dadapt_adamw", "schedule_free_adamw")
+LEFT_OUT = (
+    "method 1, 1 seed",
+    "random, full trainings",
+    "random in 1e-5 to 1, full trainings",
+    "TPE, full trainings",
+    "prodigy",
+    "mechanize_adam",
+    "dog",
+    "dowg",
+    "dadapt_adamw",
+    "schedule_free_adamw",
+)
 """Lines of frontier.json that the page leaves to it: none of them is the best of its kind."""
 
-TOLD = ("StepSampling", "by default", "Budget(0.1)", "Budget(2)")
+TOLD = ("StepSampling", "by default")
 """Searches of which the page says what their warnings are worth outside."""
 
 METHODS = {"1": "method 1 (midpoint)", "2": "method 2 (half loss)", "3": "method 3 (steepest)"}
@@ -70,17 +78,13 @@ class Benchmark:
 
     def order(self) -> str:
         """Paired differences of the three methods, and how often each order came out."""
-        heads, rows = ["", "tasks", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
-        for title, seeds, literal in (
-            ("smoothed, one seed", 1, False),
-            ("smoothed, three seeds", 3, False),
-            ("the paper's text, one seed", 1, True),
-        ):
+        heads, rows = ["", "2 - 1", "3 - 1", "3 - 2", "1 best", "1 <= 2 <= 3", "1 <= 3 <= 2"], []
+        for title, seeds, literal in (("smoothed, three seeds", 3, False), ("the paper's text, one seed", 1, True)):
             regrets = {number: self._regrets(name, seeds, literal=literal) for number, name in METHODS.items()}
             pairs = [(regrets[a] - regrets[b]) for a, b in (("2", "1"), ("3", "1"), ("3", "2"))]
             one, two, three = (np.round(regrets[number], 1) for number in METHODS)
             counts = [(one <= np.minimum(two, three)), (one <= two) & (two <= three), (one <= three) & (three <= two)]
-            rows.append([title, str(len(one)), *map(_paired, pairs), *(str(int(count.sum())) for count in counts)])
+            rows.append([title, *map(_paired, pairs), *(str(int(count.sum())) for count in counts)])
         return markdown_table(heads, rows)
 
     def _regrets(self, name: str, seeds: int, *, literal: bool) -> np.ndarray:
@@ -91,42 +95,43 @@ class Benchmark:
 
     def middle(self) -> str:
         """How far the window's points lie from the middle of the best range."""
-        heads = ["", "schedule", "decades off, signed", "without the sign", "in the best range", "mean regret"]
+        heads = ["", "schedule", "decades off", "in the best range", "mean regret"]
         rows = []
         for schedule in ("constant", "cosine"):
-            for name in ("min_lr", "method 1 (midpoint)", "max_lr"):
+            for name in (AGAINST, "max_lr"):
                 line = self.row(name, schedule=schedule, seeds=3)
                 signed = np.asarray([task["distance"] for task in line["tasks"] if task["distance"] is not None])
-                rows.append(
-                    [name, schedule, _paired(signed), f"{line['mean_away']:.2f}", f"{line['share_in_range']:.0%}"]
-                )
-                rows[-1].append(f"{line['mean_regret']:.2f}")
+                cells = [_paired(signed), f"{line['share_in_range']:.0%}", f"{line['mean_regret']:.2f}"]
+                rows.append([name.split(" (")[0], schedule, *cells])
         return markdown_table(heads, rows)
 
     def cost(self) -> str:
         """Trial-steps of the searches, and the length of training from which they are under 1 % of a grid search."""
-        heads = ["", "seeds", "trial-steps", "of a 33-lr grid search here", "under 1 % of it from T =", "seconds here"]
-        rows = []
-        for name, seeds in ((AGAINST, 1), (AGAINST, 3)):
-            line = self.row(name, seeds=seeds)
-            steps, share = line["updates"], line["of_grid"]
-            length = int(np.ceil(steps / (0.01 * 33)))
-            rows.append([name, str(seeds), f"{steps:,.0f}", f"{share:.1%}", f"{length:,}", f"{line['seconds']:.1f}"])
-        return markdown_table(heads, rows)
+        lines = [self.row(AGAINST, seeds=seeds) for seeds in (1, 3)]
+        steps, shares = ([line[name] for line in lines] for name in ("updates", "of_grid"))
+        lengths = [int(np.ceil(updates / (0.01 * 33))) for updates in steps]
+        return (
+            f"Method 1 takes {steps[0]:,.0f} trial-steps with one seed and {steps[1]:,.0f} with three: {shares[0]:.1%} "
+            f"and {shares[1]:.1%} of these grid searches of 33 learning rates, and under 1 % from {lengths[0]:,} and "
+            f"{lengths[1]:,} updates on."
+        )
 
     def scatter(self) -> str:
         """How far the choice moves with the seed."""
-        names = ["method 1 (midpoint)", "method 2 (half loss)", "method 3 (steepest)", "min_lr", "max_lr"]
-        rows = [["step sampling", name, _spread(self.row(name, seeds=1))] for name in names]
         peers = [row for row in self.replayed["constant"] if row["group"] == "peer"]
-        for row in sorted(peers, key=lambda row: row["seed_std"]):
-            rows.append(["range test" if row["name"] != "Wittmann" else "resets", row["name"], _spread(row)])
-        return markdown_table(["", "rule", "standard deviation over seeds, decades: mean (median) of the tasks"], rows)
+        peers.sort(key=lambda row: row["seed_std"])
+        told = [f"{row['name']} {_spread(row)}" for row in (self.row(AGAINST, seeds=1), *peers)]
+        return f"Standard deviation over seeds in decades, mean (median) of the tasks: {', '.join(told)}."
 
     def refinement(self) -> str:
-        """The paper's refinement and even grids."""
-        parts = {name: self.ablated[name] for name in ("paper's refinement, literal", "grid")}
-        return "\n\n".join(ablation_table(name, lines) for name, lines in parts.items())
+        """Method 1 with the paper's refinement and with even grids."""
+        lines = {"the paper's refinement, ": "paper's refinement, literal", "": "grid"}
+        shown = [(title + name, line) for title, part in lines.items() for name, line in self.ablated[part].items()]
+        rows = [
+            [name, f"{line['trials']:.0f}", *(f"{line[what][AGAINST]:.2f}" for what in ("regret", "spread"))]
+            for name, line in shown
+        ]
+        return markdown_table(["", "trials", "regret of method 1", "its spread over seeds"], rows)
 
     def regret_and_cost(self) -> str:
         """Every way to spend a budget: at home and on others' trainings."""
@@ -134,60 +139,30 @@ class Benchmark:
         rows = []
         for line in self.budgets:
             name, budget = line["name"], line["budget"]
-            if name in LEFT_OUT or (name != "Budget" and budget not in SHOWN):
+            if name in LEFT_OUT or budget not in (SHOWN_OF_OURS if name == "Budget" else SHOWN):
                 continue
             other = outside.get(OUTSIDE.get(name, "").format(0 if budget is None else budget), {})
             rows.append([name if budget is None else f"{name}, {budget:g}", f"{line['cost']:.2f}"])
             cells = (("mean_regret", "standard_error_of_mean", "median_regret"), ("regret", "standard_error", "median"))
             for one, (mean, error, median) in zip((line, other), cells, strict=True):
                 rows[-1].append(f"{one[mean]:.2f} ± {one[error]:.2f} [{one[median]:.2f}]" if one else "")
-        for name in ("36 lrs, a quarter of the training", "the usual lr"):
-            one = outside[name]
-            told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
-            rows.append([name, f"{one['cost']:.2f}", "", told])
+        one = outside["the usual lr"]
+        told = f"{one['regret']:.2f} ± {one['standard_error']:.2f} [{one['median']:.2f}]"
+        rows.append([one["name"], f"{one['cost']:.2f}", "", told])
         return markdown_table(["", "cost at home", "home", "outside"], rows)
-
-    def law(self) -> str:
-        """How far the best learning rate falls."""
-        fits = json.loads((self._folder / "drift.json").read_text())
-        slopes, rows = np.asarray(fits.pop("slopes")), []
-        for name, fit in fits.items():
-            regret, (low, high), others = np.asarray(fit["regret"]), fit["interval"], fit["by_the_others"]
-            now = regret[np.argmin(np.abs(slopes - DRIFT))]
-            best = f"{fit['best']:.2f} ({low:.2f} to {high:.2f})"
-            told = f"{others['regret']:.2f} at {others['slope']:.2f}"
-            rows.append([name, str(fit["tasks"]), best, f"{regret.min():.2f}", f"{regret[0]:.2f}", told, f"{now:.2f}"])
-        heads = ["table", "tasks", "best", "regret", "not moved", "at what the others ask for", f"at {DRIFT:g}"]
-        return markdown_table(heads, rows)
-
-    def crossed(self) -> str:
-        """Constants chosen on one table and judged on the other."""
-        report, rows = json.loads((self._folder / "constants.json").read_text()), []
-        for budget, one in report.items():
-            for table, other in (("home", "outside"), ("outside", "home")):
-                chosen, left = one[f"chosen on {table}"], one[f"left out on {table}"]
-                there = "{:+.2f} ± {:.2f}".format(*chosen[f"minus as they are, {other}"])
-                out = "{:+.2f} ± {:.2f}".format(*left["minus as they are"])
-                rows.append([budget, table, chosen["variant"], f"{there} ({other})", out])
-        return markdown_table(
-            ["budget", "chosen on", "best variant", "on the other table", "left out on its own"], rows
-        )
 
     def warned(self) -> str:
         """Of the ten worst and the ten best picks, how many had a warning."""
-        rows, told = [], dict(self.outside["warned"])
-        for one in self.outside["deepobs"]:
-            if one["name"] in TOLD:
-                cells = [
-                    f"{one['warned'][part]['warned']} ({max(one['warned'][part]['regret']):.1f})" for part in PARTS
-                ]
-                rows.append([f"DeepOBS, {one['name']}", *cells])
-        for name, told in self.outside["warned"].items():
-            rows.append([name, *(f"{told[part]['warned']} ({max(told[part]['regret']):.1f})" for part in PARTS)])
+        outside = {one["name"]: one["warned"] for one in self.outside["deepobs"] if one["name"] in TOLD}
+        told = {f"DeepOBS, {name}": warned for name, warned in outside.items()} | self.outside["warned"]
+        rows = [
+            [name, *(f"{warned[part]['warned']} ({max(warned[part]['regret']):.1f})" for part in PARTS)]
+            for name, warned in told.items()
+        ]
         return markdown_table(["", "warned of the ten worst (highest regret)", "of the ten best"], rows)
 
     def calls(self) -> str:
-        """What each way to search loses and costs."""
+        """What each way to search loses and costs; the other rules of the paper's cost as much."""
         calls = {
             ("StepSampling", None): "`find_lr(...)`, one seed",
             ("by default", None): "`find_lr(..., train_steps=...)`",
@@ -200,15 +175,10 @@ class Benchmark:
             line = next(one for one in self.budgets if (one["name"], one["budget"]) == (name, budget))
             lost = [[task[schedule]["regret"] for task in line["tasks"]] for schedule in ("constant", "cosine")]
             rows.append([call, *(f"{np.mean(one):.1f} ({np.median(one):.1f})" for one in lost), f"{line['cost']:.1f}"])
+        for number, rule in (("2", "half_loss"), ("3", "steepest")):
+            rows.append([f"the same with `rule=lrjax.{rule}`", *self._lost(METHODS[number], 3), rows[-1][-1]])
         heads = ["call", "points lost at a constant lr", "as the peak of a cosine to 0", "cost in trainings"]
         return markdown_table(heads, rows)
-
-    def rules(self) -> str:
-        """What each rule loses, with three seeds."""
-        names = {METHODS["1"]: "`midpoint`", METHODS["2"]: "`half_loss`", METHODS["3"]: "`steepest`"}
-        names |= {"max_lr": "the window's `max_lr`", "min_lr": "the window's `min_lr`"}
-        rows = [[rule, *self._lost(name, 3)] for name, rule in names.items()]
-        return markdown_table(["rule", "points lost at a constant lr", "with a cosine to 0"], rows)
 
     def _lost(self, name: str, seeds: int) -> list[str]:
         """Mean and median regret at a constant learning rate and with a cosine."""
@@ -237,8 +207,8 @@ def render(page: str, results: Benchmark, blocks: Sequence[str]) -> str:
 
 
 PAGES = {
-    "benchmark.md": ("regret_and_cost", "lossjudged", "law", "crossed", "warned"),
-    "choosing.md": ("calls", "rules"),
+    "benchmark.md": ("regret_and_cost", "lossjudged", "warned"),
+    "choosing.md": ("calls",),
     "findings.md": ("order", "middle", "cost", "refinement", "scatter"),
 }
 """Page -> its blocks."""

@@ -6,8 +6,9 @@ one). Each is scored by its validation loss after 5 % more, in which its learnin
 goes on from where the best of them was before that. In the last 20 % the learning rate falls to 0.
 
 Not in the package: cosine at its best peak of eight, for about the same cost, is as good, and 1cycle better
-(docs/benchmark.md). The cooldown shows progress without the noise of a high learning rate: in an earlier study copies
-that were scored right after their windows lost twice as much, and in shorter windows their learning rate collapsed.
+(experiments/results/live.json). The cooldown shows progress without the noise of a high learning rate: in an earlier
+study copies that were scored right after their windows lost twice as much, and in shorter windows their learning rate
+collapsed.
 
 Source: "Learning rate optimization through step sampling", section 6, as future work; the cooled score is ours.
 """

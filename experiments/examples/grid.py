@@ -31,7 +31,6 @@ class Program(NamedTuple):
 
     optimizer: str = ""
     seeds: int = 3
-    batches_per_update: int = 1
 
 
 PROGRAMS = {
@@ -41,7 +40,7 @@ PROGRAMS = {
     "pinn": Program("adam"),
     "fsdp": Program("make_optimizer", seeds=1),
     "lora": Program("adamw", seeds=1),
-    "accumulation": Program("make_optimizer", batches_per_update=4),
+    "accumulation": Program("make_optimizer"),
     "padded_text": Program("adam", seeds=1),
     "keras_cnn": Program("adam"),
 }
@@ -99,9 +98,9 @@ def measure(name: str, arguments: list[str]) -> dict[str, Any]:
         make_optimizer,
         GRID if known else [*GRID, result.lr],
         key=jax.random.key(1),
-        train_steps=result.train_steps * program.batches_per_update,
+        train_steps=result.train_steps,
         num_seeds=program.seeds,
-        eval_every=[result.train_steps * program.batches_per_update],
+        eval_every=[result.train_steps],
     )
     losses = swept.metrics["loss"][:, :, -1]
     means = np.where(np.isfinite(losses), losses, np.inf).mean(axis=1)

@@ -12,10 +12,7 @@ from experiments.examples.grid import PROGRAMS, RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "programs.md"
 SHOWN = (*PROGRAMS, "black_box")
-HEADS = (
-    *("program", "lines", "lr found", "cost in trainings", "best of the grid"),
-    *("loss there", "loss with what was found", "lost"),
-)
+HEADS = ("program", "lines", "lr found", "cost in trainings", "best of the grid", "lost")
 
 
 def marked(name: str) -> list[int]:
@@ -49,8 +46,6 @@ def table() -> str:
                 f"{row['lr']:.1e}" + (" (warned)" if row["warnings"] else ""),
                 f"{row['trainings']:.1f}",
                 f"{row['best_lr']:.1e}" + (", its end" if ends else ""),
-                f"{row['best_loss']:.3g}",
-                f"{row['loss']:.3g}" if math.isfinite(row["loss"]) else "diverged",
                 f"{100 * row['lost']:.1f} %" if math.isfinite(row["loss"]) else "all",
             )
         )

@@ -1,10 +1,10 @@
 """What a search with a budget picks, at every budget, for the paper's models, beside the best of their grid searches.
 
-    python -m experiments.paper.budgets --weights sentence-transformers/all-MiniLM-L6-v2     # after bert, bart, resnet
+    python -m experiments.paper.budgets --weights sentence-transformers/all-MiniLM-L6-v2     # after the others
 
 The plans are those of the scripts `bert`, `bart` and `resnet`. Each pick is trained in full with the seeds of the grid
-search, which the search never saw. Took 75 minutes on one core of a busy machine; a run that is stopped goes on where
-it was. Writes experiments/results/paper_budgets.json, of which `markdown` makes a table.
+search, which the search never saw. Took 75 minutes on one core of a busy machine with other plans; a run that is
+stopped goes on where it was. Writes experiments/results/paper_budgets.json, of which `markdown` makes a table.
 """
 
 import argparse
@@ -25,18 +25,11 @@ from experiments.blocks import markdown_table
 from experiments.data.ag_news import load_ag_news
 from experiments.data.places import data_folder
 from experiments.paper import bart, bert, resnet
-from experiments.paper.run import FINDER_KEY, Lines, Plan, final_scores, parse, say, smaller, train_fully
+from experiments.paper.run import FINDER_KEY, PLANS, Lines, Plan, final_scores, parse, say, smaller, train_fully
 from experiments.paper.store import Store
 from experiments.speed.machine import describe_machine, today
 
 BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-TITLES = {
-    ("bert", "pretrained"): "BERT, pretrained",
-    ("bert", "scratch"): "BERT, from scratch",
-    ("bart", "titles"): "BART, titles of news",
-    ("resnet", "scratch"): "ResNet18, ants and bees",
-}
-"""Experiment and plan -> what to call it."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     makers: dict[tuple[str, str], Callable[[], Plan]] = {
         ("bert", "pretrained"): lambda: bert.pretrained(news(), options),
         ("bert", "scratch"): lambda: bert.scratch(news(), options),
-        ("bart", "titles"): lambda: bart.titles(news(), options),
+        ("bart", "denoising"): lambda: bart.denoising(news(), options),
         ("resnet", "scratch"): lambda: resnet.scratch(options),
     }
     about = {"experiment": "budgets", "scale": options.scale, "date": today(), "lrjax": lrjax.__version__}
@@ -102,7 +95,7 @@ def markdown(folder: Path, name: str = "paper_budgets.json") -> str:
     """The table: for every model and budget what was picked and what it loses against the best of the grid."""
     plans = json.loads((folder / name).read_text())["plans"]
     rows = []
-    for (experiment, plan), title in TITLES.items():
+    for (experiment, plan), title in PLANS.items():
         path = folder / name.replace("budgets", experiment)
         if f"{experiment}_{plan}" not in plans or not path.exists():
             continue

@@ -32,6 +32,15 @@ WHOLE_RANGE = -7.0, 1.0
 METHODS = ("midpoint", "half_loss", "steepest")
 SECONDS_BETWEEN_LINES = 15.0
 
+PLANS = {
+    ("bert", "pretrained"): "BERT, pretrained",
+    ("bert", "scratch"): "BERT, from scratch",
+    ("bart", "denoising"): "BART, denoising",
+    ("efficientnet", "pretrained"): "EfficientNet-Lite0, pretrained",
+    ("resnet", "scratch"): "ResNet18, from scratch",
+}
+"""Experiment and plan -> what it is called on the pages."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:

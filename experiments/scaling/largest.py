@@ -30,9 +30,6 @@ RESULTS = ROOT / "experiments/results/scaling"
 PAGE = ROOT / "docs/scaling.md"
 PICTURE = ROOT / "docs/images/scaling_law.png"
 
-NEAR = 0.15
-"""Decades from the best learning rate within which a prediction is good."""
-
 
 def judge_all(out: Path) -> dict[str, Any]:
     """Name -> the law in words, the cost, and every size that was predicted."""
@@ -62,62 +59,31 @@ def _lengths(law: lrjax.scaling.ScalingLaw) -> dict[tuple[float, ...], list[floa
 
 
 def table_of_laws(judged: dict[str, Any]) -> str:
-    """The powers that all sizes gave, with their intervals, and the cost."""
+    """The powers that all sizes gave, with their intervals, and how many trainings that took."""
     axes = ["width", "batch_size", "train_steps"]
     rows = [
         [
             name.replace("_", ", "),
             *("{value:.2f} ({low:.2f} to {high:.2f})".format(**subject["exponents"][axis]) for axis in axes),
             str(subject["trainings"]),
-            f"{subject['updates']:,.0f}",
         ]
         for name, subject in judged.items()
     ]
-    return markdown_table(["", *axes, "trainings", "updates"], rows)
-
-
-def table_of_sizes(judged: dict[str, Any]) -> str:
-    """One row for every size that was predicted."""
-    heads = ["", "left out", "predicted", "best lr", "the law", "decades off", "lost, %", "as it is, lost, %"]
-    rows = []
-    for name, subject in judged.items():
-        for one in subject["predicted"]:
-            largest = max(row["sizes"][one["axis"]] for row in subject["predicted"] if row["axis"] == one["axis"])
-            off, lost = one["off"][LAW], one["lost"]
-            rows.append([
-                name.replace("_", ", "),
-                f"{one['axis']} {largest:g}",
-                ", ".join(f"{axis} {size:g}" for axis, size in one["sizes"].items()),
-                f"{one['lr']:.2g} (x/÷ {10 ** one['error']:.2f})",
-                "refused" if one["refused"] else f"{one['predicted']:.2g}",
-                f"({off:+.2f})" if one["refused"] else f"{off:+.2f}",
-                _percent([lost[LAW]]),
-                _percent([lost[SAME]]),
-            ])  # fmt: skip
-    return markdown_table(heads, rows)
+    return markdown_table(["", *axes, "trainings"], rows)
 
 
 def table_of_rules(judged: dict[str, Any]) -> str:
-    """The law, where it answers, and the rules on the same sizes, for every axis."""
-    every = [one for subject in judged.values() for one in subject["predicted"]]
-    heads = ["left out", "by", "sizes", f"within {NEAR} decades", "decades off, median", "lost, %, median", "worst"]
-    rows = []
-    for axis, rules in RULES.items():
-        asked = [one for one in every if one["axis"] == axis]
-        ones = [one for one in asked if not one["refused"]]
-        for name in (LAW, SAME, *rules):
-            off = [abs(one["off"][name]) for one in ones]
-            lost = [one["lost"][name] for one in ones]
-            rows.append([
-                axis,
-                name,
-                f"{len(ones)} of {len(asked)}",
-                str(sum(decades <= NEAR for decades in off)),
-                f"{np.median(off):.2f}",
-                _percent(lost, np.median),
-                _percent(lost),
-            ])  # fmt: skip
-    return markdown_table(heads, rows)
+    """What the law, where it answers, and the rules lose on the same sizes, axis by axis: the median and the worst."""
+    every = [one for subject in judged.values() for one in subject["predicted"] if not one["refused"]]
+
+    def told(axis: str, name: str) -> str:
+        lost = [one["lost"][name] for one in every if one["axis"] == axis]
+        return f"{_percent(lost, np.median)} ({_percent(lost)})"
+
+    rows = [[name, *(told(axis, name) for axis in RULES)] for name in (LAW, SAME)]
+    powers = ["; ".join(f"{name}: {told(axis, name)}" for name in rules) for axis, rules in RULES.items()]
+    counts = [f"{axis}, {sum(one['axis'] == axis for one in every)} sizes" for axis in RULES]
+    return markdown_table(["lost, %: median (worst)", *counts], [*rows, ["a published power", *powers]])
 
 
 def _percent(lost: list[float], of: Any = np.max) -> str:
@@ -128,7 +94,7 @@ def _percent(lost: list[float], of: Any = np.max) -> str:
 
 def blocks(judged: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """The tables of docs/scaling.md."""
-    tables = {"laws": table_of_laws, "rules": table_of_rules, "sizes": table_of_sizes}
+    tables = {"laws": table_of_laws, "rules": table_of_rules}
     return {f"largest_{name}": functools.partial(table, judged) for name, table in tables.items()}
 
 

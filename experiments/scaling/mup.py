@@ -99,7 +99,10 @@ def make_scaled(task: lrjax.Task, base: Any) -> lrjax.Task:
 
 
 def optimum(row: dict[str, Any]) -> float:
-    """log10 of the best learning rate: between the neighbours of the best one that was tried."""
+    """log10 of the best learning rate: between the neighbours of the best one that was tried.
+
+    `lrjax.scaling.fit` takes three sizes, and the transformer has two.
+    """
     x, y = np.log10(row["lr"]), means(row)
     y[y > 2 * y.min()] = np.inf
     best = int(np.argmin(y))
@@ -124,27 +127,25 @@ def report(rows: list[Any]) -> str:
     lines = []
     for name, subject in SUBJECTS.items():
         for optimizer in OPTIMIZERS:
-            for arm in ARMS:
-                found = select(rows, name, optimizer, arm)
-                if len(found) < len(subject.widths):
-                    continue
-                first, *_, last = map(optimum, found)
-                x, y = np.log10(found[-1]["lr"]), means(found[-1])
-                carried = float(np.interp(first, x[np.isfinite(y)], y[np.isfinite(y)]))
-                sizes = f"{subject.widths[0]} to {subject.widths[-1]}"
-                shown = f"{carried:.3f}" if carried < 10 * y.min() else "diverges"
-                numbers = f"{last - first:+.2f}", f"{y.min():.3f}", shown
-                lines.append([name, sizes, optimizer, arm, *numbers])
-    heads = [
-        "",
-        "width",
-        "optimizer",
-        "parametrisation",
-        "best lr moves, decades",
-        "lowest loss",
-        "at the base's best lr",
-    ]
-    return markdown_table(heads, lines)
+            arms = [select(rows, name, optimizer, arm) for arm in ARMS]
+            if any(len(found) < len(subject.widths) for found in arms):
+                continue
+            sizes = f"{subject.widths[0]} to {subject.widths[-1]}"
+            lines.append([f"{name}, {sizes}, {optimizer}", *map(_moved, arms), *map(_carried, arms)])
+    heads = [f"{arm}: {head}" for head in ("best lr moves", "loss carried over, lowest") for arm in ARMS]
+    return markdown_table(["", *heads], lines)
+
+
+def _moved(found: list[Any]) -> str:
+    first, *_, last = map(optimum, found)
+    return f"{last - first:+.2f}"
+
+
+def _carried(found: list[Any]) -> str:
+    """The loss at the largest width with the best learning rate of the smallest, and the lowest."""
+    x, y = np.log10(found[-1]["lr"]), means(found[-1])
+    carried = float(np.interp(optimum(found[0]), x[np.isfinite(y)], y[np.isfinite(y)]))
+    return f"{carried:.3f}, {y.min():.3f}" if carried < 10 * y.min() else f"diverges, {y.min():.3f}"
 
 
 def draw(rows: list[Any]) -> None:
@@ -192,7 +193,7 @@ def draw_coordinates(data: str | None) -> None:
     for ax, arm in zip(figure.subplots(1, 2, sharey=True), ARMS, strict=True):
         found = coordinate_check(lambda width, arm=arm: model(width, arm), widths, lr=3e-3, key=jax.random.key(0))
         found.plot(ax)
-        ax.set_title(f"{arm}, verdict: {found.verdict}", loc="left", fontsize=10)
+        ax.set_xlabel(f"width, {arm} parametrisation" if arm == "standard" else f"width, {arm}")
         print(found.summary())
     figure.savefig(IMAGES / "coordinate_check.png")
 

@@ -11,9 +11,11 @@ Expected: every row equal.
 """
 
 import argparse
+import itertools
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +75,29 @@ def spec(case: dict[str, Any]) -> dict[str, Any]:
 def table() -> str:
     """The rows, library by library."""
     lines = []
-    for library in dict.fromkeys(row.library for row in ROWS):
-        lines += [f"### {library}", "", "| there | here | what to know |", "|---|---|---|"]
-        rows = [row for row in ROWS if row.library == library]
-        lines += [f"| `{row.theirs}` | `{row.ours}` | {row.note} |" for row in rows]
+    for library, of_library in itertools.groupby(ROWS, lambda row: row.library):
+        lines += [f"### {library}", "", "| there | here |", "|---|---|"]
+        for (_, _, note), rows in itertools.groupby(of_library, _alike):
+            theirs, ours = zip(*((pieces(row.theirs), pieces(row.ours)) for row in rows), strict=True)
+            lines.append(f"| `{together(theirs)}` | `{together(ours)}`{note and '<br>'}{note} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _alike(row: Row) -> tuple[int, str, str]:
+    """Neighbours that agree in this differ in a few words, and stand in one line of the table."""
+    return len(pieces(row.theirs)), re.sub(r'"[a-z]+"|[\d.]+', "", row.ours), row.note
+
+
+def pieces(line: str) -> list[str]:
+    """Words, and what stands between them."""
+    return re.findall(r"[\w.-]+|[^\w.-]", line)
+
+
+def together(lines: Sequence[list[str]]) -> str:
+    """Lines as one: `{a, b, c}` stands where they differ."""
+    columns = zip(*lines, strict=True)
+    return "".join(column[0] if len(set(column)) == 1 else f"{{{', '.join(column)}}}" for column in columns)
 
 
 def missing() -> str:

@@ -385,33 +385,24 @@ def llama_summary(pairs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """For the page."""
+    """For the page: what a choice at the pair's peak loses, of the laws that were fitted on the shorter pairs."""
     llama, tasks = report["llamas"]["summary"], [report[name]["summary"] for name in ("families", "lossjudged")]
-    both = ("the same peak", "any peak")
 
-    def home(name: str) -> list[str]:
-        return [f"{of[name][what]['lost']:.1f}" for of in tasks for what in both]
+    def line(title: str, nats: float, name: str | None) -> list[str]:
+        points = [f"{of[name]['the same peak']['lost']:.1f}" if name else "" for of in tasks]
+        return [title, f"{nats:.3f}", *points]
 
-    def nats(line: dict[str, Any], name: str) -> list[str]:
-        return [f"{line['lost'][what][name]:.3f}" for what in both]
-
-    rows = []
-    for key, line in llama.items():
-        name, steps = key.rsplit(", ", 1)
-        told = [
-            f"{line['errors'][of][what]:.{n}f}" for of in ("all", "same peak") for what, n in (("rank", 2), ("mean", 3))
-        ]
-        points_lost = home(name) if int(steps) == PAIRS[0][1] else [""] * 4
-        rows.append([f"{name}, {int(steps):,}", *told, *nats(line, "forecast"), *points_lost])
-    first = next(iter(llama.values()))
-    for name, ours in (("cosine", "always warmup, cosine"), ("20 %", f"always {WSD}"), ("40 %", None)):
-        label = "always cosine" if name == "cosine" else f"always a cooldown of {name}"
-        rows.append([label, *[""] * 4, *nats(first, name), *(home(ours) if ours else [""] * 4)])
-    rows.append(["the lowest last loss", *[""] * 4, "0", "0", *home(KNOWN)])
-    heads = ["law, updates of its pair", "rank", "error", "rank, its peak", "error, its peak"]
-    for what in ("Llamas", "17 tasks", "13 tasks"):
-        heads += [f"{what}: schedule", "with peak"]
-    return markdown_table(heads, rows)
+    shorter = {
+        key.rsplit(", ", 1)[0]: one["lost"]["the same peak"]
+        for key, one in llama.items()
+        if key.endswith(f", {PAIRS[0][1]}")
+    }
+    rows = [line(name, lost["forecast"], name) for name, lost in shorter.items()]
+    first = next(iter(shorter.values()))
+    rows.append(line("always cosine", first["cosine"], "always warmup, cosine"))
+    rows.append(line("always a cooldown of 20 %", first["20 %"], f"always {WSD}"))
+    rows.append(line("always a cooldown of 40 %", first["40 %"], None))
+    return markdown_table(["", "Llamas", "17 tasks", "13 tasks"], rows)
 
 
 def main() -> None:

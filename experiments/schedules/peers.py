@@ -182,20 +182,18 @@ PYTORCH = [
         lambda t: (
             0.3 * (0.04 + 0.96 * (1 - half(t / 29))) if t <= 29 else 4e-6 * 0.3 + 0.3 * (1 - 4e-6) * half((t - 29) / 70)
         ),
-        "the peak is at step 0.3 N - 1, the end at the last update; then PyTorch's raises",
+        "the peak is at step 0.3 N - 1, the end at the last update; then PyTorch raises",
         99,
     ),
     (
         "MultiplicativeLR(opt, lambda epoch: 0.95)",
         "exponential_decay(0.3, 1, 0.95)",
         lambda t: 0.3 * 0.95**t,
-        "one factor for all epochs is an exponential",
     ),
     (
         "MultiplicativeLR(opt, lambda epoch: 1 - 0.5 / epoch), 4 epochs",
         "piecewise_constant(list(0.3 * np.cumprod([1, 1/2, 3/4, 5/6, 7/8])), [1, 2, 3, 4])",
         product,
-        "factors of its own for each epoch are values",
     ),
     (
         "SequentialLR([LinearLR(opt, 0.1, total_iters=10), ExponentialLR(opt, 0.9)], [10])",
@@ -208,6 +206,7 @@ PYTORCH = [
         lambda t: 0.3 * 0.9**t * (0.5 if t < 5 else 1),
     ),
 ]
+RESTARTS = "`m_mul` scales the height above the floor; Keras finds the cycle by a logarithm, and may miss a restart"
 KERAS = [
     (
         "ExponentialDecay(0.3, 10, 0.5, staircase=True)",
@@ -246,13 +245,13 @@ KERAS = [
         "CosineDecayRestarts(0.3, 10, t_mul=2.0, m_mul=0.5, alpha=0.1)",
         'cosine_restarts(0.3, 10, cycle_mult=2, peak_decay=0.5, end_value=0.03, convention="keras")',
         lambda t: keras_restarts(t, 2),
-        "`m_mul` scales the height above the floor",
+        RESTARTS,
     ),
     (
         "CosineDecayRestarts(0.3, 10, t_mul=1.5, m_mul=0.5, alpha=0.1)",
         'cosine_restarts(0.3, 10, cycle_mult=1.5, peak_decay=0.5, end_value=0.03, convention="keras")',
         lambda t: keras_restarts(t, 1.5),
-        "Keras finds the cycle by a logarithm, whose rounding may miss a restart",
+        RESTARTS,
     ),
 ]
 HF = [
@@ -264,7 +263,7 @@ HF = [
         "cosine_with_restarts, num_cycles=3",
         "warmup(stretch(repeat(cosine_decay(0.3, 90), 90, times=3), 270, 90), 10)",
         lambda t: warm(t, 0.0 if t >= 100 else 0.3 * half(3 * (t - 10) / 90 % 1)),
-        "equal cycles, whatever the length is divisible by; 0 at the end",
+        "equal cycles, whatever the length; 0 at the end",
     ),
     (
         "polynomial, lr_end=1e-7, power=2.0",
@@ -354,12 +353,12 @@ TIMM = [
         )
     ),
     (
-        "WSDLRScheduler(t_initial=90, decay_t=20, lr_min=0.03, warmup_t=10, decay_fn='power', decay_power=3.0)",
+        "WSDLRScheduler(..., decay_fn='power', decay_power=3.0)",
         'warmup(join([constant(0.3), k_decay(0.3, 20, k=3.0, end_value=0.03, shape="polynomial")], [70]), 10)',
         lambda t: wsd(t, lambda p: 1 - p**3, 0.03),
     ),
     (
-        "WSDLRScheduler(t_initial=90, decay_t=20, lr_min=0.03, warmup_t=10, decay_fn='linear', stable_fn='rsqrt')",
+        "WSDLRScheduler(..., decay_fn='linear', stable_fn='rsqrt')",
         "add(multiply(add(inverse_sqrt_decay(0.3, warmup_steps=10, timescale=10), constant(-0.03)), "
         "linear_decay(1.0, 0.0, 20, transition_begin=80)), constant(0.03))",
         lambda t: warm(t, 0.03 + (0.3 / sqrt(1 + max(t - 10, 0) / 10) - 0.03) * line((t - 80) / 20, 1, 0)),
@@ -423,13 +422,13 @@ MEGATRON = [
             "warmup_stable_decay(0.3, warmup_steps=10, stable_steps=70, decay_steps=20, end_value=0.03, "
             f'cooldown="{ours}")',
             lambda t, shape=shape: wsd(t, shape, 0.03),
-            note,
+            'its "exponential" is not ours',
         )
-        for theirs, ours, shape, note in (
-            ("linear", "linear", lambda p: 1 - p, ""),
-            ("cosine", "cosine", half, ""),
-            ("minus_sqrt", "sqrt", lambda p: 1 - sqrt(p), ""),
-            ("exponential", "megatron", lambda p: 2 * 0.5**p - 1, 'not our "exponential"'),
+        for theirs, ours, shape in (
+            ("linear", "linear", lambda p: 1 - p),
+            ("cosine", "cosine", half),
+            ("minus_sqrt", "sqrt", lambda p: 1 - sqrt(p)),
+            ("exponential", "megatron", lambda p: 2 * 0.5**p - 1),
         )
     ),
     (
@@ -464,7 +463,7 @@ TORCHTITAN = [
             "multiply(warmup(constant(0.3), 11, skip_zero=True), "
             f'shift(cooldown_from(constant(1.0), 80, 21, end_value={low}, cooldown="{theirs}"), 1, earlier=True))',
             lambda t, shape=shape, low=low: torchtitan(t, shape, low),
-            "warmup and decay each one step longer than asked, and one step ahead: neither 0 is used",
+            "warmup and decay are a step longer than asked and a step ahead: neither 0 is used",
             100,
         )
         for theirs, shape, low in (
@@ -656,7 +655,6 @@ NANOCHAT = [
         "modded-nanogpt: cooldown_frac=0.4",
         'cooldown_from(constant(0.3), 60, 40, end_value=0.03, cooldown="linear")',
         lambda t: line((t - 60) / 40, 0.3, 0.03),
-        "without a warmup",
     ),
 ]
 PAPERS = [
@@ -674,7 +672,6 @@ PAPERS = [
         "lr by the square root of a batch size of 64, from 40 on of 256",
         "multiply(cosine_decay(0.3, 100), piecewise_constant([1.0, (256 / 64) ** 0.5], [40]))",
         lambda t: 0.3 * half(t / 100) * (1 if t < 40 else 2),
-        "another power for another rule",
     ),
     (
         "Noam (Vaswani et al. 2017), width 512, warmup 10",

@@ -1,9 +1,11 @@
 """Reading of a curve of losses over learning rates: window, rules, warnings, where to try more."""
 
 from ._drift import DRIFT as DRIFT
+from ._drift import SHORTEST_TRAINING as SHORTEST_TRAINING
 from ._drift import drift as drift
 from ._drift import seen_drift as seen_drift
 from ._loss_curve import LossCurve as LossCurve
+from ._lr_warning import NO_LONGER as NO_LONGER
 from ._lr_warning import LRWarning as LRWarning
 from ._lr_warning import WarningName as WarningName
 from ._reading import find_window as find_window

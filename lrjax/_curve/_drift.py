@@ -11,6 +11,9 @@ DRIFT = 0.4
 STEEPEST = 1.0
 """The same where a training over-fits, at most: the learning rate times the updates is what is best, and stays."""
 
+SHORTEST_TRAINING = 20
+"""Updates of the shortest training that a learning rate is searched for."""
+
 PRIOR = 0.2
 """How firmly the law holds against what is seen, in squared decades of updates: as if a minimum were off by 0.2 decades
 and the falls of tasks differed by 0.45 a decade. Half as firm is as good (docs/benchmark.md)."""

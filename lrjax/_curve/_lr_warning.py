@@ -35,7 +35,7 @@ REMEDIES = {
     "that match the inputs; or the model is trained already.",
     WarningName.all_diverged: "Look at the loss and the scale of the inputs; lower min_lr.",
     WarningName.tiny_effect: "Use more steps (num_steps={most}), so that the curve shows more than the first moment.",
-    WarningName.small_progress: "Use more steps (num_steps={least} to {most}); with so little progress the model may "
+    WarningName.small_progress: "Use more steps (num_steps={more}); with so little progress the model may "
     "have learned the mean only, and the best lr of a long training lies higher.",
     WarningName.no_plateau: "Lower min_lr: the low end of the window is a guess.",
     WarningName.edge_low: "Lower min_lr: the best lr lies at the lowest one tried.",
@@ -50,7 +50,17 @@ REMEDIES = {
     WarningName.stale_statistics: "Evaluate with statistics that fit the model (eval_fn with running statistics "
     "and more steps, or a faster momentum); the curve is measured against the loss at learning rate 0.",
 }
-"""What to do about a warning that a curve gives; `least` and `most` are steps that are worth trying next."""
+"""What to do about a warning that a curve gives; `more` is the steps that are worth trying next, `most` the most."""
+
+NO_LONGER = "Trials can be no longer: a longer training, or more batches, would tell more. Look at the picture."
+
+AT_LENGTH = {
+    WarningName.no_learning: "Check that the loss can fall: a larger validation set, labels that match the inputs; or "
+    "the model is trained already.",
+    WarningName.tiny_effect: NO_LONGER,
+    WarningName.small_progress: NO_LONGER,
+}
+"""The same where trials are as long as they can be."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from jax.core import Tracer
 
 from .._checks import check_flag, check_type
 from .._lrs import MAX_DECADES
-from .._settings import without_alarms
+from .._settings import QUICK, without_alarms
 from .._types import Array, Bool, Float, Scalar
 from ._loss_curve import LossCurve, reduce_losses
 from ._smooth import crossing_below, finite_differences, flat_minimum, run_around, smooth
@@ -26,9 +26,6 @@ PLATEAU = 0.97
 
 TRIALS, SEEDS = 64, 4
 """Trials and seeds are padded to multiples of them."""
-
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-"""Options of XLA on CPU, for programs that take milliseconds: with them they compile in a quarter of the time."""
 
 
 @without_alarms()
@@ -75,8 +72,20 @@ def find_window(curve: LossCurve, *, literal: bool = False) -> Window:
 
 
 def noise_of(curve: LossCurve, window: Window) -> float:
-    """Robust standard deviation of a seed's losses on the plateau, as a share of the effect; 0 where there are few."""
-    return float(run_on_host(plateau_noise, *_padded(curve), np.log10(window.max_lr)))
+    """Robust standard deviation of a seed's losses, as a share of the effect; 0 where there are few.
+
+    They are measured from the line through their neighbours, on the plateau left of the minimum.
+    """
+    losses = np.asarray(curve.final)
+    x = np.log10(curve.lrs).astype(losses.dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # diverged neighbours: inf - inf, or nearly so
+        each = 1.0 + (losses - np.asarray(curve.initial_loss, losses.dtype)[:, None]) / window.effect
+        share = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
+        residual = each[:, 1:-1] - (1.0 - share) * each[:, :-2] - share * each[:, 2:]
+        residual /= np.sqrt(1.0 + share**2 + (1.0 - share) ** 2)
+        plateau = (each[:, 1:-1].mean(axis=0) > 0.85) & (x[1:-1] < np.log10(window.max_lr))
+    found = np.abs(residual[:, plateau & np.isfinite(residual).all(axis=0)])
+    return 1.4826 * float(np.median(found)) if found.shape[1] >= 3 else 0.0
 
 
 def _padded(curve: LossCurve, trials: int = TRIALS) -> tuple[np.ndarray, ...]:
@@ -159,42 +168,19 @@ def read_window(
 _READ = {literal: functools.partial(read_window, literal=literal) for literal in (False, True)}
 
 
-def plateau_noise(lrs: Array, losses: Array, initial_loss: Array, counts: Array, top: Array) -> Array:
-    """Spread of each seed's losses about the line through their neighbours, on the plateau left of the minimum."""
-    x = jnp.log10(lrs).astype(losses.dtype)
-    z, effect = reduce_losses(losses, initial_loss, counts)
-    each = 1.0 + (losses - initial_loss.astype(losses.dtype)[:, None]) / effect
-    gap = x[2:] - x[:-2]  # 0 where padding repeats the last trial: nan, not counted
-    share = (x[1:-1] - x[:-2]) / jnp.where(gap > 0, gap, jnp.nan)
-    line = (1.0 - share)[None] * each[:, :-2] + share[None] * each[:, 2:]
-    residual = (each[:, 1:-1] - line) / jnp.sqrt(1.0 + share**2 + (1.0 - share) ** 2)[None]
-    plateau = (z[1:-1] > 0.85) & (x[1:-1] < top) & jnp.isfinite(residual).all(axis=0)
-    spread = 1.4826 * jnp.nanmedian(jnp.where(plateau[None] & counts[:, None], jnp.abs(residual), jnp.nan))
-    return jnp.where(plateau.sum() >= 3, spread, 0.0)
-
-
 class Shape(NamedTuple):
-    """What the smoothed curve of a window says: the choices of the rules, and what the warnings measure.
+    """What the smoothed curve of a window says: the choices of the rules, and what the warnings measure."""
 
-    Attributes:
-      midpoint, half_loss, steepest, lowest_loss: the learning rates that the rules of these names choose.
-      crossing: log10 of the largest lr below max_lr where the loss is at the level asked for.
-      first, last: normalised smoothed loss at both ends.
-      at_first_cell: whether the minimum is the first cell.
-      flat_decades: width of the part within 5 % of the minimum.
-      second_basin: lr of another basin, nan for none.
-    """
-
-    midpoint: Scalar
+    midpoint: Scalar  # the learning rate that the rule of this name chooses; of the next three likewise
     half_loss: Scalar
     steepest: Scalar
     lowest_loss: Scalar
-    crossing: Scalar
-    first: Scalar
+    crossing: Scalar  # log10 of the largest lr below max_lr where the loss is at the level asked for
+    first: Scalar  # normalised smoothed loss at the low end; `last` at the high one
     last: Scalar
-    at_first_cell: Scalar
-    flat_decades: Scalar
-    second_basin: Scalar
+    at_first_cell: Scalar  # whether the minimum is the first cell
+    flat_decades: Scalar  # width of the part within 5 % of the minimum
+    second_basin: Scalar  # lr of another basin, nan for none
 
 
 @without_alarms()

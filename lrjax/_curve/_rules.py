@@ -43,7 +43,7 @@ def midpoint(curve: LossCurve, window: Window) -> Scalar:
 
 BELOW_MAX = 0.8
 """Decades below max_lr, at most, of the rule of a search that was given none: in a window more than twice as wide the
-middle lies too low (docs/benchmark.md)."""
+middle lies too low (docs/choosing.md)."""
 
 
 def capped_midpoint(curve: LossCurve, window: Window) -> Scalar:

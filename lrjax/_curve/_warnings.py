@@ -5,10 +5,10 @@ import math
 import jax
 import numpy as np
 
-from .._checks import check_flag, check_loss, check_type, describe, kind_of, show
+from .._checks import check_flag, check_loss, check_number, check_type, describe, kind_of, show
 from .._settings import on_host
 from ._loss_curve import LossCurve
-from ._lr_warning import REMEDIES, LRWarning, WarningName
+from ._lr_warning import AT_LENGTH, REMEDIES, LRWarning, WarningName
 from ._reading import noise_of, shape_of
 from ._window import Outcome, Window
 
@@ -24,6 +24,7 @@ def find_warnings(
     baseline_loss: float | None = None,
     untouched_loss: np.ndarray | None = None,
     stochastic: bool = False,
+    longest: float = math.inf,
 ) -> tuple[LRWarning, ...]:
     """Every doubt that the curve gives about its window.
 
@@ -33,6 +34,7 @@ def find_warnings(
       baseline_loss: loss of the best constant predictor, if known.
       untouched_loss: for a stateful task, loss of the untouched parameters and state, shape (seeds,).
       stochastic: whether two keys gave different evaluation losses.
+      longest: updates that a trial can take, at most: those of the training, or those that there are batches for.
 
     Returns:
       The warnings, the most serious first; after `no_learning` and `all_diverged` no other is given. `nothing_moved`
@@ -47,9 +49,12 @@ def find_warnings(
     check_type("find_warnings(window)", window, Window, "a lrjax.Window")
     baseline_loss = check_loss("find_warnings(baseline_loss=...)", baseline_loss)
     stochastic = check_flag("find_warnings(stochastic=...)", stochastic)
+    longest = check_number("find_warnings(longest=...)", longest, rule="updates, > 0", accept=lambda count: count > 0)
+    steps = int(curve.horizons[-1])
+    remedies = REMEDIES | AT_LENGTH if steps >= longest else REMEDIES
     if window.outcome is not Outcome.found:
         name = WarningName[window.outcome.name]
-        return (LRWarning(name=name, message=window.outcome.value, remedy=REMEDIES[name]),)
+        return (LRWarning(name=name, message=window.outcome.value, remedy=remedies[name]),)
     seen, noise = shape_of("find_warnings", window), noise_of(curve, window)
     found = _little_progress(curve, window, baseline_loss)
     lowest, highest = float(curve.lrs[0]), float(curve.lrs[-1])
@@ -89,10 +94,10 @@ def find_warnings(
             found[WarningName.stale_statistics] = (
                 f"At learning rate 0 the loss moves from {before:.4g} to {after:.4g}: the model state alone moves it."
             )
-    steps = int(curve.horizons[-1])
-    more = {"least": round(2.5 * steps), "most": 5 * steps}
+    least, most = (f"{min(times * steps, longest):.0f}" for times in (2.5, 5))
+    more = {"more": most if least == most else f"{least} to {most}", "most": most}
     return tuple(
-        LRWarning(name=name, message=found[name], remedy=REMEDIES[name].format(**more))
+        LRWarning(name=name, message=found[name], remedy=remedies[name].format(**more))
         for name in WarningName
         if name in found
     )

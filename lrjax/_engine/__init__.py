@@ -1,5 +1,6 @@
 """The engine: one trial as pure functions, programs over lanes, executors, devices, memory, batches, folders."""
 
+from ._accumulation import Accumulation as Accumulation
 from ._checkpoint import check_checkpoint as check_checkpoint
 from ._choice import Choice as Choice
 from ._choice import resolve as resolve

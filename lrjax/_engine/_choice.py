@@ -14,7 +14,7 @@ from .._types import PyTree
 from ._devices import first_device
 from ._executor import Chunked, Executor
 from ._jaxprs import inner_jaxprs
-from ._trial import init_trial, train_step
+from ._trial import begin_on_host, step_on_host
 from ._trial_data import SeedData, TrialSpec
 from ._weak import WeakCache
 
@@ -42,9 +42,9 @@ class Choice(NamedTuple):
 
 def step_facts(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> tuple[bool, float]:
     """Whether a training step holds a convolution, and the floating-point operations of its matrix products."""
-    state = jax.eval_shape(lambda h, d: init_trial(spec, h, d), hyperparameters, data)
-    jaxpr = jax.make_jaxpr(lambda h, s, d: train_step(spec, h, s, d))(hyperparameters, state, data)
-    return _count_operations(jaxpr.jaxpr)
+    state = begin_on_host.of(spec, "eval_shape")(hyperparameters, data)
+    traced = step_on_host.of(spec, "trace")(hyperparameters, state, data, 0)  # which the loop on the host runs as it is
+    return _count_operations(traced.jaxpr.jaxpr)
 
 
 def _count_operations(jaxpr: Any) -> tuple[bool, float]:

@@ -56,7 +56,8 @@ def step_is_scheduled(task: Task, set_lr: OptimizerFactory) -> bool:
         return jnp.stack([*_evaluate(closed, known)[1], jnp.float32(0)])
 
     lr = np.float32(EXAMPLE_LR)
-    run = compile_once(jax.jit(jax.vmap(numbers, (None, 0, 0))).lower(lr, TIMES, TIMES), current_settings())
+    lowered = jax.jit(jax.vmap(numbers, (None, 0, 0))).lower(lr, TIMES, TIMES)
+    run = compile_once(lowered, current_settings(), quick=True)
     found, twice = (np.asarray(run(one, TIMES, TIMES)) for one in (lr, 2 * lr))
     first = np.asarray(run(lr, TIMES, np.zeros_like(TIMES)))
     counts = (~_same(found, twice) | ~_same(found, first)).any(axis=0)
@@ -80,7 +81,8 @@ def clocks(closed: Any, rates: Sequence[int], places: Iterable[int], shift: int)
     found = {place: by for place, by in found.items() if jnp.issubdtype(invars[place].aval.dtype, jnp.number)}
     while found:
         grown = jax.jit(functools.partial(_growth, closed, rates, [*found], shift))
-        run = compile_once(grown.lower(np.float32(EXAMPLE_LR), np.float32(3)), current_settings())
+        lowered = grown.lower(np.float32(EXAMPLE_LR), np.float32(3))
+        run = compile_once(lowered, current_settings(), quick=True)
         once, again = (run(np.float32(lr), np.float32(time)) for lr, time in ((EXAMPLE_LR, 3), (2 * EXAMPLE_LR, 7)))
         kept = {place: float(by) for place, by in once.items() if by != 0 and np.isclose(by, again[place], rtol=0.01)}
         if kept.keys() == found.keys():

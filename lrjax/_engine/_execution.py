@@ -5,8 +5,6 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
-from jax.sharding import Mesh
-
 
 @dataclasses.dataclass(kw_only=True)
 class Execution:
@@ -54,13 +52,6 @@ class Execution:
     checkpoints: int = 0
     resumed_at: int = -1
     notes: list[str] = dataclasses.field(default_factory=list)
-
-
-def leave_mesh(execution: Execution, mesh: Mesh) -> None:
-    """Say that the loop on the host leaves all devices but one alone."""
-    note = f"loop runs on one of {mesh.size} devices."
-    execution.notes += [note] if note not in execution.notes else []
-    execution.devices, execution.mesh = 1, ""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """One trial as a loop on the host around a jitted step: the executor `loop`, references and ramps."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any, cast
 
 import jax
@@ -9,24 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from .._settings import current_settings, with_settings
 from .._types import Array, PyTree, ScalarLike
 from ._trial import (
+    begin_on_host,
     evaluate_batch,
+    evaluates_others,
     finish_record,
-    init_trial,
     mean_over_batches,
     set_hyperparameters,
+    step_on_host,
     train_step,
     training_loss,
     weights_to_evaluate,
 )
 from ._trial_data import EvalData, SeedData, TrialRecord, TrialSpec, TrialState
 from ._weak import JittedFor
-
-
-def _begin(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
-    # copied, since the steps donate their state and these are the seed's own parameters
-    return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
 
 
 def _evaluate_one(
@@ -44,14 +43,16 @@ def _observe_step(
     return after._replace(diverged_at=state.diverged_at, loss_sum=state.loss_sum), None
 
 
-begin_on_host = JittedFor(_begin)
-step_on_host = JittedFor(train_step, donate_argnums=1)
 _observe_on_host = JittedFor(_observe_step, donate_argnums=1)
 _set_hyperparameters = JittedFor(set_hyperparameters, donate_argnums=1)
 _loss_before = JittedFor(training_loss)
 _weights = JittedFor(weights_to_evaluate)
 _evaluate_batch = JittedFor(_evaluate_one)
-_finish = jax.jit(finish_record)
+
+
+@jax.jit
+def _finish(state: TrialState, metrics: list[dict[str, Array]]) -> TrialRecord:
+    return finish_record(state, jax.tree.map(lambda *values: jnp.stack(values), *metrics))
 
 
 @jax.jit
@@ -64,7 +65,7 @@ def _mean(values: list[dict[str, Array]], shares: tuple[Array, ...] | None) -> d
 def compile_step(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> Any:
     """The executable of a step of `run_on_host`."""
     state = begin_on_host(spec, hyperparameters, data)
-    return step_on_host.lower(spec, hyperparameters, state, data, 0).compile()
+    return step_on_host.of(spec, "lower")(hyperparameters, state, data, 0).compile()
 
 
 def run_on_host(
@@ -72,13 +73,37 @@ def run_on_host(
 ) -> tuple[TrialRecord, TrialState]:
     """`train_lane` on the host, and the state after the last step."""
     state, done, metrics = begin_on_host(spec, hyperparameters, data), 0, []
+    update = step.of(spec)
     for horizon in spec.horizons:
         for index in range(done, horizon):
-            state, _ = step(spec, hyperparameters, state, data, index)
+            state, _ = update(hyperparameters, state, data, index)
         done = horizon
         metrics.append(evaluate_on_host(spec, state, data, evaluation))
-    stacked = {name: jnp.stack([values[name] for values in metrics]) for name in metrics[0]}
-    return _finish(state._replace(params=None, model_state=None, opt_state=None), stacked), state
+    return _finish(state._replace(params=None, model_state=None, opt_state=None), metrics), state
+
+
+def spread(run: Callable[[int], Any], count: int, devices: int) -> Iterator[tuple[int, Any]]:
+    """The results of `run(0)` to `run(count - 1)` as they come: i belongs to device i % devices, each has a thread.
+
+    A step of a CPU runs in the thread that calls it.
+    """
+    if min(count, devices) < 2:
+        yield from ((index, run(index)) for index in range(count))
+        return
+    settings = current_settings()
+
+    def work(index: int) -> Any:
+        with with_settings(settings):
+            return run(index)
+
+    threads = [ThreadPoolExecutor(1, "lrjax-loop") for _ in range(devices)]
+    futures: dict[Future, int] = {threads[index % devices].submit(work, index): index for index in range(count)}
+    try:
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:  # after an error or Ctrl-C no further one begins
+        for thread in threads:
+            thread.shutdown(cancel_futures=True)
 
 
 def follow_on_host(
@@ -99,7 +124,8 @@ def follow_on_host(
 
 def evaluate_on_host(spec: TrialSpec, state: TrialState, data: SeedData, evaluation: EvalData) -> dict[str, Array]:
     """`evaluate` as a loop on the host over the evaluation batches."""
-    params = _weights(spec, state, data)
+    weights = _weights if evaluates_others(spec, state.opt_state) else weights_to_evaluate
+    params = weights(spec, state, data)
     groups, shares = evaluation.batches
     # what no batch is evaluated by is the same for all, so that one program serves trials and what they start from
     spec = dataclasses.replace(spec, make_optimizer=_no_updates, eval_params=None, lr_leaves=(), horizons=())

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from .._types import Array, Batch, PyTree
 from ._data import on_device, stack_leaves
 from ._devices import check_one_host, lane_spec, num_shards, place_lanes, place_on, spans_hosts
-from ._execution import Execution, compiling, leave_mesh
+from ._execution import Execution, compiling
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
 from ._loop_types import strengthen
@@ -21,6 +21,19 @@ from ._sharding import Shardings, lead, sharding_of, shardings_like, shardings_o
 from ._source import BatchSource
 from ._trial import ONE_LANE, Kind, begin_lane, evaluate_lane
 from ._trial_data import Block, EvalData, SeedData, Shared, TrialState
+
+
+class LoopData(NamedTuple):
+    """What the loop on the host reads on a device."""
+
+    seeds: tuple[SeedData, ...]  # with batches where no source has them
+    evaluation: EvalData
+    arrays: PyTree  # of which the source gives rows
+    device: Any = None  # None: where the data are
+
+    def here(self, tree: PyTree) -> PyTree:
+        """A tree on the device."""
+        return tree if self.device is None else jax.device_put(tree, self.device)
 
 
 class Engine:
@@ -50,6 +63,7 @@ class Engine:
             self._arrays = source.arrays_within(self.budget())
         self.block = 0 if source is None else source.longest_block(longest)
         self._shardings: Shardings = shardings_of(experiment.seeds[0])
+        self._loop_devices: tuple[Any, ...] = (None,)
         self._executables: dict[Any, Any] = {}  # finding one among all of them takes time, and what is free too
         self._placed: dict[Any, Any] = {}
 
@@ -78,11 +92,10 @@ class Engine:
             self.executor = Chunked(min(self.executor.size, -(-lanes // self.shards)))
 
     def settle(self, where: str = 'executor="loop"') -> Executor:
-        """Use one device where the loop on the host runs the lanes; report how they run."""
+        """Where the loop on the host runs the lanes, each lies on a device of the mesh; report how they run."""
         if self.executor == "loop" and self.mesh is not None:
             check_one_host(where, self.mesh)
-            leave_mesh(self.execution, self.mesh)
-            self.mesh = None
+            self._loop_devices, self.mesh = tuple(self.mesh.local_devices), None
             self._placed.clear()
         self.execution.used = str(self.executor)
         return self.executor
@@ -113,6 +126,16 @@ class Engine:
         if "arrays" not in self._placed:
             self._placed["arrays"] = None if self._arrays is None else place_on(strengthen(self._arrays), self.mesh)
         return self._placed["arrays"]
+
+    @functools.cached_property
+    def on_loop_devices(self) -> list[LoopData]:
+        """What the loop on the host reads, on each of its devices."""
+        seeds = [seed._replace(data_key=None) for seed in self.experiment.seeds]
+        if self.source is not None:
+            seeds = [seed._replace(batches=None) for seed in seeds]
+        held = LoopData(tuple(seeds), self.experiment.evaluation, self.arrays)
+        there = [held._replace(device=device) for device in self._loop_devices]
+        return [LoopData._make([*one.here(held[:-1]), one.device]) for one in there]
 
     def place_settings(self, settings: PyTree) -> PyTree:
         """Arrays with the axes (seeds, lanes, ...) on the devices."""
@@ -162,7 +185,10 @@ class Engine:
         part: int | None = None,
     ) -> tuple:
         """What a program is called with: (settings, states, seeds, shared)."""
-        seeds, bounds = self.seeds(part), place_on(tuple(map(np.int32, rows)), self.mesh)
+        seeds = self.seeds(part)
+        if rows not in self._placed:
+            self._placed[rows] = place_on(tuple(map(np.int32, rows)), self.mesh)
+        bounds = self._placed[rows]
         if kind == "train":
             return settings, None, seeds, Shared(rows=bounds, evaluation=self.evaluation)
         if kind == "begin":

@@ -10,18 +10,19 @@ import numpy as np
 from .._types import Bool, Float, Int, PyTree
 from ._batch_log import BatchLog
 from ._choice import is_padding_cheap, resolve
+from ._data import on_device
 from ._devices import Rows, assign_lanes, is_key, lane_order, narrowest, plain_keys, to_host
 from ._execution import Execution, running
 from ._executor import Executor
 from ._experiment import EXAMPLE_LR, Experiment
-from ._host_loop import begin_on_host, evaluate_on_host, step_on_host
-from ._lane_engine import Engine
+from ._host_loop import evaluate_on_host, spread
+from ._lane_engine import Engine, LoopData
 from ._memory import halved, halved_note, lanes_that_fit, out_of_memory
 from ._programs import key_impl
 from ._sharding import place
 from ._source import BatchSource, ReadAhead
-from ._trial import Kind
-from ._trial_data import Block, RowsOf, SeedData, TrialState
+from ._trial import Kind, begin_on_host, step_on_host
+from ._trial_data import Block, RowsOf, TrialState
 
 Reading = tuple[dict[str, Float[np.ndarray, "seeds family"]], Int[np.ndarray, "seeds family"]]
 """Metrics of every lane, and the step at which it diverged; nan and -1 where there is none."""
@@ -54,8 +55,9 @@ class ProgramLanes(_Lanes):
         self._states: TrialState = self._run("begin") if state is None else engine.place_states(state)
 
     def advance(self, block: Block) -> None:
-        """Train on a block."""
+        """Train on a block, until the device is done."""
         self._states = self._run("advance", self._states, block)
+        jax.block_until_ready(self._states.loss_sum)
 
     def evaluate(self) -> Reading:
         """Metrics and divergence of every lane; the sums of training losses begin anew."""
@@ -93,10 +95,6 @@ class ProgramLanes(_Lanes):
         held = self._states
         return held if self._engine.several_hosts else jax.device_get(plain_keys(held))
 
-    def wait(self) -> None:
-        """Until the device is done."""
-        jax.block_until_ready(self._states.loss_sum)
-
     def _run(self, kind: Kind, states: TrialState | None = None, block: Block | None = None) -> Any:
         """Call a program on as many rows as the fullest shard has lanes."""
         return self._engine.run(kind, self._settings, states, -(-_most(self.rows) // self._engine.shards), block)
@@ -106,40 +104,55 @@ class ProgramLanes(_Lanes):
         return self._engine.place_settings(jax.tree.map(lambda leaf: leaf[filled], self._family))
 
 
+Place = tuple[int, int]
+"""Seed and row of a lane."""
+
+
 class HostLanes(_Lanes):
-    """Lanes trained one after the other by a loop on the host; see `make_lanes`."""
+    """Lanes trained by a loop on the host, one after the other on each device; see `make_lanes`."""
 
     def __init__(self, engine: Engine, settings: PyTree, rows: Rows, state: TrialState | None):
         super().__init__(engine, settings, rows)
-        self._states: dict[tuple[int, int], TrialState] = {}
-        for seed, row in np.argwhere(rows >= 0).tolist():
+
+        def begin(at: Place, data: LoopData) -> TrialState:
             if state is None:
-                lane = begin_on_host(engine.spec, self._setting(seed, row), self._data(seed))
+                lane = begin_on_host(engine.spec, self._setting(at), data.seeds[at[0]])
             else:
-                lane = jax.tree.map(lambda leaf, s=seed, r=row: jnp.asarray(leaf[s, r]), state)
-            self._states[seed, row] = place(lane, engine.spec.shardings)
+                lane = data.here(on_device(jax.tree.map(lambda leaf: leaf[at], state)))
+            return place(lane, engine.spec.shardings)
+
+        self._states = self._each(begin, self._places())
 
     def advance(self, block: Block) -> None:
-        """Train on a block, lane after lane."""
-        spec = self._engine.spec
-        for (seed, row), lane in self._states.items():
-            own = block.batches if self._engine.shared else jax.tree.map(lambda leaf, s=seed: leaf[s], block.batches)
-            own = own if self._engine.arrays is None else RowsOf(self._engine.arrays, own)
-            setting, data = self._setting(seed, row), self._data(seed)._replace(batches=own)
-            for index in range(block.count if self.rows[seed, row] >= 0 else 0):
-                lane, _ = step_on_host(spec, setting, lane, data, index)
-            self._states[seed, row] = jax.block_until_ready(lane)
+        """Train on a block."""
+        engine, update = self._engine, step_on_host.of(self._engine.spec)
+        blocks = {data.device: data.here(block.batches) for data in engine.on_loop_devices}
+
+        def train(at: Place, data: LoopData) -> TrialState:
+            own = blocks[data.device]
+            own = own if engine.shared else jax.tree.map(lambda leaf: leaf[at[0]], own)
+            own = own if data.arrays is None else RowsOf(data.arrays, own)
+            setting, lane = self._setting(at), data.here(self._states[at])
+            for index in range(block.count):
+                lane, _ = update(setting, lane, data.seeds[at[0]]._replace(batches=own), index)
+            return jax.block_until_ready(lane)
+
+        self._states |= self._each(train, self._places())
 
     def evaluate(self) -> Reading:
         """Metrics and divergence of every lane; the sums of training losses begin anew."""
-        engine, metrics = self._engine, dict[str, np.ndarray]()
-        diverged = np.full(self.rows.shape, -1)
-        for (seed, row), lane in self._states.items():
-            values = evaluate_on_host(engine.spec, lane, self._data(seed), engine.experiment.evaluation)
+
+        def read(at: Place, data: LoopData) -> dict[str, Any]:
+            lane = data.here(self._states[at])
+            return evaluate_on_host(self._engine.spec, lane, data.seeds[at[0]], data.evaluation)
+
+        metrics, diverged = dict[str, np.ndarray](), np.full(self.rows.shape, -1)
+        for at, values in self._each(read, list(self._states)).items():
+            lane = self._states[at]
             for name, value in {**values, "train_loss": lane.loss_sum}.items():
-                metrics.setdefault(name, np.full(self.rows.shape, np.nan, value.dtype))[seed, row] = value
-            diverged[seed, row] = lane.diverged_at
-            self._states[seed, row] = lane._replace(loss_sum=jnp.float32(0))
+                metrics.setdefault(name, np.full(self.rows.shape, np.nan, value.dtype))[at] = value
+            diverged[at] = lane.diverged_at
+            self._states[at] = lane._replace(loss_sum=jnp.float32(0))
         by_trial = {name: self._by_trial(value, np.nan) for name, value in metrics.items()}
         return by_trial, self._by_trial(diverged, -1)
 
@@ -155,14 +168,17 @@ class HostLanes(_Lanes):
         host = jax.device_get(plain_keys([self._states.get(place, some) for place in np.ndindex(self.rows.shape)]))
         return jax.tree.map(lambda *leaves: np.stack(leaves).reshape(*self.rows.shape, *np.shape(leaves[0])), *host)
 
-    def wait(self) -> None:
-        """Nothing is left to wait for."""
+    def _setting(self, at: Place) -> PyTree:
+        return on_device(jax.tree.map(lambda leaf: leaf[self.rows[at]], self._family))
 
-    def _setting(self, seed: int, row: int) -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf[self.rows[seed, row]]), self._family)
+    def _places(self) -> list[Place]:
+        return [(seed, row) for seed, row in np.argwhere(self.rows >= 0).tolist()]
 
-    def _data(self, seed: int) -> SeedData:
-        return self._engine.experiment.seeds[seed]._replace(batches=None, data_key=None)
+    def _each(self, run: Callable[[Place, LoopData], Any], places: list[Place]) -> dict[Place, Any]:
+        """What is run for every lane, on the devices in turn."""
+        held = self._engine.on_loop_devices
+        found = spread(lambda index: run(places[index], held[index % len(held)]), len(places), len(held))
+        return {places[index]: result for index, result in found}
 
 
 Lanes = ProgramLanes | HostLanes
@@ -182,7 +198,6 @@ def train_block(lanes: Lanes, block: Block, execution: Execution) -> float:
     before = execution.run_seconds
     with running(execution):
         lanes.advance(block)
-        lanes.wait()
     return execution.run_seconds - before
 
 

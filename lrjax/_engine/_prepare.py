@@ -158,7 +158,8 @@ def measure_reference(experiment: Experiment) -> Reference:
         raise ValueError(
             f"The validation loss of the untouched parameters must be finite, got {untouched[seed]} for seed {seed}. "
             "Look for nan in the data (Task(eval_batches=...)), the initial parameters, loss_fn or eval_fn (of "
-            "find_lr(metric=...) it is the metric): no learning rate can be measured against it."
+            "find_lr(metric=...) it is the metric, which must have a value there): no learning rate can be measured "
+            "against it."
         )
     initial = np.tile(untouched, (len(spec.horizons), 1))
     if spec.has_state or spec.step_fn is not None:

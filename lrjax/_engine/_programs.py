@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from .._settings import current_settings
+from .._settings import current_settings, quick_options
 from .._types import Array, PyTree
 from ._devices import lane_axis
 from ._executor import Chunked, Executor
@@ -173,19 +173,21 @@ RECENT, LONGEST_TEXT = 16, 2**20
 _by_text: OrderedDict[Any, Any] = OrderedDict()
 
 
-def compile_once(lowered: Any, *known: Any) -> Any:
+def compile_once(lowered: Any, *known: Any, quick: bool = False) -> Any:
     """The executable of a lowered program; that of an equal one made of other functions, as a `lambda` written again.
 
-    `known` is what the text does not say: the structure of the arguments, devices, settings.
+    `known` is what the text does not say: the structure of the arguments, devices, settings. `quick` is for programs
+    whose last bit does not matter.
     """
     # Arrays that a program closes over may be no part of its text: docs.jax.dev/en/latest/internals/constants.html
+    compile = functools.partial(lowered.compile, quick_options() if quick else None)
     if len(getattr(getattr(lowered, "_lowering", None), "const_args", [None])):
-        return lowered.compile()
+        return compile()
     text = lowered.as_text()
     if len(text) > LONGEST_TEXT or "callback" in text or "stablehlo.send" in text:  # calls a function of the user's
-        return lowered.compile()
-    key = (hashlib.sha256(text.encode()).digest(), jax.tree.structure(lowered.out_info), *known)
-    compiled = _by_text.pop(key, None) or lowered.compile()
+        return compile()
+    key = (hashlib.sha256(text.encode()).digest(), jax.tree.structure(lowered.out_info), quick, *known)
+    compiled = _by_text.pop(key, None) or compile()
     _by_text[key] = compiled
     if len(_by_text) > RECENT:
         _by_text.popitem(last=False)

@@ -16,7 +16,7 @@ from ._devices import assign_lanes, lane_order, to_host
 from ._execution import Execution, running
 from ._executor import Chunked, Executor
 from ._experiment import Experiment
-from ._host_loop import compile_step, run_on_host
+from ._host_loop import compile_step, run_on_host, spread
 from ._lane_engine import Engine
 from ._memory import MemoryModel, halved, model_memory, out_of_memory, program_bytes, show_bytes
 from ._source import CALL_SECONDS
@@ -68,13 +68,20 @@ class Rounds:
                 self._shrink(reason, lanes)
 
     def _run_on_host(self, lrs: Lrs) -> TrialRecord:
-        """One trial after the other."""
-        spec, seeds, evaluation = self.experiment.spec, self.experiment.seeds, self.experiment.evaluation
-        records = []
-        for seed, lr in itertools.product(seeds, lrs):
-            records.append(jax.device_get(run_on_host(spec, jnp.asarray(lr), seed, evaluation)[0]))
+        """One trial after the other, on every device."""
+        spec, held, count = self.experiment.spec, self.engine.on_loop_devices, len(self.experiment.seeds)
+        trials = list(itertools.product(range(count), lrs))
+
+        def run(index: int) -> TrialRecord:
+            (seed, lr), data = trials[index], held[index % len(held)]
+            return jax.device_get(run_on_host(spec, jax.device_put(lr), data.seeds[seed], data.evaluation)[0])
+
+        records: dict[int, TrialRecord] = {}
+        for index, record in spread(run, len(trials), len(held)):
+            records[index] = record
             self.advance(self._updates)
-        return jax.tree.map(lambda *rows: np.stack(rows).reshape(len(seeds), len(lrs), *np.shape(rows[0])), *records)
+        rows = [records[index] for index in range(len(trials))]
+        return jax.tree.map(lambda *rows: np.stack(rows).reshape(count, len(lrs), *np.shape(rows[0])), *rows)
 
     def _run_programs(self, lrs: Lrs) -> TrialRecord:
         """All seeds' lanes vectorised, or those of one seed after the other, chunked or mapped."""
@@ -88,7 +95,8 @@ class Rounds:
         engine, count = self.engine, len(lrs)
         shards, seeds = engine.shards, 1 if part is not None else engine.num_seeds
         rows = assign_lanes(np.arange(count)[None], engine.width_for(self.width), shards)
-        held = engine.place_settings(lrs[np.tile(rows.clip(0), (seeds, 1))])
+        held = lrs[np.tile(rows.clip(0), (seeds, 1))]
+        held = held if engine.mesh is None else engine.place_settings(held)  # a program takes NumPy's in less time
         place = np.argsort(lane_order(rows.shape[1], shards), kind="stable")[:count]  # of each lane
         mapped = self.executor == "map"
         # of the fullest shard; and all hosts must make the same calls

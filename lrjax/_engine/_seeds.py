@@ -1,7 +1,8 @@
 """The seeds of an experiment: initial parameters, checked, and the keys of batches and dropout."""
 
+import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._checks import describe, describe_tree, path_of, show
+from .._settings import quick_options
 from .._trees import first_difference
 from .._types import Batch, Key, Params, PyTree
 from ._data import to_arrays
@@ -44,9 +46,17 @@ EVALUATION = 0xFFFFFFFF
 """fold_in data of the evaluation key: no seed has this index."""
 
 
-@jax.jit
 def draw_keys(key: Key, seed: int) -> tuple[Key, Key, Key, Key]:
     """The init, data and training keys of a seed, and the evaluation key of all."""
+    return _drawing()(key, seed)
+
+
+@functools.cache
+def _drawing() -> Callable[[Key, int], tuple[Key, Key, Key, Key]]:
+    return jax.jit(_draw_keys, compiler_options=quick_options())
+
+
+def _draw_keys(key: Key, seed: int) -> tuple[Key, Key, Key, Key]:
     init_key, data_key, train_key = jax.random.split(jax.random.fold_in(key, seed), 3)
     return init_key, data_key, train_key, jax.random.fold_in(key, EVALUATION)
 

@@ -31,6 +31,9 @@ SETTLED, CHANGED = 10_000, 1.05
 """Updates after which a bias correction is over (that of 0.999 to e^-10), and the change of an update's size that no
 rounding makes."""
 
+COURSE = np.unique(np.concatenate([np.arange(1_000), np.geomspace(1e3, 1e7, 1_000)]).astype(np.int32))
+"""Steps at which a schedule is looked at."""
+
 _LR, _COUNTER, _SCHEDULE, _OTHER = 1, 2, 4, 8
 """What a number is computed from, as bits: the learning rate, an integer of the optimizer's state, that integer of
 `optax.scale_by_schedule`, anything else."""
@@ -86,32 +89,36 @@ def _look(make_optimizer: OptimizerFactory, params: Params) -> Timing:
     spec = TrialSpec(make_optimizer=make_optimizer, trainable=(), horizons=(), **unused)
     batches = find_accumulation(spec, np.float32(EXAMPLE_LR), params).batches(1)
     lowered = jax.jit(functools.partial(_kept, init, update, batches, params)).lower(np.float32(EXAMPLE_LR))
-    kept = [float(share) for share in compile_once(lowered, current_settings())(np.float32(EXAMPLE_LR))]
+    run = compile_once(lowered, current_settings(), quick=True)
+    kept = [float(share) for share in run(np.float32(EXAMPLE_LR))]
     longest = max((share for share in kept if 0 < share < LONGEST), default=0.0)
-    return Timing(1 / (1 - longest), _is_scheduled(init, update, params))
+    return Timing(1 / (1 - longest), _is_scheduled(init, update, batches, params))
 
 
 def _kept(init: Callable, update: Callable, batches: int, params: Params, lr: Array) -> list[Array]:
     """How much of an impulse the floating leaves of the state keep from one update to the next."""
 
-    def after(state: PyTree, size: Array) -> PyTree:
+    def after(state: PyTree, size: float) -> PyTree:
         grads = jax.tree.map(lambda leaf: size * leaf, params)
-        return lax.fori_loop(0, batches, lambda _, state: update(lr, state, grads)[1], state)
+        step = lambda _, state: update(lr, state, grads)[1]  # noqa: E731
+        return step(0, state) if batches == 1 else lax.fori_loop(0, batches, step, state)
 
-    impulse = jax.vmap(after, (None, 0))(init(lr), jnp.array([1.0, -1.0]))
-    later = jax.tree.leaves(jax.vmap(after)(impulse, jnp.zeros(2)))
+    states = [after(init(lr), size) for size in (1.0, -1.0)]
+    states += [after(state, 0.0) for state in states]
     found = {}  # of leaves that belong to parameters one for each place and number of axes, and all others
     axes = {path: np.ndim(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-    for (path, leaf), then in zip(jax.tree_util.tree_leaves_with_path(impulse), later, strict=True):
+    leaves, *others = jax.tree_util.tree_leaves_with_path(states[0]), *map(jax.tree.leaves, states[1:])
+    for (path, up), down, later_up, later_down in zip(leaves, *others, strict=True):
         ends = [path[start:] for start in range(len(path)) if path[start:] in axes]
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
+        if jnp.issubdtype(up.dtype, jnp.floating):
             place = (path[: len(path) - len(ends[0])], axes[ends[0]]) if ends else path
-            found.setdefault(place, [jnp.sum(one[0] - one[1], dtype=jnp.float32) for one in (leaf, then)])
+            pairs = (up, down), (later_up, later_down)
+            found.setdefault(place, [jnp.sum(one - other, dtype=jnp.float32) for one, other in pairs])
     return [jnp.where(first == 0, 0.0, then / first) for first, then in found.values()]
 
 
-def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
-    """Whether the updates depend on a schedule's counter, or on the learning rate times something of the step."""
+def _is_scheduled(init: Callable, update: Callable, batches: int, params: Params) -> bool:
+    """Whether the updates change with a schedule's counter, or with the learning rate times something of the step."""
     lr = jax.ShapeDtypeStruct((), jnp.float32)
     state = jax.eval_shape(init, lr)
     closed, leaves = update.trace(lr, state, params).jaxpr, jax.tree.leaves(state)
@@ -126,9 +133,30 @@ def _is_scheduled(init: Callable, update: Callable, params: Params) -> bool:
         whole = [jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(node)]
         kinds += [count if one or len(kinds) + place in ticking else _OTHER for place, one in enumerate(whole, 1)]
     outputs, within = _sources(closed.jaxpr, [_LR, *kinds, *grads])
-    if any(source & _SCHEDULE for source in outputs[: len(grads)]):
+    if any(source & _SCHEDULE for source in outputs[: len(grads)]) and _follows(
+        init, update, batches, params, [kind == _SCHEDULE for kind in kinds]
+    ):
         return True
     return _LR | _COUNTER in within and _changes(init, update, params, [kind != _OTHER for kind in kinds])
+
+
+def _follows(init: Callable, update: Callable, batches: int, params: Params, counts: list[bool]) -> bool:
+    """Whether the same update is of another size where the counters of schedules are others; as far as there is one."""
+
+    def sizes(lr: Array) -> Array:
+        state = lax.fori_loop(0, batches - 1, lambda _, state: update(lr, state, params)[1], init(lr))
+        leaves, treedef = jax.tree.flatten(state)
+
+        def at(time: Array) -> Array:
+            moved = [time.astype(leaf.dtype) if count else leaf for leaf, count in zip(leaves, counts, strict=True)]
+            updates = update(lr, treedef.unflatten(moved), params)[0]
+            return jnp.stack([jnp.linalg.norm(leaf) for leaf in jax.tree.leaves(updates)])
+
+        return lax.map(at, jnp.asarray(COURSE))
+
+    lr = np.float32(EXAMPLE_LR)
+    found = np.asarray(compile_once(jax.jit(sizes).lower(lr), current_settings())(lr))
+    return bool(not found.any() or (found.max(axis=0) > CHANGED * found.min(axis=0)).any())
 
 
 def _changes(init: Callable, update: Callable, params: Params, counts: list[bool]) -> bool:

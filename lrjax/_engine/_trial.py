@@ -16,6 +16,7 @@ from .._types import Array, Batch, Float, Int, Key, ModelState, Params, PyTree
 from ._optimizer import build_optimizer, build_put, carried_difference, extra_arguments, hint_for, places
 from ._sharding import constrain
 from ._trial_data import EvalData, Reading, RowsOf, SeedData, Shared, TrialRecord, TrialSpec, TrialState, join_params
+from ._weak import JittedFor
 
 
 def init_trial(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
@@ -85,6 +86,15 @@ def train_step(
         loss_sum=state.loss_sum + loss.astype(jnp.float32),
     )
     return constrain(new_state, spec.shardings), loss
+
+
+def _begin(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> TrialState:
+    # copied, since the steps donate their state and these are the seed's own parameters
+    return jax.tree.map(jnp.copy, init_trial(spec, hyperparameters, data))
+
+
+begin_on_host = JittedFor(_begin)
+step_on_host = JittedFor(train_step, donate_argnums=1)
 
 
 def _diverged_at(state: TrialState, loss: Array) -> Int[Array, ""]:
@@ -185,8 +195,7 @@ def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Param
     """What an optimizer evaluates in the place of the parameters that it trains."""
     if spec.eval_params is not None:
         return spec.eval_params(opt_state, train)
-    nodes = jax.tree.leaves(opt_state, is_leaf=_is_schedule_free)
-    schedule_free = [node for node in nodes if _is_schedule_free(node)]
+    schedule_free = _schedule_free(opt_state)
     if schedule_free:
         if len(schedule_free) > 1 or jax.tree.structure(schedule_free[0].z) != jax.tree.structure(train):
             raise ValueError(
@@ -197,8 +206,14 @@ def evaluated_params(spec: TrialSpec, opt_state: PyTree, train: Params) -> Param
     return train
 
 
-def _is_schedule_free(node: object) -> bool:
-    return isinstance(node, optax.contrib.ScheduleFreeState)
+def evaluates_others(spec: TrialSpec, opt_state: PyTree) -> bool:
+    """Whether other weights are evaluated than those that train."""
+    return spec.eval_params is not None or bool(_schedule_free(opt_state))
+
+
+def _schedule_free(opt_state: PyTree) -> list[Any]:
+    is_one = lambda node: isinstance(node, optax.contrib.ScheduleFreeState)  # noqa: E731
+    return [node for node in jax.tree.leaves(opt_state, is_leaf=is_one) if is_one(node)]
 
 
 def train_lane(spec: TrialSpec, setting: PyTree, state: None, seed: SeedData, shared: Shared) -> TrialRecord:

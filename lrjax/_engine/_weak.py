@@ -3,6 +3,7 @@
 import atexit
 import dataclasses
 import inspect
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -25,21 +26,23 @@ class WeakCache:
         self.misses = 0  # how often a value had to be made
         self._size = size  # of more entries those used least recently go
         self._entries: OrderedDict[Any, tuple[Any, list[weakref.ref]]] = OrderedDict()
+        self._lock = threading.RLock()
         atexit.register(self._entries.clear)  # while JAX can still hash its shapes, which forgetting one entry does
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """The value of a key, made where there is none."""
         weak = _weaken(key)
-        if weak in self._entries:
-            self._entries.move_to_end(weak)
-            return self._entries[weak][0]
-        self.misses += 1
-        value = make()
-        forget = lambda _: self._entries.pop(weak, None)  # noqa: E731
-        self._entries[weak] = value, [weakref.ref(function, forget) for function in _functions(weak)]
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-        return value
+        with self._lock:
+            if weak in self._entries:
+                self._entries.move_to_end(weak)
+                return self._entries[weak][0]
+            self.misses += 1
+            value = make()
+            forget = lambda _: self._entries.pop(weak, None)  # noqa: E731
+            self._entries[weak] = value, [weakref.ref(function, forget) for function in _functions(weak)]
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)
+            return value
 
     def clear(self) -> None:
         """Forget everything."""
@@ -121,19 +124,21 @@ class JittedFor:
 
     def __call__(self, owner: Any, *arguments: Any) -> Any:
         """The function's result."""
-        return self._use(owner, lambda jitted: jitted(*arguments))
+        return self.of(owner)(*arguments)
 
-    def lower(self, owner: Any, *arguments: Any) -> Any:
-        """The program before compilation."""
-        return self._use(owner, lambda jitted: jitted.lower(*arguments))
-
-    def _use(self, owner: Any, call: Callable[[Any], Any]) -> Any:
+    def of(self, owner: Any, method: str = "__call__") -> Callable[..., Any]:
+        """The function for one owner, for many calls; or another method of a jitted function, as `lower`."""
         jitted, held = self._made.get((owner,), self._make)
-        held.append(owner)
-        try:
-            return call(jitted)
-        finally:
-            held.pop()
+        use = getattr(jitted, method)
+
+        def call(*arguments: Any) -> Any:
+            held.append(owner)
+            try:
+                return use(*arguments)
+            finally:
+                held.pop()
+
+        return call
 
     def _make(self) -> tuple[Any, list[Any]]:
         held: list[Any] = []  # the owner, while a call may trace

@@ -119,11 +119,7 @@ def constant_lr(where: str, result_or_lr: Any, train_steps: int) -> float:
 
 
 def multipliers(where: str, schedule: Schedule, train_steps: int) -> Float[np.ndarray, " steps"]:
-    """The schedule over the training, every step or evenly many, divided by its highest value.
-
-    Raises:
-      TypeError, ValueError: it is no schedule, or not a learning rate all along.
-    """
+    """The schedule over the training, every step or evenly many, divided by its highest value."""
     steps = sample_steps(train_steps)
     values = _evaluate(where, schedule, steps)
     for wrong, what, advice in (

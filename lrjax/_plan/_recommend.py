@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 from .._checks import attribute
+from .._curve import SHORTEST_TRAINING
 from .._html import block, preformatted, sentence
 from .._settings import on_host
 from .._types import Schedule, StepCount
@@ -105,7 +106,11 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
     how = f" The peak is {factor:.3g} times the learning rate, {by}." if factor != 1 else ""
     if level != lr:
         how = f" For {total} updates the learning rate is {level:.2g}, by the law of `lrjax.peak_for`.{how}"
-    elif attribute(result_or_lr, "strategy") == "StepSampling" and attribute(result_or_lr, "start") is None:
+    elif (
+        total >= SHORTEST_TRAINING
+        and attribute(result_or_lr, "strategy") == "StepSampling"
+        and attribute(result_or_lr, "start") is None
+    ):
         how += f" A search with train_steps={total} would tell it better."
     peak = float(f"{factor * level:.3g}")
     return Recommendation(

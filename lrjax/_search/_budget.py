@@ -7,15 +7,12 @@ import numpy as np
 
 from .._annotated import fitting
 from .._checks import MAX_SEEDS, check_count, check_number
-from .._curve import Outcome, drift, first_grid, is_lost_in_noise
+from .._curve import SHORTEST_TRAINING, Outcome, drift, first_grid, is_lost_in_noise
 from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
 from ._lane_curve import MEMORIES, SAME, LaneCurve, State, fall, means, read_lanes
 from ._stage import Stage
 from ._strategy import Choice, Context, Request
-
-SHORTEST = 20
-"""Updates of the shortest training that a learning rate is searched for."""
 
 SHARE, LEAST_UPDATES = 0.5, 700
 """Cost of a search that is told none: trainings, and updates at least. A sweep of 17 learning rates for 20 updates is
@@ -220,11 +217,7 @@ class Budget:
 
 
 def _train_steps(context: Context) -> int:
-    """Updates of the training that the learning rate is for.
-
-    Raises:
-      ValueError: it is too short, or its length is not known, or it has begun.
-    """
+    """Updates of the training that the learning rate is for; raises where it is too short, unknown or under way."""
     if context.train_steps is None:
         raise ValueError(
             "`find_lr(train_steps=...)` is needed with lrjax.Budget, whose trials are shares of the training, got "
@@ -235,9 +228,9 @@ def _train_steps(context: Context) -> int:
             "`find_lr(start=...)` must be None with lrjax.Budget, which trains from step 0 on. From a checkpoint "
             "search with lrjax.StepSampling, the default there."
         )
-    if context.train_steps < SHORTEST:
+    if context.train_steps < SHORTEST_TRAINING:
         raise ValueError(
-            f"`find_lr(train_steps=...)` must be at least {SHORTEST} optimizer updates with lrjax.Budget, got "
+            f"`find_lr(train_steps=...)` must be at least {SHORTEST_TRAINING} optimizer updates with lrjax.Budget, got "
             f"{context.train_steps}: the first sweep takes 5, a quarter of them. Is it the number of epochs? Give "
             "epochs * steps_per_epoch. So short a training is run whole: lrjax.sweep, or lrjax.StepSampling(num_steps="
             f"{context.train_steps}, rule=lrjax.lowest_loss)."

@@ -35,10 +35,21 @@ _REMEDIES = {
 }
 
 
-_AS_LONG_AS_THEY_GET = (
+_AT_LENGTH = {
+    WarningName.no_learning: "Check that the loss can fall: labels that match the inputs, a wider range (min_lr, "
+    "max_lr); or the model is trained already.",
+} | dict.fromkeys(
+    (
+        WarningName.not_started,
+        WarningName.unsettled,
+        WarningName.extrapolated,
+        WarningName.short_horizon,
+        WarningName.small_progress,
+    ),
     "More budget makes trials no longer. Train a few learning rates around this one to the end of the training, with "
-    "lrjax.sweep."
+    "lrjax.sweep.",
 )
+"""The same where trials are as long as they get."""
 
 
 def budget_warnings(
@@ -60,11 +71,12 @@ def budget_warnings(
     if context.stochastic:
         message = "The evaluation loss depends on the random key, so the curves are those of one draw."
         found[WarningName.stochastic_eval] = message
-    doubtful = (WarningName.extrapolated, WarningName.short_horizon)
-    long = dict.fromkeys(doubtful, _AS_LONG_AS_THEY_GET) if stage.num_steps > longest else {}
+    at_length = stages[-1].num_steps > longest
+    if at_length:  # no rung would have followed
+        found.pop(WarningName.no_rung, None)
     return tuple(
         LRWarning(name=name, message=found[name], remedy=remedy)
-        for name, remedy in (_REMEDIES | long).items()
+        for name, remedy in (_REMEDIES | _AT_LENGTH if at_length else _REMEDIES).items()
         if name in found
     )
 

@@ -12,11 +12,7 @@ from ._strategy import Context, Strategy
 def check_search(
     task: Task, make_optimizer: OptimizerFactory, strategy: object, train_steps: int | None, start: object
 ) -> tuple[Strategy, Context]:
-    """The strategy, and what it may know.
-
-    Raises:
-      TypeError, ValueError: a bad argument.
-    """
+    """The strategy, and what it may know. Raises `TypeError` or `ValueError`: a bad argument."""
     check_task("find_lr(task=...)", task)
     check_factory("find_lr(make_optimizer=...)", make_optimizer)
     unit = "optimizer updates of the whole training"
@@ -34,13 +30,20 @@ def check_search(
             "`find_lr(strategy)` must be lrjax.StepSampling(...), lrjax.Budget(...) or an object with "
             f"propose(stages, context) and choose(stages, context), got {show(strategy)}."
         )
-    timing = optimizer_timing(task, make_optimizer)
-    if timing is not None and timing.scheduled and start is None:
-        subject = "find_lr(make_optimizer=...)", f"that of {name_of(make_optimizer)}"
-        raise ValueError(_SCHEDULED.format(*(subject if task._step_fn is None else ("step_task(step=...)", "step"))))
-    memory = None if timing is None else timing.memory
+    memory = check_constant("find_lr", task, make_optimizer, may_change=start is not None)
     known = {"max_seeds": task.max_seeds, "baseline_loss": task.baseline_loss, "memory": memory}
     return strategy, Context(train_steps=train_steps, start=step, **known)
+
+
+def check_constant(
+    where: str, task: Task, make_optimizer: OptimizerFactory, *, may_change: bool = False
+) -> float | None:
+    """The optimizer's memory, if known; raises where the learning rate is known to change with the step."""
+    timing = optimizer_timing(task, make_optimizer)
+    if timing is not None and timing.scheduled and not may_change:
+        subject = f"{where}(make_optimizer=...)", f"that of {name_of(make_optimizer)}"
+        raise ValueError(_SCHEDULED.format(*(subject if task._step_fn is None else ("step_task(step=...)", "step"))))
+    return None if timing is None else timing.memory
 
 
 _SCHEDULED = (

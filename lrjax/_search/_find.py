@@ -81,8 +81,9 @@ def find_lr(
         often nothing to choose: if no learning rate lowers the checkpoint's loss by 2 %, `lr` is nan, `outcome` is
         `nothing_to_gain`, and nothing is raised.
       metric: what learning rates are ranked by: "loss", or another name that the task's `eval_fn` returns. Where the
-        loss over-fits, that of the best accuracy lies higher. `curve.losses` are then its values; a copy of which it or
-        the loss is not finite has diverged.
+        loss over-fits, that of the best accuracy lies higher. `curve.losses` are then its values. A copy of which the
+        loss is not finite or the metric infinite has diverged; a metric that alone is not a number, as a correlation
+        of equal predictions, counts as that of the untouched parameters, and the summary says so.
       mode: which of its values are good, "min" or "max"; "loss" is minimised, any other metric needs one. Of "max"
         `curve.losses` are the negative values, of which the lowest is the best.
       executor: how the copies run; see `lrjax.sample_losses`. "auto" decides from the model and the machine.
@@ -144,7 +145,7 @@ def _result(strategy: Strategy, trainer: LiveTrainer, stages: tuple[Stage, ...],
     """What the stages so far give."""
     context = trainer.context
     choice = _as_choice(strategy, strategy.choose(stages, context), stages, context)
-    choice = in_terms_of(choice, trainer.metric, trainer.mode)
+    choice = in_terms_of(choice, trainer.metric, trainer.mode, trainer.undefined)
     index = range(len(stages))[choice.stage]
     stage, outcome, steps = stages[index], choice.outcome, context.train_steps
     assert outcome is not None

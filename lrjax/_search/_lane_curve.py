@@ -12,7 +12,7 @@ from ._stage import Stage
 
 MEMORIES = 2.0
 """Times that the optimizer remembers a gradient, which a trial must last to tell how it trains: with momentum 0.99 the
-loss after 20 updates says nothing yet of the learning rate (docs/benchmark.md)."""
+loss after 20 updates says nothing yet of the learning rate (docs/findings.md)."""
 
 STARTED = 0.05
 """By what share of the reference the best loss lies below it once learning has started."""
@@ -51,25 +51,15 @@ class State(enum.Enum):
 
 
 class LaneCurve(NamedTuple):
-    """What is known of every learning rate after the last stage.
+    """What is known of every learning rate after the last stage."""
 
-    Attributes:
-      state: where learning is.
-      reference: loss below which something was learned.
-      x: exponents of the last stage's lanes that live, increasing.
-      rise: their mean losses, minus the best.
-      effect: by how much the best lies below the initial loss; tiny where none does.
-      known: exponents of all lanes, those that were left earlier too, increasing.
-      badness: of each of these: 0 for the best, 1 for the untouched model and what is worse, 2 where it diverged. Lanes
-        that were left are at least as bad as the nearest that was not.
-    """
-
-    state: State
-    reference: float
-    x: Float[np.ndarray, " alive"]
-    rise: Float[np.ndarray, " alive"]
-    effect: float
-    known: Float[np.ndarray, " known"]
+    state: State  # where learning is
+    reference: float  # loss below which something was learned
+    x: Float[np.ndarray, " alive"]  # exponents of the last stage's lanes that live, increasing
+    rise: Float[np.ndarray, " alive"]  # their mean losses, minus the best
+    effect: float  # by how much the best lies below the initial loss; tiny where none does
+    known: Float[np.ndarray, " known"]  # exponents of all lanes, those that were left earlier too, increasing
+    # of each: 0 best, 1 the untouched model or worse, 2 diverged; of lanes that were left at least the nearest's
     badness: Float[np.ndarray, " known"]
 
     def harmless(self) -> Float[np.ndarray, " harmless"]:

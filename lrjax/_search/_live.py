@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -55,6 +56,7 @@ class LiveTrainer:
         ranked = rank_by(task, metric, mode)
         self.task, self.metric = ranked.task, metric
         self.mode: Mode = ranked.mode
+        self.undefined: set[float] = set()  # learning rates at which the metric is not a number
         self.strategy, self.directory = strategy, directory
         self.context = context if metric == "loss" else dataclasses.replace(context, baseline_loss=None)
         self.key, self.reporter, self._start, self._make_optimizer = key, reporter, start, make_optimizer
@@ -70,11 +72,7 @@ class LiveTrainer:
         return self._carry(runner, request) if request.carry else self._sample(runner, request)
 
     def inspect(self, stages: tuple[Stage, ...]) -> LRWarning | None:
-        """Why no loss of the last stage moved, if none did.
-
-        Raises:
-          ValueError: the learning rate does not matter.
-        """
+        """Why no loss of the last stage moved, if none did. Raises `ValueError`: the learning rate does not matter."""
         stage, request = stages[-1], self._request
         losses, initial = np.asarray(stage.curve.final), np.asarray(stage.curve.initial_loss)
         if all_the_same(losses, initial):
@@ -175,7 +173,8 @@ class LiveTrainer:
         self.context = dataclasses.replace(
             self.context, untouched_loss=untouched, horizon_losses=losses, max_steps=most
         )
-        return curve_of(lrs, runner.sample(lrs, horizons, seeds, in_batches=in_batches), made.dtype)
+        result = runner.sample(lrs, horizons, seeds, in_batches=in_batches)
+        return curve_of(lrs, result if self.metric == "loss" else self._defined(lrs, result), made.dtype)
 
     def _know(self, evaluation: EvalData, reference: Reference) -> None:
         """Take into the context what the untouched parameters show; those of a checkpoint are not untrained."""
@@ -196,7 +195,22 @@ class LiveTrainer:
             )
         losses = trainer.train(lrs, request.num_steps, seeds)
         initial = trainer.initial_loss(seeds, request.num_steps)
+        if self.metric != "loss":
+            losses = self._fill(lrs, losses, initial)
         return curve_of_losses(request.log10_lrs, losses, initial, request.num_steps)
+
+    def _defined(self, lrs: np.ndarray, result: Round) -> Round:
+        """A round in which a metric that is not a number at the end is no divergence there."""
+        losses, last = result.metrics["loss"], result.horizons[-1] - 1
+        diverged = np.where(np.isnan(losses[-1]) & (result.diverged_at == last), -1, result.diverged_at)
+        losses = self._fill(lrs, losses, result.reference.initial_loss)
+        return result._replace(metrics=result.metrics | {"loss": losses}, diverged_at=diverged)
+
+    def _fill(self, lrs: Sequence[float] | np.ndarray, losses: np.ndarray, initial: np.ndarray) -> np.ndarray:
+        """Values of a metric; where it is not a number, of which it takes note, those of the untouched parameters."""
+        lost = np.isnan(losses)
+        self.undefined |= {float(lr) for lr in np.asarray(lrs)[lost.reshape(-1, len(lrs)).any(axis=0)]}
+        return np.where(lost, initial[:, None].astype(losses.dtype), losses)
 
 
 def curve_of(lrs: np.ndarray, result: Round, dtype: np.dtype) -> LossCurve:

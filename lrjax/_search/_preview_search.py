@@ -11,16 +11,15 @@ import numpy as np
 
 from .._checks import check_key
 from .._curve import LossCurve
-from .._engine import NO_LANES, Executor, LaneRunner, ProgramSlot, Task
-from .._preview import PlannedRound, Preview, previewed_by
+from .._engine import NO_LANES, LaneRunner, ProgramSlot
+from .._preview import PlannedRound, Preview, asked_of, previewed_by
 from .._progress import Reporter
 from .._settings import on_host
-from .._types import Key, OptimizerFactory
 from ._check_search import check_search
 from ._find import find_lr
 from ._live import LiveTrainer
 from ._stage import Stage
-from ._strategy import Context, Request, Strategy, curve_of_losses, run_stages
+from ._strategy import Context, Request, curve_of_losses, run_stages
 
 _WARM, _PROBE = 2, 8
 """Steps of a carried program before its time is taken, and those that are timed."""
@@ -30,33 +29,20 @@ _PROBES = (2, 4)
 
 
 @on_host
-def preview_search(
-    task: Task,
-    make_optimizer: OptimizerFactory,
-    strategy: Strategy | None = None,
-    *,
-    key: Key,
-    train_steps: int | None = None,
-    start: Any = None,
-    metric: str = "loss",
-    mode: Any = None,
-    executor: Executor = "auto",
-    mesh: Any = None,
-    directory: Any = None,
-    progress: Any = None,
-    throw: bool = True,
-) -> Preview:
+def preview_search(*arguments: Any, **options: Any) -> Preview:
     """Predict the course and the cost of `find_lr` with the same arguments.
 
     What is trained is what the strategy asks for on a made-up basin in the middle of the range. The time of a program
     is measured in short runs of it.
     """
-    del directory, progress, throw
-    key = check_key("find_lr(key=...)", key)
-    strategy, context = check_search(task, make_optimizer, strategy, train_steps, start)
-    run: dict[str, Any] = {"executor": executor, "mesh": mesh, "directory": None, "reporter": Reporter(None)}
-    run |= {"start": start, "metric": metric, "mode": mode}
-    with contextlib.closing(LiveTrainer(task, make_optimizer, strategy, context, key=key, **run)) as trainer:
+    run = asked_of(find_lr, arguments, options) | {"directory": None, "reporter": Reporter(None)}
+    del run["progress"], run["throw"]
+    run["key"] = check_key("find_lr(key=...)", run["key"])
+    task, make_optimizer, strategy, train_steps = (
+        run.pop(name) for name in ("task", "make_optimizer", "strategy", "train_steps")
+    )
+    strategy, context = check_search(task, make_optimizer, strategy, train_steps, run["start"])
+    with contextlib.closing(LiveTrainer(task, make_optimizer, strategy, context, **run)) as trainer:
         rehearsal = _Rehearsal(context, trainer)
         for _ in run_stages(strategy, rehearsal):
             pass
@@ -160,15 +146,10 @@ def _carried_cost(runner: LaneRunner, rehearsal: _Rehearsal) -> _Cost:
 
 
 class _Speed(NamedTuple):
-    """Seconds of a program.
+    """Seconds of a program."""
 
-    Attributes:
-      step: of one step; of one lane under `map` and `loop`, else of all of them.
-      evaluation: of all lanes.
-    """
-
-    step: float
-    evaluation: float
+    step: float  # of one step; of one lane under `map` and `loop`, else of all of them
+    evaluation: float  # of all lanes
 
 
 def _measure(slot: ProgramSlot, planned: PlannedRound, longest: int) -> _Speed:

@@ -23,6 +23,7 @@ from .._failure import interruptible
 from .._lrs import check_lr_range
 from .._settings import on_host
 from .._types import Float, Int, Key, OptimizerFactory
+from ._check_search import check_constant
 from ._range_test import RangeTest
 
 
@@ -50,7 +51,7 @@ def range_test(
     Args:
       task: what is trained; its first seed.
       make_optimizer: `make_optimizer(lr) -> optax optimizer`, called with each step's traced lr. One state is
-        carried through all steps, as when a scheduler raises the lr.
+        carried through all steps, as when a scheduler raises the lr. One that changes lr with the step is refused.
       key: PRNG key.
       min_lr, max_lr: the ends of the ramp, > 0.
       num_steps: training batches of the ramp, >= 2: updates, or k for each where gradients are accumulated
@@ -89,6 +90,7 @@ def range_test(
         check_number("range_test(stop_factor=...)", stop_factor, rule=factor, accept=lambda x: x > 0)
     if eval_every is not None:
         eval_every = check_count("range_test(eval_every=...)", eval_every, unit="optimizer updates")
+    check_constant("range_test", task, make_optimizer)
     experiment = prepare("range_test", task, make_optimizer, key=key, horizons=(num_steps,), num_seeds=1)
     experiment = experiment.keep_shardings()
     if eval_every is not None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from ._strategy import Choice
 
 @dataclasses.dataclass(frozen=True)
 class RankedEvaluation:
-    """An `eval_fn` whose "loss" is a metric to be minimised, and not finite where the loss itself is not.
+    """An `eval_fn` whose "loss" is a metric to be minimised, and infinite where the loss itself is not finite.
 
     Equal to another one of equal fields, so that compiled programs are found again.
     """
@@ -37,7 +37,7 @@ class RankedEvaluation:
             return metrics  # which the engine refuses
         loss = check_scalar('eval_fn(...)["loss"]', metrics["loss"])
         value = check_scalar(f'eval_fn(...)["{self.metric}"]', metrics[self.metric])
-        return metrics | {"loss": jnp.where(jnp.isfinite(loss), -value if self.mode == "max" else value, loss)}
+        return metrics | {"loss": jnp.where(jnp.isfinite(loss), -value if self.mode == "max" else value, jnp.inf)}
 
 
 class RankedTask(NamedTuple):
@@ -48,11 +48,7 @@ class RankedTask(NamedTuple):
 
 
 def rank_by(task: Task, metric: object, mode: object) -> RankedTask:
-    """The task whose validation loss is the metric, negated where high is good; of "loss" the task as it is.
-
-    Raises:
-      TypeError, ValueError: no name of a metric, none without an eval_fn, or a mode that is missing or wrong.
-    """
+    """The task whose validation loss is the metric, negated where high is good; of "loss" the task as it is."""
     if not isinstance(metric, str):
         raise TypeError(f"`find_lr(metric=...)` must be a metric's name, got {show(metric)}.")
     mode = check_mode("find_lr", metric, mode)
@@ -75,14 +71,22 @@ def named(text: str, metric: str, mode: Mode) -> str:
     return re.sub(words, lambda found: f"the values of {name}" if found[1] else name, text)
 
 
-def in_terms_of(choice: Choice, metric: str, mode: Mode) -> Choice:
-    """A choice whose sentences are about the metric, without the warning that only says that it is not positive."""
+def in_terms_of(choice: Choice, metric: str, mode: Mode, undefined: Collection[float]) -> Choice:
+    """A choice whose sentences are about the metric, without the warning that only says that it is not positive.
+
+    At the learning rates `undefined` the metric was not a number.
+    """
     if metric == "loss":
         return choice
     rank = f"Ranked by {metric}: a low one is good."
     if mode == "max":
         why = "whether learning has started is not judged"
         rank = f"Ranked by {metric}: a high one is good, so -{metric} is minimised; {why}."
+    if undefined:
+        rank += (
+            f" At {len(undefined)} of the learning rates, from {min(undefined):.1e} to {max(undefined):.1e}, it is not "
+            "a number though the loss is finite: there it counts as that of the untouched parameters."
+        )
     warnings = [one for one in choice.warnings if mode == "min" or one.name is not WarningName.unknown_start]
     return dataclasses.replace(
         choice,

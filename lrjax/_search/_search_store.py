@@ -45,16 +45,7 @@ class RememberedRounds:
     """A trainer that answers from a folder what was trained before, and writes down the rest; see `Trainer`.
 
     The rounds must be asked for in the same order. The first that differs is trained, with all that come after it.
-
-    Args:
-      runner: what trains; its lanes run as those in the folder did.
-      verb: the function whose argument `directory` is.
-      directory: made if there is none.
-      call: what is asked, as strict JSON.
-
-    Raises:
-      TypeError, ValueError: it is no folder, or holds another search; the message names the difference.
-      OSError: it cannot be written, or another process is searching there.
+    `call` is what is asked, as strict JSON; raises as `Store` where the folder is of another one.
     """
 
     def __init__(self, runner: LaneRunner, verb: str, directory: str | os.PathLike[str], call: dict[str, Any]):

@@ -1,7 +1,6 @@
 """Step sampling, the paper's search: few steps at every learning rate of a grid, refined where it matters."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from .._checks import MAX_SEEDS, check_choice, check_count, check_flag, check_nu
 from .._curve import (
     BELOW_MAX,
     FILL_ROUNDS,
+    NO_LONGER,
     LossCurve,
     LRWarning,
     Outcome,
@@ -126,7 +126,7 @@ class StepSampling:
             more = self._beyond_the_range(stages, context)
             if more:
                 return self._request(more, last.num_steps, WIDER, context, joins=True)
-            longer = min(2 * last.num_steps, context.train_steps or math.inf, context.max_steps or math.inf)
+            longer = min(2 * last.num_steps, context.longest)
             if len(stages) <= DOUBLINGS and longer > last.num_steps and self._goes_on(last, context):
                 return self._request(last.log10_lrs.tolist(), int(longer), LONGER, context)
         more = self._finer(last, refined, context)
@@ -187,7 +187,7 @@ class StepSampling:
             steps = max(DEFAULT_STEPS, round(MEMORIES * (context.memory or 0)))
         if context.train_steps is None or (self.num_steps is not None and context.start is None):
             return steps
-        return min(steps, context.train_steps - (context.start or 0))
+        return int(min(steps, context.longest))
 
     def _request(
         self, exponents: list[float], steps: int, why: str, context: Context, *, joins: bool = False
@@ -255,11 +255,12 @@ class StepSampling:
         wanted = round(MEMORIES * (context.memory or 0))
         if wanted <= MEMORIES or stage.num_steps >= wanted or outcome is not Outcome.found:  # 1: it remembers nothing
             return warnings
+        more = f"Use StepSampling(num_steps={min(wanted, context.longest)}) or more: until then the loss says little."
         short = LRWarning(
             name=WarningName.short_horizon,
             message=f"Trials take {stage.num_steps} updates, and the optimizer remembers a gradient for "
             f"{context.memory:.0f}.",
-            remedy=f"Use StepSampling(num_steps={wanted}) or more: until then the loss says little of the lr.",
+            remedy=NO_LONGER if stage.num_steps >= context.longest else more,
         )
         order = list(WarningName)
         return tuple(sorted((*warnings, short), key=lambda warning: order.index(warning.name)))

@@ -1,6 +1,7 @@
 """How to search: what a strategy is asked and answers, and the loop that trains what it asks for."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
@@ -112,6 +113,12 @@ class Context:
 
     __repr__ = line_repr
 
+    @property
+    def longest(self) -> float:
+        """Updates of a trial at most: what is left of the training, or what there are batches for."""
+        left = math.inf if self.train_steps is None else self.train_steps - (self.start or 0)
+        return min(left, math.inf if self.max_steps is None else self.max_steps)
+
     def warnings(self, stage: Stage) -> tuple[LRWarning, ...]:
         """Every doubt about a stage's curve; see `lrjax.find_warnings`."""
         if stage.nothing_moved is not None:
@@ -122,6 +129,7 @@ class Context:
             baseline_loss=self.baseline_loss,
             untouched_loss=self.untouched_loss,
             stochastic=self.stochastic,
+            longest=self.longest,
         )
 
 

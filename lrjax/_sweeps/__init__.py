@@ -6,4 +6,5 @@ from ._read_grid import zipped as zipped
 from ._result import SweepResult as SweepResult
 from ._stop import StopDiverged as StopDiverged
 from ._stop import SuccessiveHalving as SuccessiveHalving
+from ._sweep import run_sweep as run_sweep
 from ._sweep import sweep as sweep

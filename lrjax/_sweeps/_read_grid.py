@@ -21,6 +21,7 @@ from .._checks import (
     path_of,
     shape_of,
     show,
+    show_with_type,
     to_numpy,
 )
 from .._types import Bool, Int, PyTree
@@ -64,7 +65,7 @@ def check_distinct(where: str, items: list[PyTree]) -> list[PyTree]:
 def _items(where: str, value: Any) -> list[Any]:
     if value is None or isinstance(value, (str, bytes, set, frozenset, Iterator, MappingView)):
         raise TypeError(
-            f"`{where}` must be a sequence of numbers or schedules, got {show(value)} ({type(value).__name__}). "
+            f"`{where}` must be a sequence of numbers or schedules, got {show_with_type(value)}. "
             "Write a list or an array."
         )
     if isinstance(value, (list, tuple, range)) and not hasattr(value, "_fields"):
@@ -112,7 +113,7 @@ def _checked_leaf(where: str, place: int, leaf: Any) -> np.ndarray:
         return array.astype(np.int32)
     if array is None or kind_of(array) != "f":
         raise TypeError(
-            f"`{where}` must hold numbers, got {show(leaf)} ({type(leaf).__name__}) at index {place}. "
+            f"`{where}` must hold numbers, got {show_with_type(leaf)} at index {place}. "
             "What is no number, such as an optimizer's name, takes one sweep for each."
         )
     numbers = array.astype(np.float64)

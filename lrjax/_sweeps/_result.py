@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import numpy as np
 from jaxtyping import Shaped
 
-from .._checks import Mode, check_count, check_path, show
+from .._checks import Mode, check_index, check_path, clip, show
 from .._decode import FieldError, require, require_counts
 from .._engine import Execution
 from .._html import Shown
@@ -89,9 +89,7 @@ class SweepResult(JsonResult, Shown):
 
     def settings(self, trial: int) -> dict[str, Any]:
         """The hyperparameters of a trial, by name: numbers, schedules, or mappings of other settings' numbers."""
-        trial = check_count("settings(trial)", trial, minimum=0, unit="a trial's index")
-        if trial >= self.num_trials:
-            raise ValueError(f"`settings(trial)` must be from 0 to {self.num_trials - 1}, got {trial}.")
+        trial = check_index("settings(trial)", trial, self.num_trials)
         row = {name: self.columns[name][trial].item() for names in self.names for name in names}
         return {
             name: read_spec(self.specs[name][value]) if name in self.specs else value for name, value in row.items()
@@ -243,7 +241,7 @@ class SweepResult(JsonResult, Shown):
 
     @without_alarms()
     def __repr__(self) -> str:
-        names = [name if len(name) <= 24 else f"{name[:21]}..." for name in list(self.metrics)[:8]]
+        names = [clip(name, 24) for name in list(self.metrics)[:8]]
         names += [f"... {len(self.metrics)} in all"] if len(self.metrics) > 8 else []
         return (
             f"SweepResult(trials={self.num_trials}, seeds={self.num_seeds}, train_steps={self.train_steps}, "

@@ -171,11 +171,12 @@ class SweepRun:
         self.execution.stall_seconds += stalled
         self.execution.run_seconds += stalled
         sweep.step, sweep.position = block.start + block.count, block.position
-        count = int((lanes.rows >= 0).sum())
-        self.execution.updates += count * block.count
+        count, done = int((lanes.rows >= 0).sum()), int(sweep.updates(sweep.step))
+        updates = count * (done - int(sweep.updates(block.start)))
+        self.execution.updates += updates
         self.execution.steps_per_call = max(self.execution.steps_per_call, block.count)
-        self.reporter.set(step=sweep.step, lanes=count, bytes=self.execution.bytes)
-        self.reporter.advance(count * block.count)
+        self.reporter.set(step=done, lanes=count, bytes=self.execution.bytes)
+        self.reporter.advance(updates)
 
     def _evaluate(self, wave: Wave, first: bool) -> None:
         """Measure the lanes that run, take note of it, and stop those that are to be stopped."""
@@ -190,14 +191,14 @@ class SweepRun:
         pairs = sorted((seed, lanes.rows[seed, row]) for seed, row in measured.tolist())
         if sweep.stop is not None:
             lanes.keep(sweep.measured.diverged_at[sweep.grid.families[wave.family].trials].T < 0)
-        sweep.since = sweep.step
-        self.reporter.set(step=sweep.step)
+        sweep.since, step = sweep.step, int(sweep.updates(sweep.step))
+        self.reporter.set(step=step)
         if not self.reporter.silent:
             trials, columns = sweep.grid.families[wave.family].trials, sweep.grid.columns
             rows = [
                 {"trial": int(trials[index])}
                 | {name: column[trials[index]].item() for name, column in columns.items()}
-                | {"seed": seed, "step": sweep.step}
+                | {"seed": seed, "step": step}
                 | {name: float(values[seed, index]) for name, values in metrics.items()}
                 for seed, index in pairs
             ]
@@ -233,15 +234,17 @@ class SweepRun:
         sweep, planned, trials, place = self.sweep, 0, self.sweep.grid.num_trials, self.sweep.next_wave()
         known = len(sweep.timetable.rungs) - 1 if place is None else place[0]
         if place is not None and (sweep.loaded or sweep.measured.count[~sweep.measured.given].any()):
-            self.execution.resumed_at = sweep.step if sweep.loaded else sweep.timetable.span(known)[0]
+            self.execution.resumed_at = int(
+                sweep.updates(sweep.step if sweep.loaded else sweep.timetable.span(known)[0])
+            )
         for segment in range(len(sweep.timetable.rungs)):
             if segment <= known:
                 trials = int(sweep.survivors(segment).sum())
             else:
                 trials = -(-trials // getattr(sweep.stop, "factor", 1))
-            begin, end = sweep.timetable.span(segment)
+            begin, end = map(sweep.updates, sweep.timetable.span(segment))
             planned += trials * sweep.num_seeds * (end - begin)
-        self.reporter.set(planned=planned, updates=int(sweep.last_steps.sum()))
+        self.reporter.set(planned=int(planned), updates=int(sweep.last_updates.sum()))
 
     def _save(self, *, now: bool = False) -> None:
         """Write a checkpoint if it is time."""
@@ -266,16 +269,16 @@ class SweepRun:
         return time.monotonic() - self._saved_at >= max(self._checkpoint_seconds, 25 * self._save_cost)
 
     def _result(self, *, interrupted: bool = False) -> SweepResult:
-        sweep, measured, last = self.sweep, self.sweep.measured, self.sweep.last_steps
+        sweep, measured, last = self.sweep, self.sweep.measured, self.sweep.last_updates
         saved = 0 if interrupted else last.size * sweep.train_steps - int(last.sum())
         return SweepResult(
             names=tuple(map(tuple, sweep.grid.axes)),
             shape=sweep.grid.shape,
             columns=sweep.grid.columns,
             specs=sweep.grid.specs,
-            steps=np.asarray(sweep.timetable.evaluations),
+            steps=sweep.updates(np.asarray(sweep.timetable.evaluations)),
             metrics=measured.metrics if measured.count.any() else {},
-            diverged_at=measured.diverged_at,
+            diverged_at=sweep.updates(measured.diverged_at),
             stopped_at=np.where(last < sweep.train_steps, last, -1),
             train_steps=sweep.train_steps,
             execution=dataclasses.replace(self.execution, updates_saved=saved),

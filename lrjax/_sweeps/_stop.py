@@ -111,15 +111,10 @@ EVALUATIONS = 10
 
 
 class Timetable(NamedTuple):
-    """When lanes are evaluated and cut.
+    """When lanes are evaluated and cut."""
 
-    Attributes:
-      evaluations: increasing steps; the last is the end.
-      rungs: steps at which trials are compared, and the end.
-    """
-
-    evaluations: tuple[int, ...]
-    rungs: tuple[int, ...]
+    evaluations: tuple[int, ...]  # increasing steps; the last is the end
+    rungs: tuple[int, ...]  # steps at which trials are compared, and the end
 
     def span(self, segment: int) -> tuple[int, int]:
         """First step of a segment, and the step at which it ends."""

@@ -1,6 +1,5 @@
 """`sweep`: full trainings of many settings at once, and `lrjax.preview` of one."""
 
-import inspect
 import math
 import os
 import time
@@ -24,7 +23,7 @@ from .._engine import (
     show_bytes,
     train_block,
 )
-from .._preview import PlannedRound, Preview, previewed_by
+from .._preview import PlannedRound, Preview, asked_of, previewed_by
 from .._progress import ProgressLike, Reporter
 from .._settings import on_host
 from .._types import Key, OptimizerFactory, PyTree
@@ -34,6 +33,9 @@ from ._run import SweepRun
 from ._stop import Stop
 from ._sweep_setup import check_mesh, make_setup
 from ._sweep_state import Sweep
+
+CHECKPOINT_SECONDS = 60.0
+"""Time between checkpoints, by default."""
 
 PROBE_LANES = 8
 """Lanes of each seed that are run to measure an update, at most."""
@@ -50,11 +52,10 @@ def preview_sweep(
     **options: Any,
 ) -> Preview:
     """See `lrjax.preview`; directory, progress and checkpoint_seconds change nothing here."""
-    call = inspect.signature(sweep).bind(*arguments, **{"executor": "vmap"} | options)
-    call.apply_defaults()
-    asked: dict[str, Any] = {**call.arguments, "mesh": None, "directory": None}
+    asked = asked_of(sweep, arguments, {"executor": "vmap"} | options)
+    executor, mesh = asked["executor"], asked["mesh"]
+    asked |= {"mesh": None, "directory": None}
     del asked["progress"], asked["checkpoint_seconds"]
-    executor, mesh = asked["executor"], call.arguments["mesh"]
     if isinstance(executor, str) and executor in ("auto", "loop"):
         raise ValueError(
             f'`preview(lrjax.sweep, executor=...)` must be "vmap", "map" or lrjax.Chunked(k), got {executor!r}: what '
@@ -74,7 +75,7 @@ def preview_sweep(
     held = model.lanes_within(engine.budget() if device_bytes is None else SHARE_OF_FREE * device_bytes)
     trials, rounds, waves, widths = made.grid.num_trials, [], [], []
     for segment in range(len(made.timetable.rungs)):
-        begin, end = made.timetable.span(segment)
+        begin, end = (int(made.updates(step)) for step in made.timetable.span(segment))
         rounds.append(PlannedRound(end, trials, made.num_seeds, trials * made.num_seeds * (end - begin)))
         waves.append(-(-trials // (held * devices)))
         widths.append(-(-trials // (waves[-1] * devices)))
@@ -140,7 +141,7 @@ def measure_update(sweep: Sweep, held: int, model: MemoryModel) -> float:
     evaluation = time.perf_counter() - started
     while (seconds := train(steps)) < PROBE_SECONDS and steps < engine.block:
         steps = min(engine.block, 2 * steps)
-    total = seconds / steps * sweep.train_steps + evaluation * len(sweep.timetable.evaluations)
+    total = seconds / steps * sweep.timetable.evaluations[-1] + evaluation * len(sweep.timetable.evaluations)
     return total / sweep.train_steps / (count * sweep.num_seeds)
 
 
@@ -160,7 +161,7 @@ def sweep(
     directory: str | os.PathLike[str] | None = None,
     progress: ProgressLike = None,
     stop: Stop | None = None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> SweepResult:
     """Train a model to the end with every setting of a grid, many settings at once.
 
@@ -176,7 +177,8 @@ def sweep(
       grid: name -> sequence of values, or list of `lrjax.schedules`, or stacked pytree: every combination is a trial.
         `lrjax.zipped(...)` for values that change together; a list of mappings and zips for their product.
       key: PRNG key. Seed s uses fold_in(key, s).
-      train_steps: training batches of every trial: optimizer updates, or k for each under `optax.MultiSteps(..., k)`.
+      train_steps: optimizer updates of every trial. One takes k training batches under `optax.MultiSteps(..., k)`;
+        where k differs from trial to trial, as many as it takes until none of them holds a gradient.
       num_seeds: draws of initial parameters, batch order and dropout keys, >= 1.
       eval_every: updates between evaluations on the whole evaluation set, or the increasing steps at which to
         evaluate; None: a tenth of the training. There is always one at the end.
@@ -219,7 +221,8 @@ def sweep(
         accept=lambda number: number >= 0,
     )
     reporter = Reporter(progress, "sweep(progress=...)")
-    made = make_setup(
+    return run_sweep(
+        reporter,
         task,
         make_optimizer,
         grid,
@@ -231,11 +234,19 @@ def sweep(
         mesh=mesh,
         directory=directory,
         stop=stop,
+        checkpoint_seconds=seconds,
     )
+
+
+def run_sweep(
+    reporter: Reporter, *arguments: Any, checkpoint_seconds: float = CHECKPOINT_SECONDS, **options: Any
+) -> SweepResult:
+    """The sweep of these arguments of `make_setup`."""
+    made = make_setup(*arguments, **options)
     try:
         made.resume()
         with reporter:
-            return SweepRun(made, reporter, seconds).run()
+            return SweepRun(made, reporter, checkpoint_seconds).run()
     finally:
         if made.store is not None:
             made.store.close()

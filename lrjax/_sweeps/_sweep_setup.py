@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from .._checks import MAX_SEEDS, check_count, check_key
 from .._engine import (
+    Accumulation,
     BatchSource,
     Choice,
     Engine,
@@ -39,7 +40,7 @@ from .._engine import (
 from .._types import Key
 from ._grid import RESERVED, ByName, Grid, describe_grid
 from ._read_grid import is_named, make_grid
-from ._stop import Stop, SuccessiveHalving, check_eval_every, check_stop, make_timetable
+from ._stop import Stop, SuccessiveHalving, Timetable, check_eval_every, check_stop, make_timetable
 from ._sweep_state import Sweep, nothing_measured
 
 
@@ -57,8 +58,12 @@ def make_setup(
     directory: str | os.PathLike[str] | None,
     stop: Stop | None,
     one_device: bool = False,
+    verb: str = "sweep",
 ) -> Sweep:
-    """Check the arguments of `sweep`, and open its folder; `one_device` leaves all but one device alone."""
+    """Check the arguments of `sweep`, and open its folder; `one_device` leaves all but one device alone.
+
+    `verb` is whose arguments the number of seeds and the folder are.
+    """
     check_task("sweep(task=...)", task)
     if not is_named(grid) or hasattr(make_optimizer, "update") or not callable(make_optimizer):
         check_factory("sweep(make_optimizer=...)", make_optimizer)
@@ -68,14 +73,21 @@ def make_setup(
     num_seeds = check_count("sweep(num_seeds=...)", num_seeds, maximum=MAX_SEEDS, unit="seeds")
     if task.max_seeds is not None and num_seeds > task.max_seeds:
         raise ValueError(
-            f"`sweep(num_seeds=...)` must be at most the task's max_seeds={task.max_seeds}, got {num_seeds}."
+            f"`{verb}(num_seeds=...)` must be at most the task's max_seeds={task.max_seeds}, got {num_seeds}."
         )
     eval_every = check_eval_every(eval_every, train_steps)
     stop = check_stop("sweep(stop=...)", stop, train_steps)
     lanes_on = None if one_device else check_mesh(mesh)
-    timetable = make_timetable(train_steps, eval_every, stop)
-    store = None if directory is None else Store("sweep", "sweep", directory)
-    made, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lanes_on, store)
+    store = None if directory is None else Store(verb, "sweep", directory)
+    made, source, experiment = _draw(task, make_optimizer, grid, key, train_steps, num_seeds, lanes_on)
+    if store is not None and not source.resumes:
+        raise ValueError(
+            f"`{verb}(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given "
+            "an iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a "
+            "Grain iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
+        )
+    in_updates, batches = make_timetable(train_steps, eval_every, stop), experiment.accumulation.batches
+    timetable = Timetable(*(tuple(map(batches, updates)) for updates in in_updates))
     longest = int(np.diff((0, *timetable.evaluations)).max())
     engine = _make_engine(experiment, made, source, longest, executor, mesh, lanes_on, one_device=one_device)
     names = _check_metric_names(engine, made, stop)
@@ -100,7 +112,6 @@ def _draw(
     train_steps: int,
     num_seeds: int,
     mesh: Mesh | None,
-    store: Store | None,
 ) -> tuple[Grid, BatchSource, Experiment]:
     """The trials, where their batches come from, and what is trained."""
     seeds, trainable = draw_seeds(task, key, num_seeds)
@@ -109,13 +120,13 @@ def _draw(
     _check_hosts(trials.num_trials, mesh)
     factory: Any = ByName(make_optimizer) if trials.by_name else make_optimizer
     spec = make_spec(task, factory, trainable, (train_steps,))
-    source = BatchSource(task, [seed.data_key for seed in seeds], train_steps)
-    if store is not None and not source.resumes:
-        raise ValueError(
-            "`sweep(directory=...)` must be able to read the same batches again, and `Task.from_batches` was given "
-            "an iterator or a loader without a state. Bitwise resume needs arrays (Task.from_arrays), a list, a "
-            "Grain iterator or a function of the epoch: train_batches=lambda epoch: loader. Or leave directory out."
-        )
+    settings = [jax.tree.map(jnp.asarray, family.settings) for family in trials.families]
+    batch = lambda: jax.tree.map(lambda leaf: leaf[0], task.training_batches(0, seeds[0].data_key, 0, 1))  # noqa: E731
+    accumulation = _check_alike(
+        [find_accumulation(spec, family, seeds[0].params, batch=batch, stacked=True) for family in settings],
+        train_steps,
+    )
+    source = BatchSource(task, [seed.data_key for seed in seeds], accumulation.batches(train_steps))
     if mesh is not None and "data" in mesh.axis_names:
         check_divides(source.first, 0 if source.shared else 1, mesh.shape["data"])
     some = jax.tree.map(lambda leaf: leaf[None], source.first) if source.shared else source.first
@@ -123,11 +134,20 @@ def _draw(
     seeds = settle_model_state(spec, seeds, batch, key)
     evaluation = make_evaluation(task, spec, key, seeds[0], some)
     check_evaluation_finite(evaluation)
-    settings = [jax.tree.map(jnp.asarray, family.settings) for family in trials.families]
-    accumulations = [find_accumulation(spec, family, seeds[0].params, stacked=True) for family in settings]
-    for accumulation in accumulations:
-        accumulation.check("sweep(train_steps=...)", train_steps)
-    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulations[0])
+    return trials, source, Experiment(spec, tuple(seeds), evaluation, dtype, accumulation)
+
+
+def _check_alike(families: list[Accumulation], train_steps: int) -> Accumulation:
+    """How the optimizers accumulate; raises where a family takes other batches for its updates than the first."""
+    first = families[0]
+    if len(families) > 1 and any(families):
+        batches = first.batches(train_steps)
+        if any(not np.array_equal(one.done(batches), first.done(batches)) for one in families):
+            raise ValueError(
+                "`sweep(grid=...)` must have trials that accumulate gradients over the same batches, but those of "
+                "different kinds of schedules do not. Make a sweep of each kind."
+            )
+    return first
 
 
 def _make_engine(

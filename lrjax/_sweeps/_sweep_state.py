@@ -26,17 +26,11 @@ from ._stop import Stop, SuccessiveHalving, Timetable
 
 
 class Wave(NamedTuple):
-    """Lanes that run together: trials of one family.
+    """Lanes that run together: trials of one family."""
 
-    Attributes:
-      family: index of the family.
-      members: which of the family's trials, increasing.
-      width: lanes of a seed in the program.
-    """
-
-    family: int
-    members: Int[np.ndarray, " members"]
-    width: int
+    family: int  # index of the family
+    members: Int[np.ndarray, " members"]  # which of the family's trials, increasing
+    width: int  # lanes of a seed in the program
 
 
 class Held(NamedTuple):
@@ -48,19 +42,13 @@ class Held(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured of every trial.
+    """What was measured of every trial."""
 
-    Attributes:
-      diverged_at: first step whose training loss was not finite, as far as seen; -1 for none.
-      count: evaluations until now.
-      given: the trials that a sweep of fewer settings has measured.
-      metrics: name -> values; nan where there is none.
-    """
-
+    # first step with a training loss that is not finite, as far as seen; -1: none
     diverged_at: Int[np.ndarray, "trials seeds"]
-    count: Int[np.ndarray, "trials seeds"]
-    given: Bool[np.ndarray, " trials"]
-    metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]]
+    count: Int[np.ndarray, "trials seeds"]  # evaluations until now
+    given: Bool[np.ndarray, " trials"]  # the trials that a sweep of fewer settings has measured
+    metrics: dict[str, Float[np.ndarray, "trials seeds evaluations"]]  # name -> values; nan where there is none
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -77,38 +65,28 @@ def nothing_measured(trials: int, seeds: int, evaluations: int, names: Iterable[
 
 @dataclasses.dataclass
 class Sweep:
-    """A sweep, from its first step to its last.
-
-    Attributes:
-      call: the description of the call, for the folder.
-      measured: until now.
-      lanes_per_wave: for each family of the grid, how many lanes of a seed run at once; empty until that is decided.
-      positions: step -> where the reader of the batches is after it.
-      held: lanes that have reached a rung while others run.
-      loaded: those that ran when the checkpoint was written that this process resumes from.
-      lanes: of `family`, those that run; they have done `step` updates, and were evaluated at step `since`.
-      position: of the reader of the batches at `step`; None where it cannot go back to a place.
-    """
+    """A sweep, from its first step to its last."""
 
     grid: Grid
     num_seeds: int
-    train_steps: int
+    train_steps: int  # updates of a trial; all other steps are training batches
     timetable: Timetable
     stop: Stop | None
     source: BatchSource
     engine: Engine
-    measured: Measured
+    measured: Measured  # until now
     store: Store | None = None
-    call: dict[str, Any] = dataclasses.field(default_factory=dict)
+    call: dict[str, Any] = dataclasses.field(default_factory=dict)  # the description of the call, for the folder
+    # lanes of a seed that run at once, for each family of the grid; empty until decided
     lanes_per_wave: list[int] = dataclasses.field(default_factory=list)
-    positions: dict[int, Any] = dataclasses.field(default_factory=dict)
-    held: list[Held] = dataclasses.field(default_factory=list)
-    loaded: Held | None = None
-    lanes: Lanes | None = None
+    positions: dict[int, Any] = dataclasses.field(default_factory=dict)  # step -> of the batches' reader
+    held: list[Held] = dataclasses.field(default_factory=list)  # lanes that have reached a rung while others run
+    loaded: Held | None = None  # those that ran when the checkpoint was written that this process resumes from
+    lanes: Lanes | None = None  # of `family`, those that run, at batch `step`, evaluated at `since`
     family: int = 0
     step: int = 0
     since: int = 0
-    position: Any = None
+    position: Any = None  # of the reader of the batches at `step`; None where it cannot go back to a place
 
     @property
     def to_train(self) -> list[int]:
@@ -116,9 +94,14 @@ class Sweep:
         return [max(1, int((~self.measured.given[family.trials]).sum())) for family in self.grid.families]
 
     @property
-    def last_steps(self) -> Int[np.ndarray, "trials seeds"]:
-        """The step of each lane's last evaluation, 0 before the first."""
-        return np.asarray((0, *self.timetable.evaluations))[self.measured.count]
+    def last_updates(self) -> Int[np.ndarray, "trials seeds"]:
+        """Updates at each lane's last evaluation, 0 before the first."""
+        return self.updates(np.asarray((0, *self.timetable.evaluations))[self.measured.count])
+
+    def updates(self, batches: Any) -> Any:
+        """Updates that are complete after a number of training batches, or after many numbers; of -1 -1."""
+        accumulation = self.engine.experiment.accumulation
+        return np.append(accumulation.done(self.timetable.evaluations[-1]), -1)[batches] if accumulation else batches
 
     def survivors(self, segment: int) -> Bool[np.ndarray, " trials"]:
         """The trials that begin a segment."""
@@ -258,7 +241,7 @@ class Sweep:
         return (
             meta["values"].keys() == self.call["values"].keys()
             and all(meta["values"].values())
-            and 0 <= meta["since"] <= meta["step"] <= self.train_steps
+            and 0 <= meta["since"] <= meta["step"] <= self.timetable.evaluations[-1]
             and all(len(one) == 2 and type(one[0]) is int and self.source.accepts(one[1], one[0]) for one in places)
             and {step for step, _ in meta["positions"]} <= {*self.timetable.evaluations}
             and bool(decided or not meta["lanes_per_wave"])

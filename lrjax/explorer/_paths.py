@@ -47,16 +47,11 @@ DIGITS_OPTIMIZERS = {
 
 
 class Paths(NamedTuple):
-    """Where every schedule and seed went. The first slot is the start; see `slot_steps`.
+    """Where every schedule and seed went. The first slot is the start; see `slot_steps`."""
 
-    Attributes:
-      points: x and y; kept at the last finite place once diverged.
-      losses: without noise; inf once diverged.
-      diverged_at: the update after which the loss was not finite, or a million times the first one; -1 for none.
-    """
-
-    points: Float[Array, "schedules seeds slots 2"]
-    losses: Float[Array, "schedules seeds slots"]
+    points: Float[Array, "schedules seeds slots 2"]  # x and y; kept at the last finite place once diverged
+    losses: Float[Array, "schedules seeds slots"]  # without noise; inf once diverged
+    # the update after which the loss was not finite, or a million times the first one; -1 for none
     diverged_at: Int[Array, "schedules seeds"]
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._checks import path_of, show
+from .._checks import path_of, show_with_type
 from .._trees import first_difference
 from .._types import Array, PyTree
 
@@ -72,7 +72,7 @@ class PyTreeTemplate:
             elif leaf is not held and is_array(leaf):
                 raise TypeError(
                     f"The state must hold an array at {self.paths[index]} from the beginning, since an array comes to "
-                    f"stand there, got {show(held)} ({type(held).__name__})."
+                    f"stand there, got {show_with_type(held)}."
                 )
         return tuple(arrays)
 

@@ -18,17 +18,11 @@ Planned = Annotated[int, known_count(1, "steps of the planned test")]
 
 
 class Trimmed(NamedTuple):
-    """A history without its ends.
+    """A history without its ends."""
 
-    Attributes:
-      lrs: the learning rates kept, shape (kept,).
-      losses: their losses, shape (kept,), none of them NaN.
-      start: index of the first kept point in the full history.
-    """
-
-    lrs: Float[np.ndarray, " kept"]
-    losses: Float[np.ndarray, " kept"]
-    start: int
+    lrs: Float[np.ndarray, " kept"]  # the learning rates kept, shape (kept,)
+    losses: Float[np.ndarray, " kept"]  # their losses, shape (kept,), none of them NaN
+    start: int  # index of the first kept point in the full history
 
 
 @checked

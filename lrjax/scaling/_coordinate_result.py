@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,7 @@ class CoordinateCheck(Shown):
         ax = axes_for("CoordinateCheck.plot", ax)
         moves = [one for one in self.slopes if one.when == "in all updates"]
         marks = {"stays": ("o", INK), "unclear": ("s", GREY), "blows up": ("^", CHOSEN), "vanishes": ("v", CHOSEN)}
+        names = []
         for one in sorted(moves, key=lambda one: -abs(one.slope)):
             (marker, colour), sizes = marks[one.trend], self.sizes[one.name][:, :, -1].astype(np.float64)
             style = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.2}
@@ -152,19 +153,40 @@ class CoordinateCheck(Shown):
             ax.plot(self.widths, heights, **style)
             if len(moves) <= MOST_NAMED:
                 name = f" {plain(one.name)}: {one.slope:.2f}"
-                ax.annotate(name, (self.widths[-1], heights[-1]), color=colour, fontsize=SMALL, va="center")
+                place: dict[str, Any] = {"xytext": (0, 0), "textcoords": "offset points", "va": "center"}
+                end = (self.widths[-1], heights[-1])
+                names.append(ax.annotate(name, end, color=colour, fontsize=SMALL, **place))
         ax.set(xscale="log", yscale="log", xlabel="width", ylabel=f"how far it moved in {self.steps} updates (RMS)")
         ax.set_xticks(self.widths, [str(width) for width in self.widths])
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
         tidy(ax)
-        draw_title(ax, f"Coordinate check: {self.verdict}", f"lr {self.lr:g}; the exponent of each is beside its name")
+        small = f"lr {self.lr:g}; the exponent of each is beside its name"
+        draw_title(ax, f"Coordinate check: {self.verdict}", small, pad=6)
+        _place_names(ax, names, self.widths)
         return ax
+
+
+def _place_names(ax: "Axes", names: list[Any], widths: tuple[int, ...]) -> None:
+    """Room within the axes for the names beside the lines, and none over another."""
+    first, last = np.log(widths[0]), np.log(widths[-1])
+    margin = MARGIN * (last - first)
+    share = max((name.get_window_extent().width for name in names), default=0.0) / ax.get_window_extent().width
+    share = min(share, MOST_ROOM)
+    ax.set_xlim(np.exp(first - margin), np.exp(last + max(share / (1 - share) * (last - first + margin), margin)))
+    points, free = 72 / ax.figure.dpi, -math.inf
+    for name in sorted(names, key=lambda name: name.xy[1]):
+        height = ax.transData.transform(name.xy)[1] * points
+        name.set_position((0, max(free - height, 0)))
+        free = max(free, height) + 1.2 * SMALL
 
 
 MOST_NAMED = 12
 """Lines with a name."""
+
+MARGIN, MOST_ROOM = 0.05, 0.6
+"""Of the width: what is left free beside the lines, and what the names beside them may take."""
 
 SMALLEST = 1e-30
 """What is drawn for 0, which no logarithm has."""

@@ -24,19 +24,12 @@ Sizes = tuple[float, ...]
 
 
 class Run(NamedTuple):
-    """Trainings of one size, one for each learning rate and seed.
+    """Trainings of one size, one for each learning rate and seed."""
 
-    Attributes:
-      sizes: the point of the design; with a shared length axis, its length is the last of `lengths`.
-      lengths: updates after which the loss is read, increasing; the last is the whole training.
-      most: learning rates, at most.
-      cost: of all of them and all seeds, at most, in trainings of the base.
-    """
-
-    sizes: Sizes
-    lengths: tuple[int, ...]
-    most: int
-    cost: float
+    sizes: Sizes  # the point of the design; with a shared length axis, its length is the last of `lengths`
+    lengths: tuple[int, ...]  # updates after which the loss is read, increasing; the last is the whole training
+    most: int  # learning rates, at most
+    cost: float  # of all of them and all seeds, at most, in trainings of the base
 
 
 def check_axes(axes: object) -> dict[str, tuple[float, ...]]:
@@ -112,21 +105,10 @@ def make_design(
     num_seeds: int,
     budget: float | None,
 ) -> list[Run]:
-    """One axis at a time around the base, then corners as far as the budget goes, the cheapest first.
+    """The base, one axis at a time around it, then corners as far as the budget (trainings of the base) goes.
 
-    Args:
-      axes: as `check_axes` gives them.
-      train_steps: length of every training; None where it is an axis.
-      shared: whether shorter trainings are the beginnings of longer ones.
-      update_cost: sizes -> the cost of an update, of any unit.
-      num_seeds: of every learning rate.
-      budget: trainings of the base; None for no corners.
-
-    Returns:
-      The runs, the base first.
-
-    Raises:
-      ValueError: the budget is too small for one axis at a time.
+    Raises where it is too small for one axis at a time. Where lengths are `shared`, shorter trainings are the
+    beginnings of longer ones; the unit of `update_cost` does not matter.
     """
     names, base = list(axes), base_of(axes)
 
@@ -175,13 +157,7 @@ def lr_of(quarter: int) -> float:
 def next_quarters(losses: Mapping[int, Sequence[float]], most: int) -> list[int]:
     """The quarters to try next: two beyond an end that is lowest, else those within half a decade of the minimum.
 
-    Args:
-      losses: quarter -> the mean loss at each of the lengths; inf where a seed diverged.
-      most: quarters in all.
-
-    Returns:
-      New quarters, increasing, the nearest to the minima if there is no room for all; none once every length has its
-      minimum and two quarters on both sides of it.
+    Of `most` in all the nearest to the minima. `losses` are the means at each length, inf where a seed diverged.
     """
     away: dict[int, int] = {}
     low, high = min(losses), max(losses)

@@ -11,18 +11,12 @@ LEVEL = 0.9
 
 
 class Line(NamedTuple):
-    """A linear law.
+    """A linear law."""
 
-    Attributes:
-      coefficients, covariance: of its terms; the scatter is in the covariance.
-      scatter: standard deviation of the points about the law beyond their own errors.
-      free: degrees of freedom.
-    """
-
-    coefficients: np.ndarray
+    coefficients: np.ndarray  # of its terms; the scatter is in the covariance
     covariance: np.ndarray
-    scatter: float
-    free: int
+    scatter: float  # standard deviation of the points about the law beyond their own errors
+    free: int  # degrees of freedom
 
 
 def fit_line(design: np.ndarray, values: np.ndarray, errors: np.ndarray) -> Line:

@@ -10,10 +10,10 @@ import numpy as np
 from .._checks import check_key, check_path
 from .._engine import Executor, Task, check_executor
 from .._failure import LRNotFound, interruptible
-from .._preview import PlannedRound, Preview, preview, previewed_by
+from .._preview import PlannedRound, Preview, asked_of, preview, previewed_by
 from .._progress import Progress, ProgressLike, Reporter
 from .._settings import on_host
-from .._sweeps import sweep
+from .._sweeps import run_sweep, sweep
 from .._types import Key, OptimizerFactory
 from ._design import LENGTH, Run, Sizes, base_of, describe, first_quarters, lowest_quarter, lr_of, next_quarters
 from ._fit import fit
@@ -25,22 +25,11 @@ FOLDER = "lrjax-measure"
 
 
 @on_host
-def preview_measure(
-    make_task: Callable[..., Task],
-    make_optimizer: OptimizerFactory,
-    axes: Mapping[str, Any],
-    *,
-    key: Key,
-    train_steps: int | None = None,
-    budget: float | None = None,
-    num_seeds: int = 2,
-    executor: Executor = "auto",
-    directory: Any = None,
-    progress: Any = None,
-) -> Preview:
+def preview_measure(*arguments: Any, **options: Any) -> Preview:
     """See `lrjax.preview`: seconds and bytes are those of the largest size, the seconds of the others by their cost."""
-    del directory, progress
-    plan = make_plan(make_task, make_optimizer, axes, train_steps=train_steps, budget=budget, num_seeds=num_seeds)
+    asked = asked_of(measure, arguments, options)
+    key, executor, *_ = (asked.pop(name) for name in ("key", "executor", "directory", "progress"))
+    plan, num_seeds = make_plan(**asked), asked["num_seeds"]
     largest = max(plan.runs, key=lambda run: run.cost / run.lengths[-1] / run.most)
     one = preview(
         sweep,
@@ -154,13 +143,7 @@ def measure(
 
 
 class _Measurement:
-    """The table as it grows.
-
-    Args:
-      plan: what is measured.
-      options: of every sweep.
-      folder: of all sweeps, or None.
-    """
+    """The table as it grows, of sweeps that share `options` and a `folder`."""
 
     def __init__(self, plan: MeasurePlan, options: dict[str, Any], folder: Path | None):
         self._plan, self._options, self._folder = plan, options, folder
@@ -190,14 +173,17 @@ class _Measurement:
         quarters, tried, rounds = first_quarters(run.sizes, self._best, self._base), {}, 0
         while quarters:
             reporter.stage(f"{name}: {len(quarters)} learning rate{'s' * (len(quarters) > 1)}")
-            result = sweep(
+            result = run_sweep(
+                Reporter(_passed_on(reporter)),
                 task,
                 make,
                 {"lr": [lr_of(quarter) for quarter in quarters]},
                 train_steps=run.lengths[-1],
                 eval_every=run.lengths,
                 directory=None if self._folder is None else self._folder / name / f"round-{rounds}",
-                progress=_passed_on(reporter),
+                mesh=None,
+                stop=None,
+                verb="measure",
                 **self._options,
             )
             losses = np.where(np.isfinite(result.metrics["loss"]), result.metrics["loss"], np.inf)

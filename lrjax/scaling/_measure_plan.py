@@ -16,19 +16,12 @@ from ._fit import least_sizes
 
 
 class MeasurePlan(NamedTuple):
-    """What is measured.
+    """What is measured."""
 
-    Attributes:
-      axes: axis -> its values, increasing.
-      runs: the base first.
-      task_of: sizes -> the task.
-      optimizer_of: sizes -> a function of the learning rate.
-    """
-
-    axes: dict[str, tuple[float, ...]]
-    runs: list[Run]
-    task_of: Callable[[Sizes], Task]
-    optimizer_of: Callable[[Sizes], OptimizerFactory]
+    axes: dict[str, tuple[float, ...]]  # axis -> its values, increasing
+    runs: list[Run]  # the base first
+    task_of: Callable[[Sizes], Task]  # sizes -> the task
+    optimizer_of: Callable[[Sizes], OptimizerFactory]  # sizes -> a function of the learning rate
 
 
 def make_plan(

@@ -29,42 +29,26 @@ UNIFORM = 1 / math.sqrt(12)
 
 
 class Levels(NamedTuple):
-    """The learning rates of one size.
+    """The learning rates of one size."""
 
-    Attributes:
-      log_lrs: of those that did not diverge, rising.
-      losses: means over the seeds, with differences between the seeds taken out where the seeds are known.
-      counts: trainings of each.
-      squares, free: sum of squares of what is left of the losses, and its degrees of freedom.
-      diverged: log10 of those that diverged in any seed, or are beyond such a one.
-    """
-
-    log_lrs: np.ndarray
-    losses: np.ndarray
-    counts: np.ndarray
-    squares: float
+    log_lrs: np.ndarray  # of those that did not diverge, rising
+    losses: np.ndarray  # means over the seeds, with differences between the seeds taken out where the seeds are known
+    counts: np.ndarray  # trainings of each
+    squares: float  # sum of squares of what is left of the losses, of so many degrees of freedom
     free: int
-    diverged: np.ndarray
+    diverged: np.ndarray  # log10 of those that diverged in any seed, or are beyond such a one
 
 
 class Vertex(NamedTuple):
-    """The minimum of a polynomial through some neighbouring levels.
+    """The minimum of a polynomial through some neighbouring levels."""
 
-    Attributes:
-      place, loss: log10 lr and loss there.
-      lever: its standard error in decades, for losses with a standard deviation of 1.
-      steepness: the curvature over its own standard error, likewise.
-      squares, free: of the residuals.
-      count: of the levels.
-    """
-
-    place: float
+    place: float  # log10 lr; `loss` is there
     loss: float
-    lever: float
-    steepness: float
-    squares: float
+    lever: float  # its standard error in decades, for losses with a standard deviation of 1
+    steepness: float  # the curvature over its own standard error, likewise
+    squares: float  # of the residuals
     free: int
-    count: int
+    count: int  # of the levels
 
 
 class Found(NamedTuple):

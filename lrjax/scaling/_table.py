@@ -14,21 +14,13 @@ SEED = "seed"
 
 
 class Table(NamedTuple):
-    """Trainings, one a row.
+    """Trainings, one a row."""
 
-    Attributes:
-      lrs: learning rates.
-      losses: small is good; not finite where a training diverged.
-      sizes: axis -> the sizes.
-      seeds: which rows had the same start and batches; None if unknown.
-      mode: which end of the given losses was good.
-    """
-
-    lrs: np.ndarray
-    losses: np.ndarray
-    sizes: dict[str, np.ndarray]
-    seeds: np.ndarray | None
-    mode: Mode
+    lrs: np.ndarray  # learning rates
+    losses: np.ndarray  # small is good; not finite where a training diverged
+    sizes: dict[str, np.ndarray]  # axis -> the sizes
+    seeds: np.ndarray | None  # which rows had the same start and batches; None if unknown
+    mode: Mode  # which end of the given losses was good
 
     def where(self, rows: np.ndarray) -> "Table":
         """Some of the rows."""

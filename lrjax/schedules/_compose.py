@@ -2,6 +2,8 @@
 
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -60,10 +62,7 @@ def add(step, *schedules: Inner):
       >>> schedules.add(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
       Array([1.5, 1. , 0.5], dtype=float32)
     """
-    value = schedules[0](step)
-    for one in schedules[1:]:
-        value = value + one(step)
-    return value
+    return functools.reduce(operator.add, [one(step) for one in schedules])
 
 
 @factory("composed")
@@ -78,10 +77,7 @@ def multiply(step, *schedules: Inner):
       >>> schedules.multiply(schedules.constant(0.5), schedules.linear_decay(1.0, 0.0, 10))([0, 5, 10])
       Array([0.5 , 0.25, 0.  ], dtype=float32)
     """
-    value = schedules[0](step)
-    for schedule in schedules[1:]:
-        value = value * schedule(step)
-    return value
+    return functools.reduce(operator.mul, [one(step) for one in schedules])
 
 
 def _some_bound(name: str, given: dict[str, Any]) -> None:

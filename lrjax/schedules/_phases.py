@@ -9,21 +9,13 @@ from .._types import Bool, Float, Int
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """A part of a schedule that rises, falls, or stays.
+    """A part of a schedule that rises, falls, or stays."""
 
-    Attributes:
-      kind: "rising", "falling" or "constant".
-      start: its first step.
-      stop: the step after its last one; the next phase's start.
-      start_value: lr at `start`.
-      stop_value: lr at `stop - 1`.
-    """
-
-    kind: str
-    start: int
-    stop: int
-    start_value: float
-    stop_value: float
+    kind: str  # "rising", "falling" or "constant"
+    start: int  # its first step
+    stop: int  # the step after its last one; the next phase's start
+    start_value: float  # lr at `start`
+    stop_value: float  # lr at `stop - 1`
 
     def __str__(self) -> str:
         last = "" if self.kind == "constant" else f" to {self.stop_value:.4g}"

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from .._checks import brief, check_callable, describe, kind_of, name_of, show, show_with_type
+from .._checks import brief, check_callable, describe, kind_of, name_of, show_with_type
 from .._settings import TRACER_ERRORS
 from .._types import Array, Float, Int, OptimizerFactory, PyTree, ScalarLike, Schedule
 from ._annotations import number
@@ -117,7 +117,7 @@ def scheduled(
         if not isinstance(optimizer, optax.GradientTransformation):
             raise TypeError(
                 f"`scheduled(make_optimizer)` must return an Optax optimizer, {name_of(make_optimizer)} returned "
-                f"{show(optimizer)} ({type(optimizer).__name__})."
+                f"{show_with_type(optimizer)}."
             )
         return optax.with_extra_args_support(optimizer)
 

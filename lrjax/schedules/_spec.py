@@ -12,7 +12,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from .._annotated import arguments_of
-from .._checks import show
+from .._checks import show, show_with_type
 from .._decode import MAX_DEPTH, parse
 from .._types import Schedule
 from ._schedule import FACTORIES, GROUPS, Foreign, own_core
@@ -103,7 +103,7 @@ def _made(spec: Any, depth: int) -> Schedule:
 def make(name: str, arguments: dict[str, Any]) -> Schedule:
     """The schedule of this name with these arguments, by keyword."""
     if not isinstance(name, str):
-        raise TypeError(f"The name of a schedule must be a string, got {show(name)} ({type(name).__name__}).")
+        raise TypeError(f"The name of a schedule must be a string, got {show_with_type(name)}.")
     if name not in FACTORIES:
         close = difflib.get_close_matches(name, FACTORIES, n=1)
         every = ", ".join(", ".join(names) for names in GROUPS.values())

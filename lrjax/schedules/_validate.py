@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._checks import MAX_UPDATES
 from .._types import Float, Int, Schedule, StepCount
 from ._evaluate import UNTRACEABLE, evaluate, is_ours, known_steps, sample_steps
 from ._phases import Phase, leaps, phases_of, tolerance_of
@@ -149,7 +150,7 @@ def _ends(
 
 def _later(where: str, schedule: Schedule, total: int) -> Float[np.ndarray, " later"]:
     """Finite values after the end; none of a table that ends there."""
-    steps = np.unique(np.linspace(total, min(LATE * total, 2**31 - 1), 2000).astype(np.int64))
+    steps = np.unique(np.linspace(total, min(LATE * total, MAX_UPDATES), 2000).astype(np.int64))
     try:
         values = evaluate(where, schedule, steps)
     except (IndexError, KeyError):
