@@ -16,6 +16,8 @@ from PIL import Image
 from experiments.data.places import dataset_folder
 from lrjax._checks import check_count
 
+Colour = tuple[float, float, float]
+
 CLASSES = ("ants", "bees")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the red, green and blue of ImageNet, in [0, 1]."""
@@ -101,7 +103,10 @@ def read_photo(path: Path, side: int, size: int) -> UInt8[np.ndarray, "size size
 
 
 def augment(
-    key: Key[Array, ""], images: UInt8[Array, "images side side 3"], size: int
+    key: Key[Array, ""],
+    images: UInt8[Array, "images side side 3"],
+    size: int,
+    scale: tuple[Colour, Colour] = (MEAN, STD),
 ) -> Float[Array, "images {size} {size} 3"]:
     """Random crops and flips, normalised: torchvision's RandomResizedCrop and RandomHorizontalFlip, in JAX.
 
@@ -112,6 +117,7 @@ def augment(
       key: one key for the batch.
       images: square photographs of `Photos.train_images`.
       size: side of the result in pixels, known before the program runs.
+      scale: as in `normalise`.
 
     Returns:
       Images of mean about 0 and deviation about 1.
@@ -126,7 +132,7 @@ def augment(
             f"`augment(images)` must have shape (images, side, side, 3), got {images.shape}. Write image[None] for one."
         )
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(images)))
-    return normalise(jax.vmap(lambda key, image: _crop(key, image, size))(keys, images))
+    return normalise(jax.vmap(lambda key, image: _crop(key, image, size))(keys, images), scale)
 
 
 def _crop(key: Key[Array, ""], image: UInt8[Array, "side side 3"], size: int) -> Float[Array, "{size} {size} 3"]:
@@ -145,13 +151,17 @@ def _crop(key: Key[Array, ""], image: UInt8[Array, "side side 3"], size: int) ->
     return jnp.where(numbers[-1] < 0.5, cropped[:, ::-1], cropped)
 
 
-def normalise(images: UInt8[Array, "*shape 3"] | Float[Array, "*shape 3"]) -> Float[Array, "*shape 3"]:
-    """Pixels 0 to 255 to the scale that ImageNet models were trained on.
+def normalise(
+    images: UInt8[Array, "*shape 3"] | Float[Array, "*shape 3"], scale: tuple[Colour, Colour] = (MEAN, STD)
+) -> Float[Array, "*shape 3"]:
+    """Pixels 0 to 255 to the scale that a model was trained on.
 
     Args:
       images: RGB in the last axis.
+      scale: mean and deviation of red, green and blue, in [0, 1]; most models have those of ImageNet.
 
     Returns:
-      (images / 255 - mean) / deviation, of ImageNet, float32.
+      (images / 255 - mean) / deviation, float32.
     """
-    return (jnp.asarray(images, jnp.float32) / 255.0 - jnp.asarray(MEAN)) / jnp.asarray(STD)
+    mean, deviation = scale
+    return (jnp.asarray(images, jnp.float32) / 255.0 - jnp.asarray(mean)) / jnp.asarray(deviation)

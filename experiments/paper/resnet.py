@@ -16,16 +16,19 @@ where it was. Writes experiments/results/paper_resnet.json.
 
 import argparse
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from flax import linen as nn
 
 import lrjax
-from experiments.data.hymenoptera import Photos, augment, load_hymenoptera, normalise
+from experiments.data.hymenoptera import MEAN, STD, Colour, Photos, augment, load_hymenoptera, normalise
 from experiments.data.places import data_folder
-from experiments.paper.models.resnet import ResNet18, check_image_size
+from experiments.paper.models.bert import with_weights
+from experiments.paper.models.resnet import ResNet18
 from experiments.paper.run import Plan, parse, run_experiment
 
 
@@ -60,25 +63,42 @@ def scratch(options: argparse.Namespace) -> Plan:
     )
 
 
-def make_task(model: ResNet18, photos: Photos, *, size: int, batch_size: int) -> lrjax.Task:
-    """Photographs, augmented on the way in, and the cross-entropy of their classes."""
-    check_image_size(size)
+def make_task(
+    model: nn.Module,
+    photos: Photos,
+    *,
+    size: int,
+    batch_size: int,
+    scale: tuple[Colour, Colour] = (MEAN, STD),
+    weights: Mapping[str, Any] | None = None,
+) -> lrjax.Task:
+    """Photographs, augmented on the way in, and the cross-entropy of their classes.
 
+    Args:
+      model: with BatchNorm; called with images and `train`.
+      photos: what it is trained and evaluated on.
+      size: side of its input in pixels.
+      batch_size: photographs of an update.
+      scale: of its input, see `normalise`.
+      weights: variables that training starts from; what they lack, such as the head, is drawn, and the statistics stay
+        as they are: those of a few small photographs are worse. None: all is drawn, and the statistics are the batch's.
+    """
     draw = jax.jit(functools.partial(model.init, train=False))  # compiled once for all seeds and parts
 
     def init(key: jax.Array) -> Any:
         made = draw(key, np.zeros((1, size, size, 3), np.float32))
-        return made["params"], made["batch_stats"]
+        parts = ("params", "batch_stats")
+        return tuple(made[part] if weights is None else with_weights(made[part], weights[part]) for part in parts)
 
     def loss_fn(params: Any, statistics: Any, batch: Any, key: jax.Array) -> tuple[jax.Array, Any]:
         images, labels = batch
-        variables = {"params": params, "batch_stats": statistics}
-        logits, moved = model.apply(variables, augment(key, images, size), train=True, mutable=["batch_stats"])
+        variables, crops = {"params": params, "batch_stats": statistics}, augment(key, images, size, scale)
+        logits, moved = model.apply(variables, crops, train=weights is None, mutable=["batch_stats"])
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), moved["batch_stats"]
 
     def eval_fn(params: Any, statistics: Any, batch: Any) -> dict[str, jax.Array]:
         images, labels = batch
-        logits = model.apply({"params": params, "batch_stats": statistics}, normalise(images), train=False)
+        logits = model.apply({"params": params, "batch_stats": statistics}, normalise(images, scale), train=False)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return {"loss": losses.mean(), "accuracy": (logits.argmax(-1) == labels).mean()}
 

@@ -102,7 +102,7 @@ def parse(name: str, about: str, arguments: list[str] | None = None) -> argparse
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", choices=("small", "paper"), default="small", help="sizes; see above")
     parser.add_argument("--data", help="folder of the data; else LRJAX_DATA, else data/ in the repository")
-    parser.add_argument("--weights", help="pretrained weights: a folder, a .safetensors file or a name on the hub")
+    parser.add_argument("--weights", help="pretrained weights; see above")
     parser.add_argument("--out", type=Path, help=f"the results, by default experiments/results/paper_{name}.json")
     parser.add_argument("--work", type=Path, default=ROOT / "lrjax-out" / "paper", help="folder of checkpoints")
     parser.add_argument("--only", nargs="+", help="names of plans; the others are left out")

@@ -25,6 +25,7 @@ class ResNet18(nn.Module):
     @nn.compact
     def __call__(self, images: Float[Array, "batch height width 3"], *, train: bool) -> Float[Array, "batch classes"]:
         """Logits. With `train` the statistics are those of the batch, and "batch_stats" moves."""
+        check_image_size(images.shape[1])
         normalise = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=self.momentum, epsilon=1e-5)
 
         def convolve(x: Array, channels: int, size: int, stride: int) -> Array:
