@@ -48,7 +48,8 @@ def ending(records: Mapping[str, Any], log10_lr: float) -> Ending:
     x, scores, losses = (np.asarray(records[name], float) for name in ("log10_lrs", "scores", "last_test_losses"))
     points = scores.max() - np.interp(log10_lr, x, scores)
     test_loss = np.interp(log10_lr, x, losses)
-    return Ending(float(points), float(test_loss), tuple(log10_lr - best for best in best_exponents(records)))
+    highest, lowest = best_exponents(records)
+    return Ending(float(points), float(test_loss), (log10_lr - highest, log10_lr - lowest))
 
 
 def best_exponents(records: Mapping[str, Any]) -> tuple[float, float]:
