@@ -78,6 +78,7 @@ docs-serve: $(VENV)/.docs  ## The site at http://127.0.0.1:8000, rebuilt as you 
 reproduce: $(VENV)/.experiments  ## The paper and the benchmark of selectors, from the data (LRJAX_DATA) to the figures: hours.
 	$(BIN)/python -m experiments.paper.bert
 	$(BIN)/python -m experiments.paper.bart
+	$(BIN)/python -m experiments.paper.efficientnet
 	$(BIN)/python -m experiments.paper.resnet
 	$(BIN)/python -m experiments.benchmark.record
 	$(BIN)/python -m experiments.benchmark.replay

@@ -29,7 +29,7 @@ def draw(results: Mapping[str, Mapping[str, Any]]) -> Figure:
     figure, axes = new_figure(PAGE, 2.9, ncols=len(results), sharey=True, squeeze=False)
     for ax, (name, parts) in zip(axes[0], results.items(), strict=True):
         draw_panel(ax, parts)
-        ax.set_title(name)
+        ax.set_title(f"{name}: {SHORT} and {max(parts['curve']['losses'], key=int)} updates")
     axes[0, 0].set_ylabel("training loss, share of the first")
     draw_legend(figure, *axes[0, 0].get_legend_handles_labels(), ncols=3)
     return figure
@@ -61,9 +61,6 @@ def draw_panel(ax: Axes, parts: Mapping[str, Any]) -> None:
         label="found in the records",
     )
     ax.axvline(found["lr"], color=CHOSEN, label="found live")
-    ax.text(
-        0.99, 0.97, f"after {SHORT} and {longest} updates", transform=ax.transAxes, ha="right", va="top", fontsize=6.5
-    )
     lr_axis(ax, 1e-5, 10.0)
     ax.set_ylim(0.0, HIGHEST)
 

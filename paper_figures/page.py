@@ -22,7 +22,7 @@ CAPTIONS = {
     1: "The full grid search, mean of the seeds. Triangles: above the axis; crosses: not finite.",
     2: "One range test for each key, and what the rules of the peers suggest.",
     3: "The step-sampled curve: every point is a training of its own.",
-    4: "Its curvature, by the paper's text (finite differences) and by our default (smoothed).",
+    4: "Its curvature: finite differences (the paper) and smoothed (ours).",
     5: "Method 1: the middle of the window, in decades.",
     6: "Method 2: half of the reduction.",
     7: "Method 3: the steepest descent.",

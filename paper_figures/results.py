@@ -133,7 +133,7 @@ class Results:
     def __init__(self, folder: Path = FOLDER):
         self.folder = folder
         self.read: dict[str, str] = {}
-        """Name -> sha256 of every file read so far."""
+        """Name -> sha256 of every file that a plan was read from so far."""
         self._plans: dict[tuple[str, str], PlanResults] = {}
 
     def plan(self, experiment: str, name: str) -> PlanResults:
@@ -174,11 +174,11 @@ class Results:
             plan = document["plans"].get(name, {})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ResultsError(_damaged(path, error, command)) from None
-        self.read[path.name] = hashlib.sha256(raw).hexdigest()
         if "summary" not in plan:
             raise NotMeasured(
                 f"The results {_shown(path)} have no finished plan {name!r}. `{command}` goes on with them."
             )
+        self.read[path.name] = hashlib.sha256(raw).hexdigest()
         try:
             return _decode(PLANS[experiment, name], plan["parts"], plan["summary"])
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

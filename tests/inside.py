@@ -33,9 +33,11 @@ from lrjax.explorer._surfaces import stability_limit as stability_limit
 from lrjax.explorer._training import python_line as python_line
 from lrjax.explorer._training import view as view
 
-# Lanes without a strategy: the bitwise oracles of rounds, of lanes that are carried, of checkpoints and devices.
+# Lanes without a strategy: the bitwise oracles of rounds, of lanes that are carried, of checkpoints and devices; what
+# ends lanes in threads.
 from lrjax._engine import LaneRunner as LaneRunner
 from lrjax._engine import check_checkpoint as check_checkpoint
+from lrjax._engine._host_loop import spread as spread
 
 # A program by itself: what is compiled and how often, how large it is, and which devices it runs on.
 from lrjax._engine import Program as Program

@@ -1,13 +1,15 @@
 """Lanes spread over devices and over processes: the numbers of one device, and no communication between lanes."""
 
 import functools
+import threading
+import time
 from typing import Any
 
 import jax
 import numpy as np
 import optax
 import pytest
-from inside import LaneRunner, Program, compile_program, engine_lane_engine
+from inside import LaneRunner, Program, compile_program, engine_lane_engine, spread
 from jax.sharding import AxisType, Mesh
 from problems import regression
 from processes import finish, free_port, start, tell
@@ -131,6 +133,18 @@ def test_lanes_on_many_devices_are_carried_on(name, measured, expected):
 
 def test_the_loop_on_the_host_runs_on_every_device(measured):
     assert measured["steps compiled"] == 4 + 4  # of `sample_losses`, whose batches are those of all steps, and carried
+
+
+def test_an_error_on_one_device_ends_the_trials_on_the_others():
+    def run(index: int, stopped: threading.Event) -> None:
+        if index == 0:
+            raise ZeroDivisionError
+        assert stopped.wait(60)
+
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        dict(spread(run, count=5, devices=2))
+    assert time.monotonic() - began < 30
 
 
 def test_lanes_never_communicate(measured):

@@ -120,8 +120,8 @@ class Benchmark:
         """How far the choice moves with the seed."""
         peers = [row for row in self.replayed["constant"] if row["group"] == "peer"]
         peers.sort(key=lambda row: row["seed_std"])
-        told = [f"{row['name']} {_spread(row)}" for row in (self.row(AGAINST, seeds=1), *peers)]
-        return f"Standard deviation over seeds in decades, mean (median) of the tasks: {', '.join(told)}."
+        told = [f"{_spread(row)} {row['name']}" for row in (self.row(AGAINST, seeds=1), *peers)]
+        return f"Standard deviation over seeds in decades, mean (median) of the tasks: {'; '.join(told)}."
 
     def refinement(self) -> str:
         """Method 1 with the paper's refinement and with even grids."""

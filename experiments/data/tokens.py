@@ -36,11 +36,19 @@ def encode(
     """
     check_texts("encode(texts)", texts)
     length = check_count("encode(length=...)", length, minimum=3, unit=ROOM)
+    rows = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return pack(tokenizer, [row.ids for row in rows], length)
+
+
+def pack(
+    tokenizer: Tokenizer, rows: Sequence[Sequence[int]], length: int
+) -> tuple[Int32[np.ndarray, "texts length"], Bool[np.ndarray, "texts length"]]:
+    """`encode` of texts that are numbers of tokens already."""
     pad, start, end = (tokenizer.token_to_id(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
-    ids = np.full((len(texts), length), pad, np.int32)
-    mask = np.zeros((len(texts), length), bool)
-    for row, encoding in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-        tokens = [start, *encoding.ids[: length - 2], end]
+    ids = np.full((len(rows), length), pad, np.int32)
+    mask = np.zeros((len(rows), length), bool)
+    for row, tokens in enumerate(rows):
+        tokens = [start, *tokens[: length - 2], end]
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = True
     return ids, mask

@@ -2,8 +2,8 @@
 
     python -m experiments.paper.budgets --weights sentence-transformers/all-MiniLM-L6-v2     # after the others
 
-The plans are those of the scripts `bert`, `bart` and `resnet`. Each pick is trained in full with the seeds of the grid
-search, which the search never saw. Took 75 minutes on one core of a busy machine with other plans; a run that is
+The plans are those of the other scripts (`--weights` is for BERT). Each pick is trained in full with the seeds of the
+grid search, which the search never saw. Took 75 minutes on one core of a busy machine with other plans; a run that is
 stopped goes on where it was. Writes experiments/results/paper_budgets.json, of which `markdown` makes a table.
 """
 
@@ -24,7 +24,7 @@ import lrjax
 from experiments.blocks import markdown_table
 from experiments.data.ag_news import load_ag_news
 from experiments.data.places import data_folder
-from experiments.paper import bart, bert, resnet
+from experiments.paper import bart, bert, efficientnet, resnet
 from experiments.paper.run import FINDER_KEY, PLANS, Lines, Plan, final_scores, parse, say, smaller, train_fully
 from experiments.paper.store import Store
 from experiments.speed.machine import describe_machine, today
@@ -35,11 +35,13 @@ BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing, the small budgets of every model first."""
     options = parse("budgets", __doc__ or "", arguments)
+    installed = argparse.Namespace(**vars(options) | {"weights": None})  # EfficientNet's are not those of BERT
     news = functools.cache(lambda: load_ag_news(data_folder(options.data)))
     makers: dict[tuple[str, str], Callable[[], Plan]] = {
         ("bert", "pretrained"): lambda: bert.pretrained(news(), options),
         ("bert", "scratch"): lambda: bert.scratch(news(), options),
         ("bart", "denoising"): lambda: bart.denoising(news(), options),
+        ("efficientnet", "pretrained"): lambda: efficientnet.pretrained(installed),
         ("resnet", "scratch"): lambda: resnet.scratch(options),
     }
     about = {"experiment": "budgets", "scale": options.scale, "date": today(), "lrjax": lrjax.__version__}

@@ -16,7 +16,7 @@ SHORTEST_TRAINING = 20
 
 PRIOR = 0.2
 """How firmly the law holds against what is seen, in squared decades of updates: as if a minimum were off by 0.2 decades
-and the falls of tasks differed by 0.45 a decade. Half as firm is as good (docs/benchmark.md)."""
+and the falls of tasks differed by 0.45 a decade. Half as firm is as good (experiments/results/constants.json)."""
 
 
 def drift(num_steps: float, train_steps: float) -> float:

@@ -1,8 +1,9 @@
 """One trial as a loop on the host around a jitted step: the executor `loop`, references and ramps."""
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from typing import Any, cast
 
 import jax
@@ -69,39 +70,48 @@ def compile_step(spec: TrialSpec, hyperparameters: PyTree, data: SeedData) -> An
 
 
 def run_on_host(
-    spec: TrialSpec, hyperparameters: PyTree, data: SeedData, evaluation: EvalData, step: JittedFor = step_on_host
+    spec: TrialSpec,
+    hyperparameters: PyTree,
+    data: SeedData,
+    evaluation: EvalData,
+    step: JittedFor = step_on_host,
+    stopped: threading.Event | None = None,
 ) -> tuple[TrialRecord, TrialState]:
     """`train_lane` on the host, and the state after the last step."""
     state, done, metrics = begin_on_host(spec, hyperparameters, data), 0, []
     update = step.of(spec)
     for horizon in spec.horizons:
         for index in range(done, horizon):
+            if stopped is not None and stopped.is_set():
+                raise CancelledError
             state, _ = update(hyperparameters, state, data, index)
         done = horizon
         metrics.append(evaluate_on_host(spec, state, data, evaluation))
     return _finish(state._replace(params=None, model_state=None, opt_state=None), metrics), state
 
 
-def spread(run: Callable[[int], Any], count: int, devices: int) -> Iterator[tuple[int, Any]]:
-    """The results of `run(0)` to `run(count - 1)` as they come: i belongs to device i % devices, each has a thread.
+def spread(run: Callable[[int, threading.Event], Any], count: int, devices: int) -> Iterator[tuple[int, Any]]:
+    """The results of `run(0, stopped)` to `run(count - 1, stopped)` as they come: i belongs to device i % devices.
 
-    A step of a CPU runs in the thread that calls it.
+    Each has a thread, since a step of a CPU runs in the one that calls it. After an error or Ctrl-C none goes on.
     """
+    stopped = threading.Event()
     if min(count, devices) < 2:
-        yield from ((index, run(index)) for index in range(count))
+        yield from ((index, run(index, stopped)) for index in range(count))
         return
     settings = current_settings()
 
     def work(index: int) -> Any:
         with with_settings(settings):
-            return run(index)
+            return run(index, stopped)
 
     threads = [ThreadPoolExecutor(1, "lrjax-loop") for _ in range(devices)]
     futures: dict[Future, int] = {threads[index % devices].submit(work, index): index for index in range(count)}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()
-    finally:  # after an error or Ctrl-C no further one begins
+    finally:
+        stopped.set()
         for thread in threads:
             thread.shutdown(cancel_futures=True)
 

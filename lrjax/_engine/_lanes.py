@@ -177,7 +177,7 @@ class HostLanes(_Lanes):
     def _each(self, run: Callable[[Place, LoopData], Any], places: list[Place]) -> dict[Place, Any]:
         """What is run for every lane, on the devices in turn."""
         held = self._engine.on_loop_devices
-        found = spread(lambda index: run(places[index], held[index % len(held)]), len(places), len(held))
+        found = spread(lambda index, _: run(places[index], held[index % len(held)]), len(places), len(held))
         return {places[index]: result for index, result in found}
 
 

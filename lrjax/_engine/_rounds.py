@@ -1,6 +1,7 @@
 """Rounds of trials from step 0, each lane in one fused program of one width, kept within memory."""
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -72,9 +73,10 @@ class Rounds:
         spec, held, count = self.experiment.spec, self.engine.on_loop_devices, len(self.experiment.seeds)
         trials = list(itertools.product(range(count), lrs))
 
-        def run(index: int) -> TrialRecord:
+        def run(index: int, stopped: threading.Event) -> TrialRecord:
             (seed, lr), data = trials[index], held[index % len(held)]
-            return jax.device_get(run_on_host(spec, jax.device_put(lr), data.seeds[seed], data.evaluation)[0])
+            seed_data, setting = data.seeds[seed], jax.device_put(lr)
+            return jax.device_get(run_on_host(spec, setting, seed_data, data.evaluation, stopped=stopped)[0])
 
         records: dict[int, TrialRecord] = {}
         for index, record in spread(run, len(trials), len(held)):

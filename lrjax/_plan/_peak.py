@@ -50,8 +50,8 @@ def peak_for(result_or_lr: Any, schedule: Schedule, train_steps: StepCount) -> f
     the bound of the last iterate's loss is lowest, $b_1$ being that of a constant; between, $\lambda$ grows with
     log T. It runs nothing and reads nothing but the values, so it takes any schedule; its own height does not matter.
     In a short training the factor is 1.6 for a linear or cosine decay to 0, 1.5 for a warmup, stable, decay and 2.0 for
-    1cycle or a warmup with cosine; in one of 50,000 updates 3.4 to 3.5, 2.6 and 4.2 to 4.4. docs/benchmark.md has every
-    schedule and what the rule gains.
+    1cycle or a warmup with cosine; in one of 50,000 updates 3.4 to 3.5, 2.6 and 4.2 to 4.4. docs/benchmark.md has what
+    the rule gains, and experiments/results/peaks.json every schedule.
 
     $\ell$ is a number as it is given. Of a result it is what suits a training of `train_steps` updates: the best
     learning rate falls by 0.4 decades with every decade of updates (docs/benchmark.md), so that of a search for

@@ -66,7 +66,7 @@ def recommend(result_or_lr: Any, train_steps: StepCount) -> Recommendation:
     - In longer ones: warmup of a tenth, at most of 300 updates, then half a cosine to 0, at the peak of
       `lrjax.peak_for`. From 25,000 updates on this gained several times its error; between, nothing was recorded.
 
-    `reason` has the expected gain with its standard error, and docs/benchmark.md every schedule.
+    `reason` has the expected gain with its standard error, and experiments/results/peaks.json every schedule.
 
     Args:
       result_or_lr: a learning rate for constant training, > 0; or a result whose `lr` that is.

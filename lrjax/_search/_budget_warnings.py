@@ -11,7 +11,7 @@ from ._strategy import Choice, Context
 
 FAR, APART = 0.3, 0.5
 """Share of the best trial's reduction of the loss that the choice lacks, and decades between what rungs and seeds ask
-for, from which on picks were bad ones on the benchmark's own tasks (docs/benchmark.md)."""
+for, from which on picks were bad ones on the tasks of experiments/results/benchmark."""
 
 _LONGER = "Raise the budget, so that trials become longer and less has to be extrapolated."
 

@@ -14,10 +14,12 @@ class Attention(nn.Module):
     Attributes:
       heads: heads; they divide the width.
       dropout: rate on the attention weights.
+      weights: initialiser of the weight matrices.
     """
 
     heads: int
     dropout: float = 0.0
+    weights: nn.initializers.Initializer = WEIGHTS
 
     @nn.compact
     def __call__(
@@ -32,7 +34,7 @@ class Attention(nn.Module):
         width = queries.shape[-1]
 
         def project(name: str, x: jax.Array) -> jax.Array:
-            x = nn.Dense(width, kernel_init=WEIGHTS, name=name)(x)
+            x = nn.Dense(width, kernel_init=self.weights, name=name)(x)
             return x.reshape(*x.shape[:2], self.heads, width // self.heads)
 
         q, k, v = project("query", queries), project("key", memory), project("value", memory)
@@ -40,7 +42,7 @@ class Attention(nn.Module):
         scores = jnp.where(mask[:, None], scores, jnp.finfo(scores.dtype).min)
         weights = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.softmax(scores))
         mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(queries.shape)
-        return nn.Dense(width, kernel_init=WEIGHTS, name="output")(mixed)
+        return nn.Dense(width, kernel_init=self.weights, name="output")(mixed)
 
 
 class Layer(nn.Module):
@@ -52,6 +54,7 @@ class Layer(nn.Module):
       dropout: rate on attention weights and on the output of every part.
       epsilon: of the layer normalisation.
       cross: whether there is a second attention, over an encoder's output.
+      weights: initialiser of the weight matrices.
     """
 
     heads: int
@@ -59,6 +62,7 @@ class Layer(nn.Module):
     dropout: float
     epsilon: float
     cross: bool = False
+    weights: nn.initializers.Initializer = WEIGHTS
 
     @nn.compact
     def __call__(
@@ -76,10 +80,10 @@ class Layer(nn.Module):
             part = nn.Dropout(self.dropout, deterministic=not train)(part)
             return nn.LayerNorm(epsilon=self.epsilon, name=name)(x + part)
 
-        attention = Attention(self.heads, self.dropout, name="attention")
+        attention = Attention(self.heads, self.dropout, self.weights, name="attention")
         x = add("attention_norm", x, attention(x, x, mask, train=train))
         if self.cross:
-            attention = Attention(self.heads, self.dropout, name="cross")
+            attention = Attention(self.heads, self.dropout, self.weights, name="cross")
             x = add("cross_norm", x, attention(x, memory, memory_mask, train=train))
-        inner = nn.gelu(nn.Dense(self.hidden, kernel_init=WEIGHTS, name="inner")(x), approximate=False)
-        return add("outer_norm", x, nn.Dense(x.shape[-1], kernel_init=WEIGHTS, name="outer")(inner))
+        inner = nn.gelu(nn.Dense(self.hidden, kernel_init=self.weights, name="inner")(x), approximate=False)
+        return add("outer_norm", x, nn.Dense(x.shape[-1], kernel_init=self.weights, name="outer")(inner))
