@@ -16,9 +16,9 @@ Small: 112x112 pixels, half of what the weights were trained at, 8 photographs a
 seeds; grid from 1e-5 to 0.1: what one core trains in half an hour. Paper: 224x224 pixels, 25 epochs of batches of 4,
 which is the tutorial's training.
 
-Small took about half an hour of one core. Expected: 91 % at 1e-3 at best (3e-3 and above: guessing). Below 1e-3 the accuracy is 86 to
-89 %, down to 1e-5, because the first steps of a head that begins at zero already point the right way; the validation
-loss is what tells there, 0.26 at 1e-3 against 0.34 at 1e-4 and 0.63 at 1e-5.
+Small took about half an hour of one core. Expected: 91 % at 1e-3 at best (3e-3 and above: guessing). Below 1e-3 the
+accuracy is 86 to 89 %, down to 1e-5, because the first steps of a head that begins at zero already point the right way;
+the validation loss is what tells there, 0.26 at 1e-3 against 0.34 at 1e-4 and 0.63 at 1e-5.
 
 A run that is stopped goes on where it was. Writes experiments/results/paper_efficientnet.json.
 """
