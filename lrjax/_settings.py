@@ -36,7 +36,7 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 
 
 def quick_options() -> dict[str, Any] | None:
-    """`QUICK` where programs run on the CPU, and one part instead of many, for programs of which no last bit matters."""
+    """`QUICK` where programs run on the CPU, and compiled in one part: for programs of which no last bit matters."""
     return QUICK | {"xla_cpu_parallel_codegen_split_count": 1} if jax.default_backend() == "cpu" else None
 
 

@@ -144,7 +144,8 @@ class HostLanes(_Lanes):
 
         def read(at: Place, data: LoopData) -> dict[str, Any]:
             lane = data.here(self._states[at])
-            return evaluate_on_host(self._engine.spec, lane, data.seeds[at[0]], data.evaluation)
+            # read at once: programs of several lanes in flight that use the same devices can wait for each other
+            return jax.device_get(evaluate_on_host(self._engine.spec, lane, data.seeds[at[0]], data.evaluation))
 
         metrics, diverged = dict[str, np.ndarray](), np.full(self.rows.shape, -1)
         for at, values in self._each(read, list(self._states)).items():

@@ -57,7 +57,7 @@ def rank_by(task: Task, metric: object, mode: object) -> RankedTask:
     if task.eval_fn is None:
         raise ValueError(
             "`find_lr(metric=...)` must be one that the task's eval_fn returns, and it has none: there is the loss "
-            f'alone; got {metric!r}. Give Task(eval_fn=...), which returns {{"loss": ..., "{metric}": ...}}.'
+            f'alone; got {show(metric)}. Give Task(eval_fn=...), which returns {{"loss": ..., {show(metric)}: ...}}.'
         )
     return RankedTask(dataclasses.replace(task, eval_fn=RankedEvaluation(task.eval_fn, metric, mode)), mode)
 
