@@ -520,3 +520,10 @@ def test_more_seeds_than_the_task_has(tmp_path):
         ValueError,
         ["num_seeds=...)` must be at most 1, got 3", "max_seeds"],
     )
+
+
+def test_numbers_in_arrays_are_numbers():
+    assert hash(lrjax.Budget(num_seeds=np.array(2))) == hash(lrjax.Budget(num_seeds=2))
+    assert hash(lrjax.StepSampling(num_steps=np.array(5), threshold=jnp.array(0.25))) == hash(
+        lrjax.StepSampling(num_steps=5, threshold=0.25)
+    )

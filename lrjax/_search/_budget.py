@@ -12,7 +12,7 @@ from .._lrs import check_lr_range
 from ._budget_warnings import budget_warnings
 from ._lane_curve import MEMORIES, SAME, LaneCurve, State, fall, means, read_lanes
 from ._stage import Stage
-from ._strategy import Choice, Context, Request
+from ._strategy import Choice, Context, Request, keep_plain
 
 SHARE, LEAST_UPDATES = 0.5, 700
 """Cost of a search that is told none: trainings, and updates at least. A sweep of 17 learning rates for 20 updates is
@@ -78,6 +78,7 @@ class Budget:
         if self.trainings is not None:
             check_number("Budget(trainings=...)", self.trainings, rule=trainings, accept=lambda x: 0 < x < math.inf)
         check_count("Budget(num_seeds=...)", self.num_seeds, maximum=MAX_SEEDS, unit="seeds")
+        keep_plain(self)
 
     def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
         """The sweep, then rungs until they are long enough or the budget is spent."""

@@ -34,7 +34,7 @@ from .._types import Float
 from ._lane_curve import MEMORIES, STARTED
 from ._reasons import DEFAULT_STEPS, reason_for
 from ._stage import Stage
-from ._strategy import Choice, Context, Request, check_horizons
+from ._strategy import Choice, Context, Request, check_horizons, keep_plain
 
 DOUBLINGS = 3
 """How often trials are made twice as long while learning has not started, at most."""
@@ -113,6 +113,7 @@ class StepSampling:
         decades: dict[str, Any] = {"rule": "decades, > 0", "accept": lambda x: 0 < x < np.inf}
         check_number(f"{where}(threshold=...)", self.threshold, **decades)
         object.__setattr__(self, "horizons", horizons[:-1])
+        keep_plain(self)
 
     def propose(self, stages: tuple[Stage, ...], context: Context) -> Request | None:
         """The first grid, a wider one if it was too short, a longer one if nothing was learned, then finer ones."""

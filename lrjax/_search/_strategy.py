@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol, cast, runtime_checkable
 
+import jax
 import numpy as np
 
 from .._checks import MAX_SEEDS, check_count, check_flag, show, to_numpy
@@ -12,6 +13,13 @@ from .._curve import LossCurve, LRWarning, Outcome, find_warnings, find_window
 from .._repr import line_repr
 from .._types import Float
 from ._stage import Stage
+
+
+def keep_plain(strategy: object) -> None:
+    """Hold numbers that came as arrays without axes as Python's, so that the checked strategy has a hash."""
+    for name, value in vars(strategy).items():
+        if isinstance(value, np.ndarray | jax.Array):
+            object.__setattr__(strategy, name, np.asarray(value).item())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
